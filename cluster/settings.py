@@ -1,0 +1,88 @@
+"""The only reader of the environment.
+
+| variable | meaning | default |
+|---|---|---|
+| SPT_STORAGE | storage root, any pyarrow file system URI | ./spt_storage |
+| SPT_DATABASE_URL | SQLite or Postgres (postgresql+psycopg://...) | spt.db below a local storage root |
+| SPT_DATA_HOME | cache folder of public data sets | ./data |
+| SPT_HTTP_HOST, SPT_HTTP_PORT | where Serve listens | 127.0.0.1, 8000 |
+| RAY_ADDRESS | the cluster to join; unset means an embedded local Ray | |
+| MLFLOW_TRACKING_URI, WANDB_API_KEY, WANDB_MODE | switch their tracker on | |
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+from spt_core.artifacts import as_uri
+from spt_core.errors import InputError
+from spt_core.task import Tracker
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What the environment says."""
+
+    storage: str
+    database_url: str
+    data_home: str
+    http_host: str
+    http_port: int
+    ray_address: str | None
+    trackers: tuple[Tracker, ...]
+
+
+def load_settings(*, storage: str | None = None, database_url: str | None = None) -> Settings:
+    """Settings from the environment; arguments (from the command line) win."""
+    named = storage or os.environ.get("SPT_STORAGE")
+    address = os.environ.get("RAY_ADDRESS") or None
+    if address is not None and named is None:
+        raise InputError(
+            "on a cluster (RAY_ADDRESS is set) the storage root must be named, however: neither "
+            "--storage nor SPT_STORAGE is; a job's own folder ends with the job"
+        )
+    root = as_uri(named or "spt_storage")
+    database = database_url or os.environ.get("SPT_DATABASE_URL") or _local_database(root)
+    trackers: list[Tracker] = []
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        trackers.append("mlflow")
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_MODE"):
+        trackers.append("wandb")
+    return Settings(
+        storage=root,
+        database_url=database,
+        data_home=os.environ.get("SPT_DATA_HOME") or "data",
+        http_host=os.environ.get("SPT_HTTP_HOST") or "127.0.0.1",
+        http_port=_port(os.environ.get("SPT_HTTP_PORT") or "8000"),
+        ray_address=address,
+        trackers=tuple(trackers),
+    )
+
+
+def is_embedded() -> bool:
+    """Whether this process belongs to a Ray that a job started on this machine for itself."""
+    return os.environ.get("SPT_EMBEDDED") == "1"
+
+
+def put_environment(variables: dict[str, str]) -> None:
+    """Set variables that Ray reads when it starts; what the user has set stays."""
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)
+
+
+def _local_database(root: str) -> str:
+    if not root.startswith("file://"):
+        raise InputError(
+            f"a storage root that is not local needs a database, however: SPT_STORAGE is {root} and "
+            "SPT_DATABASE_URL is not set"
+        )
+    return f"sqlite:///{Path(root.removeprefix('file://')) / 'spt.db'}"
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or not 0 < int(text) < 65536:
+        raise InputError(f"SPT_HTTP_PORT must be 1 to 65535, however: {text!r}")
+    return int(text)
+

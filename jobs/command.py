@@ -1,0 +1,148 @@
+"""What every job shares: the few flags, and the run that they describe."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+
+from cluster.lifecycle import ray_session
+from cluster.settings import Settings, load_settings
+from jobs.console import Screen
+from jobs.overrides import override
+from jobs.recipes import RECIPES, PipelineConfig
+from spt_core.data.catalog import open_dataset
+from spt_core.data.read import Corpus, open_corpus
+from spt_core.errors import InputError
+from spt_core.registry import Registry
+from spt_core.signature import parse_window
+from spt_core.task import Task, find
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One call of a job: what was asked for, and where it happens."""
+
+    task: Task
+    config: PipelineConfig
+    settings: Settings
+    screen: Screen
+    arguments: argparse.Namespace
+
+    @property
+    def fresh(self) -> bool:
+        """Whether finished and unfinished work of the same content is to be forgotten."""
+        return self.arguments.fresh
+
+    def corpus(self) -> Corpus:
+        """The data that the flags name: a location, a public data set, or the bundled sample."""
+        arguments, data, storage = self.arguments, self.config.data, self.settings.storage
+        if arguments.dataset is not None:
+            return open_dataset(
+                arguments.dataset, data_home=self.settings.data_home, storage=storage
+            )
+        if arguments.data is None:
+            return open_corpus(
+                self.task,
+                self.task.sample(data.sample_rows, data.sample_seed),
+                storage=storage,
+                name="the bundled SYNTHETIC sample",
+                licences=("MIT (synthetic sample of this project)",),
+                synthetic=True,
+            )
+        return open_corpus(
+            self.task,
+            arguments.data,
+            storage=storage,
+            label=arguments.label,
+            time=arguments.time,
+            group=arguments.group,
+            entities=tuple(arguments.entity) or None,
+            protected=data.protected or None,
+            drop=data.drop,
+            keep=data.keep,
+            windows=tuple(parse_window(text) for text in data.windows) or None,
+            positive=data.positive,
+            licences=data.licences,
+        )
+
+    def registry(self) -> Registry:
+        """The registry that the settings name."""
+        return Registry(self.settings.database_url)
+
+
+def parser(verb: str, description: str) -> argparse.ArgumentParser:
+    """A parser with the shared flags; a test freezes them, new knobs are configuration fields."""
+    made = argparse.ArgumentParser(
+        prog=f"python -m jobs.{verb}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Without --data and --dataset, a bundled SYNTHETIC sample is used. The same command "
+        "again\nresumes an interrupted run, and says so when it reuses a finished one. RAY_ADDRESS, "
+        "or\n`ray job submit --working-dir . -- python -m jobs."
+        f"{verb} ...`, runs it on a cluster.",
+    )
+    made.add_argument("task", metavar="INDUSTRY/TASK", help="such as financial_services/fraud_detection")
+    source = made.add_mutually_exclusive_group()
+    source.add_argument("--data", metavar="URI", help="Parquet, CSV or JSONL: a file, folder or glob")
+    source.add_argument("--dataset", metavar="NAME", help="a public data set from the catalog")
+    made.add_argument("--label", metavar="COLUMN", help="what to predict (default: the task's)")
+    made.add_argument("--time", metavar="COLUMN", help="when it happened: splits go by time")
+    made.add_argument("--group", metavar="COLUMN", help="rows that belong together stay together")
+    made.add_argument(
+        "--entity", metavar="COLUMN", action="append", default=[], help="key of cards, accounts, ..."
+    )
+    made.add_argument("--name", metavar="MODEL_NAME", default="default", help="model name below the task")
+    made.add_argument("--recipe", choices=sorted(RECIPES), help="whole configuration (default: default, "
+                      "or sample without data)")
+    made.add_argument("--storage", metavar="URI", help="storage root (default: SPT_STORAGE or ./spt_storage)")
+    made.add_argument("--fresh", action="store_true", help="retrain instead of reusing or resuming")
+    made.add_argument("--json", action="store_true", help="the last line on stdout is one JSON object")
+    made.add_argument("--set", metavar="FIELD=VALUE", action="append", default=[], dest="assignments",
+                      help="any configuration field, such as training.num_epochs=3 or data.protected=sex,age")
+    return made
+
+
+def read_run(arguments: argparse.Namespace) -> Run:
+    """The run that parsed flags describe, checked before anything starts."""
+    task = find(arguments.task)
+    settings = load_settings(storage=arguments.storage)
+    bundled = arguments.data is None and arguments.dataset is None
+    config = RECIPES[arguments.recipe or ("sample" if bundled else "default")](task)
+    if arguments.dataset is not None:
+        named = [f for f in ("label", "time", "group") if getattr(arguments, f) is not None]
+        if named or arguments.entity:
+            raise InputError(f"a catalog data set knows its columns, however: {named or ['entity']} given too")
+    config = override(config, arguments.assignments)
+    training = dataclasses.replace(
+        config.training,
+        model_name=arguments.name,
+        output_dir=f"{settings.storage}/models",
+        trackers=settings.trackers,
+    )
+    student = dataclasses.replace(
+        config.distillation.training,
+        model_name=arguments.name,
+        output_dir=training.output_dir,
+        trackers=settings.trackers,
+    )
+    config = dataclasses.replace(
+        config,
+        training=training,
+        distillation=dataclasses.replace(config.distillation, training=student),
+    )
+    return Run(
+        task=task,
+        config=config,
+        settings=settings,
+        screen=Screen(as_json=arguments.json),
+        arguments=arguments,
+    )
+
+
+@contextlib.contextmanager
+def started(run: Run) -> Iterator[Run]:
+    """The run with Ray up and the storage root held against a second run of the same kind."""
+    name = f"run:{run.settings.storage}:{run.task.path}/{run.arguments.name}"
+    with run.registry().lease(name), ray_session(run.settings):
+        yield run

@@ -1,0 +1,81 @@
+"""What a person sees: progress on standard error, results on standard output."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+
+class Screen:
+    """One run's progress bars and messages; with `as_json` standard output holds one JSON line."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self.err = Console(stderr=True, highlight=False)
+        self.out = Console(highlight=False, soft_wrap=True)
+        self._progress: Progress | None = None
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[Stage]:
+        """A bar for one stage; it ends with the stage's result and duration."""
+        start = time.monotonic()
+        with Progress(
+            TextColumn("{task.fields[stage]:<11}", style="bold"),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+            console=self.err,
+        ) as progress:
+            stage = Stage(progress, progress.add_task("", total=None, stage=name))
+            yield stage
+            stage.complete()
+        self.seconds[name] = round(time.monotonic() - start, 1)
+
+    def say(self, text: str) -> None:
+        """A line for a person."""
+        self.err.print(text)
+
+    def table(self, title: str, header: list[str], rows: list[list[str]]) -> None:
+        """A table for a person."""
+        table = Table(title=title, title_justify="left")
+        for number, name in enumerate(header):
+            table.add_column(name, justify="left" if number == 0 else "right")
+        for row in rows:
+            table.add_row(*row)
+        self.err.print(table)
+
+    def result(self, content: Mapping[str, Any], text: str) -> None:
+        """The job's result: one JSON line, or a text."""
+        if self._as_json:
+            print(json.dumps(content, default=str), flush=True)  # noqa: T201  # the contract of --json
+        else:
+            self.out.print(text, markup=False)
+
+
+class Stage:
+    """The bar of a running stage."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress, self._task = progress, task
+
+    def say(self, text: str) -> None:
+        """What the stage is doing, or what came out."""
+        self._progress.update(self._task, description=text)
+
+    def advance(self, completed: float, total: float, text: str = "") -> None:
+        """How far the stage is."""
+        self._progress.update(self._task, completed=min(completed, total), total=total)
+        if text:
+            self.say(text)
+
+    def complete(self) -> None:
+        """Fill the bar."""
+        self._progress.update(self._task, total=1, completed=1)

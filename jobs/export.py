@@ -1,0 +1,25 @@
+"""Export a task's student to ONNX: python -m jobs.export INDUSTRY/TASK ..."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jobs.command import parser, read_run, started
+from jobs.exits import run as call
+from jobs.stages import distilled, exported, prepared, trained
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Corpus -> teacher -> student (both reused if they are there) -> ONNX with its parity proof."""
+    run = read_run(parser("export", __doc__ or "").parse_args(arguments))
+    with started(run):
+        splits = prepared(run)
+        model = exported(run, distilled(run, trained(run, splits), splits))
+    run.screen.result(
+        {"uri": model.uri, "parity": model.parity, "size_bytes": model.size_bytes}, model.uri
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    call(main)

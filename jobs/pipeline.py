@@ -1,0 +1,92 @@
+"""The main job: from a table to an HTTP answer, each stage resumed or reused where it was left.
+
+python -m jobs.pipeline financial_services/fraud_detection --data tx.parquet --label is_fraud
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from cluster.lifecycle import stop_serve
+from jobs.command import Run, parser, read_run, started
+from jobs.exits import run as call
+from jobs.stages import (
+    asked,
+    benchmarked,
+    decided,
+    deployed,
+    distilled,
+    exported,
+    prepared,
+    registered,
+    show_report,
+    trained,
+)
+from spt_core.registry import ModelVersion
+
+
+def pipeline(run: Run) -> tuple[ModelVersion, dict[str, Any]]:
+    """The whole flow; every arrow is a stage that is a job of its own too."""
+    splits = prepared(run)  # Corpus -> Splits
+    teacher = trained(run, splits)  # -> SpecializedModel
+    student = distilled(run, teacher, splits)  # -> SpecializedModel
+    model = exported(run, student)  # -> ExportedModel, refused without parity
+    policy = decided(run, model, splits)  # -> DecisionPolicy
+    report, report_uri = benchmarked(run, model, policy, splits)  # -> Report, baselines beside it
+    version = registered(run, model, policy, report, report_uri)  # -> ModelVersion
+    show_report(run, report)
+    deployment = deployed(run, version)  # champion by compare-and-set; Serve follows
+    question = asked(run, deployment)
+    return version, question
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the flow, show the answer, and serve until Ctrl-C."""
+    made = parser("pipeline", __doc__ or "")
+    made.add_argument("--once", action="store_true", help="end after the answer instead of serving")
+    run = read_run(made.parse_args(arguments))
+    with started(run):
+        try:
+            version, question = pipeline(run)
+            _show(run, version, question)
+            if not run.arguments.once and run.settings.ray_address is None:
+                _serve_until_interrupted(run)
+        finally:
+            if run.settings.ray_address is None:
+                stop_serve()
+    return 0
+
+
+def _show(run: Run, version: ModelVersion, question: dict[str, Any]) -> None:
+    record, answer = json.dumps(question["record"]), json.dumps(question["answer"], indent=1)
+    curl = (
+        f"curl -s {question['url']} -H 'content-type: application/json' \\\n  -d '{record}'"
+    )
+    content = {
+        "version": version.ref,
+        "exported": version.exported.uri,
+        "report": version.report_uri,
+        "quality": version.report["quality"][version.report["model_name"]],
+        "seconds": run.screen.seconds,
+        **question,
+    }
+    run.screen.result(content, f"\n{curl}\n\n{answer}\n\nreport: {version.report_uri}")
+
+
+def _serve_until_interrupted(run: Run) -> None:
+    address = f"http://{run.settings.http_host}:{run.settings.http_port}"
+    run.screen.say(f"serving at {address} (models: {address}/v1/models); Ctrl-C ends")
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        run.screen.say("stopping")
+
+
+if __name__ == "__main__":
+    call(main)

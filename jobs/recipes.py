@@ -1,0 +1,113 @@
+"""Recipes: functions that return the whole configuration of a run, named for what they run on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from spt_core.benchmark import BenchmarkConfig
+from spt_core.data.splits import SplitConfig
+from spt_core.distillation import DistillationConfig
+from spt_core.models.tabular import TabularConfig
+from spt_core.task import Task
+from spt_core.training import TrainingConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """What a corpus' columns mean beyond the shared flags; windows as in `count(card, 7d)`."""
+
+    protected: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    positive: str | None = None
+    windows: tuple[str, ...] = ()
+    licences: tuple[str, ...] = ("the owner's own data",)
+    sample_rows: int = 30_000
+    sample_seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class PipelineConfig:
+    """Everything that decides a run's result."""
+
+    data: DataConfig
+    split: SplitConfig
+    training: TrainingConfig
+    distillation: DistillationConfig
+    benchmark: BenchmarkConfig
+
+
+def default(task: Task) -> PipelineConfig:
+    """A real corpus on a few cores."""
+    training = TrainingConfig(
+        task=task.path,
+        industry=task.industry,
+        model_name="default",
+        num_epochs=30,
+        batch_size=512,
+        learning_rate=2e-3,
+        warmup_ratio=0.05,
+        weight_decay=3e-4,
+        save_strategy="epoch",
+        evaluation_strategy="epoch",
+        early_stopping_patience=4,
+    )
+    student = dataclasses.replace(
+        training, num_epochs=16, batch_size=1024, learning_rate=3e-3, early_stopping_patience=6
+    )
+    return PipelineConfig(
+        data=DataConfig(),
+        split=SplitConfig(),
+        training=training,
+        distillation=DistillationConfig(training=student),
+        benchmark=BenchmarkConfig(),
+    )
+
+
+def sample(task: Task) -> PipelineConfig:
+    """The bundled synthetic sample on two cores, in three minutes."""
+    config = default(task)
+    network = TabularConfig(teacher_members=8, teacher_width=64)
+    return dataclasses.replace(
+        config,
+        training=dataclasses.replace(
+            config.training, num_epochs=8, early_stopping_patience=2, network=network
+        ),
+        distillation=dataclasses.replace(
+            config.distillation,
+            num_copies=3,
+            training=dataclasses.replace(
+                config.distillation.training, num_epochs=8, network=network
+            ),
+        ),
+        benchmark=BenchmarkConfig(num_trials=5, num_resamples=100, num_calls=1000),
+    )
+
+
+def smoke(task: Task) -> PipelineConfig:
+    """Seconds: everything once, nothing well."""
+    config = sample(task)
+    network = TabularConfig(
+        num_bins=8, student_hidden=(16,), teacher_members=2, teacher_width=16, booster_rounds=20
+    )
+    return dataclasses.replace(
+        config,
+        data=DataConfig(sample_rows=3000),
+        training=dataclasses.replace(config.training, num_epochs=1, network=network),
+        distillation=dataclasses.replace(
+            config.distillation,
+            num_copies=1,
+            training=dataclasses.replace(
+                config.distillation.training, num_epochs=1, network=network
+            ),
+        ),
+        benchmark=BenchmarkConfig(num_trials=1, num_resamples=20, num_calls=200),
+    )
+
+
+RECIPES: dict[str, Callable[[Task], PipelineConfig]] = {
+    "default": default,
+    "sample": sample,
+    "smoke": smoke,
+}

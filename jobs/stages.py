@@ -1,0 +1,241 @@
+"""The stages of a run as a person watches them: each shows a bar, and reuses what is finished."""
+
+from __future__ import annotations
+
+import dataclasses
+import getpass
+import json
+import urllib.request
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from cluster.lifecycle import start_serve
+from jobs.command import Run
+from jobs.console import Stage
+from spt_core.artifacts import ExportedModel, lineage, write_bytes
+from spt_core.benchmark import BenchmarkSuite, Report
+from spt_core.benchmark.baselines import BASELINES
+from spt_core.data.splits import Splits, split
+from spt_core.distillation import DistillationPipeline
+from spt_core.export import export
+from spt_core.model import SpecializedModel, open_runtime
+from spt_core.policy import DecisionPolicy, fit_policy
+from spt_core.registry import Deployment, ModelVersion
+from spt_core.rollout import promote, route
+from spt_core.signature import Encoder, Field, flatten
+from spt_core.task import Task
+from spt_core.training import SpecializedModelTrainer, TrainingConfig
+
+
+def prepared(run: Run) -> Splits:
+    """Corpus -> Splits."""
+    with run.screen.stage("prepare") as stage:
+        stage.say("reading")
+        corpus = run.corpus()
+        stage.say(f"checking and splitting {corpus.name}")
+        splits = split(run.task, corpus, run.settings.storage, run.config.split)
+        rows = ", ".join(f"{count:,} {part}" for part, count in splits.num_rows.items())
+        stage.say(f"{rows} rows{_reused(splits.reused)}")
+    for finding in splits.findings:
+        where = f" {finding.column}" if finding.column else ""
+        run.screen.say(f"  [yellow]{finding.kind}[/yellow]{where}: {finding.detail}")
+    for reason, count in splits.quarantine.items():
+        run.screen.say(
+            f"  [yellow]quarantine[/yellow]: {count:,} bad rows, {reason}; "
+            f"see {splits.uri}/quarantine.parquet"
+        )
+    return splits
+
+
+def trained(run: Run, splits: Splits) -> SpecializedModel:
+    """Splits -> teacher."""
+    with run.screen.stage("train") as stage:
+        stage.say("starting workers")
+        trainer = SpecializedModelTrainer(run.config.training)
+        teacher = trainer.train(
+            splits, fresh=run.fresh, on_metrics=_watch(stage, run.config.training)
+        )
+        stage.say(_quality("teacher", run.task, teacher))
+    return teacher
+
+
+def distilled(run: Run, teacher: SpecializedModel, splits: Splits) -> SpecializedModel:
+    """Teacher -> student."""
+    config = run.config.distillation
+    with run.screen.stage("distill") as stage:
+        stage.say("labelling augmented rows with the teacher")
+        student = DistillationPipeline(config).distill(
+            teacher, splits, fresh=run.fresh, on_metrics=_watch(stage, config.training)
+        )
+        stage.say(_quality("student", run.task, student))
+    return student
+
+
+def exported(run: Run, student: SpecializedModel) -> ExportedModel:
+    """Student -> ONNX, proven against the checkpoint."""
+    with run.screen.stage("export") as stage:
+        stage.say("tracing the graph")
+        made = export(student.artifact, fresh=run.fresh)
+        gap = made.parity["max_abs_difference"]["probability"]
+        stage.say(f"{made.size_bytes / 1e6:.2f} MB, differs from the checkpoint by {gap:.1e}")
+    return made
+
+
+def decided(run: Run, model: ExportedModel, splits: Splits) -> DecisionPolicy:
+    """Calibrated probabilities of rows that trained nothing -> the least-cost policy."""
+    table = splits.table("calibration", limit=500_000)
+    scores = open_runtime(model).score(Encoder(model.artifact.signature).table(table))
+    return fit_policy(
+        run.task.costs,
+        scores.astype(np.float64),
+        daily_review_capacity=run.task.daily_review_capacity,
+        daily_volume=run.task.daily_volume,
+        reason_codes=run.task.reason_codes,
+        conditions=run.task.conditions,
+    )
+
+
+def benchmarked(
+    run: Run, model: ExportedModel, policy: DecisionPolicy, splits: Splits
+) -> tuple[Report, str]:
+    """Exported model -> Report and the address of its page."""
+    config = run.config.benchmark
+    total = config.num_trials * len(BASELINES)
+    done = 0
+
+    with run.screen.stage("benchmark") as stage:
+        stage.say("scoring held-out rows")
+
+        def on_trial(name: str, trial: int) -> None:
+            nonlocal done
+            done += 1
+            stage.advance(done, total, f"tuning {name}, trial {trial} of {config.num_trials}")
+
+        report = BenchmarkSuite(config).run(
+            model, splits.evaluation_set(), policy=policy, splits=splits, on_trial=on_trial
+        )
+        page = report.html(facts=_facts(model, policy, splits), findings=[dataclasses.asdict(finding) for finding in splits.findings])
+        uri = f"{model.uri}/report-{policy.version}.html"
+        write_bytes(uri, page.encode())
+        stage.say(uri)
+    return report, uri
+
+
+def registered(
+    run: Run, model: ExportedModel, policy: DecisionPolicy, report: Report, report_uri: str
+) -> ModelVersion:
+    """Exported model + policy + report -> a version in the registry."""
+    with run.screen.stage("register") as stage:
+        version = run.registry().add(
+            model, policy, report.to_json(), created_by="jobs.pipeline", report_uri=report_uri
+        )
+        stage.say(version.ref)
+    return version
+
+
+def deployed(run: Run, version: ModelVersion) -> Deployment:
+    """Version -> champion, served by every replica."""
+    with run.screen.stage("deploy") as stage:
+        stage.say("starting the service")
+        start_serve(run.settings)
+        stage.say(f"rolling out {version.ref}")
+        deployment = promote(run.registry(), version, actor=getpass.getuser())
+        stage.say(f"{version.ref} serves at {route(version)}")
+    return deployment
+
+
+def show_report(run: Run, report: Report) -> None:
+    """The figures beside the baselines', for a person."""
+    names = ["average_precision", "roc_auc", "recall_at_fpr_1pct", "calibration_error"]
+    rows = [
+        [
+            model,
+            *(f"{q[n]['value']:.4f} [{q[n]['low']:.3f}, {q[n]['high']:.3f}]" for n in names),
+            f"{report.latency_ms[model]['p50']:.3f}",
+        ]
+        for model, q in report.quality.items()
+    ]
+    synthetic = ", SYNTHETIC data" if report.synthetic else ""
+    run.screen.table(
+        f"{report.task}: {report.num_rows:,} held-out rows, {report.num_positives:,} positive{synthetic}",
+        ["model", "average precision", "ROC AUC", "recall at 1 % FPR", "calibration error", "p50 ms"],
+        rows,
+    )
+    for name, check in report.compliance.items():
+        if not check["passed"]:
+            run.screen.say(f"  [yellow]compliance[/yellow] {name}: {check['fact']}")
+
+
+def _watch(stage: Stage, config: TrainingConfig) -> Callable[[Mapping[str, float]], None]:
+    def on_metrics(metrics: Mapping[str, float]) -> None:
+        shown = [f"{k.replace('_', ' ')} {v:.4f}" for k, v in metrics.items() if k.endswith("loss")]
+        epoch = int(metrics["epoch"])
+        stage.advance(epoch, config.num_epochs, f"epoch {epoch} of {config.num_epochs}, {', '.join(shown)}")
+
+    return on_metrics
+
+
+def _quality(role: str, task: Task, model: SpecializedModel) -> str:
+    metric = f"validation_{task.metric}"
+    value = model.artifact.metrics[metric]
+    return f"{role}: {metric.replace('_', ' ')} {value:.4f}{_reused(model.reused)}"
+
+
+def _reused(reused: bool) -> str:
+    return " (finished before, reused; --fresh makes it again)" if reused else ""
+
+
+def _facts(model: ExportedModel, policy: DecisionPolicy, splits: Splits) -> dict[str, Any]:
+    artifact = model.artifact
+    return {
+        "model": model.uri,
+        "made from": " <- ".join(a.uri for a in lineage(artifact)),
+        "data": splits.uri,
+        "data fingerprint": artifact.data_fingerprint,
+        "code fingerprint": artifact.code_fingerprint,
+        "licences of the data": ", ".join(artifact.licences) or "unknown",
+        "seed": artifact.seed,
+        "policy": f"{policy.version}: review from {policy.review_threshold:.4f}, decline from "
+        f"{policy.decline_threshold:.4f}",
+        "costs": dataclasses.asdict(policy.costs),
+        "confidence": "calibrated probability of the likelier class, max(p, 1 - p)",
+        "parity": model.parity["max_abs_difference"],
+    }
+
+
+
+def asked(run: Run, deployment: Deployment) -> dict[str, Any]:
+    """One question over HTTP to the model that was just deployed, and its answer."""
+    version = run.registry().get(f"{deployment.name}@{deployment.version}")
+    record = example_record(run.task, version)
+    url = f"http://{run.settings.http_host}:{run.settings.http_port}{route(version)}"
+    body = json.dumps(record).encode()
+    request = urllib.request.Request(url, body, {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as response:
+        answer = json.loads(response.read())
+    return {"url": url, "record": record, "answer": answer}
+
+
+def example_record(task: Task, version: ModelVersion) -> Mapping[str, Any]:
+    """The task's example, or for other columns a typical value for each of the model's fields."""
+    signature = version.exported.artifact.signature
+    if not set(flatten(task.example)) - {field.name for field in signature.fields}:
+        return task.example
+    encoded = {column.field for column in signature.columns}
+    return {
+        field.name: _typical(field) for field in signature.fields if field.name in encoded
+    }
+
+
+def _typical(field: Field) -> Any:
+    match field.kind:
+        case "category":
+            return field.categories[0] if field.categories else "unknown"
+        case "boolean":
+            return False
+        case "time":
+            return "12:00"
+        case _:
+            return max(field.minimum or 0.0, min(1.0, field.maximum or 1.0))

@@ -1,0 +1,1 @@
+"""Serving on Ray Serve. Always import from its modules: Ray has a `serve` of its own."""

@@ -1,0 +1,138 @@
+"""Everything but the hot route: which models are deployed, health, and the OpenAPI document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from serve.model_server import MAX_BODY_BYTES, MAX_RECORDS
+from serve.problems import PROBLEM_TYPE, Problem
+
+_PROBLEM = {
+    "type": "object",
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "one sentence: the rule, and the fact"},
+    },
+}
+_ERRORS = {
+    "400": "the body is no JSON",
+    "413": f"over {MAX_BODY_BYTES:,} bytes or {MAX_RECORDS:,} records",
+    "422": "a field is missing, unknown, out of range or of the wrong type",
+    "503": "the service is full or still loading",
+}
+
+
+class Api:
+    """The class behind the Serve deployment; holds nothing but what the roll-out writer sent."""
+
+    def __init__(self) -> None:
+        self.models: list[Mapping[str, Any]] = []
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """Serve's hook for an ASGI application that is built in the replica."""
+        return build(self)
+
+    def reconfigure(self, config: Mapping[str, Any]) -> None:
+        """Take the list of deployed models."""
+        self.models = list(config["models"])
+
+
+def build(api: Api) -> FastAPI:
+    """The FastAPI application."""
+    app = FastAPI(title="SPT", openapi_url=None, docs_url=None, redoc_url=None)
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, Any]:
+        """Whether the service answers, and with which versions."""
+        return {"status": "ok", "models": [model["ref"] for model in api.models]}
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        """The deployed models with their input schemas."""
+        return {"models": api.models}
+
+    @app.get("/openapi.json")
+    async def openapi() -> JSONResponse:
+        """The OpenAPI document of the deployed models."""
+        return JSONResponse(document(api.models))
+
+    @app.exception_handler(HTTPException)
+    async def problem(request: Request, error: HTTPException) -> Response:
+        known = ", ".join(model["route"] for model in api.models) or "none"
+        detail = f"{request.method} {request.url.path}: {error.detail}; deployed models: {known}"
+        body = Problem(error.status_code, detail).body()
+        return Response(body, error.status_code, error.headers, PROBLEM_TYPE.decode())
+
+    return app
+
+
+def document(models: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """OpenAPI 3.1: each deployed model's route with its real input and answer."""
+    get = {
+        path: {"get": {"summary": text, "responses": {"200": {"description": "ok"}}}}
+        for path, text in (
+            ("/healthz", "Whether the service answers"),
+            ("/v1/models", "The deployed models"),
+        )
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "SPT", "version": "1"},
+        "paths": {**{model["route"]: {"post": _operation(model)} for model in models}, **get},
+        "components": {"schemas": {"Problem": _PROBLEM}},
+    }
+
+
+def _operation(model: Mapping[str, Any]) -> dict[str, Any]:
+    answer = {"type": "object", "properties": model["answer"], "required": list(model["answer"])}
+    batch = {
+        "type": "object",
+        "properties": {
+            "records": {
+                "type": "array",
+                "items": model["input"],
+                "minItems": 1,
+                "maxItems": MAX_RECORDS,
+            }
+        },
+        "required": ["records"],
+    }
+    answers = {"type": "object", "properties": {"answers": {"type": "array", "items": answer}}}
+    return {
+        "summary": model["title"],
+        "description": f"{model['description']} Answered by {model['ref']}.",
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {"anyOf": [model["input"], batch]},
+                    "example": model["example"],
+                }
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "one answer, or {answers: [...]} in the records' order",
+                "headers": {"x-model-version": {"schema": {"type": "string"}}},
+                "content": {"application/json": {"schema": {"anyOf": [answer, answers]}}},
+            },
+            **{
+                status: {
+                    "description": text,
+                    "content": {
+                        "application/problem+json": {
+                            "schema": {"$ref": "#/components/schemas/Problem"}
+                        }
+                    },
+                }
+                for status, text in _ERRORS.items()
+            },
+        },
+    }

@@ -1,0 +1,198 @@
+"""The hot route: POST one record or {"records": [...]}, raw ASGI, answered on the event loop.
+
+A deployment builds itself from configuration, takes a new version in `reconfigure` (loads and
+probes it aside, then swaps one attribute), and keeps the old one when that fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from serve.problems import PROBLEM_TYPE, Problem
+from spt_core.artifacts import ExportedModel, load_exported
+from spt_core.errors import InputError, ParityError, SptError
+from spt_core.model import Answerer, open_runtime
+from spt_core.policy import policy_from_json
+from spt_core.runtime.base import Runtime
+from spt_core.task import Task, find
+
+MAX_BODY_BYTES = 1_000_000
+MAX_RECORDS = 1000
+INLINE_RECORDS = 16  # more go to a thread, so that single requests do not wait behind them
+PROBE_TOLERANCE = 1e-4
+
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+
+class Served(NamedTuple):
+    """What answers requests now; replaced whole, so that a request sees one version."""
+
+    ref: str
+    answerer: Answerer
+    header: tuple[bytes, bytes]
+
+
+class ModelServer:
+    """Serves one task; the class behind a Serve deployment."""
+
+    def __init__(self, task: str) -> None:
+        self._task = find(task)
+        self._error = ""
+        self.current: Served | None = None
+
+    def __serve_build_asgi_app__(self) -> HotRoute:
+        """Serve's hook for an ASGI application that is built in the replica."""
+        return HotRoute(self)
+
+    def reconfigure(self, config: Mapping[str, Any]) -> None:
+        """Load, probe and swap; never raises, because Serve would then replace a working replica."""
+        try:
+            self.current = load(self._task, config)
+            self._error = ""
+        except (SptError, OSError, KeyError, ValueError) as error:
+            self._error = f"{config.get('ref')}: {error}"
+
+    def served(self) -> dict[str, str]:
+        """What the roll-out writer reads back."""
+        current = self.current
+        return {
+            "ref": "" if current is None else current.ref,
+            "policy": "" if current is None else current.answerer.policy.version,
+            "error": self._error,
+        }
+
+    def check_health(self) -> None:
+        """Healthy while any version answers, or while the first one was refused and reported."""
+
+
+class HotRoute:
+    """The ASGI application of a ModelServer."""
+
+    def __init__(self, server: ModelServer) -> None:
+        self._server = server
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        headers: Headers = []
+        try:
+            current = self._current(scope)
+            headers.append(current.header)
+            body = await _body(receive)
+            status, kind, content = 200, b"application/json", await _answer(current, body)
+        except Problem as problem:
+            status, kind, content = problem.status, PROBLEM_TYPE, problem.body()
+            if status == 405:
+                headers.append((b"allow", b"POST"))
+        headers += [(b"content-type", kind), (b"content-length", str(len(content)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+    def _current(self, scope: Mapping[str, Any]) -> Served:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if path not in ("", "/"):
+            raise Problem(404, f"a model is asked at its own path, however: {path!r} lies below it")
+        if scope["method"] != "POST":
+            raise Problem(405, f"a model is asked with POST, however: {scope['method']}")
+        current = self._server.current
+        if current is None:
+            raise Problem(503, "no version of this model is loaded yet; try again")
+        return current
+
+
+def load(task: Task, config: Mapping[str, Any]) -> Served:
+    """Open an exported model and let it reproduce its probes; SptError when it does not."""
+    exported = load_exported(config["exported"])
+    runtime = open_runtime(exported)
+    probe(exported, runtime)
+    policy = policy_from_json(config["policy"])
+    answerer = Answerer(task, exported.artifact.signature, runtime, policy)
+    return Served(config["ref"], answerer, (b"x-model-version", config["ref"].encode()))
+
+
+def probe(exported: ExportedModel, runtime: Runtime) -> None:
+    """ParityError unless the files answer here as they did where they were exported."""
+    rows = [[np.nan if v is None else v for v in row] for row in exported.probes["features"]]
+    features = np.array(rows, np.float32)
+    wanted = np.array(exported.probes["probabilities"])
+    for found in (runtime.score(features), runtime.explain(features)[0]):
+        gap = float(np.max(np.abs(found - wanted)))
+        if not gap <= PROBE_TOLERANCE:
+            raise ParityError(
+                f"a replica must reproduce the probes within {PROBE_TOLERANCE:g}, however: it "
+                f"differs by {gap:.3g}"
+            )
+
+
+async def _answer(current: Served, body: bytes) -> bytes:
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        fact = "it is empty" if not body.strip() else str(error)
+        raise Problem(400, f"the body must be JSON, however: {fact}") from error
+    if not isinstance(content, dict):
+        raise Problem(
+            422, 'the body must be one record or {"records": [...]}, however: it is no JSON object'
+        )
+    try:
+        if content.keys() == {"records"}:
+            return orjson.dumps({"answers": await _answers(current, content["records"])})
+        return orjson.dumps(current.answerer.answer(content))
+    except InputError as error:
+        raise Problem(422, str(error)) from error
+
+
+async def _answers(current: Served, records: object) -> list[dict[str, Any]]:
+    if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
+        raise Problem(422, '"records" must be a list of JSON objects, however: it is not')
+    if not 1 <= len(records) <= MAX_RECORDS:
+        raise Problem(
+            413 if records else 422,
+            f"one request takes 1 to {MAX_RECORDS} records, however: there are {len(records):,}; "
+            "score data sets with `python -m jobs.predict`",
+        )
+    if len(records) <= INLINE_RECORDS:
+        return current.answerer.answers(records)
+    return await asyncio.to_thread(current.answerer.answers, records)
+
+
+async def _body(receive: Receive) -> bytes:
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    while message.get("more_body", False) and len(body) <= MAX_BODY_BYTES:
+        message = await receive()
+        body += message.get("body", b"")
+    if len(body) > MAX_BODY_BYTES:
+        await _discard(message, receive)
+        raise Problem(
+            413,
+            f"a body may have {MAX_BODY_BYTES:,} bytes, however: this one has more; score data sets "
+            "with `python -m jobs.predict`",
+        )
+    return body
+
+
+async def _discard(message: Message, receive: Receive) -> None:
+    """Read an oversized body to its end, without keeping it: a client mid-upload hears no answer."""
+    while message.get("more_body", False):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,1 @@
+"""The library: corpora in, trained, compressed, checked and registered specialized models out."""

@@ -1,0 +1,234 @@
+"""Addresses and facts of what training makes, and the files behind them.
+
+A folder is written file by file and its manifest last: a folder without one does not exist.
+Addresses are URIs of any pyarrow file system (file://, s3://, gs://).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow.fs as pafs
+
+from spt_core.errors import CorruptArtifactError, InputError, NotFoundError
+from spt_core.signature import Signature, signature_from_json
+
+MANIFEST = "manifest.json"
+Role = Literal["teacher", "student"]
+
+
+def as_uri(location: str | Path) -> str:
+    """The location as a URI; a plain path becomes an absolute file:// address."""
+    text = str(location)
+    return text.rstrip("/") if "://" in text else Path(text).expanduser().absolute().as_uri()
+
+
+def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
+    """The pyarrow file system of a URI, and the path inside it."""
+    try:
+        return pafs.FileSystem.from_uri(as_uri(uri))
+    except (ValueError, OSError) as error:
+        raise InputError(
+            f"a location must be a path or a URI such as s3://bucket/folder, however: {uri!r} ({error})"
+        ) from error
+
+
+def exists(uri: str) -> bool:
+    """Whether a file or folder is there."""
+    files, path = filesystem(uri)
+    return files.get_file_info(path).type != pafs.FileType.NotFound
+
+
+def read_bytes(uri: str) -> bytes:
+    """The content of a file."""
+    files, path = filesystem(uri)
+    try:
+        with files.open_input_stream(path) as stream:
+            return stream.read()
+    except FileNotFoundError as error:
+        raise NotFoundError(f"a file must exist to be read, however: {uri} does not") from error
+
+
+def write_bytes(uri: str, content: bytes) -> str:
+    """Write a file so that readers see all of it or nothing; returns its sha256."""
+    files, path = filesystem(uri)
+    if isinstance(files, pafs.LocalFileSystem):
+        files.create_dir(str(Path(path).parent), recursive=True)
+        temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+        try:
+            with files.open_output_stream(temporary) as stream:
+                stream.write(content)
+            files.move(temporary, path)
+        finally:
+            if files.get_file_info(temporary).type != pafs.FileType.NotFound:
+                files.delete_file(temporary)
+    else:  # object stores show an object only when its upload is complete
+        with files.open_output_stream(path) as stream:
+            stream.write(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def remove(uri: str) -> None:
+    """Delete a folder, the manifest first, so that a half-deleted one is not taken for whole."""
+    files, path = filesystem(uri)
+    if files.get_file_info(path).type == pafs.FileType.NotFound:
+        return
+    manifest = f"{path}/{MANIFEST}"
+    if files.get_file_info(manifest).type != pafs.FileType.NotFound:
+        files.delete_file(manifest)
+    files.delete_dir(path)
+
+
+def parquet_files(folder: str) -> list[str]:
+    """The URIs of a folder's Parquet files, sorted."""
+    files, path = filesystem(folder)
+    found = files.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+    return sorted(
+        f"{folder}/{info.base_name}" for info in found if info.base_name.endswith(".parquet")
+    )
+
+
+def write_manifest(folder: str, content: Mapping[str, Any]) -> None:
+    """Write a folder's manifest: from now on the folder exists."""
+    text = json.dumps(content, indent=1, sort_keys=True)
+    write_bytes(f"{folder}/{MANIFEST}", text.encode())
+
+
+def read_manifest(folder: str) -> dict[str, Any]:
+    """A folder's manifest; NotFoundError when the folder was never finished."""
+    return json.loads(read_bytes(f"{folder}/{MANIFEST}"))
+
+
+def has_manifest(folder: str) -> bool:
+    """Whether the folder was written to its end."""
+    return exists(f"{folder}/{MANIFEST}")
+
+
+def digest(content: Any) -> str:
+    """A short stable name for any JSON content."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@functools.cache
+def code_fingerprint() -> str:
+    """sha256 over this checkout's library and industries: which code made an artefact."""
+    root = Path(__file__).parent.parent
+    content = hashlib.sha256()
+    for path in sorted([*root.glob("spt_core/**/*.py"), *root.glob("industries/**/*.py")]):
+        content.update(str(path.relative_to(root)).encode())
+        content.update(path.read_bytes())
+    return content.hexdigest()[:16]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ModelArtifact:
+    """One trained model: where its weights are, what it takes, and everything that it came from.
+
+    `files` maps each file in the folder `uri` to its sha256; `parents` are the URIs of the artefacts
+    that it was made from (its lineage); `licences` are those of all data behind it.
+    """
+
+    uri: str
+    task: str
+    model_name: str
+    family: str
+    role: Role
+    signature: Signature
+    files: Mapping[str, str]
+    config: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    seed: int
+    data_fingerprint: str
+    code_fingerprint: str
+    splits: str
+    protected: tuple[str, ...] = ()
+    licences: tuple[str, ...] = ()
+    parents: tuple[str, ...] = ()
+
+    def read(self, name: str) -> bytes:
+        """A file of this artefact, checked against its digest."""
+        return _checked(self.uri, name, self.files)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `artifact_from_json` reads back."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ExportedModel:
+    """Runtime files of a model, each with the proof that it answers like its checkpoint.
+
+    `parity` holds, per file, the largest absolute difference of probabilities seen and the batch
+    sizes tried; `probes` are encoded rows with the probabilities that a replica must reproduce.
+    """
+
+    uri: str
+    artifact: ModelArtifact
+    files: Mapping[str, str]
+    parity: Mapping[str, Any]
+    probes: Mapping[str, Any]
+    size_bytes: int
+
+    def read(self, name: str) -> bytes:
+        """A file of this export, checked against its digest."""
+        return _checked(self.uri, name, self.files)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `exported_from_json` reads back."""
+        return dataclasses.asdict(self)
+
+
+def artifact_from_json(content: Mapping[str, Any]) -> ModelArtifact:
+    """The ModelArtifact that `to_json` wrote."""
+    values = dict(content)
+    values["signature"] = signature_from_json(values["signature"])
+    for name in ("protected", "licences", "parents"):
+        values[name] = tuple(values[name])
+    return ModelArtifact(**values)
+
+
+def exported_from_json(content: Mapping[str, Any]) -> ExportedModel:
+    """The ExportedModel that `to_json` wrote."""
+    return ExportedModel(**{**content, "artifact": artifact_from_json(content["artifact"])})
+
+
+def load_artifact(uri: str) -> ModelArtifact:
+    """The ModelArtifact of a finished folder."""
+    return artifact_from_json(read_manifest(uri))
+
+
+def load_exported(uri: str) -> ExportedModel:
+    """The ExportedModel of a finished folder."""
+    return exported_from_json(read_manifest(uri))
+
+
+def lineage(artifact: ModelArtifact) -> list[ModelArtifact]:
+    """The artefact and everything that it was made from, nearest first."""
+    found = [artifact]
+    for parent in artifact.parents:
+        found += lineage(load_artifact(parent))
+    return found
+
+
+def merge_licences(groups: Iterable[Iterable[str]]) -> tuple[str, ...]:
+    """All licences that a product of several sources must honour, each once."""
+    return tuple(sorted({licence for group in groups for licence in group}))
+
+
+def _checked(uri: str, name: str, files: Mapping[str, str]) -> bytes:
+    content = read_bytes(f"{uri}/{name}")
+    found = hashlib.sha256(content).hexdigest()
+    if found != files[name]:
+        raise CorruptArtifactError(
+            f"a stored file must match its manifest, however: {uri}/{name} has sha256 {found[:12]}, "
+            f"the manifest says {files[name][:12]}"
+        )
+    return content

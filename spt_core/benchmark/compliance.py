@@ -1,0 +1,53 @@
+"""Compliance checks of a model: named facts that a reviewer can verify, not legal advice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from spt_core.artifacts import ExportedModel
+from spt_core.policy import DecisionPolicy
+from spt_core.task import ComplianceCheck, Task
+
+Check = Callable[[Task, ExportedModel, DecisionPolicy], str]
+
+
+def run_checks(
+    task: Task, exported: ExportedModel, policy: DecisionPolicy
+) -> dict[str, dict[str, object]]:
+    """Each check of the task: whether it passed, whether promotion requires it, and the fact."""
+    required = exported.artifact.config["compliance_requirements"] or ()
+    found: dict[str, dict[str, object]] = {}
+    for name in task.compliance_checks:
+        problem = CHECKS[name](task, exported, policy)
+        found[name] = {"passed": not problem, "required": name in required, "fact": problem or "ok"}
+    return found
+
+
+def _protected_attributes_excluded(
+    task: Task, exported: ExportedModel, policy: DecisionPolicy
+) -> str:
+    """12 CFR 1002.6(b): no prohibited basis is considered."""
+    del policy
+    protected = {name.lower() for name in (*task.protected, *exported.artifact.protected)}
+    used = [f.name for f in exported.artifact.signature.fields if f.name.lower() in protected]
+    return f"protected attributes among the inputs: {used}" if used else ""
+
+
+def _adverse_action_reasons(task: Task, exported: ExportedModel, policy: DecisionPolicy) -> str:
+    """12 CFR 1002.9(b)(2): every input that can be a reason has a statement for the applicant."""
+    del task
+    encoded = {column.field for column in exported.artifact.signature.columns}
+    without = sorted(encoded - set(policy.reason_codes))
+    return f"inputs without a reason code in the policy: {without}" if without else ""
+
+
+def _data_licence_known(task: Task, exported: ExportedModel, policy: DecisionPolicy) -> str:
+    del task, policy
+    return "" if exported.artifact.licences else "no licence is recorded for the training data"
+
+
+CHECKS: Mapping[ComplianceCheck, Check] = {
+    "protected_attributes_excluded": _protected_attributes_excluded,
+    "adverse_action_reasons": _adverse_action_reasons,
+    "data_licence_known": _data_licence_known,
+}

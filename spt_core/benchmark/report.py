@@ -1,0 +1,116 @@
+"""The benchmark's result: a JSON object, and an HTML page with plots that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+COLORS = ("#0b6e99", "#d9730d", "#6940a5", "#0f7b6c", "#ad1a72")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """Figures of a model and its baselines on one evaluation set; the first model is the product's.
+
+    `quality[model][metric]` holds value, low and high of a 95 % bootstrap interval,
+    `latency_ms[model]` p50, p90 and p99 of one row in process (the product's with encoding and
+    reasons, the baselines' without encoding).
+    """
+
+    task: str
+    model_name: str
+    metric: str
+    evaluation_set: str
+    evaluation_fingerprint: str
+    num_rows: int
+    num_positives: int
+    synthetic: bool
+    quality: Mapping[str, Mapping[str, Mapping[str, float]]]
+    latency_ms: Mapping[str, Mapping[str, float]]
+    curves: Mapping[str, Mapping[str, list[float]]]
+    baseline_parameters: Mapping[str, Mapping[str, Any]]
+    subgroups: Mapping[str, list[dict[str, Any]]]
+    compliance: Mapping[str, Mapping[str, Any]]
+    size_bytes: int
+    memory_bytes: int
+    latency_target_ms: float
+    size_target_mb: float
+    machine: str
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object with all fields."""
+        return dataclasses.asdict(self)
+
+    def html(self, *, facts: Mapping[str, Any], findings: Sequence[Mapping[str, Any]] = ()) -> str:
+        """The page; `facts` are shown as a table (versions, data, lineage), `findings` as a list."""
+        environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+        template = environment.from_string(TEMPLATE.read_text())
+        return template.render(
+            report=self,
+            facts=facts,
+            findings=findings,
+            plots=[
+                ("Precision and recall", _png(self._precision_recall)),
+                ("Calibration", _png(self._calibration)),
+                ("Latency of one answer", _png(self._latency)),
+                (f"{self.metric} with 95 % intervals", _png(self._intervals)),
+            ],
+        )
+
+    def _precision_recall(self, axes: Axes) -> None:
+        for color, (name, curve) in zip(COLORS, self.curves.items(), strict=False):
+            axes.plot(curve["recall"], curve["precision"], color=color, label=name)
+        axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+        axes.legend(frameon=False, fontsize=8)
+
+    def _calibration(self, axes: Axes) -> None:
+        top = 0.0
+        for color, (name, curve) in zip(COLORS, self.curves.items(), strict=False):
+            axes.plot(curve["predicted"], curve["observed"], "o-", ms=4, color=color, label=name)
+            top = max(top, *curve["predicted"], *curve["observed"])
+        axes.plot([0, top], [0, top], color="#999", lw=1, ls="--", label="perfect")
+        axes.set(xlabel="mean probability (tenths of the rows)", ylabel="share of positives")
+        axes.legend(frameon=False, fontsize=8)
+
+    def _latency(self, axes: Axes) -> None:
+        names = list(self.latency_ms)
+        for index, name in enumerate(names):
+            times = self.latency_ms[name]
+            axes.plot([times["p50"], times["p99"]], [index, index], color=COLORS[index], lw=3)
+            axes.plot(times["p50"], index, "o", color=COLORS[index])
+            axes.plot(times["p99"], index, "|", ms=14, color=COLORS[index])
+        axes.set_yticks(range(len(names)), names)
+        axes.set_xscale("log")
+        axes.invert_yaxis()
+        axes.set(xlabel="ms, one row in process: median (dot) to 99th percentile (bar)")
+
+    def _intervals(self, axes: Axes) -> None:
+        names = list(self.quality)
+        for index, name in enumerate(names):
+            figure = self.quality[name][self.metric]
+            axes.plot([figure["low"], figure["high"]], [index, index], color=COLORS[index], lw=3)
+            axes.plot(figure["value"], index, "o", color=COLORS[index])
+        axes.set_yticks(range(len(names)), names)
+        axes.invert_yaxis()
+        axes.set(xlabel=self.metric)
+
+
+def _png(draw: Any) -> str:
+    matplotlib.use("Agg")
+    figure = Figure(figsize=(5.2, 3.4), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    draw(axes)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return base64.b64encode(buffer.getvalue()).decode()

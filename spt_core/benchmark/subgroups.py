@@ -1,0 +1,75 @@
+"""Figures per group of a protected attribute, which the model itself never sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from spt_core.metrics import calibration_error, roc_auc
+from spt_core.policy import DecisionPolicy
+
+MIN_GROUP_ROWS = 50
+MAX_GROUPS = 12
+AGE_EDGES = (25, 40, 62)  # 12 CFR 1002.2(o): an elderly applicant is 62 or older
+
+
+def subgroup_figures(
+    table: pa.Table,
+    protected: tuple[str, ...],
+    labels: NDArray[np.float64],
+    probabilities: NDArray[np.float64],
+    policy: DecisionPolicy,
+) -> dict[str, list[dict[str, Any]]]:
+    """Per protected column and group: rows, base rate, approval rate, AUC, calibration error.
+
+    `impact_ratio` is the group's approval rate over the best group's; below 0.8 it fails the
+    four-fifths rule of 29 CFR 1607.4(D), which lenders use as a first screen.
+    """
+    approved = probabilities < policy.review_threshold
+    figures: dict[str, list[dict[str, Any]]] = {}
+    for column in protected:
+        if column not in table.column_names:
+            continue
+        groups = _groups(column, table[column].to_pandas())
+        rows = [
+            _figures(name, (groups == name).to_numpy(), labels, probabilities, approved)
+            for name in groups.value_counts().index[:MAX_GROUPS]
+            if (groups == name).sum() >= MIN_GROUP_ROWS
+        ]
+        best = max((row["approval_rate"] for row in rows), default=0.0)
+        for row in rows:
+            row["impact_ratio"] = row["approval_rate"] / best if best else None
+        figures[column] = rows
+    return figures
+
+
+def _groups(column: str, values: pd.Series) -> pd.Series:
+    if not pd.api.types.is_numeric_dtype(values) or values.nunique() <= MAX_GROUPS:
+        return values.astype("string").fillna("missing")
+    edges = AGE_EDGES if column.lower() == "age" else tuple(values.quantile([0.25, 0.5, 0.75]))
+    bins = [-np.inf, *sorted(set(edges)), np.inf]
+    return pd.cut(values, bins, right=False).astype("string").fillna("missing")
+
+
+def _figures(
+    name: str,
+    members: NDArray[np.bool_],
+    labels: NDArray[np.float64],
+    probabilities: NDArray[np.float64],
+    approved: NDArray[np.bool_],
+) -> dict[str, Any]:
+    own, scores = labels[members], probabilities[members]
+    both_classes = 0 < own.sum() < len(own)
+    return {
+        "group": name,
+        "num_rows": int(members.sum()),
+        "base_rate": float(own.mean()),
+        "mean_probability": float(scores.mean()),
+        "approval_rate": float(approved[members].mean()),
+        "roc_auc": roc_auc(own, scores) if both_classes else None,
+        "calibration_error": calibration_error(own, scores),
+    }

@@ -1,0 +1,1 @@
+"""From any rows to checked, typed, leak-guarded splits: source -> Corpus -> Splits."""

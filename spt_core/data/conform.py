@@ -1,0 +1,347 @@
+"""Raw columns -> typed columns, vectorised; rows that break a rule go aside with the reason.
+
+number -> float64 (NaN is missing), category and entity -> large_string (the text that
+`signature.category_text` makes), boolean -> bool, time -> timestamp[us] of wall-clock time,
+label -> float32 0 or 1.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from spt_core.data.corpus import ROW, Positive
+from spt_core.errors import InputError
+from spt_core.signature import NO_DATE, Field, category_text, parse_moment
+
+MISSING_TEXTS = ("", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None", "?")
+TRUE_TEXTS = ("true", "yes", "1", "1.0")
+FALSE_TEXTS = ("false", "no", "0", "0.0")
+BAD_SCHEMA = pa.schema([(ROW, pa.int64()), ("reason", pa.string()), ("record", pa.string())])
+_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+_WHOLE = r"^([+-]?\d+)\.0+$"
+_ZONE = r"(\d\d:\d\d(?::\d\d(?:\.\d+)?)?)(?:Z|[+-]\d\d:?\d\d)$"
+_COMPACT_DATE = r"^(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$"
+
+Mask = NDArray[np.bool_]
+
+
+class Typed(NamedTuple):
+    """A column in its type, null where missing or bad; `bad` marks values that broke the rule."""
+
+    values: pa.Array
+    bad: Mask | None = None
+
+
+def conform(
+    table: pa.Table,
+    fields: Sequence[Field],
+    *,
+    label: str | None = None,
+    positive: Positive | None = None,
+    required: Sequence[str] = (),
+) -> tuple[pa.Table, pa.Table]:
+    """The good rows in typed columns, and the bad rows as (row number, reason, row as JSON).
+
+    Row numbers are the table's column `__row`, or positions; a field without a column is missing
+    everywhere. A row without a value in a `required` column, or without a label, is bad.
+    """
+    size = table.num_rows
+    numbers = table[ROW] if ROW in table.column_names else pa.chunked_array([np.arange(size)])
+    reasons = np.full(size, None, dtype=object)
+    columns: dict[str, pa.Array | pa.ChunkedArray] = {}
+    for field in fields:
+        typed = typed_column(_column(table, field.name), field)
+        if typed.bad is not None:
+            _note(reasons, typed.bad, rule(field))
+        columns[field.name] = typed.values
+        if field.kind == "number":
+            _note(reasons, *_beyond(typed.values, field))
+        if field.name in required and typed.values.null_count:
+            missing = np.asarray(typed.values.is_null())
+            _note(reasons, missing, f"the {field.name!r} must be known, however: it is missing")
+    if label is not None:
+        typed = label_column(_column(table, label), positive)
+        missing = np.asarray(typed.values.is_null()) & ~_or_none(typed.bad, size)
+        _note(reasons, missing, f"the label {label!r} must be known, however: it is missing")
+        if typed.bad is not None:
+            _note(reasons, typed.bad, f"the label {label!r} must be 0 or 1")
+        columns[label] = typed.values
+    columns[ROW] = numbers.cast(pa.int64())
+    typed_table = pa.table(columns)
+    is_bad = reasons.astype(bool)
+    if not is_bad.any():
+        return typed_table, BAD_SCHEMA.empty_table()
+    good = typed_table.filter(pa.array(~is_bad))
+    return good, _bad_rows(table.filter(pa.array(is_bad)), numbers, reasons, is_bad)
+
+
+def rule(field: Field) -> str:
+    """The sentence that a value of the wrong kind breaks."""
+    needs = {
+        "number": "a finite number",
+        "boolean": "true or false",
+        "time": "an ISO 8601 time, seconds since 1970 or a time of day",
+    }.get(field.kind, "a text, a number or true/false")
+    return f"the field {field.name!r} must be {needs}"
+
+
+def typed_column(column: pa.Array, field: Field) -> Typed:
+    """A column in the type of its field."""
+    makers: dict[str, Callable[[pa.Array], Typed]] = {
+        "number": number_column,
+        "boolean": boolean_column,
+        "time": time_column,
+    }
+    return makers.get(field.kind, text_column)(column)
+
+
+def number_column(column: pa.Array) -> Typed:
+    """float64; text that is not a number, and infinity, are bad."""
+    kind, bad = column.type, None
+    if _is_text(kind):
+        try:
+            values = column.cast(pa.float64())
+        except pa.ArrowInvalid:
+            text = _present(column)
+            fits = pc.fill_null(pc.match_substring_regex(text, _NUMBER), False)
+            values = pc.if_else(fits, text, pa.scalar(None, text.type)).cast(pa.float64())
+            bad = np.asarray(text.is_valid()) & ~np.asarray(fits)
+    elif pa.types.is_boolean(kind):
+        values = column.cast(pa.int8()).cast(pa.float64())
+    elif _is_number(kind):
+        values = column.cast(pa.float64(), safe=False)
+    else:
+        return _nothing_fits(column, pa.float64())
+    raw = np.asarray(pc.fill_null(values, math.nan))
+    infinite = np.isinf(raw)
+    if infinite.any():
+        bad = infinite | _or_none(bad, len(column))
+    if np.isnan(raw).sum() + infinite.sum() > values.null_count:
+        values = pa.array(raw, mask=~np.isfinite(raw))
+    return Typed(values, bad)
+
+
+def boolean_column(column: pa.Array) -> Typed:
+    """Bool from true/false, yes/no and 0/1, as text or number."""
+    if pa.types.is_boolean(column.type):
+        return Typed(column)
+    text = pc.utf8_lower(_present(text_column(column).values))
+    true = pc.is_in(text, value_set=pa.array(TRUE_TEXTS, text.type))
+    false = pc.is_in(text, value_set=pa.array(FALSE_TEXTS, text.type))
+    known = pc.or_(true, false)
+    bad = np.asarray(text.is_valid()) & ~np.asarray(known)
+    return Typed(pc.if_else(known, true, pa.scalar(None, pa.bool_())), bad if bad.any() else None)
+
+
+def label_column(column: pa.Array, positive: Positive | None) -> Typed:
+    """float32 0 or 1; with `positive`, every other value is 0."""
+    if positive is None:
+        typed = boolean_column(column)
+        return Typed(typed.values.cast(pa.float32()), typed.bad)
+    typed = text_column(column)
+    wanted = category_text(positive, "positive")
+    return Typed(pc.equal(typed.values, wanted).cast(pa.float32()), typed.bad)
+
+
+def text_column(column: pa.Array) -> Typed:
+    """large_string as `category_text` writes it: 2 and 2.0 are "2"."""
+    kind, text = column.type, pa.large_string()
+    if _is_text(kind):
+        return Typed(column.cast(text))
+    if pa.types.is_boolean(kind):
+        return Typed(pc.if_else(column, "true", "false").cast(text))
+    if pa.types.is_integer(kind) or pa.types.is_temporal(kind):
+        return Typed(column.cast(text))
+    if pa.types.is_null(kind):
+        return Typed(pa.nulls(len(column), text))
+    if _is_number(kind):
+        return _text_of_floats(column.cast(pa.float64(), safe=False))
+    return _nothing_fits(column, text)
+
+
+def time_column(column: pa.Array) -> Typed:
+    """timestamp[us] of wall-clock time, as `signature.parse_moment` reads single values."""
+    kind, micros = column.type, pa.timestamp("us")
+    if pa.types.is_timestamp(kind):
+        local = pc.local_timestamp(column) if kind.tz else column
+        return Typed(local.cast(micros, safe=False))
+    if pa.types.is_date(kind):
+        return Typed(column.cast(micros))
+    if pa.types.is_time(kind):
+        offset = (NO_DATE - datetime.date(1970, 1, 1)).days * 86_400_000_000
+        since = column.cast(pa.time64("us"), safe=False).cast(pa.int64())
+        return Typed(pc.add(since, offset).cast(micros))
+    if _is_text(kind):
+        return _time_of_text(column)
+    if _is_number(kind):
+        return _time_of_numbers(column)
+    return _nothing_fits(column, micros)
+
+
+def has_dates(times: pa.Array | pa.ChunkedArray) -> bool:
+    """Whether any of these times has a date, not only a time of day."""
+    return bool(pc.any(pc.not_equal(pc.year(times), NO_DATE.year)).as_py())
+
+
+def column_from(values: Sequence[object]) -> pa.Array:
+    """An Arrow column of Python values; values of mixed types become text."""
+    try:
+        return pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        return pa.array([_as_text(value) for value in values], pa.large_string())
+
+
+def as_json(record: dict[str, object]) -> str:
+    """The record as JSON text; what JSON cannot hold is written as text."""
+    try:
+        return json.dumps(record, default=str, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        plain = {k: str(v) if isinstance(v, float) else v for k, v in record.items()}
+        return json.dumps(plain, default=str, ensure_ascii=False)
+
+
+def plain_integers(table: pa.Table, names: Sequence[str]) -> pa.Table:
+    """The table with "2.0" as "2" in these text columns: a format without types writes both."""
+    for name in names:
+        text = table[name]
+        if pc.any(pc.match_substring_regex(text, _WHOLE)).as_py():
+            shorter = pc.replace_substring_regex(text, _WHOLE, r"\1")
+            table = table.set_column(table.column_names.index(name), name, shorter)
+    return table
+
+
+def flat(table: pa.Table) -> pa.Table:
+    """The table with struct columns as dotted columns and dictionaries decoded."""
+    while any(pa.types.is_struct(field.type) for field in table.schema):
+        table = table.flatten()
+    for index, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            decoded = table.column(index).cast(field.type.value_type)
+            table = table.set_column(index, field.name, decoded)
+    return table
+
+
+def _column(table: pa.Table, name: str) -> pa.Array:
+    if name not in table.column_names:
+        return pa.nulls(table.num_rows)
+    array = table[name].combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        raise InputError(f"a batch of rows must be below 2 GiB, however: column {name!r} is larger")
+    return array
+
+
+def _note(reasons: NDArray[np.object_], bad: Mask, reason: str) -> None:
+    if bad.any():
+        reasons[bad & ~reasons.astype(bool)] = reason
+
+
+def _beyond(values: pa.Array, field: Field) -> tuple[Mask, str]:
+    low, high = field.minimum, field.maximum
+    raw = np.asarray(pc.fill_null(values, math.nan))
+    with np.errstate(invalid="ignore"):
+        below = raw < (-math.inf if low is None else low)
+        above = raw > (math.inf if high is None else high)
+    bounds = [f"at least {low:g}"] if low is not None else []
+    bounds += [f"at most {high:g}"] if high is not None else []
+    return below | above, f"the field {field.name!r} must be {' and '.join(bounds)}"
+
+
+def _bad_rows(
+    raw: pa.Table, numbers: pa.ChunkedArray, reasons: NDArray[np.object_], is_bad: Mask
+) -> pa.Table:
+    names = [name for name in raw.column_names if name != ROW]
+    records = [as_json(record) for record in raw.select(names).to_pylist()]
+    rows = numbers.cast(pa.int64()).filter(pa.array(is_bad))
+    return pa.table([rows, pa.array(reasons[is_bad], pa.string()), records], schema=BAD_SCHEMA)
+
+
+def _or_none(mask: Mask | None, size: int) -> Mask:
+    return np.zeros(size, bool) if mask is None else mask
+
+
+def _nothing_fits(column: pa.Array, kind: pa.DataType) -> Typed:
+    bad = np.asarray(column.is_valid())
+    return Typed(pa.nulls(len(column), kind), bad if bad.any() else None)
+
+
+def _present(text: pa.Array) -> pa.Array:
+    trimmed = pc.utf8_trim_whitespace(text)
+    missing = pc.is_in(trimmed, value_set=pa.array(MISSING_TEXTS, trimmed.type))
+    return pc.if_else(missing, pa.scalar(None, trimmed.type), trimmed)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+
+
+def _text_of_floats(column: pa.Array) -> Typed:
+    encoded = column.dictionary_encode()
+    numbers = encoded.dictionary.to_pylist()
+    words = [category_text(v, "") if math.isfinite(v) else None for v in numbers]
+    values = pa.array(words, pa.large_string()).take(encoded.indices)
+    infinite = np.isinf(np.asarray(pc.fill_null(column, 0.0)))
+    return Typed(values, infinite if infinite.any() else None)
+
+
+def _time_of_text(column: pa.Array) -> Typed:
+    text = _present(column.cast(pa.large_string()))
+    for candidate in (text, pc.replace_substring_regex(text, _ZONE, r"\1")):
+        try:
+            return Typed(candidate.cast(pa.timestamp("us")))
+        except pa.ArrowInvalid:
+            continue
+    encoded = text.dictionary_encode()
+    numeric = pc.and_not(
+        pc.match_substring_regex(encoded.dictionary, _NUMBER),
+        pc.match_substring_regex(encoded.dictionary, _COMPACT_DATE),
+    ).to_pylist()
+    words = encoded.dictionary.to_pylist()
+    values = [
+        _moment_or_none(float(word) if is_number else word)
+        for word, is_number in zip(words, numeric, strict=True)
+    ]
+    times = pa.array(values, pa.timestamp("us")).take(encoded.indices)
+    bad = np.asarray(text.is_valid()) & np.asarray(times.is_null())
+    return Typed(times, bad if bad.any() else None)
+
+
+def _moment_or_none(value: str | float) -> datetime.datetime | None:
+    try:
+        return parse_moment(value, "")
+    except (InputError, OverflowError):
+        return None
+
+
+def _time_of_numbers(column: pa.Array) -> Typed:
+    raw = np.asarray(pc.fill_null(column.cast(pa.float64(), safe=False), math.nan))
+    magnitude = np.abs(raw)
+    limits = [magnitude < 1e11, magnitude < 1e14, magnitude < 1e17]  # as epoch_divisor
+    divisor = np.select(limits, [1.0, 1e3, 1e6], 1e9)
+    seconds = raw / divisor
+    # Years 1 to 9999, as parse_moment; NaN compares false and is missing, not bad.
+    fits = (magnitude < 4e18) & (seconds > -62_135_596_800) & (seconds < 253_402_300_800)
+    micros = np.rint(np.where(fits, seconds, 0.0) * 1e6).astype(np.int64)
+    bad = ~fits & ~np.isnan(raw)
+    times = pa.array(micros, mask=~fits).cast(pa.timestamp("us"))
+    return Typed(times, bad if bad.any() else None)
+
+
+def _as_text(value: object) -> str | None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return category_text(value, "")
+    return json.dumps(value, default=str) if isinstance(value, list | dict) else str(value)

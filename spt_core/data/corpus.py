@@ -1,0 +1,168 @@
+"""Where rows are and which column plays which role, before anything is read.
+
+A path, folder, glob or URI -> the files behind it, their format and their identity.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import pyarrow.fs as pafs
+
+from spt_core.artifacts import MANIFEST, as_uri, digest, filesystem
+from spt_core.errors import InputError, nearest
+from spt_core.signature import Field, Window
+
+Format = Literal["parquet", "csv", "jsonl"]
+Positive = str | int | float | bool
+SUFFIXES: Mapping[str, Format] = {
+    ".parquet": "parquet",
+    ".csv": "csv",
+    ".csv.gz": "csv",
+    ".jsonl": "jsonl",
+    ".jsonl.gz": "jsonl",
+    ".ndjson": "jsonl",
+}
+ROW = "__row"  # the row's number in the input, counted from 0 over the files in order
+HASH = "__hash"  # a 64-bit hash of the row's content
+RESERVED = (ROW, HASH)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Corpus:
+    """Files of rows with the roles of their columns; nothing of it is read yet.
+
+    `entities` are the keys that windows look back over. `protected` columns are carried for
+    compliance checks and kept out of the features unless `keep` names them, which also accepts a
+    column that the leak guard refuses. `declared` fields override what would be inferred.
+    `positive` is the label value that counts as 1; without it the label must be 0/1 or true/false.
+    `identity` changes when a file's place, size or modification time does.
+    """
+
+    uris: tuple[str, ...]
+    format: Format
+    name: str
+    identity: str
+    label: str | None = None
+    time: str | None = None
+    group: str | None = None
+    entities: tuple[str, ...] = ()
+    protected: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    declared: tuple[Field, ...] = ()
+    windows: tuple[Window, ...] = ()
+    positive: Positive | None = None
+    licences: tuple[str, ...] = ()
+    synthetic: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `corpus_from_json` reads back."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """Something about a column that its owner should know, and what was done about it."""
+
+    kind: Literal[
+        "identifier", "constant", "protected", "unsupported", "free_text", "accepted", "duplicates"
+    ]
+    column: str
+    detail: str
+
+
+def corpus_from_json(content: Mapping[str, Any]) -> Corpus:
+    """The Corpus that `to_json` wrote."""
+    values = dict(content)
+    for name in ("uris", "entities", "protected", "drop", "keep", "licences"):
+        values[name] = tuple(values[name])
+    values["declared"] = tuple(_field(field) for field in values["declared"])
+    values["windows"] = tuple(Window(**window) for window in values["windows"])
+    return Corpus(**values)
+
+
+def _field(content: Mapping[str, Any]) -> Field:
+    values = dict(content)
+    values["categories"] = tuple(values["categories"])
+    return Field(**values)
+
+
+def expand(source: str | Path) -> tuple[tuple[str, ...], Format, str]:
+    """The sorted file URIs behind a path, folder, glob or URI, their format and their identity."""
+    found = _found(str(source))
+    files = [info for info in found if _format_of(info.path) is not None]
+    if not files:
+        known = ", ".join(SUFFIXES)
+        fact = "it holds none" if not found else f"{found[0].path} has another suffix"
+        raise InputError(f"{source} must hold files named {known}, however: {fact}")
+    kind = _format_of(files[0].path) or "parquet"
+    other = [info.path for info in files if _format_of(info.path) != kind]
+    if other:
+        raise InputError(
+            f"the files of a corpus must have one format, however: {files[0].path}, {other[0]}"
+        )
+    empty = [info.path for info in files if info.size == 0]
+    if empty:
+        raise InputError(f"a corpus must have rows, however: the file {empty[0]} is empty")
+    files.sort(key=lambda info: info.path)
+    uris = tuple(_uri_of(str(source), info.path) for info in files)
+    facts = [[uri, info.size, info.mtime_ns] for uri, info in zip(uris, files, strict=True)]
+    return uris, kind, digest(facts)
+
+
+def require_columns(wanted: Iterable[str], columns: Sequence[str], *, what: str, file: str) -> None:
+    """Refuse a named column that the file does not have; the sentence names the nearest."""
+    for name in wanted:
+        if name not in columns:
+            raise InputError(
+                f"the {what} column must be in the data, however: {file} has no column {name!r}; "
+                f"{nearest(name, columns)}"
+            )
+
+
+def _format_of(path: str) -> Format | None:
+    name = path.rsplit("/", 1)[-1].lower()
+    if name.startswith((".", "_")) or name == MANIFEST:
+        return None
+    return next((kind for suffix, kind in SUFFIXES.items() if name.endswith(suffix)), None)
+
+
+def _found(source: str) -> list[pafs.FileInfo]:
+    if "://" in source:
+        files, path = filesystem(source)
+    else:
+        files, path = pafs.LocalFileSystem(), str(Path(source).expanduser().absolute())
+    try:
+        info = files.get_file_info(path)
+        if info.type == pafs.FileType.NotFound and any(mark in path for mark in "*?["):
+            inside = _listing(files, _fixed_part(path))
+            return [entry for entry in inside if fnmatch.fnmatchcase(entry.path, path)]
+        if info.type == pafs.FileType.NotFound:
+            raise InputError(f"a corpus must exist, however: there is no file or folder {source}")
+        return _listing(files, path) if info.type == pafs.FileType.Directory else [info]
+    except OSError as error:
+        raise InputError(f"a corpus must be readable, however: {source}: {error}") from error
+
+
+def _listing(files: pafs.FileSystem, folder: str) -> list[pafs.FileInfo]:
+    selector = pafs.FileSelector(folder, recursive=True, allow_not_found=True)
+    return [entry for entry in files.get_file_info(selector) if entry.type == pafs.FileType.File]
+
+
+def _fixed_part(path: str) -> str:
+    parts = path.split("/")
+    fixed = next(i for i, part in enumerate(parts) if any(mark in part for mark in "*?["))
+    return "/".join(parts[:fixed]) or "/"
+
+
+def _uri_of(source: str, path: str) -> str:
+    if "://" not in source or source.startswith("file://"):
+        return as_uri(Path(path))
+    parts = urlsplit(source)
+    return f"{parts.scheme}://{path}" + (f"?{parts.query}" if parts.query else "")

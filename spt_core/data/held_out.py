@@ -1,0 +1,57 @@
+"""Validation rows that the caller brings: Splits + Corpus -> Splits with another validation part."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from spt_core.artifacts import digest, filesystem, has_manifest, remove, write_manifest
+from spt_core.data.corpus import Corpus
+from spt_core.data.partition import PARTS
+from spt_core.data.read import plain_errors, read
+from spt_core.data.splits import Splits, load_splits
+from spt_core.errors import InputError
+
+
+def with_validation(splits: Splits, corpus: Corpus) -> Splits:
+    """The splits with the corpus's good rows as validation part, in a folder of their own.
+
+    The rows must fit in memory; bad ones go to quarantine files in the new folder.
+    """
+    uri = f"{splits.uri}-{digest(corpus.identity)}"
+    if has_manifest(uri):
+        return load_splits(uri)
+    remove(uri)
+    fields = splits.signature.fields
+    with plain_errors():
+        blocks = read(corpus, fields, quarantine=f"{uri}/quarantine").iter_batches(
+            batch_format="pyarrow", batch_size=None
+        )
+        rows = pa.concat_tables(list(blocks), promote_options="default")
+    positives = int(np.asarray(rows[splits.label]).sum()) if rows.num_rows else 0
+    if positives in (0, rows.num_rows):
+        raise InputError(
+            f"validation rows must be of both classes, however: {positives} of the {rows.num_rows} "
+            f"good rows of {corpus.name} are positive"
+        )
+    files, path = filesystem(uri)
+    for part in PARTS:
+        files.create_dir(f"{path}/{part}", recursive=True)
+        if part != "validation":
+            for source in splits.files(part):
+                held, place = filesystem(source)
+                files.copy_file(place, f"{path}/{part}/{place.rsplit('/', 1)[-1]}")
+                del held
+    pq.write_table(rows, f"{path}/validation/given.parquet", filesystem=files)
+    made = dataclasses.replace(
+        splits,
+        uri=uri,
+        num_rows={**splits.num_rows, "validation": rows.num_rows},
+        num_positives={**splits.num_positives, "validation": positives},
+        reused=False,
+    )
+    write_manifest(uri, made.to_json())
+    return made

@@ -1,0 +1,44 @@
+"""The errors that a caller can handle; everything else is a bug and shows its traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SptError(Exception):
+    """Root of the errors that this project raises on purpose."""
+
+
+class InputError(SptError, ValueError):
+    """A user's mistake: one sentence with the rule and the fact. Exit code 2, or HTTP 4xx."""
+
+
+class NotFoundError(InputError):
+    """Something was named that does not exist; the sentence lists or suggests what does."""
+
+
+class ConflictError(SptError):
+    """Somebody else changed or holds the thing: a compare-and-set failed, or a lease is taken."""
+
+
+class ParityError(SptError):
+    """A runtime file does not reproduce its checkpoint and is therefore refused."""
+
+
+class CorruptArtifactError(SptError):
+    """A stored file does not match the digest in its manifest."""
+
+
+class MissingPackageError(SptError):
+    """An optional package is needed; the sentence says what to install."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A sentence fragment that points from a misspelled name to what exists."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if close:
+        return f"the nearest is {close[0]!r}"
+    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    return f"there are: {shown}" if names else "there are none"

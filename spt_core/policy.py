@@ -1,0 +1,136 @@
+"""Decisions apart from weights: costs and thresholds turn a probability into an action.
+
+A DecisionPolicy has a version of its own, so that a bank can change a cost or a review capacity
+without retraining.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spt_core.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Costs:
+    """What each outcome costs, in one currency, per case."""
+
+    missed_positive: float
+    false_alarm: float
+    review: float
+    currency: str = "USD"
+
+    def __post_init__(self) -> None:
+        """Refuse costs that are not positive numbers."""
+        for name in ("missed_positive", "false_alarm", "review"):
+            value = getattr(self, name)
+            if not (np.isfinite(value) and value > 0):
+                raise InputError(f"costs must be positive numbers, however: {name}={value!r}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class DecisionPolicy:
+    """Thresholds on the calibrated probability, with the costs that they come from.
+
+    `approve` below `review_threshold`, `review` from there, `decline` from `decline_threshold` on.
+    With calibrated probabilities, expected cost is least where a review (which is assumed to find
+    the truth) is cheaper than the risk of letting a case pass, p * missed_positive > review, and a
+    decline is cheaper than a review, (1 - p) * false_alarm < review (Elkan, "The Foundations of
+    Cost-Sensitive Learning", IJCAI 2001). `daily_review_capacity` then raises the review threshold
+    until the expected number of reviews a day fits. `reason_codes` maps a field to the code that a
+    customer is told, `conditions` maps a code to what a reviewer should ask for.
+    """
+
+    costs: Costs
+    review_threshold: float
+    decline_threshold: float
+    daily_review_capacity: int | None = None
+    daily_volume: int | None = None
+    reason_codes: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+    conditions: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+    version: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse thresholds out of order and stamp the version."""
+        if not 0.0 <= self.review_threshold <= self.decline_threshold <= 1.0:
+            raise InputError(
+                "thresholds must satisfy 0 <= review <= decline <= 1, however: "
+                f"review={self.review_threshold}, decline={self.decline_threshold}"
+            )
+        if not self.version:
+            object.__setattr__(self, "version", self._digest())
+
+    def _digest(self) -> str:
+        content = {k: v for k, v in dataclasses.asdict(self).items() if k != "version"}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+    def recommend(self, probability: float) -> str:
+        """The action for one calibrated probability: approve, review or decline."""
+        if probability >= self.decline_threshold:
+            return "decline"
+        return "review" if probability >= self.review_threshold else "approve"
+
+    def expected_cost(self, labels: NDArray[np.float64], probabilities: NDArray[np.float64]) -> float:
+        """Mean cost per case under this policy; labels and probabilities have shape [B]."""
+        declined = probabilities >= self.decline_threshold
+        reviewed = ~declined & (probabilities >= self.review_threshold)
+        cost = np.where(reviewed, self.costs.review, 0.0)
+        cost = cost + np.where(declined & (labels == 0), self.costs.false_alarm, 0.0)
+        passed = ~declined & ~reviewed
+        cost = cost + np.where(passed & (labels == 1), self.costs.missed_positive, 0.0)
+        return float(np.mean(cost))
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `policy_from_json` reads back."""
+        return dataclasses.asdict(self)
+
+
+def policy_from_json(content: dict[str, Any]) -> DecisionPolicy:
+    """The policy that `to_json` wrote; edited thresholds or costs give it a new version."""
+    known = {f.name for f in dataclasses.fields(DecisionPolicy)}
+    unknown = sorted(set(content) - known)
+    if unknown:
+        raise InputError(f"a policy has the keys {sorted(known)}, however: it also has {unknown}")
+    values = {k: v for k, v in content.items() if k != "version"}
+    try:
+        return DecisionPolicy(**{**values, "costs": Costs(**values["costs"])})
+    except (KeyError, TypeError) as error:
+        raise InputError(f"a policy must have costs and both thresholds, however: {error}") from error
+
+
+def fit_policy(
+    costs: Costs,
+    probabilities: NDArray[np.float64],
+    *,
+    daily_review_capacity: int | None = None,
+    daily_volume: int | None = None,
+    reason_codes: Mapping[str, str] | None = None,
+    conditions: Mapping[str, str] | None = None,
+) -> DecisionPolicy:
+    """The least-cost policy for calibrated probabilities [B] of held-out, representative cases."""
+    review = min(costs.review / costs.missed_positive, 1.0)
+    decline = max(1.0 - costs.review / costs.false_alarm, 0.0)
+    if decline <= review:  # a review never pays: one threshold, where both errors cost the same
+        review = decline = costs.false_alarm / (costs.false_alarm + costs.missed_positive)
+    if daily_review_capacity is not None and daily_volume:
+        share = daily_review_capacity / daily_volume
+        queue = np.sort(probabilities[(probabilities >= review) & (probabilities < decline)])[::-1]
+        allowed = int(share * len(probabilities))
+        if len(queue) > allowed:  # keep the most probable ones that fit
+            review = float(queue[allowed - 1]) if allowed else decline
+    return DecisionPolicy(
+        costs=costs,
+        review_threshold=float(review),
+        decline_threshold=float(decline),
+        daily_review_capacity=daily_review_capacity,
+        daily_volume=daily_volume,
+        reason_codes=dict(reason_codes or {}),
+        conditions=dict(conditions or {}),
+    )

@@ -1,0 +1,452 @@
+"""What one trained model takes, and the one encoder that turns it into numbers.
+
+request record | table of typed columns -> Encoder -> float32 [B, F]: numbers first (NaN = missing),
+then category indices (0 = missing or never seen in training). Training, batch scoring and serving
+use this encoder and no other; numeric encoding and calibration are in the model's graph.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, cast, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from spt_core.errors import InputError, nearest
+
+FieldKind = Literal[
+    "number", "category", "boolean", "time", "text", "spans", "image", "sequence", "entity"
+]
+WindowFunction = Literal["count", "mean", "sum", "label_rate"]
+FIELD_KINDS: tuple[FieldKind, ...] = get_args(FieldKind)
+TABULAR_KINDS = ("number", "category", "boolean", "time", "entity")
+
+# A time of day without a date is kept on this date; its weekday counts as missing.
+NO_DATE = datetime.date(1, 1, 1)
+_WINDOW = re.compile(
+    r"(?P<function>count|mean|sum|label_rate)\((?P<entity>[^,()]+)(?:,(?P<value>[^,()]+?))??"
+    r",(?P<span>\d+)d(?:,after(?P<delay>\d+)d)?\)"
+)
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Field:
+    """One named input: its kind, unit, range, and whether it may be missing."""
+
+    name: str
+    kind: FieldKind
+    unit: str = ""
+    description: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    required: bool = True
+    categories: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a kind that does not exist."""
+        if self.kind not in FIELD_KINDS:
+            raise InputError(f"a field kind must be one of {FIELD_KINDS}, however: {self.kind!r}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Window:
+    """A figure over the past `span_days` of one entity, the present row included.
+
+    `label_rate` is the share of positive labels among the rows that are at least `delay_days` old,
+    over `span_days` before that moment: labels that were not known yet must not be counted.
+    """
+
+    entity: str
+    function: WindowFunction
+    span_days: int
+    value: str | None = None
+    delay_days: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a window that could not be computed."""
+        if (self.value is None) == (self.function in ("mean", "sum")):
+            raise InputError(f"mean and sum windows, and only these, need a value column: {self}")
+        if self.span_days < 1 or self.delay_days < 0:
+            raise InputError(f"a window needs span_days >= 1 and delay_days >= 0, however: {self}")
+
+    @property
+    def name(self) -> str:
+        """The column that this window makes, such as `card.amount_mean_7d`."""
+        what = self.function if self.value is None else f"{self.value}_{self.function}"
+        delay = f"_after_{self.delay_days}d" if self.delay_days else ""
+        return f"{self.entity}.{what}_{self.span_days}d{delay}"
+
+    def as_field(self) -> Field:
+        """The input that a client supplies until a feature store does."""
+        floor = 0.0 if self.function in ("count", "label_rate") else None
+        return Field(
+            name=self.name,
+            kind="number",
+            minimum=floor,
+            maximum=1.0 if self.function == "label_rate" else None,
+            required=False,
+            description=f"{self.function} over {self.span_days} days per {self.entity}",
+        )
+
+
+def parse_window(text: str) -> Window:
+    """The Window that `count(card, 7d)`, `mean(card, amount, 30d)` or
+    `label_rate(shop, 30d, after 7d)` describes.
+    """
+    match = _WINDOW.fullmatch(text.replace(" ", ""))
+    if match is None:
+        raise InputError(
+            "a window reads count(ENTITY,7d), mean(ENTITY,COLUMN,7d), sum(ENTITY,COLUMN,7d) or "
+            f"label_rate(ENTITY,7d,after7d), however: {text!r}"
+        )
+    return Window(
+        function=cast(WindowFunction, match["function"]),
+        entity=match["entity"],
+        value=match["value"],
+        span_days=int(match["span"]),
+        delay_days=int(match["delay"] or 0),
+    )
+
+
+class Column(NamedTuple):
+    """One encoded column: the field that it comes from and which part of it."""
+
+    field: str
+    part: Literal["value", "hour", "weekday", "index"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Signature:
+    """Everything that a request to one trained model may hold."""
+
+    fields: tuple[Field, ...]
+    windows: tuple[Window, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse duplicate names and names that a nested request could not express."""
+        names = [f.name for f in self.fields]
+        if len(set(names)) != len(names):
+            raise InputError(f"field names must be unique, however: {sorted(names)}")
+
+    @property
+    def numbers(self) -> tuple[Column, ...]:
+        """The numeric columns of the encoding, in order."""
+        columns: list[Column] = []
+        for field in self.fields:
+            if field.kind in ("number", "boolean"):
+                columns.append(Column(field.name, "value"))
+            elif field.kind == "time":
+                columns += [Column(field.name, "hour"), Column(field.name, "weekday")]
+        return tuple(columns)
+
+    @property
+    def categories(self) -> tuple[Column, ...]:
+        """The category columns of the encoding, in order, behind the numbers."""
+        return tuple(Column(f.name, "index") for f in self.fields if f.kind == "category")
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """All F encoded columns."""
+        return self.numbers + self.categories
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """How many indices each category column has, index 0 (missing or unseen) included."""
+        return tuple(len(f.categories) + 1 for f in self.fields if f.kind == "category")
+
+    def field(self, name: str) -> Field:
+        """The field of that name."""
+        for field in self.fields:
+            if field.name == name:
+                return field
+        raise InputError(
+            f"the model has no field {name!r}; {nearest(name, [f.name for f in self.fields])}"
+        )
+
+    def problems_for(self, old: Signature) -> list[str]:
+        """Why clients of `old` could not call a model with this Signature; empty when they can."""
+        mine = {f.name: f for f in self.fields}
+        theirs = {f.name: f for f in old.fields}
+        problems = [f"field {n!r} is gone" for n in theirs if n not in mine]
+        for name, field in mine.items():
+            before = theirs.get(name)
+            if before is None:
+                if field.required:
+                    problems.append(f"field {name!r} is new and required")
+                continue
+            if field.kind != before.kind:
+                problems.append(f"field {name!r} was {before.kind}, is {field.kind}")
+            if field.required and not before.required:
+                problems.append(f"field {name!r} may no longer be missing")
+            if field.minimum is not None and field.minimum > _or(before.minimum, -math.inf):
+                problems.append(f"field {name!r} has a higher minimum")
+            if field.maximum is not None and field.maximum < _or(before.maximum, math.inf):
+                problems.append(f"field {name!r} has a lower maximum")
+        return problems
+
+    def json_schema(self) -> dict[str, Any]:
+        """The JSON Schema (draft 2020-12) of one record, dotted fields nested."""
+        root: dict[str, Any] = _object_schema()
+        for field in self.fields:
+            node = root
+            *parents, leaf = field.name.split(".")
+            for parent in parents if field.name not in {w.name for w in self.windows} else ():
+                node = node["properties"].setdefault(parent, _object_schema())
+            key = leaf if node is not root or not parents else field.name
+            node["properties"][key] = _field_schema(field)
+            if field.required:
+                node["required"].append(key)
+                for depth, parent in enumerate(parents):
+                    holder = _descend(root, parents[:depth])
+                    if parent not in holder["required"]:
+                        holder["required"].append(parent)
+        return root
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `signature_from_json` reads back."""
+        return dataclasses.asdict(self)
+
+
+def signature_from_json(content: Mapping[str, Any]) -> Signature:
+    """The Signature that `to_json` wrote."""
+    return Signature(
+        fields=tuple(
+            Field(**{**f, "categories": tuple(f["categories"])}) for f in content["fields"]
+        ),
+        windows=tuple(Window(**w) for w in content["windows"]),
+    )
+
+
+def flatten(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record with nested objects as dotted names; a record without any comes back as it is."""
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            for inner, inner_value in flatten(value).items():
+                flat[f"{name}.{inner}"] = inner_value
+        else:
+            flat[name] = value
+    return flat
+
+
+class Encoder:
+    """Turns records and typed tables into the float32 [B, F] that the model's graph takes.
+
+    Holds nothing but its Signature's lookup tables; safe to share between threads.
+    """
+
+    def __init__(self, signature: Signature) -> None:
+        unsupported = [f.name for f in signature.fields if f.kind not in TABULAR_KINDS]
+        if unsupported:
+            raise InputError(f"the tabular encoder takes {TABULAR_KINDS}, however: {unsupported}")
+        self.signature = signature
+        numbers = [f for f in signature.fields if f.kind in ("number", "boolean", "time")]
+        categories = [f for f in signature.fields if f.kind == "category"]
+        self._plan = tuple(
+            (f.name, f.kind, f.required, _or(f.minimum, -_FLOAT32_MAX), _or(f.maximum, _FLOAT32_MAX))
+            for f in numbers
+        )
+        self._lookups = tuple(
+            (f.name, f.required, {c: float(i) for i, c in enumerate(f.categories, 1)})
+            for f in categories
+        )
+        self._value_sets = {f.name: pa.array(f.categories, pa.large_string()) for f in categories}
+        self._names = frozenset(f.name for f in signature.fields)
+
+    def record(self, record: Mapping[str, Any]) -> NDArray[np.float32]:
+        """One request as [1, F]; raises InputError with one sentence about the first bad field."""
+        if any(type(v) is dict for v in record.values()):
+            record = flatten(record)
+        row: list[float] = []
+        for name, kind, required, minimum, maximum in self._plan:
+            value = record.get(name)
+            if value is None:
+                if required:
+                    raise self._missing(name, record)
+                row.append(math.nan)
+                if kind == "time":
+                    row.append(math.nan)
+            elif kind == "number":
+                if type(value) is not float and type(value) is not int:
+                    raise _wrong(name, "a number", value)
+                if not minimum <= value <= maximum:
+                    raise _out_of_range(name, minimum, maximum, value)
+                row.append(value)
+            elif kind == "time":
+                row += parse_time(value, name)
+            else:
+                if type(value) is not bool:
+                    raise _wrong(name, "true or false", value)
+                row.append(1.0 if value else 0.0)
+        for name, required, lookup in self._lookups:
+            value = record.get(name)
+            if value is None:
+                if required:
+                    raise self._missing(name, record)
+                row.append(0.0)
+            else:
+                row.append(
+                    lookup.get(value if type(value) is str else category_text(value, name), 0.0)
+                )
+        if not self._names.issuperset(record):
+            extra = next(n for n in record if n not in self._names)
+            raise InputError(
+                f"a record may hold only the model's fields, however: {extra!r} is none of them; "
+                f"{nearest(extra, self._names)}"
+            )
+        return np.array([row], dtype=np.float32)
+
+    def table(self, table: pa.Table) -> NDArray[np.float32]:
+        """Typed columns (see data/read.py) as [B, F]; a column that is absent counts as missing."""
+        columns: list[NDArray[np.float32]] = []
+        for name, kind, *_ in self._plan:
+            if name not in table.column_names:
+                columns += [_missing_column(table)] * (2 if kind == "time" else 1)
+            elif kind == "time":
+                columns += _time_columns(table[name])
+            else:
+                columns.append(_float_column(table[name]))
+        for name, *_ in self._lookups:
+            if name not in table.column_names:
+                columns.append(np.zeros(table.num_rows, np.float32))
+                continue
+            index = pc.index_in(table[name].cast(pa.large_string()), self._value_sets[name])
+            columns.append(_float_column(pc.add(pc.fill_null(index, -1), 1)))
+        if not columns:
+            return np.empty((table.num_rows, 0), np.float32)
+        return np.column_stack(columns)
+
+    def _missing(self, name: str, record: Mapping[str, Any]) -> InputError:
+        unknown = [n for n in record if n not in self._names]
+        hint = f"; {unknown[0]!r} is not a field" if unknown and name not in record else ""
+        state = "it is null" if name in record else "it is missing"
+        return InputError(f"the field {name!r} is required, however: {state}{hint}")
+
+
+def parse_time(value: object, name: str) -> tuple[float, float]:
+    """(hour of day 0 to 24, weekday 0 = Monday) of wall-clock time as written.
+
+    Takes ISO 8601, seconds (or milli-, micro-, nanoseconds) since 1970, and a time of day such as
+    "03:00" or "03:00_local", whose weekday is missing.
+    """
+    moment = parse_moment(value, name)
+    hour = moment.hour + moment.minute / 60 + moment.second / 3600
+    return hour, math.nan if moment.date() == NO_DATE else float(moment.weekday())
+
+
+def parse_moment(value: object, name: str) -> datetime.datetime:
+    """The naive wall-clock time that a value stands for; a time of day gets the date NO_DATE."""
+    if isinstance(value, str):
+        text = value.removesuffix("_local").strip()
+        try:
+            if len(text) <= 8 and ":" in text:
+                return datetime.datetime.combine(NO_DATE, datetime.time.fromisoformat(text))
+            return datetime.datetime.fromisoformat(text).replace(tzinfo=None)
+        except ValueError as error:
+            raise _wrong(name, "an ISO 8601 time or a time of day such as 03:00", value) from error
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _wrong(name, "a time", value)
+    if not abs(value) < 4e18:
+        raise _wrong(name, "a time in seconds since 1970", value)
+    seconds = value / epoch_divisor(abs(value))
+    return datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=seconds)
+
+
+def epoch_divisor(magnitude: float) -> int:
+    """How many of a number's units make a second: 1 to 1e9, judged by its size (years to 5138)."""
+    for limit, divisor in ((1e11, 1), (1e14, 10**3), (1e17, 10**6)):
+        if magnitude < limit:
+            return divisor
+    return 10**9
+
+
+def category_text(value: object, name: str) -> str:
+    """The text that a category is looked up by: 2, 2.0 and "2" are the same category."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return str(int(value)) if value.is_integer() else repr(value)
+    raise _wrong(name, "a text, a number or true/false", value)
+
+
+def _float_column(column: pa.ChunkedArray | pa.Array) -> NDArray[np.float32]:
+    values = column.cast(pa.float32(), safe=False)
+    return np.asarray(pc.fill_null(values, math.nan), dtype=np.float32)
+
+
+def _missing_column(table: pa.Table) -> NDArray[np.float32]:
+    return np.full(table.num_rows, np.nan, np.float32)
+
+
+def _time_columns(column: pa.ChunkedArray) -> list[NDArray[np.float32]]:
+    seconds = pc.add(pc.multiply(pc.minute(column), 60), pc.second(column))
+    # The sum is made in double precision and rounded once, as for a single record.
+    hour = pc.add(pc.hour(column).cast(pa.float64()), pc.divide(seconds.cast(pa.float64()), 3600.0))
+    weekday = pc.if_else(
+        pc.equal(pc.year(column), NO_DATE.year), pa.scalar(None, pa.int64()), pc.day_of_week(column)
+    )
+    return [_float_column(hour), _float_column(weekday)]
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
+def _object_schema() -> dict[str, Any]:
+    return {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
+
+
+def _descend(root: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
+    for name in path:
+        root = root["properties"][name]
+    return root
+
+
+def _field_schema(field: Field) -> dict[str, Any]:
+    kinds = {
+        "number": ["number"],
+        "boolean": ["boolean"],
+        "category": ["string", "number", "boolean"],
+        "time": ["string", "number"],
+        "entity": ["string", "number"],
+    }
+    types = kinds.get(field.kind, ["string"])
+    schema: dict[str, Any] = {"type": types if field.required else [*types, "null"]}
+    text = " ".join(filter(None, (field.description, f"[{field.unit}]" if field.unit else "")))
+    if text:
+        schema["description"] = text
+    if field.minimum is not None:
+        schema["minimum"] = field.minimum
+    if field.maximum is not None:
+        schema["maximum"] = field.maximum
+    if field.categories:
+        schema["examples"] = list(field.categories[:5])
+    return schema
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _wrong(name: str, rule: str, value: object) -> InputError:
+    return InputError(f"the field {name!r} must be {rule}, however: {_shown(value)}")
+
+
+def _out_of_range(name: str, minimum: float, maximum: float, value: float) -> InputError:
+    if math.isnan(value):
+        return InputError(f"the field {name!r} must be a number, however: NaN (send null if missing)")
+    rule = f"at least {minimum:g}" if value < minimum else f"at most {maximum:g}"
+    return InputError(f"the field {name!r} must be {rule}, however: {_shown(value)}")

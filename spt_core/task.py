@@ -1,0 +1,128 @@
+"""What must be answered, apart from any model: a Task, its answer contract, and how to find one.
+
+Task files import neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import pyarrow as pa
+
+from spt_core.errors import InputError, NotFoundError, nearest
+from spt_core.policy import Costs, DecisionPolicy
+from spt_core.signature import Field, Window
+
+Family = Literal["tabular"]
+Head = Literal["binary"]
+Tracker = Literal["mlflow", "wandb"]
+ComplianceCheck = Literal[
+    "protected_attributes_excluded", "adverse_action_reasons", "data_licence_known"
+]
+
+
+class IndustryType(enum.StrEnum):
+    """Supported industries."""
+
+    FINANCIAL_SERVICES = "financial_services"
+    HEALTHCARE = "healthcare"
+    MANUFACTURING = "manufacturing"
+    TECHNOLOGY = "technology"
+    INSURANCE = "insurance"
+
+
+class Reason(NamedTuple):
+    """One field's signed effect on the log-odds of the positive class, with the value seen."""
+
+    field: str
+    value: Any
+    effect: float
+
+
+class Judgement(NamedTuple):
+    """What a model and its policy say of one record; a task words its answer from it.
+
+    `reasons` are all fields, strongest effect first. `confidence` is the calibrated probability of
+    the likelier class, max(p, 1 - p): among answers with confidence 0.9, nine of ten are right.
+    """
+
+    probability: float
+    action: str
+    confidence: float
+    reasons: tuple[Reason, ...]
+    policy: DecisionPolicy
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """A question that an industry asks, with its inputs' meaning, label, answer and limits.
+
+    `verb` is the method under which a model answers (`model.detect_fraud(record)`), `answer` the
+    JSON Schema properties of what it returns, `respond` the wording. `fields` describe canonical
+    columns; a customer's other columns are inferred. `sample(num_rows, seed)` makes the synthetic
+    corpus that the project ships instead of data, columns as in `fields` plus label and roles.
+    """
+
+    industry: IndustryType
+    name: str
+    title: str
+    description: str
+    verb: str
+    label: str
+    time: str | None
+    fields: tuple[Field, ...]
+    windows: tuple[Window, ...]
+    answer: Mapping[str, Mapping[str, Any]]
+    respond: Callable[[Judgement], dict[str, Any]]
+    example: Mapping[str, Any]
+    sample: Callable[[int, int], pa.Table]
+    costs: Costs
+    daily_review_capacity: int
+    daily_volume: int
+    family: Family = "tabular"
+    head: Head = "binary"
+    metric: str = "average_precision"
+    entities: tuple[str, ...] = ()
+    protected: tuple[str, ...] = ()
+    reason_codes: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+    conditions: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+    compliance_checks: tuple[ComplianceCheck, ...] = ()
+    latency_target_ms: float = 5.0
+    size_target_mb: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Refuse a task whose parts contradict each other."""
+        names = {f.name for f in self.fields}
+        if self.label in names:
+            raise InputError(f"a task's label must not be an input, however: {self.label!r}")
+        if self.time is not None and self.time not in names:
+            raise InputError(f"a task's time must be one of its fields, however: {self.time!r}")
+        overlap = names & set(self.protected)
+        if overlap:
+            raise InputError(f"protected attributes must not be fields, however: {sorted(overlap)}")
+
+    @property
+    def path(self) -> str:
+        """`industry/task`, as on the command line and in HTTP routes."""
+        return f"{self.industry}/{self.name}"
+
+
+def find(path: str) -> Task:
+    """The task named `industry/task`; NotFoundError lists what there is."""
+    tasks = all_tasks()
+    if path not in tasks:
+        raise NotFoundError(
+            f"a task is named INDUSTRY/TASK, however: {path!r} is not one; {nearest(path, tasks)}; "
+            f"tasks: {', '.join(sorted(tasks))}"
+        )
+    return tasks[path]
+
+
+def all_tasks() -> dict[str, Task]:
+    """Every task by its path. The one dynamic import: the library does not depend on industries."""
+    industries = importlib.import_module("industries").INDUSTRIES
+    return {task.path: task for industry in industries for task in industry.TASKS}

@@ -1,0 +1,97 @@
+"""Typed rows of a split as what networks train on: features [B, F], target [B], weight [B]."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from spt_core.artifacts import filesystem
+from spt_core.data.corpus import ROW
+from spt_core.data.partition import Part
+from spt_core.data.splits import Splits
+from spt_core.signature import Encoder, Signature, signature_from_json
+from spt_core.training.config import ClassWeighting
+
+Arrays = tuple[NDArray[np.float32], NDArray[np.float32]]
+_HASH = 2_654_435_761  # Knuth's multiplicative hash: rows are sampled by number, the same each time
+
+
+def trim_categories(signature: Signature, size: int) -> Signature:
+    """The Signature with each category column cut to its `size` most frequent values."""
+    fields = tuple(
+        dataclasses.replace(f, categories=f.categories[:size]) for f in signature.fields
+    )
+    return dataclasses.replace(signature, fields=fields)
+
+
+def class_weights(splits: Splits, weighting: ClassWeighting) -> tuple[float, float]:
+    """The weights of negative and positive training rows."""
+    if weighting == "none":
+        return 1.0, 1.0
+    total, positive = splits.num_rows["train"], splits.num_positives["train"]
+    return total / (2 * (total - positive)), total / (2 * positive)
+
+
+def encoded_dataset(
+    splits: Splits, part: Part, signature: Signature, weights: tuple[float, float] = (1.0, 1.0)
+) -> Any:  # ray.data.Dataset; ray is not imported here
+    """A part as a streaming dataset with the columns features, target, weight and row."""
+    return splits.dataset(part).map_batches(
+        encode_batch,
+        batch_format="pyarrow",
+        fn_kwargs={
+            "signature": json.dumps(signature.to_json()),
+            "label": splits.label,
+            "weights": weights,
+        },
+    )
+
+
+def encode_batch(
+    table: pa.Table, *, signature: str, label: str, weights: tuple[float, float]
+) -> dict[str, NDArray[Any]]:
+    """One batch of typed rows, encoded."""
+    targets = np.asarray(table[label], dtype=np.float32)
+    return {
+        "features": encoder(signature).table(table),
+        "target": targets,
+        "weight": np.where(targets > 0.5, weights[1], weights[0]).astype(np.float32),
+        "row": np.asarray(table[ROW], dtype=np.int64),
+    }
+
+
+def encoded_arrays(splits: Splits, part: Part, signature: Signature, *, limit: int) -> Arrays:
+    """At most about `limit` rows of a part, sampled by row number: features [N, F], labels [N]."""
+    share = min(1.0, limit / max(splits.num_rows[part], 1))
+    to_numbers = Encoder(signature)
+    features: list[NDArray[np.float32]] = []
+    labels: list[NDArray[np.float32]] = []
+    for table in _tables(splits, part):
+        if share < 1.0:
+            rows = np.asarray(table[ROW], dtype=np.uint64)
+            keep = (rows * np.uint64(_HASH)) % np.uint64(2**32) < np.uint64(share * 2**32)
+            table = table.filter(pa.array(keep))
+        features.append(to_numbers.table(table))
+        labels.append(np.asarray(table[splits.label], dtype=np.float32))
+    return np.concatenate(features), np.concatenate(labels)
+
+
+def _tables(splits: Splits, part: Part) -> Iterator[pa.Table]:
+    for uri in splits.files(part):
+        files, path = filesystem(uri)
+        for batch in pq.ParquetFile(path, filesystem=files).iter_batches(batch_size=131_072):
+            yield pa.Table.from_batches([batch])
+
+
+@functools.lru_cache(maxsize=8)
+def encoder(signature: str) -> Encoder:
+    """The encoder of a Signature in JSON, built once per process."""
+    return Encoder(signature_from_json(json.loads(signature)))

@@ -1,0 +1,273 @@
+"""What one training worker does: epochs, evaluation, early stopping, checkpoints. No ray here.
+
+shards + TrainingRun -> fit -> best.safetensors and a resumable state in each checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from spt_core.artifacts import Role
+from spt_core.errors import InputError, nearest
+from spt_core.models import FAMILIES
+from spt_core.models.heads import binary_loss
+from spt_core.signature import Signature
+from spt_core.training.config import TrainingConfig
+from spt_core.training.shards import Batch, Shard
+
+BEST = "best.safetensors"
+STATE = "state.pt"
+SCORING_ROWS = 8192
+Report = Callable[[Mapping[str, float], Path | None], None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingRun:
+    """Everything that a worker needs to know; `facts` are the family's, from training rows."""
+
+    signature: Signature
+    role: Role
+    config: TrainingConfig
+    facts: Mapping[str, Any]
+    num_rows: int
+
+
+@dataclasses.dataclass(slots=True)
+class _Position:
+    """Where a run stands; saved in every checkpoint."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    best_loss: float = math.inf
+    num_worse: int = 0
+
+
+def fit(
+    run: TrainingRun, train: Shard, validation: Shard | None, *, report: Report, resume: Path | None
+) -> None:
+    """Train to the end, from a checkpoint folder if there is one.
+
+    `report(metrics, folder)` is called equally often by every worker; only the main one hands over
+    a folder, whose content must be copied before the call returns.
+    """
+    config = run.config
+    set_seed(config.seed)
+    accelerator = Accelerator(
+        cpu=not config.use_gpu,
+        mixed_precision="bf16" if config.use_mixed_precision and _has_bf16(config) else "no",
+    )
+    model = FAMILIES[config.family].build(run.signature, run.role, config.network, run.facts)
+    _freeze(model, config.specialized_layers)
+    optimizer = _optimizer(model, config)
+    steps_per_epoch = math.ceil(train.num_rows / config.batch_size)
+    schedule = _schedule(optimizer, config, steps_per_epoch)
+    position, best = _Position(), None
+    if resume is not None:
+        position, best = _restore(resume, model, optimizer, schedule)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    session = _Session(run, accelerator, model, optimizer, schedule, position, report, best)
+    if position.num_worse < _patience(config):
+        session.train(train, validation)
+    session.finish()
+
+
+class _Session:
+    """The mutable state of one worker's run."""
+
+    def __init__(
+        self,
+        run: TrainingRun,
+        accelerator: Accelerator,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+        position: _Position,
+        report: Report,
+        best: dict[str, Tensor] | None,
+    ) -> None:
+        self._run, self._config = run, run.config
+        self._accelerator, self._model = accelerator, model
+        self._optimizer, self._schedule = optimizer, schedule
+        self._at, self._report = position, report
+        self._best = best
+
+    def train(self, train: Shard, validation: Shard | None) -> None:
+        config, at = self._config, self._at
+        while at.epoch < config.num_epochs:
+            losses: list[Tensor] = []
+            batches = train.batches(
+                size=config.batch_size, epoch=at.epoch, shuffle=True, start=at.batch
+            )
+            for batch in batches:
+                losses.append(self._step(batch))
+                at.step += 1
+                at.batch += 1
+                if at.step % config.logging_steps == 0:
+                    self._log({"train_loss": float(torch.stack(losses[-config.logging_steps :]).mean())})
+                if config.evaluation_strategy == "steps" and at.step % config.eval_steps == 0:
+                    self._evaluate(validation, save=config.save_strategy == "steps")
+            at.epoch, at.batch = at.epoch + 1, 0
+            mean_loss = float(torch.stack(losses).mean()) if losses else math.nan
+            extra = {"train_loss": mean_loss}
+            if config.evaluation_strategy == "epoch":
+                self._evaluate(validation, save=config.save_strategy != "no", extra=extra)
+            else:
+                self._log(extra, save=config.save_strategy == "epoch")
+            if at.num_worse >= _patience(config):
+                break
+
+    def finish(self) -> None:
+        """Hand over the weights that the run ends with."""
+        with self._checkpoint() as folder:
+            self._report({"epoch": self._at.epoch, "final": 1.0}, folder)
+
+    def _step(self, batch: Batch) -> Tensor:
+        device = self._accelerator.device
+        self._model.train()
+        logits = self._model(batch.features.to(device))
+        loss = binary_loss(logits, batch.targets.to(device), batch.weights.to(device))
+        self._accelerator.backward(loss)
+        self._accelerator.clip_grad_norm_(self._model.parameters(), 1.0)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        self._schedule.step()
+        return loss.detach()
+
+    def _evaluate(
+        self, validation: Shard | None, *, save: bool, extra: Mapping[str, float] | None = None
+    ) -> None:
+        if validation is None:
+            self._log(extra or {}, save=save)
+            return
+        loss = self._validation_loss(validation)
+        if loss < self._at.best_loss - 1e-6:
+            self._at.best_loss, self._at.num_worse = loss, 0
+            self._best = self._weights()
+        else:
+            self._at.num_worse += 1
+        self._log({**(extra or {}), "validation_loss": loss}, save=save)
+
+    @torch.no_grad()
+    def _validation_loss(self, validation: Shard) -> float:
+        """Mean log loss over all workers' rows."""
+        self._model.eval()
+        device = self._accelerator.device
+        total = torch.zeros(2, dtype=torch.float64, device=device)
+        for batch in validation.batches(size=SCORING_ROWS, epoch=0, shuffle=False):
+            weights = batch.weights.to(device)
+            logits = self._model(batch.features.to(device))
+            probability = logits.float().sigmoid().mean(1).clamp(1e-7, 1 - 1e-7)
+            loss = nn.functional.binary_cross_entropy(
+                probability, batch.targets.to(device), weights, reduction="sum"
+            )
+            total += torch.stack([loss.double(), weights.sum().double()])
+        total = self._accelerator.reduce(total, "sum")
+        return float(total[0] / total[1])
+
+    def _log(self, metrics: Mapping[str, float], *, save: bool = False) -> None:
+        counts = {"epoch": self._at.epoch, "step": self._at.step}
+        if not save:
+            self._report({**counts, **metrics}, None)
+            return
+        with self._checkpoint() as folder:
+            self._report({**counts, **metrics}, folder)
+
+    def _weights(self) -> dict[str, Tensor]:
+        state = self._accelerator.unwrap_model(self._model).state_dict()
+        return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+
+    @contextlib.contextmanager
+    def _checkpoint(self) -> Any:  # an iterator of Path | None
+        if not self._accelerator.is_main_process:
+            yield None
+            return
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            weights = self._weights()
+            save_file(self._best or weights, folder / BEST)
+            torch.save(
+                {
+                    "model": weights,
+                    "optimizer": self._optimizer.state_dict(),
+                    "schedule": self._schedule.state_dict(),
+                    "position": dataclasses.asdict(self._at),
+                    "has_best": self._best is not None,
+                },
+                folder / STATE,
+            )
+            yield folder
+
+
+def _restore(
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+) -> tuple[_Position, dict[str, Tensor] | None]:
+    state = torch.load(folder / STATE, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    best = load_file(folder / BEST) if state["has_best"] else None
+    # Dropout draws follow the position, so that a resumed run is repeatable too.
+    torch.manual_seed(state["position"]["step"])
+    return _Position(**state["position"]), best
+
+
+def _freeze(model: nn.Module, trained: list[str] | None) -> None:
+    if trained is None:
+        return
+    modules = [name for name, _ in model.named_modules() if name]
+    for name in trained:
+        if name not in modules:
+            raise InputError(
+                f"specialized_layers must name modules of the model, however: {name!r} is none; "
+                f"{nearest(name, modules)}"
+            )
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = any(name.startswith(f"{layer}.") for layer in trained)
+
+
+def _optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, config: TrainingConfig, steps_per_epoch: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    total = max(steps_per_epoch * config.num_epochs, 1)
+    warmup = int(total * config.warmup_ratio)
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        progress = (step - warmup) / max(total - warmup, 1)
+        return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def _patience(config: TrainingConfig) -> float:
+    return math.inf if config.early_stopping_patience is None else config.early_stopping_patience
+
+
+def _has_bf16(config: TrainingConfig) -> bool:
+    return config.use_gpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported()

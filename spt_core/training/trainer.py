@@ -1,0 +1,421 @@
+"""SpecializedModelTrainer: splits in, a trained model out, on Ray Train with any worker count.
+
+Splits -> encoded rows -> Ray Train (network) + one Ray task (booster) -> blend -> ModelArtifact
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pyarrow.fs as pafs
+import ray
+import ray.data
+import ray.train
+import torch
+from numpy.typing import NDArray
+from ray.train.torch import TorchTrainer
+from safetensors.torch import load as load_weights
+
+from spt_core.artifacts import (
+    ModelArtifact,
+    as_uri,
+    code_fingerprint,
+    digest,
+    filesystem,
+    has_manifest,
+    load_artifact,
+    remove,
+    write_bytes,
+    write_manifest,
+)
+from spt_core.data.read import open_corpus
+from spt_core.data.held_out import with_validation
+from spt_core.data.partition import Part
+from spt_core.data.splits import Splits, split
+from spt_core.errors import InputError
+from spt_core.metrics import METRICS
+from spt_core.model import SpecializedModel
+from spt_core.models import FAMILIES
+from spt_core.models.calibration import apply_calibration, fit_calibration
+from spt_core.models.ensemble import (
+    BLEND,
+    BOOSTER,
+    FACTS,
+    WEIGHTS,
+    best_weight,
+    booster_probability,
+    mix,
+    network_probability,
+    train_booster,
+)
+from spt_core.signature import Signature
+from spt_core.task import Task, find
+from spt_core.training.config import TrainingConfig
+from spt_core.training.encoded import (
+    class_weights,
+    encoded_arrays,
+    encoded_dataset,
+    trim_categories,
+)
+from spt_core.training.loop import BEST, TrainingRun, fit
+from spt_core.training.shards import Arrays, MemoryShard, Shard, StreamShard
+from spt_core.training.tracking import track
+
+OnMetrics = Callable[[Mapping[str, float]], None]
+FACT_ROWS = 200_000
+HELD_OUT_ROWS = 500_000
+_POLL_S = 0.5
+
+
+class SpecializedModelTrainer:
+    """Trains the teacher of a task: a TabM network on all rows, a booster on a capped sample."""
+
+    def __init__(self, config: TrainingConfig) -> None:
+        self._config = config
+
+    def train(
+        self, train: Any, eval: Any = None, *, fresh: bool = False, on_metrics: OnMetrics | None = None
+    ) -> SpecializedModel:
+        """The trained model; an unfinished run of the same content resumes, a finished one is reused.
+
+        Args:
+            train: a Splits, or what `open_corpus` takes (URI, DataFrame, list of records, Ray
+                Dataset), which is then split.
+            eval: validation rows for data that is not a Splits; None takes them from `train`.
+            fresh: forget an earlier run with the same content.
+            on_metrics: called with each report of the training loop.
+        """
+        splits = self._splits(train, eval)
+        config = checked_config(self._config, find(splits.task), splits)
+        signature = trim_categories(splits.signature, config.domain_vocabulary_size)
+        name = f"teacher-{run_digest(config, splits, signature)}"
+        uri = f"{as_uri(config.output_dir)}/{splits.task}/{config.model_name}/{name}"
+        if fresh:
+            remove(uri)
+            remove(f"{as_uri(config.output_dir)}/runs/{name}")
+        if has_manifest(uri):
+            return SpecializedModel(load_artifact(uri), reused=True)
+        sample, _ = encoded_arrays(splits, "train", signature, limit=FACT_ROWS)
+        facts = FAMILIES[config.family].facts(signature, config.network, sample)
+        run = TrainingRun(
+            signature=signature,
+            role="teacher",
+            config=config,
+            facts=facts,
+            num_rows=splits.num_rows["train"],
+        )
+        weights = class_weights(splits, config.class_weighting)
+        trained = fit_network(
+            run,
+            encoded_dataset(splits, "train", signature, weights),
+            validation_dataset(splits, signature, config),
+            name=name,
+            on_metrics=on_metrics,
+        )
+        booster = ray.get(_booster_task.remote(splits, signature, config), timeout=24 * 3600)
+        files, metrics = self._blend(splits, run, trained, booster)
+        return SpecializedModel(write_artifact(uri, splits, run, files, metrics))
+
+    def _splits(self, train: Any, eval: Any) -> Splits:
+        if isinstance(train, Splits):
+            if eval is not None:
+                raise InputError("a Splits brings its own validation rows, however: eval was given too")
+            return train
+        if self._config.task is None:
+            raise InputError(
+                "TrainingConfig.task must name the task (industry/task) unless a Splits is trained, "
+                "however: it is None"
+            )
+        task = find(self._config.task)
+        storage = as_uri(self._config.output_dir)
+        corpus = open_corpus(task, train, storage=storage)
+        splits = split(task, corpus, storage)
+        if eval is None:
+            return splits
+        return with_validation(splits, open_corpus(task, eval, storage=storage))
+
+    def _blend(
+        self, splits: Splits, run: TrainingRun, weights: bytes, booster_text: str
+    ) -> tuple[dict[str, bytes], dict[str, float]]:
+        network = FAMILIES[run.config.family].build(
+            run.signature, run.role, run.config.network, run.facts
+        )
+        network.load_state_dict(load_weights(weights))
+        booster = lightgbm.Booster(model_str=booster_text)
+
+        def members(part: Part) -> tuple[NDArray[np.float32], ...]:
+            features, labels = encoded_arrays(splits, part, run.signature, limit=HELD_OUT_ROWS)
+            return (
+                labels,
+                network_probability(network, features),
+                booster_probability(booster, features),
+            )
+
+        labels, by_network, by_booster = members("validation")
+        share = best_weight(labels, by_network, by_booster)
+        known, network_known, booster_known = members("calibration")
+        calibration = fit_calibration(
+            mix(network_known, booster_known, share), known.astype(np.float64)
+        )
+        odds = apply_calibration(mix(by_network, by_booster, share), calibration)
+        metrics = validation_metrics(labels, odds)
+        blend = {"network_weight": share, "calibration": calibration}
+        files = {WEIGHTS: weights, BOOSTER: booster_text.encode(), BLEND: json.dumps(blend).encode()}
+        return files, {**metrics, "network_weight": share}
+
+
+def checked_config(config: TrainingConfig, task: Task, splits: Splits) -> TrainingConfig:
+    """The configuration, refused where it contradicts the task or where the family cannot obey."""
+    if config.industry != task.industry:
+        raise InputError(
+            f"TrainingConfig.industry must be the task's ({task.industry}), however: {config.industry}"
+        )
+    if config.task not in (None, task.path):
+        raise InputError(f"TrainingConfig.task must be {task.path}, however: {config.task}")
+    if config.family != task.family:
+        raise InputError(f"{task.path} is of family {task.family}, however: {config.family=}")
+    unknown = sorted(set(config.compliance_requirements or ()) - set(task.compliance_checks))
+    if unknown:
+        raise InputError(
+            f"compliance_requirements must be checks of {task.path} ({', '.join(task.compliance_checks)}), "
+            f"however: {unknown}"
+        )
+    if config.num_workers > splits.num_rows["train"]:
+        raise InputError(
+            f"every worker needs rows, however: {config.num_workers} workers share "
+            f"{splits.num_rows['train']} training rows"
+        )
+    network = dataclasses.replace(
+        config.network, gradient_checkpointing=config.gradient_checkpointing
+    )
+    return dataclasses.replace(config, task=task.path, network=network)
+
+
+def run_digest(config: TrainingConfig, splits: Splits, signature: Signature, *more: Any) -> str:
+    """The name of a run: the same content gives the same name, and so resumes or is reused."""
+    content = [config.identity(), splits.uri, signature.to_json(), code_fingerprint(), *more]
+    return digest(content)
+
+
+def fit_network(
+    run: TrainingRun,
+    train: ray.data.Dataset,
+    validation: ray.data.Dataset | None,
+    *,
+    name: str,
+    on_metrics: OnMetrics | None = None,
+) -> bytes:
+    """The best weights (safetensors) of a network trained on Ray Train, resuming the run `name`."""
+    config = run.config
+    files, folder = filesystem(f"{as_uri(config.output_dir)}/runs")
+    if isinstance(files, pafs.LocalFileSystem):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    datasets = {"train": train} if validation is None else {"train": train, "validation": validation}
+    num_cpus = ray.cluster_resources().get("CPU", 1.0)
+    with _progress(config, name, on_metrics) as progress:
+        trainer = TorchTrainer(
+            _work,
+            train_loop_config={
+                "run": run,
+                "progress": progress,
+                "num_threads": max(int(num_cpus // config.num_workers), 1),
+            },
+            datasets=datasets,
+            dataset_config=ray.train.DataConfig(execution_options=_ordered()),
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=config.num_workers,
+                use_gpu=config.use_gpu,
+                # Half of the processors at most, so that Ray Data can always feed the workers.
+                resources_per_worker={
+                    "CPU": min(1.0, num_cpus / 2 / config.num_workers),
+                    **({"GPU": 1} if config.use_gpu else {}),
+                },
+            ),
+            run_config=ray.train.RunConfig(
+                name=name,
+                storage_path=folder,
+                storage_filesystem=files,
+                failure_config=ray.train.FailureConfig(max_failures=config.max_failures),
+                checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+            ),
+        )
+        result = trainer.fit()
+    if result.checkpoint is None:
+        raise RuntimeError(f"a finished training run must have a checkpoint, however: {name} has none")
+    with result.checkpoint.as_directory() as path:
+        return (Path(path) / BEST).read_bytes()
+
+
+def validation_dataset(
+    splits: Splits, signature: Signature, config: TrainingConfig
+) -> ray.data.Dataset | None:
+    """The encoded validation rows, unless the run never evaluates."""
+    if config.evaluation_strategy == "no":
+        return None
+    return encoded_dataset(splits, "validation", signature)
+
+
+def validation_metrics(
+    labels: NDArray[np.float32], log_odds: NDArray[np.float64]
+) -> dict[str, float]:
+    """Every metric on validation rows, named so that nobody takes it for a held-out figure."""
+    probabilities = 1.0 / (1.0 + np.exp(-log_odds))
+    return {
+        f"validation_{name}": metric(labels.astype(np.float64), probabilities)
+        for name, metric in METRICS.items()
+    }
+
+
+def write_artifact(
+    uri: str,
+    splits: Splits,
+    run: TrainingRun,
+    files: Mapping[str, bytes],
+    metrics: Mapping[str, float],
+    parents: tuple[str, ...] = (),
+) -> ModelArtifact:
+    """Write a model's files, then its manifest."""
+    contents = {**files, FACTS: json.dumps(run.facts).encode()}
+    digests = {name: write_bytes(f"{uri}/{name}", content) for name, content in contents.items()}
+    artifact = ModelArtifact(
+        uri=uri,
+        task=splits.task,
+        model_name=run.config.model_name,
+        family=run.config.family,
+        role=run.role,
+        signature=run.signature,
+        files=digests,
+        config=json.loads(json.dumps(dataclasses.asdict(run.config))),
+        metrics=dict(metrics),
+        seed=run.config.seed,
+        data_fingerprint=splits.data_fingerprint,
+        code_fingerprint=code_fingerprint(),
+        splits=splits.uri,
+        protected=splits.protected,
+        licences=splits.licences,
+        parents=parents,
+    )
+    write_manifest(uri, artifact.to_json())
+    return artifact
+
+
+def _work(config: dict[str, Any]) -> None:
+    """One Ray Train worker."""
+    run: TrainingRun = config["run"]
+    torch.set_num_threads(config["num_threads"])
+    progress = config["progress"]
+    is_main = ray.train.get_context().get_world_rank() == 0
+
+    def report(metrics: Mapping[str, float], folder: Path | None) -> None:
+        if progress is not None and is_main:
+            progress.add.remote(dict(metrics))
+        if "validation_loss" in metrics or "final" in metrics or folder is not None:
+            checkpoint = None if folder is None else ray.train.Checkpoint.from_directory(folder)
+            ray.train.report(dict(metrics), checkpoint=checkpoint)
+
+    train = _shard("train", run)
+    validation = _shard("validation", run) if run.config.evaluation_strategy != "no" else None
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        fit(run, train, validation, report=report, resume=None)
+        return
+    with checkpoint.as_directory() as path:
+        fit(run, train, validation, report=report, resume=Path(path))
+
+
+def _shard(name: str, run: TrainingRun) -> Shard:
+    config = run.config
+    iterator = ray.train.get_dataset_shard(name)
+
+    def read() -> Iterator[Arrays]:
+        batches = iterator.iter_batches(
+            batch_size=16_384,
+            batch_format="numpy",
+            prefetch_batches=config.dataloader_num_workers,
+        )
+        for batch in batches:
+            yield tuple(np.array(batch[c]) for c in ("features", "target", "weight"))  # type: ignore[misc]  # three
+
+    num_rows = run.num_rows // config.num_workers
+    row_bytes = 4 * (len(run.signature.columns) + 2)
+    if name == "train" and num_rows * row_bytes > config.cache_bytes:
+        return StreamShard(read, num_rows=num_rows, seed=config.seed)
+    features, targets, weights = zip(*read(), strict=True)
+    arrays = (np.concatenate(features), np.concatenate(targets), np.concatenate(weights))
+    return MemoryShard(arrays, seed=config.seed)
+
+
+@ray.remote(num_cpus=1, max_retries=3)
+def _booster_task(splits: Splits, signature: Signature, config: TrainingConfig) -> str:
+    train = encoded_arrays(splits, "train", signature, limit=config.network.booster_rows)
+    held_out = (
+        None
+        if config.evaluation_strategy == "no"
+        else encoded_arrays(splits, "validation", signature, limit=HELD_OUT_ROWS)
+    )
+    num_threads = max(int(ray.cluster_resources().get("CPU", 1)), 1)
+    return train_booster(
+        signature, config.network, train, held_out, seed=config.seed, num_threads=num_threads
+    )
+
+
+def _ordered() -> ray.data.ExecutionOptions:
+    options = ray.data.ExecutionOptions()
+    options.preserve_order = True  # the order of rows is part of what a seed promises
+    return options
+
+
+@ray.remote(num_cpus=0, max_restarts=0)
+class _Progress:
+    """Carries the main worker's metrics to the driver, on any cluster."""
+
+    def __init__(self) -> None:
+        self._held: list[dict[str, float]] = []
+
+    def add(self, metrics: dict[str, float]) -> None:
+        self._held.append(metrics)
+
+    def take(self) -> list[dict[str, float]]:
+        held, self._held = self._held, []
+        return held
+
+
+@contextlib.contextmanager
+def _progress(config: TrainingConfig, name: str, on_metrics: OnMetrics | None) -> Iterator[Any]:
+    """An actor whose metrics reach `on_metrics` and the trackers while the block runs."""
+    if on_metrics is None and not config.trackers:
+        yield None
+        return
+    actor = _Progress.remote()
+    done = threading.Event()
+    with track(config.trackers, name, config.identity()) as log:
+
+        def drain() -> None:
+            for metrics in ray.get(actor.take.remote(), timeout=60):
+                log(metrics)
+                if on_metrics is not None:
+                    on_metrics(metrics)
+
+        def watch() -> None:
+            while not done.wait(_POLL_S):
+                drain()
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield actor
+            done.set()
+            watcher.join()
+            drain()
+        finally:
+            done.set()
+            ray.kill(actor)
+

@@ -1,0 +1,35 @@
+"""Fixtures shared by all tests: one local Ray for a session, and the folder of public data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """One local Ray with two CPUs; its workers import the project from this checkout."""
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    root = str(Path(__file__).parent.parent)
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": root}},
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def data_home() -> str:
+    """The folder of public data sets (SPT_DATA_HOME); the test is skipped without it."""
+    folder = os.environ.get("SPT_DATA_HOME", "")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("SPT_DATA_HOME does not name the folder of public data sets")
+    return folder
