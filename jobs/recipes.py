@@ -44,18 +44,16 @@ def default(task: Task) -> PipelineConfig:
         task=task.path,
         industry=task.industry,
         model_name="default",
-        num_epochs=30,
+        num_epochs=20,
         batch_size=512,
-        learning_rate=2e-3,
+        learning_rate=4e-3,
         warmup_ratio=0.05,
         weight_decay=3e-4,
         save_strategy="epoch",
         evaluation_strategy="epoch",
         early_stopping_patience=4,
     )
-    student = dataclasses.replace(
-        training, num_epochs=16, batch_size=1024, learning_rate=3e-3, early_stopping_patience=6
-    )
+    student = dataclasses.replace(training, num_epochs=10, learning_rate=5e-3, weight_decay=0.02)
     return PipelineConfig(
         data=DataConfig(),
         split=SplitConfig(),
@@ -67,42 +65,50 @@ def default(task: Task) -> PipelineConfig:
 
 def sample(task: Task) -> PipelineConfig:
     """The bundled synthetic sample on two cores, in three minutes."""
-    config = default(task)
-    network = TabularConfig(teacher_members=8, teacher_width=64)
-    return dataclasses.replace(
-        config,
-        training=dataclasses.replace(
-            config.training, num_epochs=8, early_stopping_patience=2, network=network
-        ),
-        distillation=dataclasses.replace(
-            config.distillation,
-            num_copies=3,
-            training=dataclasses.replace(
-                config.distillation.training, num_epochs=8, network=network
-            ),
-        ),
-        benchmark=BenchmarkConfig(num_trials=5, num_resamples=100, num_calls=1000),
+    network = TabularConfig(booster_trials=3)
+    return _with(
+        default(task),
+        network,
+        num_epochs=8,
+        data=DataConfig(),
+        num_copies=2,
+        benchmark=BenchmarkConfig(num_trials=3, num_resamples=100, num_calls=1000),
     )
 
 
 def smoke(task: Task) -> PipelineConfig:
     """Seconds: everything once, nothing well."""
-    config = sample(task)
     network = TabularConfig(
-        num_bins=8, student_hidden=(16,), teacher_members=2, teacher_width=16, booster_rounds=20
+        num_bins=8, student_hidden=(16,), teacher_members=2, teacher_width=16, booster_trials=1
     )
+    return _with(
+        default(task),
+        network,
+        num_epochs=1,
+        data=DataConfig(sample_rows=3000),
+        num_copies=1,
+        benchmark=BenchmarkConfig(num_trials=1, num_resamples=20, num_calls=200),
+    )
+
+
+def _with(
+    config: PipelineConfig,
+    network: TabularConfig,
+    *,
+    num_epochs: int,
+    data: DataConfig,
+    num_copies: int,
+    benchmark: BenchmarkConfig,
+) -> PipelineConfig:
+    """The configuration with other sizes for both trainings."""
+    training, distillation = config.training, config.distillation
+    student = dataclasses.replace(distillation.training, num_epochs=num_epochs, network=network)
     return dataclasses.replace(
         config,
-        data=DataConfig(sample_rows=3000),
-        training=dataclasses.replace(config.training, num_epochs=1, network=network),
-        distillation=dataclasses.replace(
-            config.distillation,
-            num_copies=1,
-            training=dataclasses.replace(
-                config.distillation.training, num_epochs=1, network=network
-            ),
-        ),
-        benchmark=BenchmarkConfig(num_trials=1, num_resamples=20, num_calls=200),
+        data=data,
+        training=dataclasses.replace(training, num_epochs=num_epochs, network=network),
+        distillation=dataclasses.replace(distillation, num_copies=num_copies, training=student),
+        benchmark=benchmark,
     )
 
 

@@ -50,7 +50,7 @@ def read_bytes(uri: str) -> bytes:
     """The content of a file."""
     files, path = filesystem(uri)
     try:
-        with files.open_input_stream(path) as stream:
+        with files.open_input_stream(path, compression=None) as stream:
             return stream.read()
     except FileNotFoundError as error:
         raise NotFoundError(f"a file must exist to be read, however: {uri} does not") from error

@@ -65,6 +65,8 @@ class DistillationConfig:
         output_dir: folder or URI that receives runs and models; None takes the training's.
         num_copies: augmented copies of each training row, beside the row itself.
         swap_probability: chance of each cell of a copy to come from another random row.
+        forget_probability: chance of each cell of a copy to become missing or an unseen category,
+            so that the student has an answer for what its training rows always knew.
         hard_label_weight: share of the true label in the target of an original row.
         max_rows: rows that training sees at most; fewer copies are made of a larger corpus.
         training: the student's training.
@@ -74,15 +76,21 @@ class DistillationConfig:
     compression_ratio: float = 1.0
     target_accuracy: float | None = None
     output_dir: str | None = None
-    num_copies: int = 4
-    swap_probability: float = 0.25
+    num_copies: int = 2
+    swap_probability: float = 0.15
+    forget_probability: float = 0.02
     hard_label_weight: float = 0.0
     max_rows: int = 20_000_000
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
         """Refuse shares outside [0, 1] and negative counts."""
-        for name in ("compression_ratio", "swap_probability", "hard_label_weight"):
+        for name in (
+            "compression_ratio",
+            "swap_probability",
+            "forget_probability",
+            "hard_label_weight",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} must be in [0, 1], however: {getattr(self, name)}")
         if self.num_copies < 0 or self.max_rows < 1:
@@ -177,7 +185,9 @@ class DistillationPipeline:
             fn_kwargs={
                 "teacher": json.dumps(teacher.to_json()),
                 "copies": copies,
+                "num_numbers": len(teacher.signature.numbers),
                 "swap_probability": self._config.swap_probability,
+                "forget_probability": self._config.forget_probability,
                 "hard_label_weight": self._config.hard_label_weight,
                 "seed": self._config.training.seed,
             },
@@ -206,7 +216,9 @@ def soften(
     *,
     teacher: str,
     copies: int,
+    num_numbers: int,
     swap_probability: float,
+    forget_probability: float,
     hard_label_weight: float,
     seed: int,
 ) -> dict[str, NDArray[Any]]:
@@ -214,11 +226,14 @@ def soften(
     features, labels = batch["features"], batch["target"]
     num_rows = len(features)
     draw = np.random.default_rng([seed, int(batch["row"][0]), num_rows])
+    unknown = np.where(np.arange(features.shape[1]) < num_numbers, np.float32(np.nan), 0)
     parts = [features]
     for _ in range(copies):
         donors = draw.integers(0, num_rows, features.shape)
         swapped = np.take_along_axis(features, donors, axis=0)
-        parts.append(np.where(draw.random(features.shape) < swap_probability, swapped, features))
+        copy = np.where(draw.random(features.shape) < swap_probability, swapped, features)
+        forgotten = draw.random(features.shape) < forget_probability
+        parts.append(np.where(forgotten, unknown, copy).astype(np.float32))
     everything = np.concatenate(parts)
     targets = _open_teacher(teacher).probability(everything)
     targets[:num_rows] += hard_label_weight * (labels - targets[:num_rows])

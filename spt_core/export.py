@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from onnxscript import opset18
+from torch import nn
 
 from spt_core.artifacts import (
     ExportedModel,
@@ -28,7 +29,7 @@ from spt_core.artifacts import (
     write_manifest,
 )
 from spt_core.errors import InputError, ParityError
-from spt_core.models.tabular import StudentNetwork
+from spt_core.models.tabular_graph import ExplainGraph, ScoreGraph
 from spt_core.runtime.onnx import EXPLAIN_GRAPH, INPUT, SCORE_GRAPH, OnnxRuntime
 from spt_core.runtime.pytorch import StudentRuntime, open_student
 from spt_core.signature import Signature
@@ -38,24 +39,6 @@ TOLERANCE = 1e-5
 EFFECT_TOLERANCE = 1e-3  # on log-odds, which reach far beyond 1
 BATCH_SIZES = (1, 7, 256)
 NUM_PROBES = 16
-
-
-class _ScoreGraph(nn.Module):
-    def __init__(self, network: StudentNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, features: Tensor) -> Tensor:
-        return self.network.probability(features)
-
-
-class _ExplainGraph(nn.Module):
-    def __init__(self, network: StudentNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        return self.network.explain(features)
 
 
 def export(artifact: ModelArtifact, *, fresh: bool = False) -> ExportedModel:
@@ -71,8 +54,8 @@ def export(artifact: ModelArtifact, *, fresh: bool = False) -> ExportedModel:
         return load_exported(uri)
     network = open_student(artifact)
     graphs = {
-        SCORE_GRAPH: _graph(_ScoreGraph(network), artifact.signature, ["probability"]),
-        EXPLAIN_GRAPH: _graph(_ExplainGraph(network), artifact.signature, ["probability", "effects"]),
+        SCORE_GRAPH: _graph(ScoreGraph(network), artifact.signature, ["probability"]),
+        EXPLAIN_GRAPH: _graph(ExplainGraph(network), artifact.signature, ["probability", "effects"]),
     }
     runtime = OnnxRuntime(graphs[SCORE_GRAPH], graphs[EXPLAIN_GRAPH])
     checkpoint = StudentRuntime(artifact)
@@ -155,10 +138,17 @@ def _graph(module: nn.Module, signature: Signature, outputs: list[str]) -> bytes
             output_names=outputs,
             dynamic_shapes={INPUT: {0: batch}},
             verbose=False,
+            custom_translation_table={torch.ops.aten.softplus.default: _softplus},
         )
         assert program is not None
         program.optimize()
         return program.model_proto.SerializeToString()
+
+
+def _softplus(logits: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
+    """One node; the exporter's own translation guards a threshold with three more."""
+    del beta, threshold
+    return opset18.Softplus(logits)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve
 
 from spt_core.artifacts import ExportedModel
-from spt_core.benchmark.baselines import Baseline, OnTrial, Rows, tune_baselines
+from spt_core.benchmark.baselines import Baseline, OnTrial, tune_baselines
 from spt_core.benchmark.compliance import run_checks
 from spt_core.benchmark.report import Report
 from spt_core.benchmark.subgroups import subgroup_figures
@@ -23,6 +23,7 @@ from spt_core.data.splits import EvaluationSet, Splits
 from spt_core.errors import InputError
 from spt_core.metrics import METRICS, bootstrap_interval
 from spt_core.model import Answerer, open_runtime
+from spt_core.models.boosters import Rows
 from spt_core.policy import DecisionPolicy
 from spt_core.signature import Encoder
 from spt_core.task import find

@@ -32,6 +32,7 @@ BATCH_ROWS = 131_072
 FRAGMENT_ROWS = 250_000
 TEXT_BLOCK_BYTES = 16 << 20
 LINES_PER_BATCH = 50_000
+FIRST_LINES = 1000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +73,7 @@ def header(uri: str, kind: Format) -> list[str]:
         elif kind == "csv":
             names = _csv_header(uri)[0]
         else:
-            first = next(_jsonl_batches(Fragment(uri=uri), 1000), Raw(pa.table({})))
+            first = next(_jsonl_batches(Fragment(uri=uri), FIRST_LINES), Raw(pa.table({})))
             names = [name for name in first.table.column_names if name != ROW]
     _refuse_duplicates(names, uri)
     return names
@@ -302,12 +303,15 @@ def _jsonl_batches(fragment: Fragment, lines_per_batch: int) -> Iterator[Raw]:
     texts: tuple[str, ...] = ()
     with _text_stream(fragment.uri) as stream:
         lines = (line for line in stream if line.strip())
-        while chunk := list(itertools.islice(lines, lines_per_batch)):
+        # The first lines are read with care; they tell the fast parser which columns are text.
+        while chunk := list(
+            itertools.islice(lines, lines_per_batch if row > fragment.first_row else FIRST_LINES)
+        ):
             if row == fragment.first_row and chunk[0].lstrip().startswith(b"["):
                 raise InputError(
                     f"a JSONL file must hold one object per line, however: {fragment.uri} is a list"
                 )
-            fast = _parsed_fast(chunk, texts) if texts else None
+            fast = _parsed_fast(chunk, texts) if row > fragment.first_row else None
             table, refused = (fast, []) if fast is not None else _parsed(chunk, row)
             if fast is not None:
                 table = _numbered(fast, np.arange(row, row + len(chunk)))

@@ -133,7 +133,7 @@ def read(
     must be on a file system that all workers see. `columns` limits what is decoded of Parquet.
     Runs when the Dataset is consumed; wrap that in `plain_errors`.
     """
-    DataContext.get_current().enable_progress_bars = False
+    _keep_quiet()
     label = corpus.label if with_label else None
     job = ReadJob(
         format=corpus.format,
@@ -168,7 +168,7 @@ class ReadJob:
 
 def read_files(uris: Sequence[str]) -> Dataset:
     """Finished Parquet files as a Ray Dataset."""
-    DataContext.get_current().enable_progress_bars = False
+    _keep_quiet()
     files, _ = filesystem(uris[0])
     return ray.data.read_parquet([filesystem(uri)[1] for uri in uris], filesystem=files)
 
@@ -189,6 +189,12 @@ def plain_errors() -> Generator[None]:
         if found is None or found is error:
             raise
         raise found from None
+
+
+def _keep_quiet() -> None:
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
 
 
 def _original(error: BaseException | None) -> BaseException | None:
@@ -327,7 +333,7 @@ def _tables(
     source: pa.Table | pd.DataFrame | Sequence[Mapping[str, Any]] | Dataset,
 ) -> Iterable[pa.Table]:
     if isinstance(source, Dataset):
-        DataContext.get_current().enable_progress_bars = False
+        _keep_quiet()
         with plain_errors():
             batches = source.iter_batches(batch_size=formats.BATCH_ROWS, batch_format="pyarrow")
             yield from (flat(batch) for batch in batches if batch.num_rows)

@@ -37,9 +37,13 @@ class Family(Protocol):
     """A kind of model. Stateless; called on the driver and in workers alike."""
 
     def facts(
-        self, signature: Signature, config: Any, sample: NDArray[np.float32]
+        self,
+        signature: Signature,
+        config: Any,
+        sample: NDArray[np.float32],
+        labels: NDArray[np.float32],
     ) -> Mapping[str, Any]:
-        """What networks need to know of training rows [N, F]; a JSON object."""
+        """What networks need to know of training rows [N, F] and labels [N]; a JSON object."""
         ...
 
     def build(

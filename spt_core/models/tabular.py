@@ -15,6 +15,7 @@ import numpy as np
 import tabm
 import torch
 from numpy.typing import NDArray
+from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
@@ -25,7 +26,7 @@ from spt_core.models.calibration import IDENTITY
 from spt_core.signature import Signature
 
 # A missing number becomes this: below the left edge of every bin, and of the bin that says "present".
-_MISSING = -3.0e38
+MISSING = -3.0e38
 _PRESENT_EDGE = -1.0e38
 
 
@@ -33,28 +34,29 @@ _PRESENT_EDGE = -1.0e38
 class TabularConfig:
     """Sizes and rates of the tabular networks; see tests/bench for what they were measured on."""
 
-    num_bins: int = 32
+    num_bins: int = 24
     student_hidden: tuple[int, ...] = (64, 32)
     student_dropout: float = 0.0
-    teacher_members: int = 16
+    teacher_members: int = 8
     teacher_blocks: int = 2
-    teacher_width: int = 128
-    teacher_embedding: int = 16
+    teacher_width: int = 64
+    teacher_embedding: int = 6
     teacher_dropout: float = 0.1
     gradient_checkpointing: bool = False
     booster_rows: int = 1_000_000
-    booster_rounds: int = 600
-    booster_leaves: int = 31
-    booster_learning_rate: float = 0.05
-    booster_min_leaf_rows: int = 50
-    booster_patience: int = 50
+    booster_trials: int = 10
 
     def __post_init__(self) -> None:
         """Refuse sizes that make no network."""
-        if self.num_bins < 1 or not self.student_hidden or min(self.student_hidden) < 1:
+        if self.num_bins < 2 or not self.student_hidden or min(self.student_hidden) < 1:
             raise InputError(
-                "num_bins and student_hidden must be positive, however: "
+                "num_bins must be at least 2 and student_hidden positive, however: "
                 f"{self.num_bins=}, {self.student_hidden=}"
+            )
+        if self.booster_trials < 1 or self.booster_rows < 1:
+            raise InputError(
+                "booster_trials and booster_rows must be positive, however: "
+                f"{self.booster_trials=}, {self.booster_rows=}"
             )
 
 
@@ -74,7 +76,7 @@ class PiecewiseLinearEncoding(nn.Module):
 
     def forward(self, numbers: Tensor) -> Tensor:
         """Encoding [B, N, bins + 1]."""
-        known = torch.where(torch.isnan(numbers), _MISSING, numbers)
+        known = torch.where(torch.isnan(numbers), MISSING, numbers)
         return torch.clamp((known.unsqueeze(2) - self.left) * self.inverse_width, 0.0, 1.0)
 
 
@@ -106,6 +108,7 @@ class StudentNetwork(nn.Module):
                 torch.randn(sum(signature.cardinalities), width) * scale
             )
         self.has_categories = bool(signature.cardinalities)
+        self._cardinalities = list(signature.cardinalities)
         self.bias = nn.Parameter(torch.zeros(width))
         self.upper = nn.ModuleList([nn.Linear(a, b) for a, b in pairwise([width, *upper])])
         self.output = nn.Linear([width, *upper][-1], 1)
@@ -143,6 +146,12 @@ class StudentNetwork(nn.Module):
         out_of = odds[:, 1 : 1 + num_features]
         into = odds[:, 1 + num_features :]
         return torch.sigmoid(row.squeeze(1)), ((row - of_nothing) + (into - out_of)) * 0.5
+
+    def category_rows(self) -> list[Tensor]:
+        """The embedding tables [K + 1, H] of the category columns; row 0 is missing or unseen."""
+        if not self.has_categories:
+            return []
+        return list(self.category_weight.split(self._cardinalities))
 
     def calibrate(self, parameters: tuple[float, float, float]) -> None:
         """Put a beta calibration's (a, b, c) into the graph."""
@@ -246,17 +255,22 @@ class TabularFamily:
     """The Family of tables."""
 
     def facts(
-        self, signature: Signature, config: TabularConfig, sample: NDArray[np.float32]
+        self,
+        signature: Signature,
+        config: TabularConfig,
+        sample: NDArray[np.float32],
+        labels: NDArray[np.float32],
     ) -> Mapping[str, Any]:
-        """Bin edges by quantile, and a typical row (medians, commonest categories) as baseline."""
+        """Bin edges, and a typical row (medians, commonest categories) as baseline."""
         num_numbers = len(signature.numbers)
         left = np.zeros((num_numbers, config.num_bins), np.float32)
         inverse_width = np.zeros_like(left)
         typical = np.full(sample.shape[1], np.nan, np.float32)
         for column in range(num_numbers):
             values = sample[:, column]
-            values = values[np.isfinite(values)]
-            edges = _quantile_edges(values, config.num_bins)
+            known = np.isfinite(values)
+            values = values[known]
+            edges = _edges_of(values, labels[known], config.num_bins)
             if len(edges) > 1:
                 left[column, : len(edges) - 1] = edges[:-1]
                 inverse_width[column, : len(edges) - 1] = 1.0 / np.diff(edges)
@@ -287,10 +301,27 @@ def _edges(facts: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     return torch.tensor(facts["left"]), torch.tensor(facts["inverse_width"])
 
 
-def _quantile_edges(values: NDArray[np.float32], num_bins: int) -> NDArray[np.float32]:
-    if not len(values):
-        return values
+def _edges_of(
+    values: NDArray[np.float32], labels: NDArray[np.float32], num_bins: int
+) -> NDArray[np.float32]:
+    """At most num_bins + 1 edges: half from a small tree on the label, half quantiles.
+
+    Quantiles alone collapse where most values are equal, as in rates that are mostly zero.
+    """
     distinct = np.unique(values)
     if len(distinct) <= num_bins + 1:  # few values: each one its own edge
         return distinct
-    return np.unique(np.quantile(values, np.linspace(0, 1, num_bins + 1)).astype(np.float32))
+    half = num_bins // 2
+    tree = DecisionTreeClassifier(
+        max_leaf_nodes=half + 1, min_samples_leaf=max(10, len(values) // 5000), random_state=0
+    ).fit(values[:, None], labels)
+    cuts = tree.tree_.threshold[tree.tree_.feature >= 0]
+    quantiles = np.quantile(values, np.linspace(0, 1, half + 1))
+    edges = np.unique(np.concatenate([distinct[[0, -1]], cuts, quantiles]).astype(np.float32))
+    apart = np.diff(edges, prepend=-np.inf) > 1e-6 * (edges[-1] - edges[0])
+    edges = edges[apart]
+    ordered = np.sort(values)
+    while len(edges) > num_bins + 1:  # drop the inner edge with the fewest rows around it
+        below = np.searchsorted(ordered, edges)
+        edges = np.delete(edges, 1 + int(np.argmin(below[2:] - below[:-2])))
+    return edges

@@ -1,6 +1,6 @@
 """SpecializedModelTrainer: splits in, a trained model out, on Ray Train with any worker count.
 
-Splits -> encoded rows -> Ray Train (network) + one Ray task (booster) -> blend -> ModelArtifact
+Splits -> encoded rows -> Ray Train (network) + one Ray task (forests) -> blend -> ModelArtifact
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import lightgbm
 import numpy as np
 import pyarrow.fs as pafs
 import ray
@@ -44,17 +43,17 @@ from spt_core.errors import InputError
 from spt_core.metrics import METRICS
 from spt_core.model import SpecializedModel
 from spt_core.models import FAMILIES
+from spt_core.models.boosters import Rows, open_forest, tune
 from spt_core.models.calibration import apply_calibration, fit_calibration
 from spt_core.models.ensemble import (
     BLEND,
-    BOOSTER,
     FACTS,
+    FORESTS,
+    NETWORK,
     WEIGHTS,
-    best_weight,
-    booster_probability,
+    best_weights,
     mix,
     network_probability,
-    train_booster,
 )
 from spt_core.signature import Signature
 from spt_core.task import Task, find
@@ -73,10 +72,11 @@ OnMetrics = Callable[[Mapping[str, float]], None]
 FACT_ROWS = 200_000
 HELD_OUT_ROWS = 500_000
 _POLL_S = 0.5
+_FOREST_TIMEOUT_S = 24 * 3600.0
 
 
 class SpecializedModelTrainer:
-    """Trains the teacher of a task: a TabM network on all rows, a booster on a capped sample."""
+    """Trains the teacher of a task: a TabM network on all rows, two forests on a capped sample."""
 
     def __init__(self, config: TrainingConfig) -> None:
         self._config = config
@@ -103,8 +103,8 @@ class SpecializedModelTrainer:
             remove(f"{as_uri(config.output_dir)}/runs/{name}")
         if has_manifest(uri):
             return SpecializedModel(load_artifact(uri), reused=True)
-        sample, _ = encoded_arrays(splits, "train", signature, limit=FACT_ROWS)
-        facts = FAMILIES[config.family].facts(signature, config.network, sample)
+        sample, labels = encoded_arrays(splits, "train", signature, limit=FACT_ROWS)
+        facts = FAMILIES[config.family].facts(signature, config.network, sample, labels)
         run = TrainingRun(
             signature=signature,
             role="teacher",
@@ -120,8 +120,8 @@ class SpecializedModelTrainer:
             name=name,
             on_metrics=on_metrics,
         )
-        booster = ray.get(_booster_task.remote(splits, signature, config), timeout=24 * 3600)
-        files, metrics = self._blend(splits, run, trained, booster)
+        forests = ray.get(_forest_task.remote(splits, signature, config), timeout=_FOREST_TIMEOUT_S)
+        files, metrics = self._blend(splits, run, trained, forests)
         return SpecializedModel(write_artifact(uri, splits, run, files, metrics))
 
     def _splits(self, train: Any, eval: Any) -> Splits:
@@ -143,33 +143,32 @@ class SpecializedModelTrainer:
         return with_validation(splits, open_corpus(task, eval, storage=storage))
 
     def _blend(
-        self, splits: Splits, run: TrainingRun, weights: bytes, booster_text: str
+        self, splits: Splits, run: TrainingRun, weights: bytes, forests: Mapping[str, bytes]
     ) -> tuple[dict[str, bytes], dict[str, float]]:
         network = FAMILIES[run.config.family].build(
             run.signature, run.role, run.config.network, run.facts
         )
         network.load_state_dict(load_weights(weights))
-        booster = lightgbm.Booster(model_str=booster_text)
+        opened = {kind: open_forest(kind, content) for kind, content in forests.items()}
 
-        def members(part: Part) -> tuple[NDArray[np.float32], ...]:
+        def members(part: Part) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float64]]]:
             features, labels = encoded_arrays(splits, part, run.signature, limit=HELD_OUT_ROWS)
-            return (
-                labels,
-                network_probability(network, features),
-                booster_probability(booster, features),
-            )
+            found = {kind: forest.probability(features) for kind, forest in opened.items()}
+            return labels, {NETWORK: network_probability(network, features), **found}
 
-        labels, by_network, by_booster = members("validation")
-        share = best_weight(labels, by_network, by_booster)
-        known, network_known, booster_known = members("calibration")
-        calibration = fit_calibration(
-            mix(network_known, booster_known, share), known.astype(np.float64)
-        )
-        odds = apply_calibration(mix(by_network, by_booster, share), calibration)
-        metrics = validation_metrics(labels, odds)
-        blend = {"network_weight": share, "calibration": calibration}
-        files = {WEIGHTS: weights, BOOSTER: booster_text.encode(), BLEND: json.dumps(blend).encode()}
-        return files, {**metrics, "network_weight": share}
+        labels, found = members("validation")
+        weights_of = best_weights(labels, found)
+        known_labels, known = members("calibration")
+        calibration = fit_calibration(mix(known, weights_of), known_labels.astype(np.float64))
+        odds = apply_calibration(mix(found, weights_of), calibration)
+        shares = {f"{name}_weight": share for name, share in weights_of.items()}
+        blend = {"weights": weights_of, "calibration": calibration}
+        files = {
+            WEIGHTS: weights,
+            BLEND: json.dumps(blend).encode(),
+            **{FORESTS[kind]: content for kind, content in forests.items()},
+        }
+        return files, {**validation_metrics(labels, odds), **shares}
 
 
 def checked_config(config: TrainingConfig, task: Task, splits: Splits) -> TrainingConfig:
@@ -354,17 +353,26 @@ def _shard(name: str, run: TrainingRun) -> Shard:
 
 
 @ray.remote(num_cpus=1, max_retries=3)
-def _booster_task(splits: Splits, signature: Signature, config: TrainingConfig) -> str:
-    train = encoded_arrays(splits, "train", signature, limit=config.network.booster_rows)
-    held_out = (
-        None
-        if config.evaluation_strategy == "no"
-        else encoded_arrays(splits, "validation", signature, limit=HELD_OUT_ROWS)
+def _forest_task(
+    splits: Splits, signature: Signature, config: TrainingConfig
+) -> dict[str, bytes]:
+    """Both forests, tuned on the validation rows, from a capped sample of the training rows."""
+    limit = config.network.booster_rows
+    train, labels = encoded_arrays(splits, "train", signature, limit=limit)
+    held_out, held_out_labels = encoded_arrays(splits, "validation", signature, limit=limit)
+    rows = Rows(
+        train,
+        labels.astype(np.float64),
+        held_out,
+        held_out_labels.astype(np.float64),
+        len(signature.numbers),
     )
-    num_threads = max(int(ray.cluster_resources().get("CPU", 1)), 1)
-    return train_booster(
-        signature, config.network, train, held_out, seed=config.seed, num_threads=num_threads
-    )
+    metric = METRICS[find(splits.task).metric]
+    trials = config.network.booster_trials
+    return {
+        kind: tune(kind, rows, metric, num_trials=trials, seed=config.seed).to_bytes()
+        for kind in FORESTS
+    }
 
 
 def _ordered() -> ray.data.ExecutionOptions:
