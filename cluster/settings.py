@@ -3,7 +3,7 @@
 | variable | meaning | default |
 |---|---|---|
 | SPT_STORAGE | storage root, any pyarrow file system URI | ./spt_storage |
-| SPT_DATABASE_URL | SQLite or Postgres (postgresql+psycopg://...) | spt.db below a local storage root |
+| SPT_DATABASE_URL | SQLite or Postgres (postgresql+psycopg://...) | spt.db below a local root |
 | SPT_DATA_HOME | cache folder of public data sets | ./data |
 | SPT_HTTP_HOST, SPT_HTTP_PORT | where Serve listens | 127.0.0.1, 8000 |
 | RAY_ADDRESS | the cluster to join; unset means an embedded local Ray | |
@@ -75,8 +75,8 @@ def put_environment(variables: dict[str, str]) -> None:
 def _local_database(root: str) -> str:
     if not root.startswith("file://"):
         raise InputError(
-            f"a storage root that is not local needs a database, however: SPT_STORAGE is {root} and "
-            "SPT_DATABASE_URL is not set"
+            f"a storage root that is not local needs a database, however: SPT_STORAGE is {root} "
+            "and SPT_DATABASE_URL is not set"
         )
     return f"sqlite:///{Path(root.removeprefix('file://')) / 'spt.db'}"
 
@@ -85,4 +85,3 @@ def _port(text: str) -> int:
     if not text.isdigit() or not 0 < int(text) < 65536:
         raise InputError(f"SPT_HTTP_PORT must be 1 to 65535, however: {text!r}")
     return int(text)
-

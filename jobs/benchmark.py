@@ -28,7 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report, report_uri = benchmarked(run, model, policy, splits)
         version = registered(run, model, policy, report, report_uri)
     show_report(run, report)
-    run.screen.result({"version": version.ref, "report": report_uri, **report.to_json()}, report_uri)
+    run.screen.result(
+        {"version": version.ref, "report": report_uri, **report.to_json()}, report_uri
+    )
     return 0
 
 

@@ -19,6 +19,7 @@ from spt_core.registry import Registry
 from spt_core.signature import parse_window
 from spt_core.task import Task, find
 
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
     """One call of a job: what was asked for, and where it happens."""
@@ -78,28 +79,51 @@ def parser(verb: str, description: str) -> argparse.ArgumentParser:
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Without --data and --dataset, a bundled SYNTHETIC sample is used. The same command "
-        "again\nresumes an interrupted run, and says so when it reuses a finished one. RAY_ADDRESS, "
-        "or\n`ray job submit --working-dir . -- python -m jobs."
+        "again\nresumes an interrupted run, and says so when it reuses a finished one. "
+        "RAY_ADDRESS, or\n`ray job submit --working-dir . -- python -m jobs."
         f"{verb} ...`, runs it on a cluster.",
     )
-    made.add_argument("task", metavar="INDUSTRY/TASK", help="such as financial_services/fraud_detection")
+    made.add_argument(
+        "task", metavar="INDUSTRY/TASK", help="such as financial_services/fraud_detection"
+    )
     source = made.add_mutually_exclusive_group()
-    source.add_argument("--data", metavar="URI", help="Parquet, CSV or JSONL: a file, folder or glob")
+    source.add_argument(
+        "--data", metavar="URI", help="Parquet, CSV or JSONL: a file, folder or glob"
+    )
     source.add_argument("--dataset", metavar="NAME", help="a public data set from the catalog")
     made.add_argument("--label", metavar="COLUMN", help="what to predict (default: the task's)")
     made.add_argument("--time", metavar="COLUMN", help="when it happened: splits go by time")
     made.add_argument("--group", metavar="COLUMN", help="rows that belong together stay together")
     made.add_argument(
-        "--entity", metavar="COLUMN", action="append", default=[], help="key of cards, accounts, ..."
+        "--entity",
+        metavar="COLUMN",
+        action="append",
+        default=[],
+        help="key of cards, accounts, ...",
     )
-    made.add_argument("--name", metavar="MODEL_NAME", default="default", help="model name below the task")
-    made.add_argument("--recipe", choices=sorted(RECIPES), help="whole configuration (default: default, "
-                      "or sample without data)")
-    made.add_argument("--storage", metavar="URI", help="storage root (default: SPT_STORAGE or ./spt_storage)")
+    made.add_argument(
+        "--name", metavar="MODEL_NAME", default="default", help="model name below the task"
+    )
+    made.add_argument(
+        "--recipe",
+        choices=sorted(RECIPES),
+        help="whole configuration (default: default, or sample without data)",
+    )
+    made.add_argument(
+        "--storage", metavar="URI", help="storage root (default: SPT_STORAGE or ./spt_storage)"
+    )
     made.add_argument("--fresh", action="store_true", help="retrain instead of reusing or resuming")
-    made.add_argument("--json", action="store_true", help="the last line on stdout is one JSON object")
-    made.add_argument("--set", metavar="FIELD=VALUE", action="append", default=[], dest="assignments",
-                      help="any configuration field, such as training.num_epochs=3 or data.protected=sex,age")
+    made.add_argument(
+        "--json", action="store_true", help="the last line on stdout is one JSON object"
+    )
+    made.add_argument(
+        "--set",
+        metavar="FIELD=VALUE",
+        action="append",
+        default=[],
+        dest="assignments",
+        help="any configuration field, such as training.num_epochs=3 or data.protected=sex,age",
+    )
     return made
 
 
@@ -112,7 +136,9 @@ def read_run(arguments: argparse.Namespace) -> Run:
     if arguments.dataset is not None:
         named = [f for f in ("label", "time", "group") if getattr(arguments, f) is not None]
         if named or arguments.entity:
-            raise InputError(f"a catalog data set knows its columns, however: {named or ['entity']} given too")
+            raise InputError(
+                f"a catalog data set knows its columns, however: {named or ['entity']} given too"
+            )
     config = override(config, arguments.assignments)
     training = dataclasses.replace(
         config.training,

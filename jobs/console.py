@@ -10,7 +10,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
+
+PIPED_WIDTH = 140
+_FIXED = Column(no_wrap=True)
 
 
 class Screen:
@@ -19,6 +22,8 @@ class Screen:
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
         self.err = Console(stderr=True, highlight=False)
+        if not self.err.is_terminal:
+            self.err = Console(stderr=True, highlight=False, width=PIPED_WIDTH)
         self.out = Console(highlight=False, soft_wrap=True)
         self._progress: Progress | None = None
         self.seconds: dict[str, float] = {}
@@ -28,10 +33,10 @@ class Screen:
         """A bar for one stage; it ends with the stage's result and duration."""
         start = time.monotonic()
         with Progress(
-            TextColumn("{task.fields[stage]:<11}", style="bold"),
-            BarColumn(bar_width=24),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.fields[stage]:<10}", style="bold", table_column=_FIXED),
+            BarColumn(bar_width=20, table_column=_FIXED),
+            TimeElapsedColumn(table_column=_FIXED),
+            TextColumn("{task.description}", table_column=Column(overflow="fold")),
             console=self.err,
         ) as progress:
             stage = Stage(progress, progress.add_task("", total=None, stage=name))

@@ -37,4 +37,3 @@ def _interrupt(signal_number: int, frame: Any) -> NoReturn:
 def _fail(sentence: str, code: int) -> NoReturn:
     print(f"error: {sentence}", file=sys.stderr)  # noqa: T201
     sys.exit(code)
-

@@ -10,7 +10,7 @@ from jobs.stages import distilled, exported, prepared, trained
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Corpus -> teacher -> student (both reused if they are there) -> ONNX with its parity proof."""
+    """Corpus -> teacher -> student (both reused if there) -> ONNX with its parity proof."""
     run = read_run(parser("export", __doc__ or "").parse_args(arguments))
     with started(run):
         splits = prepared(run)

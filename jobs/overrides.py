@@ -15,7 +15,7 @@ _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0"
 
 
 def override(config: T, assignments: Sequence[str]) -> T:
-    """The configuration with each `path.to.field=value` applied; InputError for anything unknown."""
+    """The configuration with each `path.to.field=value` applied; InputError if it is unknown."""
     for assignment in assignments:
         path, separator, text = assignment.partition("=")
         if not separator:

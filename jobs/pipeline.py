@@ -63,9 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _show(run: Run, version: ModelVersion, question: dict[str, Any]) -> None:
     record, answer = json.dumps(question["record"]), json.dumps(question["answer"], indent=1)
-    curl = (
-        f"curl -s {question['url']} -H 'content-type: application/json' \\\n  -d '{record}'"
-    )
+    curl = f"curl -s {question['url']} -H 'content-type: application/json' \\\n  -d '{record}'"
     content = {
         "version": version.ref,
         "exported": version.exported.uri,

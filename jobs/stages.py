@@ -116,7 +116,10 @@ def benchmarked(
         report = BenchmarkSuite(config).run(
             model, splits.evaluation_set(), policy=policy, splits=splits, on_trial=on_trial
         )
-        page = report.html(facts=_facts(model, policy, splits), findings=[dataclasses.asdict(finding) for finding in splits.findings])
+        page = report.html(
+            facts=_facts(model, policy, splits),
+            findings=[dataclasses.asdict(finding) for finding in splits.findings],
+        )
         uri = f"{model.uri}/report-{policy.version}.html"
         write_bytes(uri, page.encode())
         stage.say(uri)
@@ -159,8 +162,16 @@ def show_report(run: Run, report: Report) -> None:
     ]
     synthetic = ", SYNTHETIC data" if report.synthetic else ""
     run.screen.table(
-        f"{report.task}: {report.num_rows:,} held-out rows, {report.num_positives:,} positive{synthetic}",
-        ["model", "average precision", "ROC AUC", "recall at 1 % FPR", "calibration error", "p50 ms"],
+        f"{report.task}: {report.num_rows:,} held-out rows, {report.num_positives:,} positive"
+        f"{synthetic}",
+        [
+            "model",
+            "average precision",
+            "ROC AUC",
+            "recall at 1 % FPR",
+            "calibration error",
+            "p50 ms",
+        ],
         rows,
     )
     for name, check in report.compliance.items():
@@ -172,7 +183,9 @@ def _watch(stage: Stage, config: TrainingConfig) -> Callable[[Mapping[str, float
     def on_metrics(metrics: Mapping[str, float]) -> None:
         shown = [f"{k.replace('_', ' ')} {v:.4f}" for k, v in metrics.items() if k.endswith("loss")]
         epoch = int(metrics["epoch"])
-        stage.advance(epoch, config.num_epochs, f"epoch {epoch} of {config.num_epochs}, {', '.join(shown)}")
+        stage.advance(
+            epoch, config.num_epochs, f"epoch {epoch} of {config.num_epochs}, {', '.join(shown)}"
+        )
 
     return on_metrics
 
@@ -205,7 +218,6 @@ def _facts(model: ExportedModel, policy: DecisionPolicy, splits: Splits) -> dict
     }
 
 
-
 def asked(run: Run, deployment: Deployment) -> dict[str, Any]:
     """One question over HTTP to the model that was just deployed, and its answer."""
     version = run.registry().get(f"{deployment.name}@{deployment.version}")
@@ -224,9 +236,7 @@ def example_record(task: Task, version: ModelVersion) -> Mapping[str, Any]:
     if not set(flatten(task.example)) - {field.name for field in signature.fields}:
         return task.example
     encoded = {column.field for column in signature.columns}
-    return {
-        field.name: _typical(field) for field in signature.fields if field.name in encoded
-    }
+    return {field.name: _typical(field) for field in signature.fields if field.name in encoded}
 
 
 def _typical(field: Field) -> Any:

@@ -36,7 +36,8 @@ def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
         return pafs.FileSystem.from_uri(as_uri(uri))
     except (ValueError, OSError) as error:
         raise InputError(
-            f"a location must be a path or a URI such as s3://bucket/folder, however: {uri!r} ({error})"
+            f"a location must be a path or a URI such as s3://bucket/folder, however: {uri!r} "
+            f"({error})"
         ) from error
 
 
@@ -119,7 +120,7 @@ def digest(content: Any) -> str:
 
 @functools.cache
 def code_fingerprint() -> str:
-    """sha256 over this checkout's library and industries: which code made an artefact."""
+    """sha256 over this checkout's library and industries: which code made an artifact."""
     root = Path(__file__).parent.parent
     content = hashlib.sha256()
     for path in sorted([*root.glob("spt_core/**/*.py"), *root.glob("industries/**/*.py")]):
@@ -132,8 +133,8 @@ def code_fingerprint() -> str:
 class ModelArtifact:
     """One trained model: where its weights are, what it takes, and everything that it came from.
 
-    `files` maps each file in the folder `uri` to its sha256; `parents` are the URIs of the artefacts
-    that it was made from (its lineage); `licences` are those of all data behind it.
+    `files` maps each file in the folder `uri` to its sha256; `parents` are the URIs of the
+    artifacts that it was made from (its lineage); `licences` are those of all data behind it.
     """
 
     uri: str
@@ -154,7 +155,7 @@ class ModelArtifact:
     parents: tuple[str, ...] = ()
 
     def read(self, name: str) -> bytes:
-        """A file of this artefact, checked against its digest."""
+        """A file of this artifact, checked against its digest."""
         return _checked(self.uri, name, self.files)
 
     def to_json(self) -> dict[str, Any]:
@@ -211,7 +212,7 @@ def load_exported(uri: str) -> ExportedModel:
 
 
 def lineage(artifact: ModelArtifact) -> list[ModelArtifact]:
-    """The artefact and everything that it was made from, nearest first."""
+    """The artifact and everything that it was made from, nearest first."""
     found = [artifact]
     for parent in artifact.parents:
         found += lineage(load_artifact(parent))
@@ -228,7 +229,7 @@ def _checked(uri: str, name: str, files: Mapping[str, str]) -> bytes:
     found = hashlib.sha256(content).hexdigest()
     if found != files[name]:
         raise CorruptArtifactError(
-            f"a stored file must match its manifest, however: {uri}/{name} has sha256 {found[:12]}, "
-            f"the manifest says {files[name][:12]}"
+            f"a stored file must match its manifest, however: {uri}/{name} has sha256 "
+            f"{found[:12]}, the manifest says {files[name][:12]}"
         )
     return content

@@ -81,7 +81,11 @@ class Answerer:
         self, record: Mapping[str, Any], probability: float, effects: list[float]
     ) -> Judgement:
         reasons = [
-            Reason(name, record.get(name), effects[at[0]] if len(at) == 1 else sum(effects[i] for i in at))
+            Reason(
+                name,
+                record.get(name),
+                effects[at[0]] if len(at) == 1 else sum(effects[i] for i in at),
+            )
             for name, at in self._fields
         ]
         reasons.sort(key=_strength, reverse=True)

@@ -77,7 +77,9 @@ class DecisionPolicy:
             return "decline"
         return "review" if probability >= self.review_threshold else "approve"
 
-    def expected_cost(self, labels: NDArray[np.float64], probabilities: NDArray[np.float64]) -> float:
+    def expected_cost(
+        self, labels: NDArray[np.float64], probabilities: NDArray[np.float64]
+    ) -> float:
         """Mean cost per case under this policy; labels and probabilities have shape [B]."""
         declined = probabilities >= self.decline_threshold
         reviewed = ~declined & (probabilities >= self.review_threshold)
@@ -102,7 +104,9 @@ def policy_from_json(content: dict[str, Any]) -> DecisionPolicy:
     try:
         return DecisionPolicy(**{**values, "costs": Costs(**values["costs"])})
     except (KeyError, TypeError) as error:
-        raise InputError(f"a policy must have costs and both thresholds, however: {error}") from error
+        raise InputError(
+            f"a policy must have costs and both thresholds, however: {error}"
+        ) from error
 
 
 def fit_policy(

@@ -251,7 +251,13 @@ class Encoder:
         numbers = [f for f in signature.fields if f.kind in ("number", "boolean", "time")]
         categories = [f for f in signature.fields if f.kind == "category"]
         self._plan = tuple(
-            (f.name, f.kind, f.required, _or(f.minimum, -_FLOAT32_MAX), _or(f.maximum, _FLOAT32_MAX))
+            (
+                f.name,
+                f.kind,
+                f.required,
+                _or(f.minimum, -_FLOAT32_MAX),
+                _or(f.maximum, _FLOAT32_MAX),
+            )
             for f in numbers
         )
         self._lookups = tuple(
@@ -447,6 +453,8 @@ def _wrong(name: str, rule: str, value: object) -> InputError:
 
 def _out_of_range(name: str, minimum: float, maximum: float, value: float) -> InputError:
     if math.isnan(value):
-        return InputError(f"the field {name!r} must be a number, however: NaN (send null if missing)")
+        return InputError(
+            f"the field {name!r} must be a number, however: NaN (send null if missing)"
+        )
     rule = f"at least {minimum:g}" if value < minimum else f"at most {maximum:g}"
     return InputError(f"the field {name!r} must be {rule}, however: {_shown(value)}")

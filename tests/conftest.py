@@ -7,20 +7,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
     """One local Ray with two CPUs; its workers import the project from this checkout."""
+    import ray  # takes seconds, and unit tests do not need it
+
+    os.environ.pop("RAY_ADDRESS", None)
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    root = str(Path(__file__).parent.parent)
     ray.init(
         address="local",
         num_cpus=2,
         include_dashboard=False,
         log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": root}},
+        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
     )
     yield
     ray.shutdown()

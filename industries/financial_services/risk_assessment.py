@@ -21,7 +21,8 @@ REASON_TEXTS = {
     "C1-EMPLOYMENT": "Length of employment",
     "C1-CREDIT-HISTORY": "Delinquent past or present credit obligations with others",
     "C1-CREDIT-FILE": "Limited credit experience",
-    "C1-TERMS": "We do not grant credit to any applicant on the terms and conditions you have requested",
+    "C1-TERMS": "We do not grant credit to any applicant on the terms and conditions you have "
+    "requested",
     "OTHER": "Other, specify",
 }
 CONDITIONS = {
@@ -171,8 +172,8 @@ RISK_ASSESSMENT = Task(
         "conditions": {"type": "array", "items": {"type": "string"}},
         "reasoning": {
             "type": "array",
-            "description": "up to four reasons with their codes, strongest first; a positive effect "
-            "raises the log-odds of default",
+            "description": "up to four reasons with their codes, strongest first; a positive "
+            "effect raises the log-odds of default",
             "items": {
                 "type": "object",
                 "properties": {

@@ -52,7 +52,7 @@ class Report:
         return dataclasses.asdict(self)
 
     def html(self, *, facts: Mapping[str, Any], findings: Sequence[Mapping[str, Any]] = ()) -> str:
-        """The page; `facts` are shown as a table (versions, data, lineage), `findings` as a list."""
+        """The page; `facts` (versions, data, lineage) are a table, `findings` a list."""
         environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
         template = environment.from_string(TEMPLATE.read_text())
         return template.render(

@@ -72,7 +72,7 @@ class BenchmarkSuite:
         splits: Splits | None = None,
         on_trial: OnTrial | None = None,
     ) -> Report:
-        """Quality with 95 % intervals, cost, subgroups, latency, size; baselines if splits are given.
+        """Quality with 95 % intervals, cost, subgroups, latency, size; baselines if given splits.
 
         The baselines train on the splits' training rows and are tuned on its validation rows; the
         evaluation set is touched here alone.

@@ -36,7 +36,7 @@ class TrainingConfig:
             that the task declares.
         use_mixed_precision: bf16 on accelerators that have it; CPUs always compute in fp32.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
-        dataloader_num_workers: batches that are prefetched while a larger-than-memory shard streams.
+        dataloader_num_workers: batches to prefetch while a larger-than-memory shard streams.
         output_dir: folder or URI that receives splits, runs and models.
         save_strategy: when a resumable checkpoint is written: each epoch, with each evaluation
             ("steps"), or only at the end ("no").

@@ -26,9 +26,7 @@ _HASH = 2_654_435_761  # Knuth's multiplicative hash: rows are sampled by number
 
 def trim_categories(signature: Signature, size: int) -> Signature:
     """The Signature with each category column cut to its `size` most frequent values."""
-    fields = tuple(
-        dataclasses.replace(f, categories=f.categories[:size]) for f in signature.fields
-    )
+    fields = tuple(dataclasses.replace(f, categories=f.categories[:size]) for f in signature.fields)
     return dataclasses.replace(signature, fields=fields)
 
 

@@ -116,7 +116,9 @@ class _Session:
                 at.step += 1
                 at.batch += 1
                 if at.step % config.logging_steps == 0:
-                    self._log({"train_loss": float(torch.stack(losses[-config.logging_steps :]).mean())})
+                    self._log(
+                        {"train_loss": float(torch.stack(losses[-config.logging_steps :]).mean())}
+                    )
                 if config.evaluation_strategy == "steps" and at.step % config.eval_steps == 0:
                     self._evaluate(validation, save=config.save_strategy == "steps")
             at.epoch, at.batch = at.epoch + 1, 0

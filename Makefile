@@ -1,0 +1,52 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+TASK ?= financial_services/fraud_detection
+ARGS ?=
+PINS := constraints.txt
+# The first line takes the CPU build of torch where the index has one; the rest finds it installed.
+INSTALL = $(BIN)/pip install --quiet -c $(PINS) "$$(grep '^torch==' $(PINS))" && $(BIN)/pip install --quiet -c $(PINS)
+
+.PHONY: help install run test unit check format clean
+
+help: ## print these lines
+	@awk -F ': .*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/run.stamp ## the main job on the bundled sample; TASK= and ARGS= change it
+	$(BIN)/python -m jobs.pipeline $(TASK) $(ARGS)
+
+test: $(VENV)/dev.stamp ## every test that this machine can run
+	env -u RAY_ADDRESS $(BIN)/python -m pytest --durations=5
+	env -u RAY_ADDRESS $(BIN)/python -m pytest -m '(ray or slow) and not gpu' --durations=10
+
+unit: $(VENV)/dev.stamp ## the tests without Ray, in under a minute
+	env -u RAY_ADDRESS $(BIN)/python -m pytest
+
+check: $(VENV)/dev.stamp ## format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright --level error --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+format: $(VENV)/dev.stamp ## format and sort imports in place
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+install: $(VENV)/dev.stamp ## .venv with the pinned set and the tools
+
+clean: ## remove .venv and caches
+	rm -rf $(VENV) build spt.egg-info .pytest_cache .ruff_cache .import_linter_cache
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: pyproject.toml $(PINS) | $(BIN)/python
+	@echo "installing the pinned packages into $(VENV) (once)"
+	$(INSTALL) .
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml $(PINS) | $(BIN)/python
+	@echo "installing the pinned packages and tools into $(VENV) (once)"
+	$(INSTALL) '.[dev]'
+	@touch $@ $(VENV)/run.stamp
