@@ -17,7 +17,6 @@ from spt_core.errors import InputError
 from spt_core.policy import DecisionPolicy, fit_policy
 from spt_core.runtime.base import Runtime
 from spt_core.runtime.onnx import EXPLAIN_GRAPH, SCORE_GRAPH, OnnxRuntime
-from spt_core.runtime.pytorch import StudentRuntime, TeacherRuntime
 from spt_core.signature import Encoder, Signature, flatten
 from spt_core.task import Judgement, Reason, Task, find
 
@@ -146,6 +145,9 @@ def open_runtime(source: ModelArtifact | ExportedModel) -> Runtime:
     """The runtime for a model's files."""
     if isinstance(source, ExportedModel):
         return OnnxRuntime(source.read(SCORE_GRAPH), source.read(EXPLAIN_GRAPH))
+    # Only here: a serving replica would pay seconds and 300 MB for a torch that it never uses.
+    from spt_core.runtime.pytorch import StudentRuntime, TeacherRuntime
+
     return TeacherRuntime(source) if source.role == "teacher" else StudentRuntime(source)
 
 

@@ -35,6 +35,7 @@ _WINDOW = re.compile(
     r",(?P<span>\d+)d(?:,after(?P<delay>\d+)d)?\)"
 )
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
+MAX_DEPTH = 8  # of nested objects in a record; names with dots rarely have more than two
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -226,15 +227,24 @@ def signature_from_json(content: Mapping[str, Any]) -> Signature:
 
 
 def flatten(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record with nested objects as dotted names; a record without any comes back as it is."""
+    """The record with nested objects as dotted names; InputError when it nests too deep."""
     flat: dict[str, Any] = {}
+    _flatten_into(flat, record, "", MAX_DEPTH)
+    return flat
+
+
+def _flatten_into(
+    flat: dict[str, Any], record: Mapping[str, Any], prefix: str, depth: int
+) -> None:
     for name, value in record.items():
         if isinstance(value, Mapping):
-            for inner, inner_value in flatten(value).items():
-                flat[f"{name}.{inner}"] = inner_value
-        else:
-            flat[name] = value
-    return flat
+            if not depth:
+                raise InputError(f"a record may nest {MAX_DEPTH} deep, however: this one goes on")
+            _flatten_into(flat, value, f"{prefix}{name}.", depth - 1)
+            continue
+        if (full := prefix + name) in flat:
+            raise InputError(f"a record names each field once, however: {_shown(full)} comes twice")
+        flat[full] = value
 
 
 class Encoder:
