@@ -1,4 +1,4 @@
-"""Ray's and Serve's life cycle: an embedded local Ray on 127.0.0.1, or the cluster that is named."""
+"""Ray's and Serve's life cycle: an embedded local Ray on 127.0.0.1, or a cluster that is named."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import socket
 import stat
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import ray
@@ -28,7 +28,7 @@ _REPLICA_PORTS = (20, 90)
 
 
 @contextlib.contextmanager
-def ray_session(settings: Settings) -> Iterator[None]:
+def ray_session(settings: Settings) -> Generator[None]:
     """Ray up for the block: joined where RAY_ADDRESS says, else started here and stopped again."""
     if settings.ray_address is not None:
         ray.init(address=settings.ray_address, log_to_driver=False, logging_level=logging.ERROR)
@@ -63,10 +63,7 @@ def start_serve(settings: Settings) -> None:
     """Serve's HTTP listening where the settings say; InputError when a port is taken."""
     from ray import serve  # reads its environment when it is imported
 
-    if settings.ray_address is None:
-        folder = _private_folder(settings.http_port)
-        stop_stale_haproxy(folder)
-        require_free_ports(settings)
+    require_free_ports(settings)
     with _only_errors("ray.serve"):
         serve.start(
             http_options={"host": settings.http_host, "port": settings.http_port},
@@ -108,6 +105,9 @@ def embedded_environment(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(port + _REPLICA_PORTS[0]),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(port + _REPLICA_PORTS[1]),
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(ROOT / "cluster" / "haproxy-local"),
+        # One HAProxy hears at once of a replica that ends; the default waits 30 s for others.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+        "SPT_HAPROXY_ERRORS": str(ROOT / "cluster" / "errors"),
         "SPT_EMBEDDED": "1",
         "SPT_HAPROXY_BINARY": _haproxy_binary(),
         **serve_environment(),
@@ -129,13 +129,21 @@ def serve_environment() -> Mapping[str, str]:
 
 
 def require_free_ports(settings: Settings) -> None:
-    """InputError naming the ports that something else listens on."""
+    """InputError where an embedded service could not listen; ask before anything long starts."""
+    if settings.ray_address is not None:
+        return
+    if settings.http_host not in LOOPBACK:
+        raise InputError(
+            "an embedded service listens on this machine only, however: SPT_HTTP_HOST is "
+            f"{settings.http_host}; put a gateway with authentication in front, or use a cluster"
+        )
+    stop_stale_haproxy(_private_folder(settings.http_port))
     port = settings.http_port
     wanted = {"HTTP": port, **{name: port + offset for name, offset in _PORT_OFFSETS.items()}}
     busy = [f"{name} {number}" for name, number in wanted.items() if not _is_free(number)]
     if busy:
         raise InputError(
-            f"the service's ports must be free, however: in use on 127.0.0.1 are {', '.join(busy)}; "
+            f"the service's ports must be free, however: in use on 127.0.0.1: {', '.join(busy)}; "
             "stop what listens there or set SPT_HTTP_PORT"
         )
 
@@ -178,7 +186,7 @@ def _is_free(port: int) -> bool:
 
 def _private_folder(port: int) -> Path:
     """A short path of this user's own: socket paths end at 107 characters."""
-    folder = Path("/tmp") / f"spt-{os.getuid()}-{port}"  # noqa: S108  # owner and mode are checked
+    folder = Path("/tmp") / f"spt-{os.getuid()}-{port}"  # owner and mode are checked
     folder.mkdir(mode=0o700, exist_ok=True)
     facts = folder.lstat()
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
@@ -212,12 +220,13 @@ def _quiet() -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    for name in ("ray.data", "ray.train", "ray.tune", "ray.serve", "ray"):
+    for name in ("ray.train", "ray.tune", "ray.serve", "ray"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it logs what it raises
 
 
 @contextlib.contextmanager
-def _only_errors(name: str) -> Iterator[None]:
+def _only_errors(name: str) -> Generator[None]:
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.ERROR)

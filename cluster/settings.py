@@ -13,7 +13,9 @@
 from __future__ import annotations
 
 import dataclasses
+import getpass
 import os
+import socket
 from pathlib import Path
 
 from spt_core.artifacts import as_uri
@@ -64,6 +66,15 @@ def load_settings(*, storage: str | None = None, database_url: str | None = None
 def is_embedded() -> bool:
     """Whether this process belongs to a Ray that a job started on this machine for itself."""
     return os.environ.get("SPT_EMBEDDED") == "1"
+
+
+def actor() -> str:
+    """Who runs this, for histories: user@host."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        user = f"uid{os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
 
 
 def put_environment(variables: dict[str, str]) -> None:

@@ -6,16 +6,14 @@ python -m jobs.pipeline financial_services/fraud_detection --data tx.parquet --l
 from __future__ import annotations
 
 import json
-import signal
-import time
 from collections.abc import Sequence
 from typing import Any
 
-from cluster.lifecycle import stop_serve
+from cluster.lifecycle import require_free_ports, stop_serve
 from jobs.command import Run, parser, read_run, started
 from jobs.exits import run as call
+from jobs.service import asked, curl, serve_until_interrupted
 from jobs.stages import (
-    asked,
     benchmarked,
     decided,
     deployed,
@@ -39,9 +37,8 @@ def pipeline(run: Run) -> tuple[ModelVersion, dict[str, Any]]:
     report, report_uri = benchmarked(run, model, policy, splits)  # -> Report, baselines beside it
     version = registered(run, model, policy, report, report_uri)  # -> ModelVersion
     show_report(run, report)
-    deployment = deployed(run, version)  # champion by compare-and-set; Serve follows
-    question = asked(run, deployment)
-    return version, question
+    deployed(run, version)  # champion by compare-and-set; Serve follows
+    return version, asked(run.settings, version)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,12 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made = parser("pipeline", __doc__ or "")
     made.add_argument("--once", action="store_true", help="end after the answer instead of serving")
     run = read_run(made.parse_args(arguments))
+    require_free_ports(run.settings)
     with started(run):
         try:
             version, question = pipeline(run)
             _show(run, version, question)
             if not run.arguments.once and run.settings.ray_address is None:
-                _serve_until_interrupted(run)
+                serve_until_interrupted(run.screen, run.settings)
         finally:
             if run.settings.ray_address is None:
                 stop_serve()
@@ -62,8 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _show(run: Run, version: ModelVersion, question: dict[str, Any]) -> None:
-    record, answer = json.dumps(question["record"]), json.dumps(question["answer"], indent=1)
-    curl = f"curl -s {question['url']} -H 'content-type: application/json' \\\n  -d '{record}'"
+    answer = json.dumps(question["answer"], indent=1)
     content = {
         "version": version.ref,
         "exported": version.exported.uri,
@@ -72,18 +69,7 @@ def _show(run: Run, version: ModelVersion, question: dict[str, Any]) -> None:
         "seconds": run.screen.seconds,
         **question,
     }
-    run.screen.result(content, f"\n{curl}\n\n{answer}\n\nreport: {version.report_uri}")
-
-
-def _serve_until_interrupted(run: Run) -> None:
-    address = f"http://{run.settings.http_host}:{run.settings.http_port}"
-    run.screen.say(f"serving at {address} (models: {address}/v1/models); Ctrl-C ends")
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        while True:
-            time.sleep(3600)
-    except KeyboardInterrupt:
-        run.screen.say("stopping")
+    run.screen.result(content, f"\n{curl(question)}\n\n{answer}\n\nreport: {version.report_uri}")
 
 
 if __name__ == "__main__":

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import getpass
 import json
-import os
-import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeGuard
@@ -20,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cluster.settings import load_settings
+from cluster.settings import actor, load_settings
 from jobs.exits import run
 from spt_core.artifacts import as_uri
 from spt_core.errors import InputError
@@ -164,7 +161,7 @@ def _alias(registry: Registry, args: argparse.Namespace) -> Shown:
         args.alias,
         version.version,
         expected=expected,
-        actor=args.actor or _actor(),
+        actor=args.actor or actor(),
         reason=args.reason,
     )
     rows = [(change.alias, _at(change.from_version), _at(change.to_version), change.actor)]
@@ -275,14 +272,6 @@ def _number(text: str) -> int:
         return int(text)
     except ValueError as error:
         raise InputError(f"--expected must be a version or none, however: {text!r}") from error
-
-
-def _actor() -> str:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a number that has no name
-        user = f"uid{os.getuid()}"
-    return f"{user}@{socket.gethostname()}"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import getpass
-import json
-import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from cluster.lifecycle import start_serve
 from jobs.command import Run
 from jobs.console import Stage
+from jobs.service import rolled_out
 from spt_core.artifacts import ExportedModel, lineage, write_bytes
 from spt_core.benchmark import BenchmarkSuite, Report
 from spt_core.benchmark.baselines import BASELINES
@@ -23,8 +20,7 @@ from spt_core.export import export
 from spt_core.model import SpecializedModel, open_runtime
 from spt_core.policy import DecisionPolicy, fit_policy
 from spt_core.registry import Deployment, ModelVersion
-from spt_core.rollout import promote, route
-from spt_core.signature import Encoder, Field, flatten
+from spt_core.signature import Encoder
 from spt_core.task import Task
 from spt_core.training import SpecializedModelTrainer, TrainingConfig
 
@@ -140,13 +136,7 @@ def registered(
 
 def deployed(run: Run, version: ModelVersion) -> Deployment:
     """Version -> champion, served by every replica."""
-    with run.screen.stage("deploy") as stage:
-        stage.say("starting the service")
-        start_serve(run.settings)
-        stage.say(f"rolling out {version.ref}")
-        deployment = promote(run.registry(), version, actor=getpass.getuser())
-        stage.say(f"{version.ref} serves at {route(version)}")
-    return deployment
+    return rolled_out(run.screen, run.settings, run.registry(), version)
 
 
 def show_report(run: Run, report: Report) -> None:
@@ -216,36 +206,3 @@ def _facts(model: ExportedModel, policy: DecisionPolicy, splits: Splits) -> dict
         "confidence": "calibrated probability of the likelier class, max(p, 1 - p)",
         "parity": model.parity["max_abs_difference"],
     }
-
-
-def asked(run: Run, deployment: Deployment) -> dict[str, Any]:
-    """One question over HTTP to the model that was just deployed, and its answer."""
-    version = run.registry().get(f"{deployment.name}@{deployment.version}")
-    record = example_record(run.task, version)
-    url = f"http://{run.settings.http_host}:{run.settings.http_port}{route(version)}"
-    body = json.dumps(record).encode()
-    request = urllib.request.Request(url, body, {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as response:
-        answer = json.loads(response.read())
-    return {"url": url, "record": record, "answer": answer}
-
-
-def example_record(task: Task, version: ModelVersion) -> Mapping[str, Any]:
-    """The task's example, or for other columns a typical value for each of the model's fields."""
-    signature = version.exported.artifact.signature
-    if not set(flatten(task.example)) - {field.name for field in signature.fields}:
-        return task.example
-    encoded = {column.field for column in signature.columns}
-    return {field.name: _typical(field) for field in signature.fields if field.name in encoded}
-
-
-def _typical(field: Field) -> Any:
-    match field.kind:
-        case "category":
-            return field.categories[0] if field.categories else "unknown"
-        case "boolean":
-            return False
-        case "time":
-            return "12:00"
-        case _:
-            return max(field.minimum or 0.0, min(1.0, field.maximum or 1.0))

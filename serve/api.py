@@ -23,6 +23,7 @@ _PROBLEM = {
 }
 _ERRORS = {
     "400": "the body is no JSON",
+    "408": "the body did not arrive in time",
     "413": f"over {MAX_BODY_BYTES:,} bytes or {MAX_RECORDS:,} records",
     "422": "a field is missing, unknown, out of range or of the wrong type",
     "503": "the service is full or still loading",

@@ -25,7 +25,10 @@ _ModelServer = serve.deployment(
 )(serve.ingress()(ModelServer))
 
 _Api = serve.deployment(
-    name="Api", max_ongoing_requests=20, logging_config=_LOGGING, ray_actor_options={"num_cpus": 0.1}
+    name="Api",
+    max_ongoing_requests=20,
+    logging_config=_LOGGING,
+    ray_actor_options={"num_cpus": 0.1},
 )(serve.ingress()(Api))
 
 

@@ -6,7 +6,8 @@ wrapper does: ongoing-request counts (autoscaling, draining), request metrics, b
 replica takes Serve's own path, which queues or answers 503) and the request id. It gives up the
 access log, tracing, and cancellation when a client disconnects, none of which a model of
 microseconds needs. It stands on private names of Ray 2.60: where one is missing, every request
-takes Serve's own path, which is slower and right.
+takes Serve's own path, which is slower and right. What Serve's path says in plain text when it
+refuses a request becomes a problem document.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ray.serve._private import replica as serve_replica
+from ray.serve._private import replica
 from ray.serve._private.common import RequestMetadata, RequestProtocol
 from starlette.middleware import Middleware
 
 from cluster.settings import is_embedded
 from serve.model_server import Receive, Send
+from serve.problems import problems_only
 
 HOT_DEPLOYMENT = "ModelServer"
 
@@ -51,22 +53,22 @@ class HotPath:
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """One request."""
-        replica = self._replica
+        owner = self._replica
         if (
-            replica is None
+            owner is None
             or scope["type"] != "http"
             or scope["method"] != "POST"
             or scope["path"].rstrip("/") != self._route
-            or replica._semaphore.locked()  # full: Serve's own path queues or refuses
+            or owner._semaphore.locked()  # full: Serve's own path queues or refuses
         ):
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, problems_only(send))
             return
-        await self._account(replica, scope, receive, send)
+        await self._account(owner, scope, receive, send)
 
     async def _account(
-        self, replica: Any, scope: Mapping[str, Any], receive: Receive, send: Send
+        self, owner: Any, scope: Mapping[str, Any], receive: Receive, send: Send
     ) -> None:
-        metrics, status, failure = replica._metrics_manager, 500, ""
+        metrics, status, failure = owner._metrics_manager, 500, ""
         request_id = next((v for k, v in scope["headers"] if k == b"x-request-id"), None)
         id_header = (b"x-request-id", request_id or secrets.token_hex(16).encode())
 
@@ -78,17 +80,17 @@ class HotPath:
             await send(message)
 
         start = time.perf_counter()
-        await replica._semaphore.acquire()  # free, as checked: does not suspend
+        await owner._semaphore.acquire()  # free, as checked: does not suspend
         metrics.inc_num_ongoing_requests(self._metadata)
         try:
-            application = replica._user_callable_wrapper.user_callable.app
+            application = owner._user_callable_wrapper.user_callable.app
             await application({**scope, "root_path": self._route}, receive, tap)
         except BaseException as error:
             failure = type(error).__name__
             raise
         finally:
             metrics.dec_num_ongoing_requests(self._metadata)
-            replica._semaphore.release()
+            owner._semaphore.release()
             latency_ms = (time.perf_counter() - start) * 1000
             metrics.record_request_metrics(
                 route=self._route,
@@ -116,7 +118,7 @@ def middlewares() -> list[Middleware]:
 
 def _replica_of(app: Any) -> Any:
     """The replica behind Serve's application if this is a hot one with all that is needed."""
-    owner = getattr(getattr(app, "_app", None), "__self__", None)
+    owner: Any = getattr(getattr(app, "_app", None), "__self__", None)
     needed = ("_semaphore", "_metrics_manager", "_deployment_id", "_route_prefix")
     if not all(hasattr(owner, name) for name in (*needed, "_user_callable_wrapper")):
         return None
@@ -125,7 +127,8 @@ def _replica_of(app: Any) -> Any:
 
 def _keep_rpc_on_loopback() -> None:
     """Replicas open a gRPC port on every address; an embedded Ray needs it on this machine only."""
-    open_port = serve_replica.add_port_to_grpc_server
+    module: Any = replica  # patched, so not as its types say
+    open_port = module.add_port_to_grpc_server
     if getattr(open_port, "keeps_loopback", False):
         return
 
@@ -133,4 +136,4 @@ def _keep_rpc_on_loopback() -> None:
         return open_port(server, address.replace("[::]", "127.0.0.1"), *arguments, **options)
 
     open_on_loopback.keeps_loopback = True  # type: ignore[attr-defined]  # marks the patch as done
-    serve_replica.add_port_to_grpc_server = open_on_loopback
+    module.add_port_to_grpc_server = open_on_loopback

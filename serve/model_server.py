@@ -7,6 +7,8 @@ probes it aside, then swaps one attribute), and keeps the old one when that fail
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -15,7 +17,7 @@ import orjson
 
 from serve.problems import PROBLEM_TYPE, Problem
 from spt_core.artifacts import ExportedModel, load_exported
-from spt_core.errors import InputError, ParityError, SptError
+from spt_core.errors import CorruptArtifactError, InputError, ParityError, SptError
 from spt_core.model import Answerer, open_runtime
 from spt_core.policy import policy_from_json
 from spt_core.runtime.base import Runtime
@@ -24,12 +26,15 @@ from spt_core.task import Task, find
 MAX_BODY_BYTES = 1_000_000
 MAX_RECORDS = 1000
 INLINE_RECORDS = 16  # more go to a thread, so that single requests do not wait behind them
+BODY_TIMEOUT_S = 10.0
 PROBE_TOLERANCE = 1e-4
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
+
+_log = logging.getLogger("ray.serve")
 
 
 class Served(NamedTuple):
@@ -45,32 +50,50 @@ class ModelServer:
 
     def __init__(self, task: str) -> None:
         self._task = find(task)
+        self._config: Mapping[str, Any] = {}
         self._error = ""
+        self._was_checked = False
         self.current: Served | None = None
 
     def __serve_build_asgi_app__(self) -> HotRoute:
         """Serve's hook for an ASGI application that is built in the replica."""
         return HotRoute(self)
 
-    def reconfigure(self, config: Mapping[str, Any]) -> None:
-        """Load, probe and swap; never raises, because Serve would then replace a working replica."""
+    async def reconfigure(self, config: Mapping[str, Any]) -> None:
+        """Load and probe in a thread, then swap.
+
+        Never raises, because Serve would then replace a working replica.
+        """
+        self._config = config
         try:
-            self.current = load(self._task, config)
+            self.current = await asyncio.to_thread(load, self._task, config)
             self._error = ""
-        except (SptError, OSError, KeyError, ValueError) as error:
-            self._error = f"{config.get('ref')}: {error}"
+        except SptError as error:
+            self._error = str(error)
+        except Exception as error:  # noqa: BLE001  # whatever a broken file makes a library raise
+            _log.exception("loading %s", config.get("ref"))
+            self._error = f"{type(error).__name__}: {error}"
 
     def served(self) -> dict[str, str]:
-        """What the roll-out writer reads back."""
+        """What the roll-out writer reads back; `asked` is the reference that `error` is about."""
         current = self.current
         return {
             "ref": "" if current is None else current.ref,
             "policy": "" if current is None else current.answerer.policy.version,
+            "asked": self._config.get("ref", ""),
             "error": self._error,
         }
 
-    def check_health(self) -> None:
-        """Healthy while any version answers, or while the first one was refused and reported."""
+    async def check_health(self) -> None:
+        """Healthy while any version answers; without one, try to load it again.
+
+        Serve's first check passes, so that the roll-out writer can read a refusal back.
+        """
+        if self.current is None and self._was_checked:
+            await self.reconfigure(self._config)
+            if self.current is None:
+                raise RuntimeError(f"a replica must hold a version, however: {self._error}")
+        self._was_checked = True
 
 
 class HotRoute:
@@ -94,6 +117,10 @@ class HotRoute:
             status, kind, content = problem.status, PROBLEM_TYPE, problem.body()
             if status == 405:
                 headers.append((b"allow", b"POST"))
+        except Exception:  # noqa: BLE001  # the HTTP edge: a bug is a problem document too
+            _log.exception("answering %s", scope["path"])
+            problem = Problem(500, "this is a fault of the service; its log says more")
+            status, kind, content = 500, PROBLEM_TYPE, problem.body()
         headers += [(b"content-type", kind), (b"content-length", str(len(content)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
@@ -113,6 +140,11 @@ class HotRoute:
 def load(task: Task, config: Mapping[str, Any]) -> Served:
     """Open an exported model and let it reproduce its probes; SptError when it does not."""
     exported = load_exported(config["exported"])
+    if exported.files != config["files"]:
+        raise CorruptArtifactError(
+            "a replica must load the files that were registered, however: those of "
+            f"{exported.uri} differ"
+        )
     runtime = open_runtime(exported)
     probe(exported, runtime)
     policy = policy_from_json(config["policy"])
@@ -167,27 +199,33 @@ async def _answers(current: Served, records: object) -> list[dict[str, Any]]:
 
 
 async def _body(receive: Receive) -> bytes:
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    while message.get("more_body", False) and len(body) <= MAX_BODY_BYTES:
-        message = await receive()
-        body += message.get("body", b"")
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            message = await receive()
+            body: bytes = message.get("body", b"")
+            while message.get("more_body", False) and len(body) <= MAX_BODY_BYTES:
+                message = await receive()
+                body += message.get("body", b"")
+    except TimeoutError as error:
+        raise Problem(
+            408, f"a body must arrive within {BODY_TIMEOUT_S:g} s, however: this one did not"
+        ) from error
     if len(body) > MAX_BODY_BYTES:
         await _discard(message, receive)
         raise Problem(
             413,
-            f"a body may have {MAX_BODY_BYTES:,} bytes, however: this one has more; score data sets "
-            "with `python -m jobs.predict`",
+            f"a body may have {MAX_BODY_BYTES:,} bytes, however: this one has more; "
+            "score data sets with `python -m jobs.predict`",
         )
     return body
 
 
 async def _discard(message: Message, receive: Receive) -> None:
-    """Read an oversized body to its end, without keeping it: a client mid-upload hears no answer."""
-    while message.get("more_body", False):
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return
+    """Read an oversized body on, without keeping it: a client mid-upload hears no answer."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            while message.get("more_body", False):
+                message = await receive()
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, final
 
-from spt_core.errors import SptError
-from spt_core.registry import Deployment, ModelVersion, Registry
+from spt_core.errors import InputError, SptError
+from spt_core.registry import (
+    CHAMPION,
+    DEFAULT_MODEL_NAME,
+    Deployment,
+    ModelVersion,
+    Registry,
+)
 from spt_core.task import find
 
-CHAMPION = "champion"
-DEFAULT_MODEL = "default"
 LEASE = "rollout"
 API_APPLICATION = "api"
-APPLY_TIMEOUT_S = 180.0
+READ_BACK_TIMEOUT_S = 180.0
 _POLL_S = 0.1
 
 
@@ -29,15 +33,35 @@ class RolloutError(SptError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Replica:
-    """What one replica says of itself: the reference that it serves, or why it refused."""
+    """What one replica says of itself: what it serves, and why it refused what it was asked to."""
 
     ref: str
     policy: str
+    asked: str
     error: str
 
 
-Apply = Callable[[dict[str, Any]], None]
-ReadBack = Callable[[str, int], list[Replica] | None]
+class Service(Protocol):
+    """What serves: takes a whole configuration and says what became of it. One caller at a time."""
+
+    def apply(self, configuration: Mapping[str, Any]) -> None:
+        """Start moving to the configuration; an application that it leaves out is deleted."""
+        ...
+
+    def replicas(self, application: str, num_replicas: int) -> list[Replica] | None:
+        """What every replica says; None while not just so many are running."""
+        ...
+
+    def num_replicas(self, application: str) -> int | None:
+        """How many replicas the application is meant to have; None for one that is not there."""
+        ...
+
+
+class Target(NamedTuple):
+    """What an application should come to."""
+
+    version: ModelVersion
+    num_replicas: int
 
 
 def promote(
@@ -45,49 +69,62 @@ def promote(
     version: ModelVersion,
     *,
     actor: str,
-    num_replicas: int = 1,
-    apply: Apply | None = None,
-    read_back: ReadBack | None = None,
+    reason: str = "",
+    num_replicas: int | None = None,
+    service: Service | None = None,
 ) -> Deployment:
     """The live deployment of the version; RolloutError when a replica refused it.
 
-    `apply` and `read_back` reach Serve; tests hand over their own.
+    Without `num_replicas` there are as many as before, or one.
     """
     name, number = version.name, version.version
+    if num_replicas is not None and num_replicas < 1:
+        raise InputError(f"a service needs at least one replica, however: {num_replicas}")
+    service = service or RayServe()
     with registry.lease(LEASE):
         before = registry.aliases(name).get(CHAMPION)
         if before != number:
-            registry.set_alias(name, CHAMPION, number, expected=before, actor=actor)
+            registry.set_alias(name, CHAMPION, number, expected=before, actor=actor, reason=reason)
         epoch = next((d.epoch for d in registry.deployments() if d.name == name), 0)
         deployment = registry.deploy(name, number, expected_epoch=epoch, actor=actor)
+        wanted = {} if num_replicas is None else {application_name(version): num_replicas}
         try:
-            _apply_all(registry, num_replicas, apply, read_back)
+            targets = _apply(registry, service, wanted)
+            _await(next(target for target in targets if target.version.name == name), service)
         except RolloutError as error:
             registry.mark(deployment, "failed", str(error))
             if before is not None and before != number:
                 registry.set_alias(
                     name, CHAMPION, before, expected=number, actor=actor, reason=str(error)
                 )
-            _apply_all(registry, num_replicas, apply, read_back)
+            _go_back(registry, service, name, error)
             raise
         return registry.mark(deployment, "live")
 
 
-def resume(
-    registry: Registry,
-    *,
-    num_replicas: int = 1,
-    apply: Apply | None = None,
-    read_back: ReadBack | None = None,
-) -> list[Deployment]:
-    """Bring Serve to what the registry says, as after a restart; the deployments that are live."""
+def resume(registry: Registry, *, service: Service | None = None) -> list[Deployment]:
+    """Bring Serve to what the registry says, as after a restart; the deployments, all tried.
+
+    One whose `error` is set was refused: a pending one has failed and its predecessor serves; a
+    live one stays what should serve, and its replicas go on trying to load it.
+    """
+    service = service or RayServe()
     with registry.lease(LEASE):
-        _apply_all(registry, num_replicas, apply, read_back)
-        return [registry.mark(deployment, "live") for deployment in registry.serving()]
+        serving = registry.serving()
+        resumed: list[Deployment] = []
+        for deployment, target in zip(serving, _apply(registry, service, {}), strict=True):
+            try:
+                _await(target, service)
+                resumed.append(registry.mark(deployment, "live"))
+            except RolloutError as error:
+                resumed.append(_refused(registry, deployment, str(error)))
+        if any(deployment.state == "failed" for deployment in resumed):
+            _apply(registry, service, {})
+        return resumed
 
 
-def render(versions: list[ModelVersion], num_replicas: int) -> dict[str, Any]:
-    """The whole Serve configuration: one application per task, and the API. Serve deletes the rest."""
+def render(targets: Sequence[Target]) -> dict[str, Any]:
+    """The whole Serve configuration: an application per task, and the API; the rest goes."""
     applications = [
         {
             "name": application_name(version),
@@ -101,77 +138,104 @@ def render(versions: list[ModelVersion], num_replicas: int) -> dict[str, Any]:
                     "user_config": {
                         "ref": version.ref,
                         "exported": version.exported.uri,
+                        "files": dict(version.exported.files),
                         "policy": version.policy.to_json(),
                     },
                 }
             ],
         }
-        for version in versions
+        for version, num_replicas in targets
     ]
+    public = [_public(target.version) for target in targets]
     api = {
         "name": API_APPLICATION,
         "route_prefix": "/",
         "import_path": "serve.app:api_application",
         "args": {},
-        "deployments": [{"name": "Api", "user_config": {"models": [_public(v) for v in versions]}}],
+        "deployments": [{"name": "Api", "user_config": {"models": public}}],
     }
     return {"applications": [*applications, api]}
 
 
 def application_name(version: ModelVersion) -> str:
     """Serve's name for a task's application; a model name beyond the default has its own."""
-    return version.name.removesuffix(f"/{DEFAULT_MODEL}").replace("/", "-")
+    return version.name.removesuffix(f"/{DEFAULT_MODEL_NAME}").replace("/", "-")
 
 
 def route(version: ModelVersion) -> str:
     """`/v1/industry/task`, with the model name behind it unless it is the default one."""
-    return "/v1/" + version.name.removesuffix(f"/{DEFAULT_MODEL}")
+    return "/v1/" + version.name.removesuffix(f"/{DEFAULT_MODEL_NAME}")
 
 
-def serve_apply(configuration: dict[str, Any]) -> None:
-    """Hand the configuration to Serve, declaratively."""
-    from ray.serve.context import _get_global_client  # its public twin needs a dashboard
-    from ray.serve.schema import ServeDeploySchema
+@final
+class RayServe:
+    """The Service of the Ray that this process is connected to; Serve must have been started."""
 
-    client = _get_global_client()
+    def apply(self, configuration: Mapping[str, Any]) -> None:
+        """Hand the configuration to Serve, declaratively."""
+        from ray.serve.schema import ServeDeploySchema
+
+        _client().deploy_apps(ServeDeploySchema.model_validate(configuration))
+
+    def replicas(self, application: str, num_replicas: int) -> list[Replica] | None:
+        """What every replica says; RolloutError when Serve cannot start them."""
+        from ray import serve
+        from ray.exceptions import RayError
+
+        status = serve.status().applications.get(application)
+        if status is None or status.status in ("DEPLOYING", "NOT_STARTED"):
+            return None
+        if status.status == "DEPLOY_FAILED":
+            raise RolloutError(f"Serve must start {application}, however: {status.message[:500]}")
+        handle: Any = serve.get_deployment_handle("ModelServer", application)  # for its _init
+        if not handle.is_initialized:
+            handle._init(_run_router_in_separate_loop=True)  # the tuned path has no driver loop
+        try:
+            found = handle.broadcast("served").results(timeout_s=10)
+        except (RayError, TimeoutError):  # a replica that is just ending, or not there yet
+            return None
+        return [Replica(**content) for content in found] if len(found) == num_replicas else None
+
+    def num_replicas(self, application: str) -> int | None:
+        """The target that Serve's controller holds."""
+        applications = _client().get_serve_details()["applications"]
+        deployments = applications.get(application, {"deployments": {}})["deployments"]
+        return deployments["ModelServer"]["target_num_replicas"] if deployments else None
+
+
+def _client() -> Any:  # Serve's client, of a private type
+    from ray.serve import context
+
+    find_client: Any = vars(context)["_get_global_client"]  # its public twin needs a dashboard
+    client = find_client()
     assert client is not None, "Serve must be started before a roll-out"
-    client.deploy_apps(ServeDeploySchema.model_validate(configuration))
+    return client
 
 
-def serve_read_back(application: str, num_replicas: int) -> list[Replica] | None:
-    """What every replica serves; None while they are not all running yet."""
-    from ray import serve
+def _apply(registry: Registry, service: Service, num_replicas: Mapping[str, int]) -> list[Target]:
+    """Apply everything that the registry says should serve, in the order of `serving`.
 
-    status = serve.status().applications.get(application)
-    if status is None or status.status in ("DEPLOYING", "NOT_STARTED"):
-        return None
-    if status.status == "DEPLOY_FAILED":
-        raise RolloutError(f"Serve could not start {application}, however: {status.message[:500]}")
-    handle = serve.get_deployment_handle("ModelServer", application)
-    if not handle.is_initialized:
-        handle._init(_run_router_in_separate_loop=True)  # the tuned path has no loop on a driver
-    found = handle.broadcast("served").results(timeout_s=10)
-    return [Replica(**content) for content in found] if len(found) == num_replicas else None
-
-
-def _apply_all(
-    registry: Registry, num_replicas: int, apply: Apply | None, read_back: ReadBack | None
-) -> None:
-    versions = [registry.get(f"{d.name}@{d.version}") for d in registry.serving()]
-    (apply or serve_apply)(render(versions, num_replicas))
-    deadline = time.monotonic() + APPLY_TIMEOUT_S
-    for version in versions:
-        _await(version, num_replicas, read_back or serve_read_back, deadline)
+    `num_replicas` by application; where it says nothing there are as many as before, or one.
+    """
+    targets: list[Target] = []
+    for deployment in registry.serving():
+        version = registry.get(f"{deployment.name}@{deployment.version}")
+        name = application_name(version)
+        number = num_replicas.get(name) or service.num_replicas(name) or 1
+        targets.append(Target(version, number))
+    service.apply(render(targets))
+    return targets
 
 
-def _await(version: ModelVersion, num_replicas: int, read_back: ReadBack, deadline: float) -> None:
+def _await(target: Target, service: Service) -> None:
     """Poll until every replica serves the version with its policy, or says why it does not."""
-    application = application_name(version)
+    version = target.version
+    deadline = time.monotonic() + READ_BACK_TIMEOUT_S
     replicas: list[Replica] | None = None
     while time.monotonic() < deadline:
-        replicas = read_back(application, num_replicas)
+        replicas = service.replicas(application_name(version), target.num_replicas)
         if replicas is not None:
-            refused = [r.error for r in replicas if r.error]
+            refused = [r.error for r in replicas if r.error and r.asked == version.ref]
             if refused:
                 raise RolloutError(f"every replica must take {version.ref}, however: {refused[0]}")
             wanted = (version.ref, version.policy.version)
@@ -179,8 +243,35 @@ def _await(version: ModelVersion, num_replicas: int, read_back: ReadBack, deadli
                 return
         time.sleep(_POLL_S)
     raise RolloutError(
-        f"every replica must serve {version.ref} within {APPLY_TIMEOUT_S:g} s, however: {replicas}"
+        f"every replica must serve {version.ref} within {READ_BACK_TIMEOUT_S:g} s, however: "
+        f"{replicas or 'they are not all running'}"
     )
+
+
+def _go_back(registry: Registry, service: Service, name: str, cause: RolloutError) -> None:
+    """Apply what served before, and see that it does."""
+    for target in _apply(registry, service, {}):
+        if target.version.name == name:
+            try:
+                _await(target, service)
+            except RolloutError as error:
+                raise RolloutError(f"{cause}; going back failed too: {error}") from error
+
+
+def _refused(registry: Registry, deployment: Deployment, error: str) -> Deployment:
+    if deployment.state == "live":
+        return dataclasses.replace(deployment, error=error)
+    before, name = deployment.previous_version, deployment.name
+    if before is not None and registry.aliases(name).get(CHAMPION) == deployment.version:
+        registry.set_alias(
+            name,
+            CHAMPION,
+            before,
+            expected=deployment.version,
+            actor=deployment.actor,
+            reason=error,
+        )
+    return registry.mark(deployment, "failed", error)
 
 
 def _task_path(version: ModelVersion) -> str:
@@ -203,5 +294,3 @@ def _public(version: ModelVersion) -> Mapping[str, Any]:
         "licences": list(version.licences),
         "policy": version.policy.version,
     }
-
-

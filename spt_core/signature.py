@@ -218,9 +218,10 @@ class Signature:
 
 def signature_from_json(content: Mapping[str, Any]) -> Signature:
     """The Signature that `to_json` wrote."""
+    fields: list[dict[str, Any]] = content["fields"]
     return Signature(
         fields=tuple(
-            Field(**{**f, "categories": tuple(f["categories"])}) for f in content["fields"]
+            dataclasses.replace(Field(**f), categories=tuple(f["categories"])) for f in fields
         ),
         windows=tuple(Window(**w) for w in content["windows"]),
     )
@@ -233,9 +234,7 @@ def flatten(record: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _flatten_into(
-    flat: dict[str, Any], record: Mapping[str, Any], prefix: str, depth: int
-) -> None:
+def _flatten_into(flat: dict[str, Any], record: Mapping[str, Any], prefix: str, depth: int) -> None:
     for name, value in record.items():
         if isinstance(value, Mapping):
             if not depth:
@@ -453,7 +452,7 @@ def _field_schema(field: Field) -> dict[str, Any]:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = "a list" if isinstance(value, list) else repr(value)  # repr of a deep one would overflow
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -462,7 +461,7 @@ def _wrong(name: str, rule: str, value: object) -> InputError:
 
 
 def _out_of_range(name: str, minimum: float, maximum: float, value: float) -> InputError:
-    if math.isnan(value):
+    if value != value:  # math.isnan refuses integers beyond the range of a float
         return InputError(
             f"the field {name!r} must be a number, however: NaN (send null if missing)"
         )

@@ -1,0 +1,144 @@
+"""Put a registered version into service, change its policy, or go back: python -m jobs.deploy ...
+
+Without RAY_ADDRESS a service is started here with everything that the registry says should serve,
+and runs until Ctrl-C. With it, the cluster's service follows and the command returns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cluster.lifecycle import ray_session, require_free_ports, stop_serve
+from cluster.settings import actor, load_settings
+from jobs.console import Screen
+from jobs.exits import run as call
+from jobs.service import asked, curl, rolled_out, serve_until_interrupted
+from spt_core.errors import InputError, NotFoundError
+from spt_core.policy import DecisionPolicy, policy_from_json
+from spt_core.registry import CHAMPION, ModelVersion, Registry
+from spt_core.task import find
+
+_EPILOG = """\
+examples:
+  python -m jobs.deploy financial_services/fraud_detection
+  python -m jobs.deploy financial_services/fraud_detection --version 7 --replicas 2
+  python -m jobs.deploy financial_services/fraud_detection --rollback
+  python -m jobs.registry show financial_services/fraud_detection --json > p.json
+  (edit the thresholds or costs of its "policy")
+  python -m jobs.deploy financial_services/fraud_detection --version champion --policy p.json"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Roll one version out, ask it a question, and serve until Ctrl-C where nobody else does."""
+    args = _parser().parse_args(arguments)
+    find(args.task)  # a misspelled task is told from one without versions
+    settings = load_settings(storage=args.storage)
+    screen = Screen(as_json=args.json)
+    registry = Registry(settings.database_url)
+    version = chosen_version(registry, f"{args.task}/{args.name}", args)
+    require_free_ports(settings)
+    with ray_session(settings):
+        try:
+            deployment = rolled_out(
+                screen,
+                settings,
+                registry,
+                version,
+                num_replicas=args.replicas,
+                reason="rollback" if args.rollback else "",
+            )
+            question = asked(settings, version)
+            content = {"version": version.ref, "deployment": deployment.to_json(), **question}
+            answer = json.dumps(question["answer"], indent=1)
+            screen.result(content, f"\n{curl(question)}\n\n{answer}")
+            if settings.ray_address is None and not args.once:
+                serve_until_interrupted(screen, settings)
+        finally:
+            if settings.ray_address is None:
+                stop_serve()
+    return 0
+
+
+def chosen_version(registry: Registry, name: str, args: argparse.Namespace) -> ModelVersion:
+    """The version that the flags mean; one with another policy is registered first."""
+    if args.rollback:
+        return registry.get(f"{name}@{previous_champion(registry, name)}")
+    if args.version is None:
+        version = registry.versions(name)[-1]
+    else:
+        version = registry.get(f"{name}@{args.version}")
+    if args.policy is None:
+        return version
+    return registry.add(
+        version.exported,
+        read_policy(args.policy),
+        version.report,
+        created_by=f"jobs.deploy by {actor()}",
+        report_uri=version.report_uri,
+    )
+
+
+def previous_champion(registry: Registry, name: str) -> int:
+    """The champion before the present one; a version that was gone back from does not count."""
+    line: list[int] = []
+    for change in registry.history(name):
+        if change.alias != CHAMPION:
+            continue
+        if change.to_version in line:
+            del line[line.index(change.to_version) :]
+        line.append(change.to_version)
+    if len(line) < 2:
+        raise NotFoundError(
+            f"a rollback needs an earlier champion, however: {name} has had "
+            f"{'no other than @' + str(line[0]) if line else 'none'}; name one with --version"
+        )
+    return line[-2]
+
+
+def read_policy(path: str) -> DecisionPolicy:
+    """The policy in a JSON file: a policy itself, or what `jobs.registry show --json` prints."""
+    try:
+        content: Any = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"--policy must name a JSON file, however: {path}: {error}") from error
+    if isinstance(content, dict) and "policy" in content:
+        content = content["policy"]
+    if not isinstance(content, dict):
+        raise InputError(f"a policy must be a JSON object, however: {path} holds something else")
+    return policy_from_json(content)
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m jobs.deploy",
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("task", metavar="INDUSTRY/TASK")
+    made.add_argument("--name", metavar="MODEL_NAME", default="default")
+    which = made.add_mutually_exclusive_group()
+    which.add_argument(
+        "--version", metavar="N|ALIAS", help="a version or an alias (default: the latest version)"
+    )
+    which.add_argument("--rollback", action="store_true", help="the champion before this one")
+    made.add_argument(
+        "--policy",
+        metavar="FILE",
+        help="a JSON policy: deploy it with that version's model, as a new version",
+    )
+    made.add_argument(
+        "--replicas", type=int, metavar="N", help="default: as many as there are, or one"
+    )
+    made.add_argument("--once", action="store_true", help="end after one answer, do not serve")
+    made.add_argument("--storage", metavar="URI", help="default: SPT_STORAGE or ./spt_storage")
+    made.add_argument("--json", action="store_true", help="print one JSON object")
+    return made
+
+
+if __name__ == "__main__":
+    call(main)

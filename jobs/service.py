@@ -1,0 +1,95 @@
+"""The running service as jobs see it: rolled out to, asked, and kept up until Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+from cluster.lifecycle import start_serve
+from cluster.settings import Settings, actor
+from jobs.console import Screen
+from spt_core.registry import Deployment, ModelVersion, Registry
+from spt_core.rollout import promote, resume, route
+from spt_core.signature import Field, flatten
+from spt_core.task import Task, find
+
+
+def rolled_out(
+    screen: Screen,
+    settings: Settings,
+    registry: Registry,
+    version: ModelVersion,
+    *,
+    num_replicas: int | None = None,
+    reason: str = "",
+) -> Deployment:
+    """The version's live deployment, beside everything else that the registry says should serve."""
+    with screen.stage("deploy") as stage:
+        stage.say("starting the service")
+        start_serve(settings)
+        if settings.ray_address is None and registry.serving():
+            stage.say("bringing up what served before")
+            for deployment in resume(registry):
+                if deployment.error:
+                    ref = f"{deployment.name}@{deployment.version}"
+                    screen.say(f"  [yellow]not served[/yellow]: {ref}: {deployment.error}")
+        stage.say(f"rolling out {version.ref}")
+        deployment = promote(
+            registry, version, actor=actor(), reason=reason, num_replicas=num_replicas
+        )
+        stage.say(f"{version.ref} serves at {route(version)}")
+    return deployment
+
+
+def asked(settings: Settings, version: ModelVersion) -> dict[str, Any]:
+    """One question over HTTP to a deployed version, and its answer."""
+    record = example_record(find(version.exported.artifact.task), version)
+    url = f"http://{settings.http_host}:{settings.http_port}{route(version)}"
+    body = json.dumps(record).encode()
+    request = urllib.request.Request(url, body, {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as response:
+        answer = json.loads(response.read())
+    return {"url": url, "record": record, "answer": answer}
+
+
+def curl(question: Mapping[str, Any]) -> str:
+    """The question that `asked` asked, as a command line."""
+    record = json.dumps(question["record"])
+    return f"curl -s {question['url']} -H 'content-type: application/json' \\\n  -d '{record}'"
+
+
+def example_record(task: Task, version: ModelVersion) -> Mapping[str, Any]:
+    """The task's example, or for other columns a typical value for each of the model's fields."""
+    signature = version.exported.artifact.signature
+    if not set(flatten(task.example)) - {field.name for field in signature.fields}:
+        return task.example
+    encoded = {column.field for column in signature.columns}
+    return {field.name: _typical(field) for field in signature.fields if field.name in encoded}
+
+
+def serve_until_interrupted(screen: Screen, settings: Settings) -> None:
+    """Keep the embedded service up; Ctrl-C or SIGTERM ends it."""
+    address = f"http://{settings.http_host}:{settings.http_port}"
+    screen.say(f"serving at {address} (models: {address}/v1/models); Ctrl-C ends")
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        screen.say("stopping")
+
+
+def _typical(field: Field) -> Any:
+    match field.kind:
+        case "category":
+            return field.categories[0] if field.categories else "unknown"
+        case "boolean":
+            return False
+        case "time":
+            return "12:00"
+        case _:
+            return max(field.minimum or 0.0, min(1.0, field.maximum or 1.0))
