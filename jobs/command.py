@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from cluster.lifecycle import ray_session
 from cluster.settings import Settings, load_settings
@@ -167,7 +167,7 @@ def read_run(arguments: argparse.Namespace) -> Run:
 
 
 @contextlib.contextmanager
-def started(run: Run) -> Iterator[Run]:
+def started(run: Run) -> Generator[Run]:
     """The run with Ray up and the storage root held against a second run of the same kind."""
     name = f"run:{run.settings.storage}:{run.task.path}/{run.arguments.name}"
     with run.registry().lease(name), ray_session(run.settings):

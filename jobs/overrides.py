@@ -37,6 +37,9 @@ def _replaced(config: Any, path: list[str], text: str, whole: str) -> Any:
         if not dataclasses.is_dataclass(current):
             raise InputError(f"--set {whole}: {name!r} has no fields of its own")
         return dataclasses.replace(config, **{name: _replaced(current, rest, text, whole)})
+    if dataclasses.is_dataclass(current):
+        inner = [f"{whole}.{f.name}" for f in dataclasses.fields(current)]
+        raise InputError(f"--set takes single fields, however: {whole!r} is a group of {inner}")
     hint = typing.get_type_hints(type(config))[name]
     return dataclasses.replace(config, **{name: _parsed(text, hint, whole)})
 

@@ -198,7 +198,9 @@ def artifact_from_json(content: Mapping[str, Any]) -> ModelArtifact:
 
 def exported_from_json(content: Mapping[str, Any]) -> ExportedModel:
     """The ExportedModel that `to_json` wrote."""
-    return ExportedModel(**{**content, "artifact": artifact_from_json(content["artifact"])})
+    values = dict(content)
+    values["artifact"] = artifact_from_json(values["artifact"])
+    return ExportedModel(**values)
 
 
 def load_artifact(uri: str) -> ModelArtifact:

@@ -61,11 +61,11 @@ class Answerer:
             for record, p, e in zip(flat, probabilities, effects, strict=True)
         ]
 
-    def score(self, table: pa.Table) -> NDArray[np.float64]:
+    def score(self, table: pa.Table) -> NDArray[np.floating[Any]]:
         """Calibrated probabilities [B] of typed rows."""
         return self._runtime.score(self._encoder.table(table))
 
-    def table(self, table: pa.Table) -> tuple[NDArray[np.float64], list[dict[str, Any]]]:
+    def table(self, table: pa.Table) -> tuple[NDArray[np.floating[Any]], list[dict[str, Any]]]:
         """Probabilities [B] and answers of typed rows, for batch scoring."""
         probabilities, effects = self._runtime.explain(self._encoder.table(table))
         names = [name for name, _ in self._fields if name in table.column_names]
@@ -121,7 +121,7 @@ class SpecializedModel:
         """The task's answer to one record."""
         return self.open().answer(record)
 
-    def score(self, table: pa.Table) -> NDArray[np.float64]:
+    def score(self, table: pa.Table) -> NDArray[np.floating[Any]]:
         """Calibrated probabilities [B] of typed rows."""
         return self.open().score(table)
 

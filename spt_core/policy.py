@@ -100,9 +100,10 @@ def policy_from_json(content: dict[str, Any]) -> DecisionPolicy:
     unknown = sorted(set(content) - known)
     if unknown:
         raise InputError(f"a policy has the keys {sorted(known)}, however: it also has {unknown}")
-    values = {k: v for k, v in content.items() if k != "version"}
+    values: dict[str, Any] = {k: v for k, v in content.items() if k != "version"}
     try:
-        return DecisionPolicy(**{**values, "costs": Costs(**values["costs"])})
+        values["costs"] = Costs(**values["costs"])
+        return DecisionPolicy(**values)
     except (KeyError, TypeError) as error:
         raise InputError(
             f"a policy must have costs and both thresholds, however: {error}"

@@ -42,7 +42,7 @@ def respond(judgement: Judgement) -> dict[str, Any]:
     """The task's answer; reasons are what raised the risk, or what lowered it on approval."""
     adverse = judgement.action != "approve"
     codes = judgement.policy.reason_codes
-    reasoning = [
+    reasoning: list[dict[str, Any]] = [
         {
             "code": (code := codes.get(reason.field, "OTHER")),
             "reason": REASON_TEXTS.get(code, code),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 from spt_core.errors import MissingPackageError
@@ -14,7 +14,7 @@ Log = Callable[[Mapping[str, float]], None]
 
 
 @contextlib.contextmanager
-def track(trackers: Sequence[Tracker], name: str, config: Mapping[str, Any]) -> Iterator[Log]:
+def track(trackers: Sequence[Tracker], name: str, config: Mapping[str, Any]) -> Generator[Log]:
     """A function that sends metrics to every tracker until the block ends."""
     openers = {"mlflow": _mlflow, "wandb": _wandb}
     with contextlib.ExitStack() as stack:
@@ -28,7 +28,7 @@ def track(trackers: Sequence[Tracker], name: str, config: Mapping[str, Any]) -> 
 
 
 @contextlib.contextmanager
-def _mlflow(name: str, config: Mapping[str, Any]) -> Iterator[Log]:
+def _mlflow(name: str, config: Mapping[str, Any]) -> Generator[Log]:
     mlflow = _package("mlflow")
     with mlflow.start_run(run_name=name):
         mlflow.log_params({key: str(value)[:500] for key, value in config.items()})
@@ -36,7 +36,7 @@ def _mlflow(name: str, config: Mapping[str, Any]) -> Iterator[Log]:
 
 
 @contextlib.contextmanager
-def _wandb(name: str, config: Mapping[str, Any]) -> Iterator[Log]:
+def _wandb(name: str, config: Mapping[str, Any]) -> Generator[Log]:
     wandb = _package("wandb")
     with wandb.init(name=name, config=dict(config)) as run:
         yield lambda metrics: run.log(dict(metrics))

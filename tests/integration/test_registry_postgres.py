@@ -21,7 +21,7 @@ NAME = "finance/fraud/default"
 
 @pytest.fixture
 def url():
-    server = os.environ.get("SPT_TEST_POSTGRES_URL")  # noqa: TID251  the tests' own setting
+    server = os.environ.get("SPT_TEST_POSTGRES_URL")
     if not server:
         pytest.skip("SPT_TEST_POSTGRES_URL names no Postgres server to make databases on")
     address = sa.make_url(server).set(drivername="postgresql+psycopg")

@@ -36,7 +36,7 @@ def make_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callabl
     if request.param == "sqlite":
         yield lambda: f"sqlite:///{tmp_path}/{uuid.uuid4().hex}.db"
         return
-    server = os.environ.get("SPT_TEST_POSTGRES_URL")  # noqa: TID251  the tests' own setting
+    server = os.environ.get("SPT_TEST_POSTGRES_URL")
     if not server:
         pytest.skip("SPT_TEST_POSTGRES_URL names no Postgres server to make databases on")
     address = sa.make_url(server).set(drivername="postgresql+psycopg")

@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from industries import INDUSTRIES
+from spt_core.policy import fit_policy
+from spt_core.task import Judgement, Reason, find
+
+FRAUD = find("financial_services/fraud_detection")
+RISK = find("financial_services/risk_assessment")
+TASKS = [task for industry in INDUSTRIES for task in industry.TASKS]
+each_task = pytest.mark.parametrize("task", TASKS, ids=[task.name for task in TASKS])
+
+
+def judged(task, probability, effects):
+    policy = fit_policy(
+        task.costs, np.empty(0), reason_codes=task.reason_codes, conditions=task.conditions
+    )
+    reasons = tuple(Reason(name, 1, effect) for name, effect in effects.items())
+    confidence = max(probability, 1 - probability)
+    return Judgement(probability, policy.recommend(probability), confidence, reasons, policy)
+
+
+def effects_on(labels, **causes):
+    model = LogisticRegression(C=1e6, max_iter=1000)
+    model.fit(np.column_stack(list(causes.values())), labels)
+    return dict(zip(causes, model.coef_[0], strict=True))
+
+
+@each_task
+def test_a_sample_is_a_function_of_its_seed(task):
+    assert task.sample(500, 3).equals(task.sample(500, 3))
+    assert not task.sample(500, 3).equals(task.sample(500, 4))
+
+
+@each_task
+def test_a_sample_has_the_task_s_columns_and_both_labels(task):
+    table = task.sample(3000, 0)
+    assert {field.name for field in task.fields} <= set(table.column_names)
+    assert set(task.entities) <= set(table.column_names)
+    assert set(table[task.label].to_pylist()) == {0, 1}
+
+
+@each_task
+def test_an_answer_holds_what_the_contract_says(task):
+    for probability in (0.0001, 0.1, 0.9999):
+        answer = task.respond(judged(task, probability, {task.fields[0].name: 1.0}))
+        assert set(answer) == set(task.answer)
+
+
+def test_the_causes_of_fraud_are_those_that_the_docstring_names():
+    table = FRAUD.sample(60_000, 0)
+    location, merchant = table["location"].to_numpy(), table["merchant"].to_numpy()
+    pattern, hour = table["account_pattern"].to_numpy(), table["time"].to_pandas().dt.hour
+    effects = effects_on(
+        table["is_fraud"].to_numpy(),
+        abroad=location == "different_country",
+        night=hour.to_numpy() < 5,
+        both=(location == "different_country") & (hour.to_numpy() < 5),
+        unknown=merchant == "unknown",
+        gambling=merchant == "gambling",
+        unusual=pattern == "unusual",
+        dormant=pattern == "dormant",
+        travel=merchant == "travel",
+    )
+    assert all(effects[name] > 0.4 for name in effects if name != "travel")
+    assert abs(effects["travel"]) < 0.3
+    assert effects["dormant"] > effects["unusual"]
+
+
+def test_the_causes_of_default_have_the_effects_that_the_docstring_names():
+    frame = RISK.sample(60_000, 0).to_pandas().dropna()
+    history = frame["customer_profile.employment_history"].str.split(" ", n=1, expand=True)
+    income, loan = frame["customer_profile.annual_income"], frame["loan_details.amount"]
+    effects = effects_on(
+        frame["default"],
+        score=(frame["customer_profile.credit_score"] - 680) / 100,
+        debt=np.maximum(frame["customer_profile.debt_to_income"] - 0.3, 0),
+        leverage=np.maximum(np.log(loan / income) - 1, 0),
+        years=np.minimum(history[0].astype(int), 10),
+        unstable=history[1] == "years unstable",
+        home=frame["loan_details.purpose"] == "home_purchase",
+        education=frame["loan_details.purpose"] == "education",
+        consolidation=frame["loan_details.purpose"] == "debt_consolidation",
+        business=frame["loan_details.purpose"] == "business",
+        male=frame["sex"] == "male",
+        age=frame["age"] / 10,
+    )
+    documented = {"score": -1.1, "debt": 3.0, "leverage": 0.5, "years": -0.08, "unstable": 0.6}
+    documented |= {"home": -0.3, "education": 0.1, "consolidation": 0.4, "business": 0.5}
+    for name, effect in (documented | {"male": 0.0, "age": 0.0}).items():
+        assert effects[name] == pytest.approx(effect, abs=0.3), name
+
+
+def test_fraud_names_its_strongest_signed_effects():
+    effects = {
+        "amount": 2.0,
+        "time": -1.5,
+        "merchant": 1.0,
+        "location": 0.5,
+        "account_pattern": 0.1,
+    }
+    answer = FRAUD.respond(judged(FRAUD, 0.3, effects))
+    assert [factor["field"] for factor in answer["risk_factors"]] == list(effects)[:4]
+    assert answer["risk_factors"][1]["effect"] == -1.5
+    assert answer["recommendation"] == "review"
+
+
+def test_a_declined_loan_states_only_what_raised_its_risk():
+    effects = {"customer_profile.credit_score": 2.0, "loan_details.term": -1.0}
+    answer = RISK.respond(judged(RISK, 0.95, effects))
+    assert answer["risk_level"] == "high"
+    assert [reason["code"] for reason in answer["reasoning"]] == ["C1-CREDIT-HISTORY"]
+    assert answer["conditions"] == []
+
+
+def test_a_loan_under_review_says_what_to_ask_for():
+    effects = {"customer_profile.annual_income": 1.0, "loan_details.amount": 0.5}
+    answer = RISK.respond(judged(RISK, 0.3, effects))
+    assert answer["recommendation"] == "review"
+    assert answer["conditions"] == ["verify income with two recent statements"]

@@ -1,0 +1,45 @@
+import errno
+
+import pytest
+
+from jobs.exits import run
+from spt_core.errors import ConflictError, InputError
+
+
+def raising(error):
+    def main(arguments):
+        raise error
+
+    return main
+
+
+@pytest.fixture(autouse=True)
+def _keep_signals(monkeypatch):
+    monkeypatch.setattr("jobs.exits.signal.signal", lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InputError("a rule, however: a fact"), 2),
+        (ConflictError("held"), 2),
+        (KeyboardInterrupt(), 130),
+        (OSError(errno.ENOSPC, "No space left on device"), 2),
+    ],
+)
+def test_what_a_person_can_mend_ends_in_one_sentence(error, code, capsys):
+    with pytest.raises(SystemExit) as left:
+        run(raising(error))
+    assert left.value.code == code
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_bug_shows_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run(raising(ZeroDivisionError()))
+
+
+def test_the_code_of_main_is_the_exit_code():
+    with pytest.raises(SystemExit) as left:
+        run(lambda _: 0)
+    assert left.value.code == 0
