@@ -17,6 +17,7 @@ from pathlib import Path
 import ray
 import ray.data
 from ray._private import ray_constants
+from ray._private import worker as ray_worker
 
 from cluster.settings import Settings, put_environment
 from spt_core.errors import ConflictError, InputError
@@ -217,12 +218,18 @@ def _object_store_bytes() -> int:
 
 
 def _quiet() -> None:
+    # Ray prints notices of tasks that it retries on standard output, where results belong.
+    vars(ray_worker)["print_to_stdstream"] = _log_notice
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     for name in ("ray.train", "ray.tune", "ray.serve", "ray"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it logs what it raises
+
+
+def _log_notice(notice: Mapping[str, object], **_options: object) -> None:
+    logging.getLogger("ray").warning("%s", notice.get("lines"))
 
 
 @contextlib.contextmanager

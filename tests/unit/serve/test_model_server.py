@@ -1,0 +1,102 @@
+"""How a replica takes versions, and keeps what it has when one is bad."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serve.model_server import ModelServer
+from spt_core.artifacts import MANIFEST, ExportedModel
+from spt_core.runtime.onnx import SCORE_GRAPH
+from tests.tiny_models import FRAUD
+
+ROOT = Path(__file__).parents[3]
+
+
+def take(server: ModelServer, config: dict[str, Any]) -> dict[str, str]:
+    asyncio.run(server.reconfigure(config))
+    return server.served()
+
+
+def second(config: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return config | {"ref": f"{FRAUD}/default@2"} | changes
+
+
+def is_kept(found: dict[str, str], reason: str) -> bool:
+    refs = (found["ref"], found["asked"])
+    return refs == (f"{FRAUD}/default@1", f"{FRAUD}/default@2") and reason in found["error"]
+
+
+def test_a_version_is_taken_with_its_policy(server: ModelServer, config: dict[str, Any]) -> None:
+    policy = config["policy"] | {"review_threshold": 0.0, "decline_threshold": 0.0}
+    before = server.served()
+    found = take(server, second(config, policy=policy))
+    assert found["ref"] == found["asked"] == f"{FRAUD}/default@2"
+    assert found["error"] == ""
+    assert found["policy"] != before["policy"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda folder: (folder / SCORE_GRAPH).write_bytes(b"broken"), "must match its manifest"),
+        (lambda folder: (folder / SCORE_GRAPH).unlink(), "must exist to be read"),
+        (lambda folder: (folder / MANIFEST).unlink(), "must exist to be read"),
+        (lambda folder: (folder / MANIFEST).write_text("{"), "JSONDecodeError"),
+        (lambda folder: (folder / MANIFEST).write_text("{}"), "KeyError"),
+    ],
+)
+def test_damaged_files_are_refused(
+    server: ModelServer, config: dict[str, Any], copied: ExportedModel, damage: Any, reason: str
+) -> None:
+    damage(Path(copied.uri.removeprefix("file://")))
+    assert is_kept(take(server, second(config, exported=copied.uri)), reason)
+
+
+def test_files_that_were_not_registered_are_refused(
+    server: ModelServer, config: dict[str, Any]
+) -> None:
+    files = dict.fromkeys(config["files"], "0" * 64)
+    assert is_kept(take(server, second(config, files=files)), "that were registered")
+
+
+def test_a_model_that_misses_its_probes_is_refused(
+    server: ModelServer, config: dict[str, Any], copied: ExportedModel
+) -> None:
+    path = Path(copied.uri.removeprefix("file://")) / MANIFEST
+    manifest = json.loads(path.read_text())
+    manifest["probes"]["probabilities"][0] += 0.01
+    path.write_text(json.dumps(manifest))
+    assert is_kept(take(server, second(config, exported=copied.uri)), "reproduce the probes")
+
+
+def test_a_bad_policy_is_refused(server: ModelServer, config: dict[str, Any]) -> None:
+    policy = config["policy"] | {"review_threshold": 2.0}
+    assert is_kept(take(server, second(config, policy=policy)), "thresholds must satisfy")
+
+
+def test_a_replica_without_a_version_tries_again_and_then_asks_to_be_replaced(
+    config: dict[str, Any], copied: ExportedModel
+) -> None:
+    manifest = Path(copied.uri.removeprefix("file://")) / MANIFEST
+    text = manifest.read_text()
+    manifest.unlink()
+    server = ModelServer(FRAUD)
+    take(server, config | {"exported": copied.uri})
+    asyncio.run(server.check_health())  # the first passes: the refusal is to be read back
+    with pytest.raises(RuntimeError, match="must exist"):
+        asyncio.run(server.check_health())
+    manifest.write_text(text)
+    asyncio.run(server.check_health())
+    assert server.served()["ref"] == config["ref"]
+
+
+def test_a_replica_does_not_import_torch() -> None:
+    code = "import sys, serve.app; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
