@@ -63,9 +63,9 @@ def test_calibrated_probabilities_have_a_small_error_and_shifted_ones_a_large_on
 @pytest.mark.parametrize("name", sorted(METRICS))
 def test_the_interval_holds_the_value_and_is_repeatable(name):
     labels, probabilities = noisy(500)
-    low, high = bootstrap_interval(METRICS[name], labels, probabilities)
+    low, high = bootstrap_interval(METRICS[name], labels, probabilities, num_resamples=40)
     assert low < high
-    assert (low, high) == bootstrap_interval(METRICS[name], labels, probabilities)
+    assert (low, high) == bootstrap_interval(METRICS[name], labels, probabilities, num_resamples=40)
     if name != "calibration_error":  # biased upwards by resampling
         assert low <= METRICS[name](labels, probabilities) <= high
 
@@ -79,14 +79,18 @@ def test_groups_of_equal_rows_widen_the_interval():
         return interval[1] - interval[0]
 
     apart = width(bootstrap_interval(roc_auc, labels, probabilities))
-    together = width(bootstrap_interval(roc_auc, labels, probabilities, groups=groups))
+    together = width(
+        bootstrap_interval(roc_auc, labels, probabilities, groups=groups, num_resamples=40)
+    )
     assert together > 2 * apart
 
 
 def test_groups_of_one_row_each_are_no_groups():
     labels, probabilities = noisy(100)
-    alone = bootstrap_interval(roc_auc, labels, probabilities, groups=np.arange(100))
-    assert alone == bootstrap_interval(roc_auc, labels, probabilities)
+    alone = bootstrap_interval(
+        roc_auc, labels, probabilities, groups=np.arange(100), num_resamples=40
+    )
+    assert alone == bootstrap_interval(roc_auc, labels, probabilities, num_resamples=40)
 
 
 def test_a_rare_class_is_drawn_again_until_it_is_there():
