@@ -20,7 +20,7 @@ import pyarrow.fs as pafs
 from spt_core.errors import CorruptArtifactError, InputError, NotFoundError
 from spt_core.signature import Signature, signature_from_json
 
-MANIFEST = "manifest.json"
+MANIFEST = "_manifest.json"  # readers of a Parquet folder pass over names with an underscore
 Role = Literal["teacher", "student"]
 
 

@@ -6,10 +6,8 @@ Splits + teacher -> rows with swapped cells and soft labels (Parquet) -> student
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +17,6 @@ from safetensors.torch import save as save_weights
 
 from spt_core.artifacts import (
     ModelArtifact,
-    artifact_from_json,
     as_uri,
     has_manifest,
     load_artifact,
@@ -34,16 +31,17 @@ from spt_core.errors import InputError, SptError
 from spt_core.model import SpecializedModel
 from spt_core.models import FAMILIES
 from spt_core.models.calibration import apply_calibration, fit_calibration
-from spt_core.models.ensemble import FACTS, WEIGHTS, TeacherEnsemble
+from spt_core.models.ensemble import FACTS, FORESTS, WEIGHTS
+from spt_core.models.softening import soften
 from spt_core.models.tabular import StudentNetwork
 from spt_core.task import find
 from spt_core.training.config import TrainingConfig
 from spt_core.training.encoded import encoded_arrays, encoded_dataset
 from spt_core.training.loop import TrainingRun
+from spt_core.training.progress import OnMetrics
 from spt_core.training.trainer import (
     FACT_ROWS,
     HELD_OUT_ROWS,
-    OnMetrics,
     checked_config,
     fit_network,
     run_digest,
@@ -211,51 +209,13 @@ class DistillationPipeline:
             )
 
 
-def soften(
-    batch: dict[str, NDArray[Any]],
-    *,
-    teacher: str,
-    copies: int,
-    num_numbers: int,
-    swap_probability: float,
-    forget_probability: float,
-    hard_label_weight: float,
-    seed: int,
-) -> dict[str, NDArray[Any]]:
-    """A batch and its augmented copies, labelled by the teacher; the draw follows the rows' numbers."""
-    features, labels = batch["features"], batch["target"]
-    num_rows = len(features)
-    draw = np.random.default_rng([seed, int(batch["row"][0]), num_rows])
-    unknown = np.where(np.arange(features.shape[1]) < num_numbers, np.float32(np.nan), 0)
-    parts = [features]
-    for _ in range(copies):
-        donors = draw.integers(0, num_rows, features.shape)
-        swapped = np.take_along_axis(features, donors, axis=0)
-        copy = np.where(draw.random(features.shape) < swap_probability, swapped, features)
-        forgotten = draw.random(features.shape) < forget_probability
-        parts.append(np.where(forgotten, unknown, copy).astype(np.float32))
-    everything = np.concatenate(parts)
-    targets = _open_teacher(teacher).probability(everything)
-    targets[:num_rows] += hard_label_weight * (labels - targets[:num_rows])
-    return {
-        "features": everything,
-        "target": targets.astype(np.float32),
-        "weight": np.ones(len(targets), np.float32),
-    }
-
-
-@functools.lru_cache(maxsize=1)
-def _open_teacher(artifact: str) -> TeacherEnsemble:
-    torch.set_num_threads(1)
-    return TeacherEnsemble(artifact_from_json(json.loads(artifact)))
-
-
 def _check_size(run: TrainingRun, teacher: ModelArtifact, ratio: float) -> None:
     student = FAMILIES[run.config.family].build(
         run.signature, "student", run.config.network, run.facts
     )
     size = sum(t.numel() * t.element_size() for t in student.state_dict().values())
-    allowed = ratio * len(teacher.read(WEIGHTS))
+    weights = (WEIGHTS, *FORESTS.values())
+    allowed = ratio * sum(len(teacher.read(name)) for name in weights)
     if size > allowed:
         raise InputError(
             f"the student may take {allowed:,.0f} bytes (compression_ratio {ratio:g}), however: "

@@ -197,10 +197,16 @@ def _keep_quiet() -> None:
     context.print_on_execution_start = False
 
 
+def _without_advice(error: BaseException) -> BaseException:
+    """The error as it was raised: Ray Data appends a paragraph about retries to its message."""
+    text, mark, _ = str(error).partition("\nFailed to apply UDF transform")
+    return type(error)(text) if mark and isinstance(error, SptError) else error
+
+
 def _original(error: BaseException | None) -> BaseException | None:
     while error is not None:
         if isinstance(error, SptError | OSError) and not isinstance(error, RayError):
-            return error
+            return _without_advice(error)
         error = getattr(error, "cause", None) or error.__cause__
     return None
 

@@ -15,7 +15,6 @@ import numpy as np
 import tabm
 import torch
 from numpy.typing import NDArray
-from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
@@ -311,6 +310,10 @@ def _edges_of(
     distinct = np.unique(values)
     if len(distinct) <= num_bins + 1:  # few values: each one its own edge
         return distinct
+    from sklearn.tree import (
+        DecisionTreeClassifier,  # the driver alone needs it; workers start sooner
+    )
+
     half = num_bins // 2
     tree = DecisionTreeClassifier(
         max_leaf_nodes=half + 1, min_samples_leaf=max(10, len(values) // 5000), random_state=0

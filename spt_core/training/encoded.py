@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -15,9 +14,10 @@ from numpy.typing import NDArray
 
 from spt_core.artifacts import filesystem
 from spt_core.data.corpus import ROW
+from spt_core.data.encoding import encode_batch
 from spt_core.data.partition import Part
 from spt_core.data.splits import Splits
-from spt_core.signature import Encoder, Signature, signature_from_json
+from spt_core.signature import Encoder, Signature
 from spt_core.training.config import ClassWeighting
 
 Arrays = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -43,7 +43,7 @@ def encoded_dataset(
 ) -> Any:  # ray.data.Dataset; ray is not imported here
     """A part as a streaming dataset with the columns features, target, weight and row."""
     return splits.dataset(part).map_batches(
-        encode_batch,
+        encode_batch,  # pyright: ignore[reportArgumentType]  # ray's type has no keywords
         batch_format="pyarrow",
         fn_kwargs={
             "signature": json.dumps(signature.to_json()),
@@ -51,19 +51,6 @@ def encoded_dataset(
             "weights": weights,
         },
     )
-
-
-def encode_batch(
-    table: pa.Table, *, signature: str, label: str, weights: tuple[float, float]
-) -> dict[str, NDArray[Any]]:
-    """One batch of typed rows, encoded."""
-    targets = np.asarray(table[label], dtype=np.float32)
-    return {
-        "features": encoder(signature).table(table),
-        "target": targets,
-        "weight": np.where(targets > 0.5, weights[1], weights[0]).astype(np.float32),
-        "row": np.asarray(table[ROW], dtype=np.int64),
-    }
 
 
 def encoded_arrays(splits: Splits, part: Part, signature: Signature, *, limit: int) -> Arrays:
@@ -87,9 +74,3 @@ def _tables(splits: Splits, part: Part) -> Iterator[pa.Table]:
         files, path = filesystem(uri)
         for batch in pq.ParquetFile(path, filesystem=files).iter_batches(batch_size=131_072):
             yield pa.Table.from_batches([batch])
-
-
-@functools.lru_cache(maxsize=8)
-def encoder(signature: str) -> Encoder:
-    """The encoder of a Signature in JSON, built once per process."""
-    return Encoder(signature_from_json(json.loads(signature)))

@@ -5,11 +5,9 @@ Splits -> encoded rows -> Ray Train (network) + one Ray task (forests) -> blend 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,6 @@ import pyarrow.fs as pafs
 import ray
 import ray.data
 import ray.train
-import torch
 from numpy.typing import NDArray
 from ray.train.torch import TorchTrainer
 from safetensors.torch import load as load_weights
@@ -35,9 +32,9 @@ from spt_core.artifacts import (
     write_bytes,
     write_manifest,
 )
-from spt_core.data.read import open_corpus
 from spt_core.data.held_out import with_validation
 from spt_core.data.partition import Part
+from spt_core.data.read import open_corpus
 from spt_core.data.splits import Splits, split
 from spt_core.errors import InputError
 from spt_core.metrics import METRICS
@@ -64,14 +61,12 @@ from spt_core.training.encoded import (
     encoded_dataset,
     trim_categories,
 )
-from spt_core.training.loop import BEST, TrainingRun, fit
-from spt_core.training.shards import Arrays, MemoryShard, Shard, StreamShard
-from spt_core.training.tracking import track
+from spt_core.training.loop import BEST, TrainingRun
+from spt_core.training.progress import OnMetrics, progress
+from spt_core.training.worker import work
 
-OnMetrics = Callable[[Mapping[str, float]], None]
 FACT_ROWS = 200_000
 HELD_OUT_ROWS = 500_000
-_POLL_S = 0.5
 _FOREST_TIMEOUT_S = 24 * 3600.0
 
 
@@ -113,6 +108,7 @@ class SpecializedModelTrainer:
             num_rows=splits.num_rows["train"],
         )
         weights = class_weights(splits, config.class_weighting)
+        forests = _forest_task.remote(splits, signature, config)  # beside the network's training
         trained = fit_network(
             run,
             encoded_dataset(splits, "train", signature, weights),
@@ -120,8 +116,9 @@ class SpecializedModelTrainer:
             name=name,
             on_metrics=on_metrics,
         )
-        forests = ray.get(_forest_task.remote(splits, signature, config), timeout=_FOREST_TIMEOUT_S)
-        files, metrics = self._blend(splits, run, trained, forests)
+        files, metrics = self._blend(
+            splits, run, trained, ray.get(forests, timeout=_FOREST_TIMEOUT_S)
+        )
         return SpecializedModel(write_artifact(uri, splits, run, files, metrics))
 
     def _splits(self, train: Any, eval: Any) -> Splits:
@@ -219,12 +216,12 @@ def fit_network(
         Path(folder).mkdir(parents=True, exist_ok=True)
     datasets = {"train": train} if validation is None else {"train": train, "validation": validation}
     num_cpus = ray.cluster_resources().get("CPU", 1.0)
-    with _progress(config, name, on_metrics) as progress:
+    with progress(config, name, on_metrics) as channel:
         trainer = TorchTrainer(
-            _work,
+            work,
             train_loop_config={
                 "run": run,
-                "progress": progress,
+                "progress": channel,
                 "num_threads": max(int(num_cpus // config.num_workers), 1),
             },
             datasets=datasets,
@@ -232,9 +229,9 @@ def fit_network(
             scaling_config=ray.train.ScalingConfig(
                 num_workers=config.num_workers,
                 use_gpu=config.use_gpu,
-                # Half of the processors at most, so that Ray Data can always feed the workers.
+                # A quarter of the processors, so that Ray Data can always feed the workers.
                 resources_per_worker={
-                    "CPU": min(1.0, num_cpus / 2 / config.num_workers),
+                    "CPU": min(1.0, num_cpus / 4 / config.num_workers),
                     **({"GPU": 1} if config.use_gpu else {}),
                 },
             ),
@@ -306,53 +303,7 @@ def write_artifact(
     return artifact
 
 
-def _work(config: dict[str, Any]) -> None:
-    """One Ray Train worker."""
-    run: TrainingRun = config["run"]
-    torch.set_num_threads(config["num_threads"])
-    progress = config["progress"]
-    is_main = ray.train.get_context().get_world_rank() == 0
-
-    def report(metrics: Mapping[str, float], folder: Path | None) -> None:
-        if progress is not None and is_main:
-            progress.add.remote(dict(metrics))
-        if "validation_loss" in metrics or "final" in metrics or folder is not None:
-            checkpoint = None if folder is None else ray.train.Checkpoint.from_directory(folder)
-            ray.train.report(dict(metrics), checkpoint=checkpoint)
-
-    train = _shard("train", run)
-    validation = _shard("validation", run) if run.config.evaluation_strategy != "no" else None
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
-        fit(run, train, validation, report=report, resume=None)
-        return
-    with checkpoint.as_directory() as path:
-        fit(run, train, validation, report=report, resume=Path(path))
-
-
-def _shard(name: str, run: TrainingRun) -> Shard:
-    config = run.config
-    iterator = ray.train.get_dataset_shard(name)
-
-    def read() -> Iterator[Arrays]:
-        batches = iterator.iter_batches(
-            batch_size=16_384,
-            batch_format="numpy",
-            prefetch_batches=config.dataloader_num_workers,
-        )
-        for batch in batches:
-            yield tuple(np.array(batch[c]) for c in ("features", "target", "weight"))  # type: ignore[misc]  # three
-
-    num_rows = run.num_rows // config.num_workers
-    row_bytes = 4 * (len(run.signature.columns) + 2)
-    if name == "train" and num_rows * row_bytes > config.cache_bytes:
-        return StreamShard(read, num_rows=num_rows, seed=config.seed)
-    features, targets, weights = zip(*read(), strict=True)
-    arrays = (np.concatenate(features), np.concatenate(targets), np.concatenate(weights))
-    return MemoryShard(arrays, seed=config.seed)
-
-
-@ray.remote(num_cpus=1, max_retries=3)
+@ray.remote(num_cpus=0.5, max_retries=3)
 def _forest_task(
     splits: Splits, signature: Signature, config: TrainingConfig
 ) -> dict[str, bytes]:
@@ -379,51 +330,3 @@ def _ordered() -> ray.data.ExecutionOptions:
     options = ray.data.ExecutionOptions()
     options.preserve_order = True  # the order of rows is part of what a seed promises
     return options
-
-
-@ray.remote(num_cpus=0, max_restarts=0)
-class _Progress:
-    """Carries the main worker's metrics to the driver, on any cluster."""
-
-    def __init__(self) -> None:
-        self._held: list[dict[str, float]] = []
-
-    def add(self, metrics: dict[str, float]) -> None:
-        self._held.append(metrics)
-
-    def take(self) -> list[dict[str, float]]:
-        held, self._held = self._held, []
-        return held
-
-
-@contextlib.contextmanager
-def _progress(config: TrainingConfig, name: str, on_metrics: OnMetrics | None) -> Iterator[Any]:
-    """An actor whose metrics reach `on_metrics` and the trackers while the block runs."""
-    if on_metrics is None and not config.trackers:
-        yield None
-        return
-    actor = _Progress.remote()
-    done = threading.Event()
-    with track(config.trackers, name, config.identity()) as log:
-
-        def drain() -> None:
-            for metrics in ray.get(actor.take.remote(), timeout=60):
-                log(metrics)
-                if on_metrics is not None:
-                    on_metrics(metrics)
-
-        def watch() -> None:
-            while not done.wait(_POLL_S):
-                drain()
-
-        watcher = threading.Thread(target=watch, daemon=True)
-        watcher.start()
-        try:
-            yield actor
-            done.set()
-            watcher.join()
-            drain()
-        finally:
-            done.set()
-            ray.kill(actor)
-

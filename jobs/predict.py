@@ -1,0 +1,66 @@
+"""Score a data set in batch: python -m jobs.predict INDUSTRY/TASK --data URI --output URI
+
+Writes Parquet: `row` (the row's number in the input), `score` (the calibrated probability) and the
+answer's fields. Unlabelled data is fine; bad rows go to `_quarantine.parquet` with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+
+from cluster.lifecycle import ray_session
+from cluster.settings import load_settings
+from jobs.console import Screen
+from jobs.exits import run as call
+from spt_core.artifacts import as_uri
+from spt_core.data.read import open_corpus
+from spt_core.registry import Registry
+from spt_core.scoring import score_corpus
+from spt_core.task import find
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Data + version -> scores."""
+    made = argparse.ArgumentParser(
+        prog="python -m jobs.predict",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("task", metavar="INDUSTRY/TASK")
+    made.add_argument("--data", metavar="URI", required=True, help="Parquet, CSV or JSONL")
+    made.add_argument("--output", metavar="URI", required=True, help="a new folder")
+    made.add_argument(
+        "--model", metavar="VERSION|ALIAS", default="champion", help="such as 7 (default: champion)"
+    )
+    made.add_argument("--name", metavar="MODEL_NAME", default="default", help="model below the task")
+    made.add_argument("--storage", metavar="URI", help="storage root (default: SPT_STORAGE)")
+    made.add_argument("--fresh", action="store_true", help="replace finished scores in --output")
+    made.add_argument("--json", action="store_true", help="one JSON object on the last line")
+    given = made.parse_args(arguments)
+    task, settings = find(given.task), load_settings(storage=given.storage)
+    screen = Screen(as_json=given.json)
+    version = Registry(settings.database_url).get(f"{task.path}/{given.name}@{given.model}")
+    with ray_session(settings), screen.stage("predict") as stage:
+        corpus = open_corpus(task, given.data, storage=settings.storage, require_label=False)
+        stage.say(f"scoring {corpus.name} with {version.ref}")
+        scored = score_corpus(
+            corpus,
+            version.exported,
+            version.policy,
+            ref=version.ref,
+            output=as_uri(given.output),
+            fresh=given.fresh,
+        )
+        stage.say(f"{scored.num_rows:,} rows scored, {scored.num_quarantined:,} in quarantine")
+    if scored.computed:
+        screen.say(f"  windows over this data set's own rows: {', '.join(scored.computed)}")
+    if scored.absent:
+        screen.say(f"  [yellow]counted as missing[/yellow]: {', '.join(scored.absent)}")
+    screen.result({"model": version.ref, **dataclasses.asdict(scored)}, scored.uri)
+    return 0
+
+
+if __name__ == "__main__":
+    call(main)

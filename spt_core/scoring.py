@@ -1,0 +1,201 @@
+"""Batch scoring: Corpus + exported model -> Parquet with row number, score and answer.
+
+Streams through Ray Data like training data, with the one encoder and the one answering path.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from spt_core.artifacts import (
+    ExportedModel,
+    exported_from_json,
+    filesystem,
+    has_manifest,
+    parquet_files,
+    remove,
+    write_manifest,
+)
+from spt_core.data.conform import BAD_SCHEMA
+from spt_core.data.corpus import ROW, Corpus, require_columns
+from spt_core.data.formats import header
+from spt_core.data.read import plain_errors, read
+from spt_core.data.windows import add_windows_to_dataset
+from spt_core.errors import InputError
+from spt_core.model import Answerer, open_runtime
+from spt_core.policy import DecisionPolicy, policy_from_json
+from spt_core.signature import Signature, Window
+from spt_core.task import find
+
+NUM_PARTITIONS = 8
+QUARANTINE = "_quarantine.parquet"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Scored:
+    """What was written: rows scored, rows refused, and where.
+
+    `computed` are windows made from the data set's own rows, `absent` inputs that the model knows,
+    the data set does not bring, and that therefore counted as missing.
+    """
+
+    uri: str
+    num_rows: int
+    num_quarantined: int
+    computed: tuple[str, ...]
+    absent: tuple[str, ...]
+
+
+def score_corpus(
+    corpus: Corpus,
+    model: ExportedModel,
+    policy: DecisionPolicy,
+    *,
+    ref: str,
+    output: str,
+    fresh: bool = False,
+) -> Scored:
+    """Parquet files with `row`, `score` and the answer's fields in the folder `output`.
+
+    `row` is the row's number in the input, `score` the calibrated probability; fields that are
+    objects or lists are JSON text. Bad rows go to `_quarantine.parquet` beside them, with their
+    number and the reason. The manifest is written last; a finished folder is refused unless `fresh`.
+    """
+    if has_manifest(output) and not fresh:
+        raise InputError(
+            f"an output folder must be new, however: {output} holds finished scores; choose another "
+            "or pass --fresh"
+        )
+    signature = model.artifact.signature
+    columns = header(corpus.uris[0], corpus.format)
+    needed = [field.name for field in signature.fields if field.required]
+    require_columns(needed, columns, what="input", file=corpus.uris[0])
+    windows, absent = _computable(signature, columns, corpus.label)
+    remove(output)
+    with plain_errors():
+        rows = read(
+            corpus,
+            [field for field in signature.fields if field.name in columns],
+            quarantine=f"{output}/.quarantine",
+            with_label=any(window.function == "label_rate" for window in windows),
+            required=needed,
+        )
+        if windows:
+            rows = add_windows_to_dataset(
+                rows, windows, _time(signature), corpus.label or "", num_partitions=NUM_PARTITIONS
+            )
+        scored = rows.map_batches(
+            score_batch,
+            batch_format="pyarrow",
+            batch_size=8192,
+            fn_kwargs={
+                "model": json.dumps(model.to_json()),
+                "policy": json.dumps(policy.to_json()),
+            },
+        )
+        files, path = filesystem(output)
+        scored.write_parquet(path, filesystem=files)
+    num_rows = sum(
+        pq.ParquetFile(filesystem(uri)[1], filesystem=files).metadata.num_rows
+        for uri in parquet_files(output)
+    )
+    num_bad = _join_quarantine(output)
+    write_manifest(
+        output,
+        {
+            "model": ref,
+            "exported": model.uri,
+            "policy": policy.version,
+            "corpus": corpus.to_json(),
+            "num_rows": num_rows,
+            "num_quarantined": num_bad,
+        },
+    )
+    return Scored(
+        uri=output,
+        num_rows=num_rows,
+        num_quarantined=num_bad,
+        computed=tuple(window.name for window in windows),
+        absent=tuple(absent),
+    )
+
+
+def score_batch(table: pa.Table, *, model: str, policy: str) -> pa.Table:
+    """One batch of typed rows as row number, score and answer."""
+    answerer = _answerer(model, policy)
+    probabilities, answers = answerer.table(table)
+    columns: dict[str, Any] = {
+        "row": table[ROW],
+        "score": pa.array(np.asarray(probabilities, np.float64)),
+    }
+    for name, schema in answerer.task.answer.items():
+        values = [answer[name] for answer in answers]
+        if schema["type"] in ("array", "object"):
+            values = [json.dumps(value, default=str) for value in values]
+        columns[name] = pa.array(values, _TYPES[schema["type"]])
+    return pa.table(columns)
+
+
+def _computable(
+    signature: Signature, columns: Sequence[str], label: str | None
+) -> tuple[list[Window], list[str]]:
+    """Windows that the data set's own rows can fill, and fields that nothing fills."""
+    absent = [field.name for field in signature.fields if field.name not in columns]
+    windows = [
+        window
+        for window in signature.windows
+        if window.name in absent
+        and window.entity in columns
+        and _time(signature) in columns
+        and (window.value is None or window.value in columns)
+        and (window.function != "label_rate" or label is not None)
+    ]
+    return windows, sorted(set(absent) - {window.name for window in windows})
+
+
+def _time(signature: Signature) -> str:
+    return next((field.name for field in signature.fields if field.kind == "time"), "")
+
+
+_TYPES = {
+    "number": pa.float64(),
+    "integer": pa.int64(),
+    "boolean": pa.bool_(),
+    "string": pa.string(),
+    "array": pa.string(),
+    "object": pa.string(),
+}
+
+
+@functools.lru_cache(maxsize=1)
+def _answerer(model: str, policy: str) -> Answerer:
+    """The answering path, opened once per worker process."""
+    exported = exported_from_json(json.loads(model))
+    return Answerer(
+        find(exported.artifact.task),
+        exported.artifact.signature,
+        open_runtime(exported),
+        policy_from_json(json.loads(policy)),
+    )
+
+
+def _join_quarantine(output: str) -> int:
+    """Bad rows of all workers in one file; how many there are."""
+    files, path = filesystem(output)
+    parts = parquet_files(f"{output}/.quarantine")
+    if not parts:
+        return 0
+    tables = [pq.read_table(filesystem(uri)[1], filesystem=files) for uri in parts]
+    bad = pa.concat_tables(tables).sort_by(ROW)
+    assert bad.schema.names == BAD_SCHEMA.names
+    pq.write_table(bad, f"{path}/{QUARANTINE}", filesystem=files)
+    remove(f"{output}/.quarantine")
+    return bad.num_rows

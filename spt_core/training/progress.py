@@ -1,0 +1,63 @@
+"""The main worker's metrics, carried to the driver on any cluster while training runs."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import ray
+
+from spt_core.training.config import TrainingConfig
+from spt_core.training.tracking import track
+
+OnMetrics = Callable[[Mapping[str, float]], None]
+_POLL_S = 0.5
+
+
+@ray.remote(num_cpus=0, max_restarts=0)
+class ProgressActor:
+    """Carries the main worker's metrics to the driver, on any cluster."""
+
+    def __init__(self) -> None:
+        self._held: list[dict[str, float]] = []
+
+    def add(self, metrics: dict[str, float]) -> None:
+        self._held.append(metrics)
+
+    def take(self) -> list[dict[str, float]]:
+        held, self._held = self._held, []
+        return held
+
+
+@contextlib.contextmanager
+def progress(config: TrainingConfig, name: str, on_metrics: OnMetrics | None) -> Iterator[Any]:
+    """An actor whose metrics reach `on_metrics` and the trackers while the block runs."""
+    if on_metrics is None and not config.trackers:
+        yield None
+        return
+    actor = ProgressActor.remote()
+    done = threading.Event()
+    with track(config.trackers, name, config.identity()) as log:
+
+        def drain() -> None:
+            for metrics in ray.get(actor.take.remote(), timeout=60):
+                log(metrics)
+                if on_metrics is not None:
+                    on_metrics(metrics)
+
+        def watch() -> None:
+            while not done.wait(_POLL_S):
+                drain()
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield actor
+            done.set()
+            watcher.join()
+            drain()
+        finally:
+            done.set()
+            ray.kill(actor)

@@ -1,0 +1,60 @@
+"""What one Ray Train worker runs: its shards, its checkpoint, the loop. Imports no more than that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray.train
+import torch
+
+from spt_core.training.loop import TrainingRun, fit
+from spt_core.training.shards import Arrays, MemoryShard, Shard, StreamShard
+
+
+def work(config: dict[str, Any]) -> None:
+    """One Ray Train worker."""
+    run: TrainingRun = config["run"]
+    torch.set_num_threads(config["num_threads"])
+    progress = config["progress"]
+    is_main = ray.train.get_context().get_world_rank() == 0
+
+    def report(metrics: Mapping[str, float], folder: Path | None) -> None:
+        if progress is not None and is_main:
+            progress.add.remote(dict(metrics))
+        if "validation_loss" in metrics or "final" in metrics or folder is not None:
+            checkpoint = None if folder is None else ray.train.Checkpoint.from_directory(folder)
+            ray.train.report(dict(metrics), checkpoint=checkpoint)
+
+    train = _shard("train", run)
+    validation = _shard("validation", run) if run.config.evaluation_strategy != "no" else None
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        fit(run, train, validation, report=report, resume=None)
+        return
+    with checkpoint.as_directory() as path:
+        fit(run, train, validation, report=report, resume=Path(path))
+
+
+def _shard(name: str, run: TrainingRun) -> Shard:
+    config = run.config
+    iterator = ray.train.get_dataset_shard(name)
+
+    def read() -> Iterator[Arrays]:
+        batches = iterator.iter_batches(
+            batch_size=16_384,
+            batch_format="numpy",
+            prefetch_batches=config.dataloader_num_workers,
+        )
+        for batch in batches:
+            yield tuple(np.array(batch[c]) for c in ("features", "target", "weight"))  # type: ignore[misc]  # three
+
+    num_rows = run.num_rows // config.num_workers
+    row_bytes = 4 * (len(run.signature.columns) + 2)
+    if name == "train" and num_rows * row_bytes > config.cache_bytes:
+        return StreamShard(read, num_rows=num_rows, seed=config.seed)
+    features, targets, weights = zip(*read(), strict=True)
+    arrays = (np.concatenate(features), np.concatenate(targets), np.concatenate(weights))
+    return MemoryShard(arrays, seed=config.seed)

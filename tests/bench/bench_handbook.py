@@ -1,0 +1,113 @@
+"""Fraud Detection Handbook protocol: the served student against tuned boosters, same features.
+
+SPT_DATA_HOME=... python -m tests.bench.bench_handbook [--trials 50] [--seeds 5]
+
+The book's split (Le Borgne et al. 2022, chapter 3): train 2018-07-25..31, seven days' delay, test
+2018-08-08..14, customers known as compromised removed day by day. Everything is fitted, tuned,
+stopped and calibrated on transactions up to 07-31: validation is 07-18..24, calibration 07-11..17.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cluster.settings import load_settings
+from spt_core.data.catalog import open_dataset
+from spt_core.data.windows import add_windows
+from spt_core.task import find
+from tests.bench import protocol
+
+START = datetime.datetime(2018, 6, 25)
+DAY = datetime.timedelta(days=1)
+TRAIN_START, NUM_DAYS, DELAY_DAYS = datetime.datetime(2018, 7, 25), 7, 7
+
+
+def between(table: pa.Table, start: datetime.datetime, num_days: int) -> pa.Table:
+    """Transactions of some days."""
+    times = table["TX_DATETIME"]
+    end = start + num_days * DAY
+    return table.filter(pc.and_(pc.greater_equal(times, start), pc.less(times, end)))
+
+
+def fraudulent_customers(table: pa.Table) -> set[str]:
+    """Customers with a fraud."""
+    return set(table.filter(pc.equal(table["TX_FRAUD"], 1))["CUSTOMER_ID"].to_pylist())
+
+
+def test_week(table: pa.Table) -> pa.Table:
+    """The test week without customers known as compromised, as in the book's get_train_test_set."""
+    known = fraudulent_customers(between(table, TRAIN_START, NUM_DAYS))
+    test_start = TRAIN_START + (NUM_DAYS + DELAY_DAYS) * DAY
+    days = []
+    for day in range(NUM_DAYS):
+        known |= fraudulent_customers(
+            between(table, TRAIN_START + (NUM_DAYS + day - 1) * DAY, 1)
+        )
+        rows = between(table, test_start + day * DAY, 1)
+        days.append(rows.filter(pc.invert(pc.is_in(rows["CUSTOMER_ID"], pa.array(sorted(known), pa.large_string())))))
+    return pa.concat_tables(days)
+
+
+def main() -> None:
+    """Run the protocol."""
+    made = argparse.ArgumentParser(description=__doc__)
+    made.add_argument("--trials", type=int, default=50)
+    made.add_argument("--seeds", type=int, default=5)
+    given = made.parse_args()
+    storage = protocol.bench_storage("handbook")
+    task = find("financial_services/fraud_detection")
+    with protocol.local_session(storage):
+        corpus = open_dataset(
+            "fraud-handbook-sim", data_home=load_settings(storage=storage).data_home, storage=storage
+        )
+        table, columns = protocol.typed_rows(task, corpus, storage)
+        table = add_windows(table, corpus.windows, "TX_DATETIME", "TX_FRAUD")
+        parts = {
+            "train": between(table, TRAIN_START, NUM_DAYS),
+            "validation": between(table, TRAIN_START - 7 * DAY, 7),
+            "calibration": between(table, TRAIN_START - 14 * DAY, 7),
+            "test": test_week(table),
+        }
+        splits = protocol.make_splits(task, corpus, columns, parts, storage)
+        protocol.say(f"rows {dict(splits.num_rows)}, frauds {dict(splits.num_positives)}")
+        test, labels = protocol.encoded_arrays(splits, "test", splits.signature, limit=10**9)
+        seeds = range(given.seeds)
+        config = protocol.recipe(task, storage)
+        ours, teachers = [], []
+        for seed in seeds:
+            runtime, teacher = protocol.served_student(splits, config, seed, protocol.say)
+            ours.append(np.asarray(runtime.score(test), np.float64))
+            teachers.append(teacher.score(splits.table("test")))
+            protocol.say(f"seed {seed}: {protocol.summary(labels, ours[-1:])}")
+    boosters = protocol.booster_scores(
+        protocol.rows_of(splits), test, list(seeds), given.trials, protocol.say
+    )
+    figures = {name: protocol.summary(labels, b["scores"]) for name, b in boosters.items()}
+    best = max(figures, key=lambda name: figures[name]["average_precision"])
+    customers = np.unique(np.asarray(splits.table("test")["CUSTOMER_ID"]), return_inverse=True)[1]
+    low, high = protocol.difference_interval(labels, ours, boosters[best]["scores"], customers)
+    student = protocol.summary(labels, ours)
+    protocol.finish(
+        "handbook",
+        {
+            "command": f"python -m tests.bench.bench_handbook --trials {given.trials} --seeds {given.seeds}",
+            "test_rows": len(labels),
+            "test_frauds": int(labels.sum()),
+            "student": student,
+            "teacher": protocol.summary(labels, teachers),
+            "boosters": figures,
+            "parameters": {name: b["parameters"] for name, b in boosters.items()},
+            "best_booster_by_test": best,
+            "difference": student["average_precision"] - figures[best]["average_precision"],
+            "difference_interval_95": [low, high],
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
