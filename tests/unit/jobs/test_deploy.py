@@ -1,0 +1,100 @@
+"""What the flags of jobs.deploy mean, before anything is started."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs import deploy
+from spt_core.errors import InputError, NotFoundError
+from spt_core.registry import ModelVersion, Registry
+from tests.unit.test_rollout import FRAUD, add
+
+NAME = f"{FRAUD}/default"
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(f"sqlite:///{tmp_path}/spt.db")
+
+
+def chosen(registry: Registry, *flags: str) -> ModelVersion:
+    args = deploy._parser().parse_args([FRAUD, *flags])
+    return deploy.chosen_version(registry, NAME, args)
+
+
+def edited(version: ModelVersion, folder: Path, **changes: Any) -> str:
+    """What `jobs.registry show --json` prints, with an edited policy."""
+    content = {**version.to_json(), "ref": version.ref}
+    content["policy"] = {**content["policy"], **changes}
+    path = folder / "policy.json"
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+def test_the_latest_version_is_the_default(registry: Registry, tmp_path: Path) -> None:
+    versions = [add(registry, tmp_path, seed) for seed in (1, 2)]
+    assert chosen(registry) == versions[-1]
+
+
+def test_a_version_is_named_by_number_or_alias(registry: Registry, tmp_path: Path) -> None:
+    first = add(registry, tmp_path, 1)
+    add(registry, tmp_path, 2)
+    registry.set_alias(FRAUD, "champion", 1, expected=None, actor="me")
+    assert chosen(registry, "--version", "1") == chosen(registry, "--version", "champion") == first
+
+
+def test_an_edited_policy_is_a_new_version_of_the_same_model(
+    registry: Registry, tmp_path: Path
+) -> None:
+    first = add(registry, tmp_path, 1)
+    made = chosen(registry, "--policy", edited(first, tmp_path, review_threshold=0.05))
+    assert (made.version, made.exported) == (2, first.exported)
+    assert made.policy.review_threshold == 0.05
+    assert made.policy.version != first.policy.version
+
+
+@pytest.mark.parametrize(
+    ("text", "fact"), [("{", "JSON file"), ("[]", "JSON object"), ('{"costs": 1}', "a policy")]
+)
+def test_a_bad_policy_file_is_refused(
+    registry: Registry, tmp_path: Path, text: str, fact: str
+) -> None:
+    add(registry, tmp_path, 1)
+    path = tmp_path / "policy.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=fact):
+        chosen(registry, "--policy", str(path))
+
+
+def test_what_was_never_registered_is_told_from_a_misspelled_task(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="has no model"):
+        deploy.main([FRAUD, "--storage", str(tmp_path)])
+    with pytest.raises(NotFoundError, match="the nearest is"):
+        deploy.main(["financial_services/fraud_detektion", "--storage", str(tmp_path)])
+
+
+def test_a_taken_port_ends_the_job_before_ray_starts(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(registry, tmp_path, 1)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("SPT_HTTP_PORT", str(taken.getsockname()[1]))
+        with pytest.raises(InputError, match="ports must be free, however: in use"):
+            deploy.main([FRAUD, "--storage", str(tmp_path)])
+
+
+def test_an_embedded_service_does_not_listen_on_the_network(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(registry, tmp_path, 1)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("SPT_HTTP_HOST", "0.0.0.0")
+    with pytest.raises(InputError, match="this machine only"):
+        deploy.main([FRAUD, "--storage", str(tmp_path)])
