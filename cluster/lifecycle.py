@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Generator, Mapping
 from pathlib import Path
+from typing import Any
 
 import ray
 import ray.data
@@ -219,7 +220,8 @@ def _object_store_bytes() -> int:
 
 def _quiet() -> None:
     # Ray prints notices of tasks that it retries on standard output, where results belong.
-    vars(ray_worker)["print_to_stdstream"] = _log_notice
+    module: Any = ray_worker  # patched, so not as its types say
+    module.print_to_stdstream = _log_notice
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

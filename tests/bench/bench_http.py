@@ -53,7 +53,7 @@ def main() -> None:
     """Measure, print, and leave with 1 when a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="per measurement")
+    parser.add_argument("--seconds", type=int, default=2, help="per measurement")
     parser.add_argument("--storage", help="a storage root whose champion is served (default: tiny)")
     parser.add_argument("--reference", help=argparse.SUPPRESS)  # the reference server itself
     parser.add_argument("--client", nargs=4, help=argparse.SUPPRESS)  # the client itself
@@ -63,7 +63,7 @@ def main() -> None:
         return
     if args.client is not None:
         url, body, clients, seconds = args.client
-        sys.stdout.write(json.dumps(asyncio.run(load(url, body, int(clients), float(seconds)))))
+        sys.stdout.write(json.dumps(asyncio.run(load(url, body, int(clients), int(seconds)))))
         return
     with tempfile.TemporaryDirectory() as folder:
         storage = args.storage or folder
@@ -74,7 +74,7 @@ def main() -> None:
     sys.exit(content["p50_ratio"] > P50_TARGET or content["rate_ratio"] < RATE_TARGET)
 
 
-def compare(storage: str, repetitions: int, seconds: float) -> dict[str, Any]:
+def compare(storage: str, repetitions: int, seconds: int) -> dict[str, Any]:
     """The figures of alternating repetitions."""
     version = _version(storage)
     body = json.dumps(dict(find(FRAUD).example))
@@ -92,7 +92,7 @@ def compare(storage: str, repetitions: int, seconds: float) -> dict[str, Any]:
             }
             _same_answers(urls, body)
             for url in urls.values():  # warm
-                measure(url, body, 8, 1.0)
+                measure(url, body, 8, 1)
             rounds: list[dict[str, Round]] = []
             for number in range(repetitions):
                 names = list(urls) if number % 2 else list(reversed(urls))
@@ -104,7 +104,7 @@ def compare(storage: str, repetitions: int, seconds: float) -> dict[str, Any]:
     return _figures(rounds, version)
 
 
-def measure(url: str, body: str, clients: int, seconds: float) -> tuple[float, float]:
+def measure(url: str, body: str, clients: int, seconds: int) -> tuple[float, float]:
     """(median latency in us, requests a second) of a client in a process of its own."""
     if shutil.which("wrk"):
         return _wrk(url, body, clients, seconds)
@@ -116,7 +116,7 @@ def measure(url: str, body: str, clients: int, seconds: float) -> tuple[float, f
     return p50_us, per_second
 
 
-async def load(url: str, body: str, clients: int, seconds: float) -> tuple[float, float]:
+async def load(url: str, body: str, clients: int, seconds: int) -> tuple[float, float]:
     """The small client: keep-alive connections that ask one after the other."""
     host, _, path = url.removeprefix("http://").partition("/")
     name, port = host.split(":")
@@ -157,12 +157,12 @@ def serve_reference(storage: str) -> None:
     uvicorn.run(app, host="127.0.0.1", port=REFERENCE_PORT, log_level="error", access_log=False)
 
 
-def _wrk(url: str, body: str, clients: int, seconds: float) -> tuple[float, float]:
+def _wrk(url: str, body: str, clients: int, seconds: int) -> tuple[float, float]:
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(f'wrk.method = "POST"\nwrk.body = {json.dumps(body)}\n')
         script.write('wrk.headers["content-type"] = "application/json"\n')
         script.flush()
-        options = ["-t1", f"-c{clients}", f"-d{seconds:g}s", "--latency", "-s", script.name]
+        options = ["-t1", f"-c{clients}", f"-d{seconds}s", "--latency", "-s", script.name]
         ended = subprocess.run(["wrk", *options, url], capture_output=True, text=True, check=True)
     output = ended.stdout
     assert "Non-2xx" not in output, output
@@ -174,7 +174,7 @@ def _wrk(url: str, body: str, clients: int, seconds: float) -> tuple[float, floa
     return float(p50[1]) * _UNITS_US[p50[2]], float(rate[1])
 
 
-def _round(url: str, body: str, seconds: float) -> Round:
+def _round(url: str, body: str, seconds: int) -> Round:
     return Round(measure(url, body, 1, seconds)[0], measure(url, body, CLIENTS, seconds)[1])
 
 
