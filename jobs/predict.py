@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made.add_argument(
         "--model", metavar="VERSION|ALIAS", default="champion", help="such as 7 (default: champion)"
     )
-    made.add_argument("--name", metavar="MODEL_NAME", default="default", help="model below the task")
+    made.add_argument(
+        "--name", metavar="MODEL_NAME", default="default", help="model below the task"
+    )
     made.add_argument("--storage", metavar="URI", help="storage root (default: SPT_STORAGE)")
     made.add_argument("--fresh", action="store_true", help="replace finished scores in --output")
     made.add_argument("--json", action="store_true", help="one JSON object on the last line")

@@ -1,4 +1,4 @@
-"""Distillation: a teacher's soft answers on augmented rows make a student that serves in microseconds.
+"""Distillation: a teacher's soft answers on augmented rows make a student of microseconds.
 
 Splits + teacher -> rows with swapped cells and soft labels (Parquet) -> student -> ModelArtifact
 """
@@ -56,7 +56,7 @@ class DistillationConfig:
     """How a student is made from a teacher.
 
     Attributes:
-        teacher_model_path: address of the teacher's artefact, for `distill` without a teacher.
+        teacher_model_path: address of the teacher's artifact, for `distill` without a teacher.
         compression_ratio: the student's weights may take at most this share of the teacher's bytes.
         target_accuracy: share of the teacher's task metric on validation rows that the student must
             keep; None asks for nothing.
@@ -168,7 +168,9 @@ class DistillationPipeline:
         if teacher is not None:
             return teacher.artifact
         if self._config.teacher_model_path is None:
-            raise InputError("distillation needs a teacher, however: teacher_model_path is None too")
+            raise InputError(
+                "distillation needs a teacher, however: teacher_model_path is None too"
+            )
         return load_artifact(self._config.teacher_model_path)
 
     def _write_soft_rows(
@@ -204,8 +206,8 @@ class DistillationPipeline:
         if kept < target:
             raise SptError(
                 f"the student must keep {target:.1%} of the teacher's {metric}, however: it keeps "
-                f"{kept:.1%} ({metrics[name]:.4f} of {teacher.metrics[name]:.4f}); try more copies, "
-                "epochs or a wider student"
+                f"{kept:.1%} ({metrics[name]:.4f} of {teacher.metrics[name]:.4f}); try more "
+                "copies, epochs or a wider student"
             )
 
 
@@ -251,4 +253,3 @@ def _logits(
     features, labels = encoded_arrays(splits, part, run.signature, limit=HELD_OUT_ROWS)
     parts = [network(rows).squeeze(1) for rows in torch.from_numpy(features).split(8192)]
     return torch.cat(parts).double().numpy(), labels.astype(np.float64)
-

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ def export(artifact: ModelArtifact, *, fresh: bool = False) -> ExportedModel:
     """The student's ONNX files beside its checkpoint; ParityError when they disagree with it."""
     if artifact.role != "student":
         raise InputError(
-            f"only a student can be exported, however: {artifact.uri} is a {artifact.role}; distill it"
+            f"only a student can be exported, however: {artifact.uri} is a {artifact.role}"
         )
     uri = f"{artifact.uri}/onnx-{digest([artifact.files, OPSET, code_fingerprint()])}"
     if fresh:
@@ -55,7 +55,9 @@ def export(artifact: ModelArtifact, *, fresh: bool = False) -> ExportedModel:
     network = open_student(artifact)
     graphs = {
         SCORE_GRAPH: _graph(ScoreGraph(network), artifact.signature, ["probability"]),
-        EXPLAIN_GRAPH: _graph(ExplainGraph(network), artifact.signature, ["probability", "effects"]),
+        EXPLAIN_GRAPH: _graph(
+            ExplainGraph(network), artifact.signature, ["probability", "effects"]
+        ),
     }
     runtime = OnnxRuntime(graphs[SCORE_GRAPH], graphs[EXPLAIN_GRAPH])
     checkpoint = StudentRuntime(artifact)
@@ -152,7 +154,7 @@ def _softplus(logits: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """Keep the exporter's notices about itself off the user's terminal."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
@@ -169,4 +171,3 @@ def _quiet() -> Iterator[None]:
 
 def _gap(found: NDArray[Any], wanted: NDArray[Any]) -> float:
     return float(np.max(np.abs(found - wanted))) if wanted.size else 0.0
-

@@ -67,12 +67,12 @@ def score_corpus(
 
     `row` is the row's number in the input, `score` the calibrated probability; fields that are
     objects or lists are JSON text. Bad rows go to `_quarantine.parquet` beside them, with their
-    number and the reason. The manifest is written last; a finished folder is refused unless `fresh`.
+    number and the reason. The manifest is written last; a finished folder needs `fresh`.
     """
     if has_manifest(output) and not fresh:
         raise InputError(
-            f"an output folder must be new, however: {output} holds finished scores; choose another "
-            "or pass --fresh"
+            f"an output folder must be new, however: {output} holds finished scores; choose "
+            "another or pass --fresh"
         )
     signature = model.artifact.signature
     columns = header(corpus.uris[0], corpus.format)
@@ -93,7 +93,7 @@ def score_corpus(
                 rows, windows, _time(signature), corpus.label or "", num_partitions=NUM_PARTITIONS
             )
         scored = rows.map_batches(
-            score_batch,
+            score_batch,  # type: ignore[arg-type]  # pyarrow has no types
             batch_format="pyarrow",
             batch_size=8192,
             fn_kwargs={

@@ -46,9 +46,7 @@ def tune_baselines(
                 _tune_regression(rows, metric, num_trials=num_trials, seed=seed, on_trial=on_trial)
             )
         else:
-            forest = tune(
-                kind, rows, metric, num_trials=num_trials, seed=seed, on_trial=on_trial
-            )
+            forest = tune(kind, rows, metric, num_trials=num_trials, seed=seed, on_trial=on_trial)
             found.append(Baseline(name, forest.probability, forest.parameters))
     return found
 

@@ -1,4 +1,4 @@
-"""What a Ray Data task runs on each batch of a split; imports little, as every task process does."""
+"""What a Ray Data task runs on each batch of a split; it imports little, to start soon."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Validation rows that the caller brings: Splits + Corpus -> Splits with another validation part."""
+"""Validation rows of the caller's: Splits + Corpus -> Splits with another validation part."""
 
 from __future__ import annotations
 

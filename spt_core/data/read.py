@@ -344,6 +344,7 @@ def _tables(
             batches = source.iter_batches(batch_size=formats.BATCH_ROWS, batch_format="pyarrow")
             yield from (flat(batch) for batch in batches if batch.num_rows)
         return
+    table: Any  # pyarrow has no types
     if isinstance(source, pa.Table):
         table = source
     elif isinstance(source, pd.DataFrame):

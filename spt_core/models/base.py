@@ -17,7 +17,7 @@ class Network(Protocol):
     """A student network: training, calibration, attribution and export meet on these methods."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """Uncalibrated logits [B, k] of features [B, F]; k members are averaged as probabilities."""
+        """Uncalibrated logits [B, k] of features [B, F]; members are averaged as probabilities."""
         ...
 
     def calibrate(self, parameters: tuple[float, float, float]) -> None:

@@ -109,7 +109,7 @@ def tune(
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
-    study.enqueue_trial(usual)
+    study.enqueue_trial(dict(usual))
     study.optimize(objective, n_trials=num_trials)
     return best[0][1]
 

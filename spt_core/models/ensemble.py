@@ -21,7 +21,7 @@ from spt_core.artifacts import ModelArtifact
 from spt_core.models import FAMILIES
 from spt_core.models.boosters import open_forest
 from spt_core.models.calibration import apply_calibration
-from spt_core.models.tabular import TabularConfig
+from spt_core.models.tabular import tabular_config_from_json
 
 WEIGHTS = "network.safetensors"
 NETWORK = "network"
@@ -37,7 +37,7 @@ class TeacherEnsemble:
 
     def __init__(self, artifact: ModelArtifact) -> None:
         self.facts: dict[str, Any] = json.loads(artifact.read(FACTS))
-        config = TabularConfig(**_tuples(artifact.config["network"]))
+        config = tabular_config_from_json(artifact.config["network"])
         self.network = FAMILIES[artifact.family].build(
             artifact.signature, artifact.role, config, self.facts
         )
@@ -96,7 +96,3 @@ def network_probability(network: nn.Module, features: NDArray[np.float32]) -> ND
         network(part).double().sigmoid().mean(1) for part in torch.from_numpy(features).split(_ROWS)
     ]
     return torch.cat(parts).numpy() if parts else np.empty(0)
-
-
-def _tuples(content: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}

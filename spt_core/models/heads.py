@@ -7,7 +7,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 
 def binary_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean cross-entropy; logits [B, k], targets [B] in [0, 1] (soft ones too), weights [B].
+    """Weighted mean cross-entropy; logits [B, k], targets [B] in [0, 1], soft too, weights [B].
 
     Each of the k members is trained by itself, as TabM asks (Gorishniy et al., ICLR 2025).
     """

@@ -25,7 +25,7 @@ def soften(
     hard_label_weight: float,
     seed: int,
 ) -> dict[str, NDArray[Any]]:
-    """A batch and its augmented copies, labelled by the teacher; the draw follows the rows' numbers."""
+    """A batch and augmented copies, labelled by the teacher; the draw follows the rows' numbers."""
     features, labels = batch["features"], batch["target"]
     num_rows = len(features)
     draw = np.random.default_rng([seed, int(batch["row"][0]), num_rows])

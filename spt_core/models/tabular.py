@@ -24,7 +24,7 @@ from spt_core.errors import InputError
 from spt_core.models.calibration import IDENTITY
 from spt_core.signature import Signature
 
-# A missing number becomes this: below the left edge of every bin, and of the bin that says "present".
+# A missing number becomes this: below the left edge of every bin, the one for "present" too.
 MISSING = -3.0e38
 _PRESENT_EDGE = -1.0e38
 
@@ -59,6 +59,13 @@ class TabularConfig:
             )
 
 
+def tabular_config_from_json(content: Mapping[str, Any]) -> TabularConfig:
+    """The TabularConfig that an artifact's configuration holds."""
+    values: dict[str, Any] = dict(content)
+    values["student_hidden"] = tuple(values["student_hidden"])
+    return TabularConfig(**values)
+
+
 class PiecewiseLinearEncoding(nn.Module):
     """[B, N] numbers -> [B, N, bins + 1] in [0, 1]; missing numbers give zeros throughout.
 
@@ -67,11 +74,16 @@ class PiecewiseLinearEncoding(nn.Module):
     Subtract first, then multiply: both are exact enough to agree between runtimes to 1e-5.
     """
 
+    left: Tensor
+    inverse_width: Tensor
+
     def __init__(self, left: Tensor, inverse_width: Tensor) -> None:
         super().__init__()
         present = torch.full((len(left), 1), _PRESENT_EDGE)
         self.register_buffer("left", torch.cat([left, present], 1))
-        self.register_buffer("inverse_width", torch.cat([inverse_width, torch.ones_like(present)], 1))
+        self.register_buffer(
+            "inverse_width", torch.cat([inverse_width, torch.ones_like(present)], 1)
+        )
 
     def forward(self, numbers: Tensor) -> Tensor:
         """Encoding [B, N, bins + 1]."""
@@ -86,7 +98,13 @@ class StudentNetwork(nn.Module):
     out, or bringing it in alone, only runs the upper layers again.
     """
 
-    def __init__(self, signature: Signature, config: TabularConfig, facts: Mapping[str, Any]) -> None:
+    offsets: Tensor
+    calibration: Tensor
+    baseline: Tensor
+
+    def __init__(
+        self, signature: Signature, config: TabularConfig, facts: Mapping[str, Any]
+    ) -> None:
         super().__init__()
         self.num_numbers = len(signature.numbers)
         num_features = len(signature.columns)
@@ -202,7 +220,11 @@ class StudentNetwork(nn.Module):
 class TeacherNetwork(nn.Module):
     """TabM (Gorishniy, Kotelnikov and Babenko, ICLR 2025): k MLPs that share most weights."""
 
-    def __init__(self, signature: Signature, config: TabularConfig, facts: Mapping[str, Any]) -> None:
+    offsets: Tensor
+
+    def __init__(
+        self, signature: Signature, config: TabularConfig, facts: Mapping[str, Any]
+    ) -> None:
         super().__init__()
         self.num_numbers = len(signature.numbers)
         self.has_categories = bool(signature.cardinalities)

@@ -43,6 +43,11 @@ class Ramps(NamedTuple):
 class ScoreGraph(nn.Module):
     """features [B, F] -> calibrated probability [B]."""
 
+    left: Tensor
+    inverse_width: Tensor
+    weight: Tensor
+    bias: Tensor
+
     def __init__(self, network: StudentNetwork) -> None:
         super().__init__()
         ramps = _ramps(network)
@@ -70,6 +75,13 @@ class ScoreGraph(nn.Module):
 
 class ExplainGraph(nn.Module):
     """features [B, F] -> calibrated probability [B], effects [B, F] on the log-odds."""
+
+    left: Tensor
+    inverse_width: Tensor
+    weight: Tensor
+    large_baseline: Tensor
+    nothing: Tensor
+    mix: Tensor
 
     def __init__(self, network: StudentNetwork) -> None:
         super().__init__()
@@ -111,7 +123,12 @@ class ExplainGraph(nn.Module):
 
 
 class _Select(nn.Module):
-    """features -> ramped columns [B, C] without NaN, and embedding rows [B, L, H] if there are any."""
+    """features -> ramped columns [B, C] without NaN, and embedding rows [B, L, H] if any."""
+
+    columns: Tensor
+    large: Tensor
+    offsets: Tensor
+    table: Tensor
 
     def __init__(self, ramps: Ramps, num_features: int) -> None:
         super().__init__()

@@ -26,7 +26,7 @@ _ALIAS = re.compile(r"[a-z][a-z0-9_-]*")
 class ModelVersion:
     """An exported model with the policy that decides on its answers and the report that it earned.
 
-    `lineage` are the URIs of the artefacts behind it, its own first; `licences` are those of all
+    `lineage` are the URIs of the artifacts behind it, its own first; `licences` are those of all
     data behind any of them. Versions of one name count from 1.
     """
 
@@ -133,7 +133,7 @@ def version_from_json(content: Mapping[str, Any]) -> ModelVersion:
         version = ModelVersion(**values)
         failed_compliance(version.report)
         if version.name != name_of(version.exported):
-            raise ValueError(f"its artefact belongs to {name_of(version.exported)}")
+            raise ValueError(f"its artifact belongs to {name_of(version.exported)}")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         where = f"{content.get('name')}@{content.get('version')}"
         raise CorruptArtifactError(

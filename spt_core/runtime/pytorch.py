@@ -13,7 +13,7 @@ from safetensors.torch import load as load_weights
 from spt_core.artifacts import ModelArtifact
 from spt_core.models import FAMILIES
 from spt_core.models.ensemble import FACTS, WEIGHTS, TeacherEnsemble
-from spt_core.models.tabular import StudentNetwork, TabularConfig
+from spt_core.models.tabular import StudentNetwork, tabular_config_from_json
 
 _ROWS = 8192
 
@@ -23,19 +23,11 @@ def open_student(artifact: ModelArtifact) -> StudentNetwork:
     network = FAMILIES[artifact.family].build(
         artifact.signature,
         "student",
-        network_config(artifact),
+        tabular_config_from_json(artifact.config["network"]),
         json.loads(artifact.read(FACTS)),
     )
     network.load_state_dict(load_weights(artifact.read(WEIGHTS)))
     return cast(StudentNetwork, network.eval())  # build() makes one for the role student
-
-
-def network_config(artifact: ModelArtifact) -> TabularConfig:
-    """The family's parameters that the artefact was trained with."""
-    content = artifact.config["network"]
-    return TabularConfig(
-        **{name: tuple(v) if isinstance(v, list) else v for name, v in content.items()}
-    )
 
 
 class StudentRuntime:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import ray
@@ -24,20 +24,22 @@ class ProgressActor:
         self._held: list[dict[str, float]] = []
 
     def add(self, metrics: dict[str, float]) -> None:
+        """Keep one report."""
         self._held.append(metrics)
 
     def take(self) -> list[dict[str, float]]:
+        """Hand over the reports since the last call."""
         held, self._held = self._held, []
         return held
 
 
 @contextlib.contextmanager
-def progress(config: TrainingConfig, name: str, on_metrics: OnMetrics | None) -> Iterator[Any]:
+def progress(config: TrainingConfig, name: str, on_metrics: OnMetrics | None) -> Generator[Any]:
     """An actor whose metrics reach `on_metrics` and the trackers while the block runs."""
     if on_metrics is None and not config.trackers:
         yield None
         return
-    actor = ProgressActor.remote()
+    actor: Any = ProgressActor.remote()  # type: ignore[attr-defined]  # ray's decorator has no types
     done = threading.Event()
     with track(config.trackers, name, config.identity()) as log:
 

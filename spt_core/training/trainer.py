@@ -77,9 +77,14 @@ class SpecializedModelTrainer:
         self._config = config
 
     def train(
-        self, train: Any, eval: Any = None, *, fresh: bool = False, on_metrics: OnMetrics | None = None
+        self,
+        train: Any,
+        eval: Any = None,
+        *,
+        fresh: bool = False,
+        on_metrics: OnMetrics | None = None,
     ) -> SpecializedModel:
-        """The trained model; an unfinished run of the same content resumes, a finished one is reused.
+        """The trained model; an unfinished run of the same content resumes, a finished one is kept.
 
         Args:
             train: a Splits, or what `open_corpus` takes (URI, DataFrame, list of records, Ray
@@ -124,12 +129,14 @@ class SpecializedModelTrainer:
     def _splits(self, train: Any, eval: Any) -> Splits:
         if isinstance(train, Splits):
             if eval is not None:
-                raise InputError("a Splits brings its own validation rows, however: eval was given too")
+                raise InputError(
+                    "a Splits brings its own validation rows, however: eval was given too"
+                )
             return train
         if self._config.task is None:
             raise InputError(
-                "TrainingConfig.task must name the task (industry/task) unless a Splits is trained, "
-                "however: it is None"
+                "TrainingConfig.task must name the task (industry/task) unless the data is a "
+                "Splits, however: it is None"
             )
         task = find(self._config.task)
         storage = as_uri(self._config.output_dir)
@@ -172,7 +179,8 @@ def checked_config(config: TrainingConfig, task: Task, splits: Splits) -> Traini
     """The configuration, refused where it contradicts the task or where the family cannot obey."""
     if config.industry != task.industry:
         raise InputError(
-            f"TrainingConfig.industry must be the task's ({task.industry}), however: {config.industry}"
+            f"TrainingConfig.industry must be the task's ({task.industry}), "
+            f"however: {config.industry}"
         )
     if config.task not in (None, task.path):
         raise InputError(f"TrainingConfig.task must be {task.path}, however: {config.task}")
@@ -181,7 +189,8 @@ def checked_config(config: TrainingConfig, task: Task, splits: Splits) -> Traini
     unknown = sorted(set(config.compliance_requirements or ()) - set(task.compliance_checks))
     if unknown:
         raise InputError(
-            f"compliance_requirements must be checks of {task.path} ({', '.join(task.compliance_checks)}), "
+            f"compliance_requirements must be checks of {task.path} "
+            f"({', '.join(task.compliance_checks)}), "
             f"however: {unknown}"
         )
     if config.num_workers > splits.num_rows["train"]:
@@ -214,7 +223,9 @@ def fit_network(
     files, folder = filesystem(f"{as_uri(config.output_dir)}/runs")
     if isinstance(files, pafs.LocalFileSystem):
         Path(folder).mkdir(parents=True, exist_ok=True)
-    datasets = {"train": train} if validation is None else {"train": train, "validation": validation}
+    datasets = (
+        {"train": train} if validation is None else {"train": train, "validation": validation}
+    )
     num_cpus = ray.cluster_resources().get("CPU", 1.0)
     with progress(config, name, on_metrics) as channel:
         trainer = TorchTrainer(
@@ -224,7 +235,7 @@ def fit_network(
                 "progress": channel,
                 "num_threads": max(int(num_cpus // config.num_workers), 1),
             },
-            datasets=datasets,
+            datasets=dict(datasets),
             dataset_config=ray.train.DataConfig(execution_options=_ordered()),
             scaling_config=ray.train.ScalingConfig(
                 num_workers=config.num_workers,
@@ -245,7 +256,9 @@ def fit_network(
         )
         result = trainer.fit()
     if result.checkpoint is None:
-        raise RuntimeError(f"a finished training run must have a checkpoint, however: {name} has none")
+        raise RuntimeError(
+            f"a finished training run must have a checkpoint, however: {name} has none"
+        )
     with result.checkpoint.as_directory() as path:
         return (Path(path) / BEST).read_bytes()
 
@@ -304,9 +317,7 @@ def write_artifact(
 
 
 @ray.remote(num_cpus=0.5, max_retries=3)
-def _forest_task(
-    splits: Splits, signature: Signature, config: TrainingConfig
-) -> dict[str, bytes]:
+def _forest_task(splits: Splits, signature: Signature, config: TrainingConfig) -> dict[str, bytes]:
     """Both forests, tuned on the validation rows, from a capped sample of the training rows."""
     limit = config.network.booster_rows
     train, labels = encoded_arrays(splits, "train", signature, limit=limit)

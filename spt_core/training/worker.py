@@ -1,4 +1,4 @@
-"""What one Ray Train worker runs: its shards, its checkpoint, the loop. Imports no more than that."""
+"""What one Ray Train worker runs: its shards, its checkpoint, the loop; imports no more."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def work(config: dict[str, Any]) -> None:
 def _shard(name: str, run: TrainingRun) -> Shard:
     config = run.config
     iterator = ray.train.get_dataset_shard(name)
+    assert iterator is not None, f"the trainer must pass the dataset {name}"
 
     def read() -> Iterator[Arrays]:
         batches = iterator.iter_batches(

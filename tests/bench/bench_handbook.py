@@ -45,11 +45,13 @@ def test_week(table: pa.Table) -> pa.Table:
     test_start = TRAIN_START + (NUM_DAYS + DELAY_DAYS) * DAY
     days = []
     for day in range(NUM_DAYS):
-        known |= fraudulent_customers(
-            between(table, TRAIN_START + (NUM_DAYS + day - 1) * DAY, 1)
-        )
+        known |= fraudulent_customers(between(table, TRAIN_START + (NUM_DAYS + day - 1) * DAY, 1))
         rows = between(table, test_start + day * DAY, 1)
-        days.append(rows.filter(pc.invert(pc.is_in(rows["CUSTOMER_ID"], pa.array(sorted(known), pa.large_string())))))
+        days.append(
+            rows.filter(
+                pc.invert(pc.is_in(rows["CUSTOMER_ID"], pa.array(sorted(known), pa.large_string())))
+            )
+        )
     return pa.concat_tables(days)
 
 
@@ -63,7 +65,9 @@ def main() -> None:
     task = find("financial_services/fraud_detection")
     with protocol.local_session(storage):
         corpus = open_dataset(
-            "fraud-handbook-sim", data_home=load_settings(storage=storage).data_home, storage=storage
+            "fraud-handbook-sim",
+            data_home=load_settings(storage=storage).data_home,
+            storage=storage,
         )
         table, columns = protocol.typed_rows(task, corpus, storage)
         table = add_windows(table, corpus.windows, "TX_DATETIME", "TX_FRAUD")
@@ -95,7 +99,8 @@ def main() -> None:
     protocol.finish(
         "handbook",
         {
-            "command": f"python -m tests.bench.bench_handbook --trials {given.trials} --seeds {given.seeds}",
+            "command": f"python -m tests.bench.bench_handbook --trials {given.trials} "
+            f"--seeds {given.seeds}",
             "test_rows": len(labels),
             "test_frauds": int(labels.sum()),
             "student": student,

@@ -1,4 +1,4 @@
-"""What the quality benches share: splits made by a published protocol, training, boosters, intervals."""
+"""What the quality benches share: splits by a published protocol, boosters, intervals."""
 
 from __future__ import annotations
 
@@ -100,7 +100,9 @@ def make_splits(
     return made
 
 
-def served_student(splits: Splits, config: PipelineConfig, seed: int, say: Any) -> tuple[Runtime, Any]:
+def served_student(
+    splits: Splits, config: PipelineConfig, seed: int, say: Any
+) -> tuple[Runtime, Any]:
     """The exported student that a seed of the recipe makes, and its teacher."""
     training = dataclasses.replace(config.training, seed=seed)
     teacher = SpecializedModelTrainer(training).train(splits)
@@ -239,7 +241,10 @@ def bench_storage(name: str) -> str:
 
 def finish(name: str, result: Mapping[str, Any]) -> None:
     """Print the result and keep it as JSON."""
-    content = {**result, "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, Python {sys.version.split()[0]}"}
+    content = {
+        **result,
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, Python {sys.version.split()[0]}",
+    }
     text = json.dumps(content, indent=1, default=float)
     (Path("bench_results") / f"{name}.json").write_text(text)
     print(text)  # noqa: T201
