@@ -342,7 +342,10 @@ def _tables(
         _keep_quiet()
         with plain_errors():
             batches = source.iter_batches(batch_size=formats.BATCH_ROWS, batch_format="pyarrow")
-            yield from (flat(batch) for batch in batches if batch.num_rows)
+            found: Any  # a table, as asked for; the signature says "any batch"
+            for found in batches:
+                if found.num_rows:
+                    yield flat(found)
         return
     table: Any  # pyarrow has no types
     if isinstance(source, pa.Table):
