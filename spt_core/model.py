@@ -32,7 +32,7 @@ class Answerer:
     ) -> None:
         self.task, self.signature, self.policy = task, signature, policy
         self._encoder = Encoder(signature)
-        self._runtime = runtime
+        self.runtime = runtime
         names = list(dict.fromkeys(column.field for column in signature.columns))
         self._fields = [
             (name, [i for i, c in enumerate(signature.columns) if c.field == name])
@@ -42,7 +42,7 @@ class Answerer:
     def answer(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to one record; raises InputError with one sentence about a bad one."""
         flat = flatten(record)
-        probabilities, effects = self._runtime.explain(self._encoder.record(flat))
+        probabilities, effects = self.runtime.explain(self._encoder.record(flat))
         return self.task.respond(self._judge(flat, float(probabilities[0]), effects[0].tolist()))
 
     def answers(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -55,7 +55,7 @@ class Answerer:
                 rows.append(self._encoder.record(flat[-1]))
             except InputError as error:
                 raise InputError(f"record {number}: {error}") from error
-        probabilities, effects = self._runtime.explain(np.concatenate(rows))
+        probabilities, effects = self.runtime.explain(np.concatenate(rows))
         return [
             self.task.respond(self._judge(record, float(p), e.tolist()))
             for record, p, e in zip(flat, probabilities, effects, strict=True)
@@ -63,11 +63,11 @@ class Answerer:
 
     def score(self, table: pa.Table) -> NDArray[np.floating[Any]]:
         """Calibrated probabilities [B] of typed rows."""
-        return self._runtime.score(self._encoder.table(table))
+        return self.runtime.score(self._encoder.table(table))
 
     def table(self, table: pa.Table) -> tuple[NDArray[np.floating[Any]], list[dict[str, Any]]]:
         """Probabilities [B] and answers of typed rows, for batch scoring."""
-        probabilities, effects = self._runtime.explain(self._encoder.table(table))
+        probabilities, effects = self.runtime.explain(self._encoder.table(table))
         names = [name for name, _ in self._fields if name in table.column_names]
         records = table.select(names).to_pylist()
         answers = [

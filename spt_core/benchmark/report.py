@@ -92,7 +92,7 @@ class Report:
         axes.set_yticks(range(len(names)), names)
         axes.set_xscale("log")
         axes.invert_yaxis()
-        axes.set(xlabel="ms, one row in process: median (dot) to 99th percentile (bar)")
+        axes.set(xlabel="ms for one row: median to 99th percentile")
 
     def _intervals(self, axes: Axes) -> None:
         names = list(self.quality)

@@ -25,6 +25,8 @@ from spt_core.metrics import METRICS, bootstrap_interval
 from spt_core.model import Answerer, open_runtime
 from spt_core.models.boosters import Rows
 from spt_core.policy import DecisionPolicy
+from spt_core.runtime.memory import resident_bytes
+from spt_core.runtime.onnx import EXPLAIN_GRAPH, SCORE_GRAPH
 from spt_core.signature import Encoder
 from spt_core.task import find
 from spt_core.training.encoded import encoded_arrays
@@ -80,9 +82,7 @@ class BenchmarkSuite:
         config = self._config
         artifact = exported.artifact
         task = find(artifact.task)
-        memory_before = psutil.Process().memory_info().rss
         answerer = Answerer(task, artifact.signature, open_runtime(exported), policy)
-        memory = psutil.Process().memory_info().rss - memory_before
         table = evaluation_set.table(limit=config.evaluation_rows)
         labels = np.asarray(table[evaluation_set.label], dtype=np.float64)
         probabilities = answerer.score(table).astype(np.float64)
@@ -112,7 +112,11 @@ class BenchmarkSuite:
             subgroups=subgroup_figures(table, artifact.protected, labels, probabilities, policy),
             compliance=run_checks(task, exported, policy),
             size_bytes=exported.size_bytes,
-            memory_bytes=max(memory, 0),
+            memory_bytes=resident_bytes(
+                exported.read(SCORE_GRAPH),
+                exported.read(EXPLAIN_GRAPH),
+                len(artifact.signature.columns),
+            ),
             latency_target_ms=task.latency_target_ms,
             size_target_mb=task.size_target_mb,
             machine=f"{platform.machine()}, {psutil.cpu_count()} logical CPUs, {platform.system()}",
