@@ -1,12 +1,16 @@
-"""Fixtures shared by all tests: one local Ray for a session, and the folder of public data."""
+"""Fixtures shared by all tests: one local Ray and one tiny export for a session, public data."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from spt_core.artifacts import ExportedModel
 
 ROOT = Path(__file__).parent.parent
 
@@ -27,6 +31,16 @@ def local_ray() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def export(tmp_path_factory: pytest.TempPathFactory) -> ExportedModel:
+    """An untrained fraud student, exported once for a session; it must not be changed."""
+    from spt_core.artifacts import as_uri
+    from spt_core.task import find
+    from tests.tiny_models import FRAUD, tiny_export  # torch takes seconds
+
+    return tiny_export(find(FRAUD), as_uri(tmp_path_factory.mktemp("models")))
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from spt_core.signature import Signature
 # A missing number becomes this: below the left edge of every bin, the one for "present" too.
 MISSING = -3.0e38
 _PRESENT_EDGE = -1.0e38
+_NARROWEST = 1e-37  # the inverse of a narrower bin's width is not a float32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -296,7 +297,7 @@ class TabularFamily:
                 left[column, : len(edges) - 1] = edges[:-1]
                 inverse_width[column, : len(edges) - 1] = 1.0 / np.diff(edges)
             if len(values):
-                typical[column] = np.median(values)
+                typical[column] = np.median(values.astype(np.float64))
         for column in range(num_numbers, sample.shape[1]):
             typical[column] = np.bincount(sample[:, column].astype(np.int64)).argmax()
         return {
@@ -324,14 +325,14 @@ def _edges(facts: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
 
 def _edges_of(
     values: NDArray[np.float32], labels: NDArray[np.float32], num_bins: int
-) -> NDArray[np.float32]:
+) -> NDArray[np.float64]:
     """At most num_bins + 1 edges: half from a small tree on the label, half quantiles.
 
     Quantiles alone collapse where most values are equal, as in rates that are mostly zero.
     """
-    distinct = np.unique(values)
+    distinct = np.unique(values).astype(np.float64)
     if len(distinct) <= num_bins + 1:  # few values: each one its own edge
-        return distinct
+        return distinct[np.diff(distinct, prepend=-np.inf) > _NARROWEST]
     from sklearn.tree import (
         DecisionTreeClassifier,  # the driver alone needs it; workers start sooner
     )
@@ -341,10 +342,11 @@ def _edges_of(
         max_leaf_nodes=half + 1, min_samples_leaf=max(10, len(values) // 5000), random_state=0
     ).fit(values[:, None], labels)
     cuts = tree.tree_.threshold[tree.tree_.feature >= 0]
-    quantiles = np.quantile(values, np.linspace(0, 1, half + 1))
-    edges = np.unique(np.concatenate([distinct[[0, -1]], cuts, quantiles]).astype(np.float32))
-    apart = np.diff(edges, prepend=-np.inf) > 1e-6 * (edges[-1] - edges[0])
-    edges = edges[apart]
+    quantiles = np.quantile(values.astype(np.float64), np.linspace(0, 1, half + 1))
+    edges = np.concatenate([distinct[[0, -1]], cuts, quantiles]).astype(np.float32)
+    edges = np.unique(edges).astype(np.float64)
+    narrowest = max(1e-6 * (edges[-1] - edges[0]), _NARROWEST)
+    edges = edges[np.diff(edges, prepend=-np.inf) > narrowest]
     ordered = np.sort(values)
     while len(edges) > num_bins + 1:  # drop the inner edge with the fewest rows around it
         below = np.searchsorted(ordered, edges)

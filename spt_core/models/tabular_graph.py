@@ -133,7 +133,7 @@ class _Select(nn.Module):
     def __init__(self, ramps: Ramps, num_features: int) -> None:
         super().__init__()
         self._all = ramps.columns == list(range(num_features))
-        self.register_buffer("columns", torch.tensor(ramps.columns))
+        self.register_buffer("columns", torch.tensor(ramps.columns, dtype=torch.int64))
         self.register_buffer("large", torch.tensor(ramps.large, dtype=torch.int64))
         self.register_buffer("offsets", ramps.offsets)
         self.register_buffer("table", ramps.table.float())
@@ -217,16 +217,12 @@ def _ramps(network: StudentNetwork) -> Ramps:
 
 def _folded(network: StudentNetwork, columns: list[int]) -> Tensor:
     """What each ramped column has given to the constant: the row of index 0 of its category."""
+    folded = torch.zeros(len(columns), len(network.bias), dtype=torch.float64)
     tables = network.category_rows()
-    zero = torch.zeros(len(network.bias), dtype=torch.float64)
-    return torch.stack(
-        [
-            zero
-            if column < network.num_numbers
-            else tables[column - network.num_numbers][0].detach().double()
-            for column in columns
-        ]
-    )
+    for index, column in enumerate(columns):
+        if column >= network.num_numbers:
+            folded[index] = tables[column - network.num_numbers][0].detach()
+    return folded
 
 
 def _effects(num_features: int, head: _Head, nothing: Tensor) -> nn.Linear:

@@ -1,4 +1,4 @@
-"""One tiny exported model for all tests of serving."""
+"""What a replica is told of the shared export, and a replica."""
 
 from __future__ import annotations
 
@@ -13,12 +13,7 @@ from serve.model_server import ModelServer
 from spt_core.artifacts import ExportedModel, as_uri, write_bytes, write_manifest
 from spt_core.model import default_policy
 from spt_core.task import find
-from tests.tiny_models import FRAUD, tiny_export
-
-
-@pytest.fixture(scope="session")
-def export(tmp_path_factory: pytest.TempPathFactory) -> ExportedModel:
-    return tiny_export(find(FRAUD), as_uri(tmp_path_factory.mktemp("models")))
+from tests.tiny_models import FRAUD
 
 
 @pytest.fixture

@@ -1,0 +1,69 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from spt_core.export import trial_rows
+from spt_core.model import open_runtime
+
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(params=["checkpoint", "onnx"])
+def runtime(request, export):
+    return open_runtime(export if request.param == "onnx" else export.artifact)
+
+
+@pytest.fixture
+def rows(export):
+    return trial_rows(export.artifact.signature, 40, seed=3)
+
+
+@pytest.mark.parametrize("size", [1, 2, 40])
+def test_a_score_is_a_probability_of_each_row(runtime, rows, size):
+    scores = runtime.score(rows[:size])
+    assert scores.shape == (size,)
+    assert np.issubdtype(scores.dtype, np.floating)
+    assert ((scores >= 0) & (scores <= 1)).all()
+
+
+@pytest.mark.parametrize("size", [1, 2, 40])
+def test_an_explanation_is_the_scores_and_an_effect_of_each_column(runtime, rows, size):
+    probabilities, effects = runtime.explain(rows[:size])
+    assert effects.shape == (size, rows.shape[1])
+    assert np.isfinite(effects).all()
+    assert np.abs(probabilities - runtime.score(rows[:size])).max() <= TOLERANCE
+
+
+def test_a_row_is_answered_alone_as_among_others(runtime, rows):
+    scores, (_, effects) = runtime.score(rows), runtime.explain(rows)
+    for index in range(len(rows)):
+        own = rows[index : index + 1]
+        assert abs(runtime.score(own)[0] - scores[index]) <= TOLERANCE
+        assert np.abs(runtime.explain(own)[1][0] - effects[index]).max() <= 1e-3
+
+
+def test_answers_and_rows_stay_as_they_were(runtime, rows):
+    before = rows.copy()
+    first, effects = runtime.explain(rows[:1])
+    kept, kept_effects = first.copy(), effects.copy()
+    runtime.explain(rows[1:2])
+    assert (first == kept).all()
+    assert (effects == kept_effects).all()
+    assert np.array_equal(rows, before, equal_nan=True)
+
+
+def test_threads_get_the_answers_to_their_own_rows(runtime, rows):
+    wanted = [runtime.explain(rows[i : i + 1]) for i in range(len(rows))]
+
+    def check(index):
+        own = rows[index : index + 1]
+        score, (probability, effects) = runtime.score(own), runtime.explain(own)
+        return max(
+            abs(score[0] - wanted[index][0][0]),
+            abs(probability[0] - wanted[index][0][0]),
+            np.abs(effects - wanted[index][1]).max(),
+        )
+
+    with ThreadPoolExecutor(4) as pool:
+        assert max(pool.map(check, list(range(len(rows))) * 10)) <= TOLERANCE
