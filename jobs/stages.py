@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,8 +13,15 @@ import numpy as np
 from jobs.command import Run
 from jobs.console import Stage
 from jobs.service import rolled_out
-from spt_core.artifacts import ExportedModel, lineage, write_bytes
-from spt_core.benchmark import BenchmarkSuite, Report
+from spt_core.artifacts import (
+    ExportedModel,
+    digest,
+    exists,
+    lineage,
+    read_bytes,
+    write_bytes,
+)
+from spt_core.benchmark import BenchmarkSuite, Report, report_from_json
 from spt_core.benchmark.baselines import BASELINES
 from spt_core.data.splits import Splits, split
 from spt_core.distillation import DistillationPipeline
@@ -97,29 +106,31 @@ def benchmarked(
     run: Run, model: ExportedModel, policy: DecisionPolicy, splits: Splits
 ) -> tuple[Report, str]:
     """Exported model -> Report and the address of its page."""
-    config = run.config.benchmark
-    total = config.num_trials * len(BASELINES)
-    done = 0
-
+    config, evaluation_set = run.config.benchmark, splits.evaluation_set()
+    name = digest([policy.version, dataclasses.asdict(config), evaluation_set.fingerprint])
+    uri = f"{model.uri}/report-{name}"
     with run.screen.stage("benchmark") as stage:
+        if exists(f"{uri}.json") and not run.fresh:  # the JSON is written last
+            stage.say(f"{uri}.html{_reused(True)}")
+            return report_from_json(json.loads(read_bytes(f"{uri}.json"))), f"{uri}.html"
         stage.say("scoring held-out rows")
+        trials = itertools.count(1)
 
         def on_trial(name: str, trial: int) -> None:
-            nonlocal done
-            done += 1
-            stage.advance(done, total, f"tuning {name}, trial {trial} of {config.num_trials}")
+            text = f"tuning {name}, trial {trial} of {config.num_trials}"
+            stage.advance(next(trials), config.num_trials * len(BASELINES), text)
 
         report = BenchmarkSuite(config).run(
-            model, splits.evaluation_set(), policy=policy, splits=splits, on_trial=on_trial
+            model, evaluation_set, policy=policy, splits=splits, on_trial=on_trial
         )
         page = report.html(
             facts=_facts(model, policy, splits),
             findings=[dataclasses.asdict(finding) for finding in splits.findings],
         )
-        uri = f"{model.uri}/report-{policy.version}.html"
-        write_bytes(uri, page.encode())
-        stage.say(uri)
-    return report, uri
+        write_bytes(f"{uri}.html", page.encode())
+        write_bytes(f"{uri}.json", json.dumps(report.to_json()).encode())
+        stage.say(f"{uri}.html")
+    return report, f"{uri}.html"
 
 
 def registered(

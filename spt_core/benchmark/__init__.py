@@ -1,6 +1,6 @@
 """Benchmarks: quality with intervals, latency, size and memory, always beside tuned baselines."""
 
-from spt_core.benchmark.report import Report
+from spt_core.benchmark.report import Report, report_from_json
 from spt_core.benchmark.suite import BenchmarkConfig, BenchmarkSuite
 
-__all__ = ["BenchmarkConfig", "BenchmarkSuite", "Report"]
+__all__ = ["BenchmarkConfig", "BenchmarkSuite", "Report", "report_from_json"]

@@ -105,6 +105,11 @@ class Report:
         axes.set(xlabel=self.metric)
 
 
+def report_from_json(content: Mapping[str, Any]) -> Report:
+    """The Report that `to_json` wrote."""
+    return Report(**content)
+
+
 def _png(draw: Any) -> str:
     matplotlib.use("Agg")
     figure = Figure(figsize=(5.2, 3.4), dpi=110, layout="constrained")
