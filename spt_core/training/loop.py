@@ -139,6 +139,8 @@ class _Session:
     def _step(self, batch: Batch) -> Tensor:
         device = self._accelerator.device
         self._model.train()
+        # Dropout is a function of (seed, step), so that a resumed run equals an undisturbed one.
+        torch.manual_seed(self._config.seed * 1_000_003 + self._at.step)
         logits = self._model(batch.features.to(device))
         loss = binary_loss(logits, batch.targets.to(device), batch.weights.to(device))
         self._accelerator.backward(loss)
@@ -224,8 +226,6 @@ def _restore(
     optimizer.load_state_dict(state["optimizer"])
     schedule.load_state_dict(state["schedule"])
     best = load_file(folder / BEST) if state["has_best"] else None
-    # Dropout draws follow the position, so that a resumed run is repeatable too.
-    torch.manual_seed(state["position"]["step"])
     return _Position(**state["position"]), best
 
 
