@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from spt_core.artifacts import ExportedModel
 
 ROOT = Path(__file__).parent.parent
+# Libraries read it when they are loaded; threads of tiny models only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

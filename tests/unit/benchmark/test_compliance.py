@@ -1,0 +1,62 @@
+import dataclasses
+from typing import get_args
+
+import pytest
+
+from spt_core.benchmark.compliance import CHECKS, run_checks
+from spt_core.model import default_policy
+from spt_core.signature import Field, Signature
+from spt_core.task import ComplianceCheck, find
+from tests.tiny_models import FRAUD, RISK
+
+
+@pytest.fixture
+def checked(export):
+    """The checks of a model whose artifact has these changes."""
+
+    def check(task=FRAUD, *, required=None, **changes):
+        config = {**export.artifact.config, "compliance_requirements": required}
+        artifact = dataclasses.replace(export.artifact, config=config, **changes)
+        exported = dataclasses.replace(export, artifact=artifact)
+        return run_checks(find(task), exported, default_policy(find(task)))
+
+    return check
+
+
+def test_every_check_that_a_task_can_declare_exists():
+    assert set(CHECKS) == set(get_args(ComplianceCheck))
+
+
+def test_a_sound_model_passes_the_checks_of_its_task(checked):
+    found = checked()
+    assert list(found) == list(find(FRAUD).compliance_checks)
+    assert all(check["passed"] and check["fact"] == "ok" for check in found.values())
+
+
+def test_a_protected_input_fails_whatever_its_case(checked):
+    signature = Signature(fields=(Field(name="Sex", kind="category"),))
+    found = checked(signature=signature)["protected_attributes_excluded"]
+    assert not found["passed"]
+    assert "Sex" in found["fact"]
+
+
+def test_the_owner_s_protected_columns_count_too(checked):
+    assert not checked(protected=("merchant",))["protected_attributes_excluded"]["passed"]
+
+
+def test_data_of_unknown_licence_fails(checked):
+    assert not checked(licences=())["data_licence_known"]["passed"]
+
+
+def test_an_input_without_a_reason_code_fails(checked):
+    signature = Signature(
+        fields=(Field(name="loan_details.term", kind="number"), Field(name="x", kind="number"))
+    )
+    found = checked(RISK, signature=signature)["adverse_action_reasons"]
+    assert found["fact"] == "inputs without a reason code in the policy: ['x']"
+
+
+def test_a_check_says_whether_promotion_requires_it(checked):
+    found = checked(required=["data_licence_known"])
+    assert found["data_licence_known"]["required"]
+    assert not found["protected_attributes_excluded"]["required"]

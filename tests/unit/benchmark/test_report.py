@@ -1,0 +1,149 @@
+import json
+
+import numpy as np
+import pytest
+
+from spt_core.benchmark.baselines import BASELINES, tune_baselines
+from spt_core.benchmark.report import Report
+from spt_core.benchmark.suite import (
+    BenchmarkConfig,
+    _curves,
+    _json_record,
+    _quantiles,
+    _timed_calls,
+)
+from spt_core.errors import InputError
+from spt_core.metrics import roc_auc
+from spt_core.models import boosters
+from spt_core.models.boosters import Rows
+from spt_core.task import find
+from tests.tiny_models import FRAUD
+
+LABELS = np.arange(200) % 2 * 1.0
+SCORES = np.linspace(0.01, 0.99, 200)
+FIGURE = {"value": 0.5, "low": 0.4, "high": 0.6}
+
+
+def report(**changes):
+    names = ("<model>", "LightGBM")
+    group = {
+        "group": "a<b",
+        "num_rows": 60,
+        "base_rate": 0.1,
+        "mean_probability": 0.1,
+        "approval_rate": 0.7,
+        "roc_auc": None,
+        "calibration_error": 0.01,
+        "impact_ratio": 0.7,
+    }
+    values = {
+        "task": FRAUD,
+        "model_name": "<model>",
+        "metric": "average_precision",
+        "evaluation_set": "file:///set",
+        "evaluation_fingerprint": "f",
+        "num_rows": 200,
+        "num_positives": 100,
+        "synthetic": True,
+        "quality": {name: {"average_precision": FIGURE, "roc_auc": FIGURE} for name in names},
+        "latency_ms": {name: {"p50": 0.1, "p90": 0.2, "p99": 0.3} for name in names},
+        "curves": {name: _curves(LABELS, SCORES) for name in names},
+        "baseline_parameters": {"LightGBM": {"num_trees": 12}},
+        "subgroups": {"sex": [group]},
+        "compliance": {"data_licence_known": {"passed": False, "required": True, "fact": "none"}},
+        "size_bytes": 100_000,
+        "memory_bytes": 1_000_000,
+        "latency_target_ms": 5.0,
+        "size_target_mb": 10.0,
+        "machine": "test",
+    }
+    return Report(**{**values, **changes})
+
+
+@pytest.fixture(scope="module")
+def page():
+    return report().html(facts={"seed": 0}, findings=[])
+
+
+def test_the_page_needs_nothing_else_and_holds_four_plots(page):
+    assert page.count("data:image/png;base64,iVBOR") == 4
+    assert "http://" not in page
+    assert "<script" not in page
+
+
+def test_the_page_says_that_the_data_is_synthetic(page):
+    assert "<b>synthetic</b>" in page
+
+
+def test_the_page_of_real_data_does_not():
+    assert "<b>synthetic</b>" not in report(synthetic=False).html(facts={}, findings=[])
+
+
+def test_the_page_escapes_what_is_in_the_data(page):
+    assert "&lt;model&gt;" in page
+    assert "<model>" not in page
+    assert "a&lt;b" in page
+
+
+def test_the_page_marks_what_failed(page):
+    assert 'class="bad"' in page
+    assert "failed, required" in page
+
+
+def test_findings_about_the_data_are_on_the_page():
+    finding = {"kind": "identifier", "column": "id", "detail": "dropped"}
+    assert "dropped" in report().html(facts={}, findings=[finding])
+
+
+def test_a_report_is_json():
+    assert json.loads(json.dumps(report().to_json(), allow_nan=False))["task"] == FRAUD
+
+
+def test_curves_are_short_and_end_where_they_must():
+    labels, scores = np.tile(LABELS, 50), np.random.default_rng(0).random(10_000)
+    curves = _curves(labels, scores)
+    assert len(curves["recall"]) == len(curves["precision"]) <= 200
+    assert (curves["recall"][0], curves["recall"][-1]) == (1.0, 0.0)
+    assert curves["predicted"] == sorted(curves["predicted"])
+    assert len(curves["predicted"]) == len(curves["observed"]) == 10
+
+
+def test_a_quantile_is_in_milliseconds():
+    assert _quantiles(np.full(100, 0.002)) == pytest.approx({"p50": 2, "p90": 2, "p99": 2})
+
+
+def test_every_call_is_timed_after_warming_up():
+    called = []
+    seconds = _timed_calls(called.append, [1, 2, 3], 100)
+    assert len(called) == 103
+    assert (seconds >= 0).all()
+
+
+def test_a_row_is_sent_as_a_client_would():
+    row = find(FRAUD).sample(10, 0).to_pylist()[0]
+    sent = _json_record({**row, "amount": None})
+    assert json.loads(json.dumps(sent))["time"].startswith("2026-")
+    assert sent["amount"] is None
+
+
+@pytest.mark.parametrize("values", [{"num_trials": -1}, {"num_resamples": 9}, {"num_calls": 99}])
+def test_counts_that_measure_nothing_are_refused(values):
+    with pytest.raises(InputError, match="a benchmark needs"):
+        BenchmarkConfig(**values)
+
+
+def test_every_baseline_is_tuned_and_ranks_rows(monkeypatch):
+    monkeypatch.setattr(boosters, "MAX_ROUNDS", 60)
+    draw = np.random.default_rng(0)
+    number, category = draw.normal(size=600), draw.integers(0, 5, 600)
+    labels = (number + category > 2) * 1.0
+    features = np.column_stack([number, np.full(600, np.nan), category]).astype(np.float32)
+    features[::13, 0] = np.nan
+    rows = Rows(features[:300], labels[:300], features[300:450], labels[300:450], 2)
+    told = []
+    found = tune_baselines(
+        rows, roc_auc, num_trials=1, seed=0, on_trial=lambda *trial: told.append(trial)
+    )
+    assert [baseline.name for baseline in found] == list(BASELINES)
+    assert [trial for _, trial in told] == [1, 1, 1]
+    assert all(roc_auc(labels[450:], b.score(features[450:])) > 0.85 for b in found)

@@ -1,0 +1,64 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from spt_core.benchmark.subgroups import subgroup_figures
+from spt_core.policy import Costs, DecisionPolicy
+
+POLICY = DecisionPolicy(
+    costs=Costs(missed_positive=10.0, false_alarm=1.0, review=0.5),
+    review_threshold=0.5,
+    decline_threshold=0.9,
+)
+
+
+def figures(column, values, probabilities, labels=None):
+    labels = np.arange(len(values)) % 2 * 1.0 if labels is None else labels
+    table = pa.table({column: values})
+    return subgroup_figures(table, (column, "absent"), labels, np.asarray(probabilities), POLICY)
+
+
+def groups(rows):
+    return {row["group"]: row for row in rows}
+
+
+def test_the_impact_ratio_is_the_approval_rate_over_the_best_group_s():
+    values = ["a"] * 100 + ["b"] * 100
+    probabilities = [0.1] * 80 + [0.6] * 20 + [0.1] * 40 + [0.95] * 60
+    found = groups(figures("sex", values, probabilities)["sex"])
+    assert found["a"]["approval_rate"] == pytest.approx(0.8)
+    assert found["a"]["impact_ratio"] == 1.0
+    assert found["b"]["impact_ratio"] == pytest.approx(0.5)
+
+
+def test_a_column_that_is_not_there_has_no_figures():
+    assert set(figures("sex", ["a"] * 60, [0.1] * 60)) == {"sex"}
+
+
+def test_a_group_of_few_rows_is_left_out():
+    assert set(groups(figures("sex", ["a"] * 60 + ["b"] * 49, [0.1] * 109)["sex"])) == {"a"}
+
+
+def test_missing_values_are_a_group():
+    assert set(groups(figures("sex", ["a"] * 60 + [None] * 60, [0.1] * 120)["sex"])) == {
+        "a",
+        "missing",
+    }
+
+
+def test_ages_are_cut_where_the_regulation_cuts_them():
+    ages = np.tile(np.arange(20, 80), 10)
+    found = groups(figures("age", ages, np.full(600, 0.1))["age"])
+    assert len(found) == 4
+    assert sum(row["num_rows"] for row in found.values()) == 600
+    assert any("62" in name for name in found)
+
+
+def test_a_group_of_one_class_has_no_auc():
+    found = figures("sex", ["a"] * 60, [0.1] * 60, labels=np.zeros(60))["sex"]
+    assert found[0]["roc_auc"] is None
+    assert found[0]["base_rate"] == 0.0
+
+
+def test_without_any_approval_there_is_no_ratio():
+    assert figures("sex", ["a"] * 60, [0.99] * 60)["sex"][0]["impact_ratio"] is None
