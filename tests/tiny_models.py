@@ -1,4 +1,4 @@
-"""Untrained students in seconds: real artefacts, exports and registry entries for tests."""
+"""Untrained students in seconds: real artifacts, exports and registry entries for tests."""
 
 from __future__ import annotations
 
