@@ -75,11 +75,12 @@ def columns_of(table: pa.Table, corpus: Corpus, task: Task) -> Columns:
     findings: list[Finding] = []
     names: list[str] = table.column_names
     for name in names:
+        is_protected = name.lower() in protected
         if name in RESERVED or name == corpus.label:
             continue
         field, finding = _judge(name, _array(table, name), corpus, told.get(name))
         role = name in (corpus.time, *corpus.entities)
-        if name.lower() in protected and name not in keep and not role:
+        if is_protected and name not in keep and not role:
             findings.append(Finding(kind="protected", column=name, detail="kept out of features"))
             if field is not None:
                 carried.append(field)
@@ -91,8 +92,9 @@ def columns_of(table: pa.Table, corpus: Corpus, task: Task) -> Columns:
         elif field is not None and name in keep:
             features.append(field)
             finding = Finding(kind="accepted", column=name, detail="kept, as asked")
-        if finding is not None and name not in corpus.drop and name.lower() not in protected:
-            findings.append(finding)
+        if finding is None or name in corpus.drop or is_protected:
+            continue
+        findings.append(finding)
     if not any(field.kind != "entity" for field in features):
         raise InputError(f"a corpus must have a feature, however: {corpus.name} has none left")
     return Columns(features=tuple(features), carried=tuple(carried), findings=tuple(findings))
