@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import hashlib
 import itertools
+import os
 import uuid
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -195,12 +196,16 @@ def _keep_quiet() -> None:
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    # Ray's wrapper loses its cause on the way here, and with it that the disk is full.
+    context.raise_original_map_exception = True
 
 
 def _without_advice(error: BaseException) -> BaseException:
     """The error as it was raised: Ray Data appends a paragraph about retries to its message."""
-    text, mark, _ = str(error).partition("\nFailed to apply UDF transform")
-    return type(error)(text) if mark and isinstance(error, SptError) else error
+    text, mark, _ = str(error).partition("Failed to apply UDF transform")
+    if mark and isinstance(error, OSError) and error.errno is not None:
+        return OSError(error.errno, os.strerror(error.errno))
+    return type(error)(text.rstrip("\n")) if mark and isinstance(error, SptError) else error
 
 
 def _original(error: BaseException | None) -> BaseException | None:
