@@ -65,13 +65,13 @@ def default(task: Task) -> PipelineConfig:
 
 def sample(task: Task) -> PipelineConfig:
     """The bundled synthetic sample on two cores, in three minutes."""
-    network = TabularConfig(booster_trials=3)
+    network = TabularConfig(booster_trials=2)
     return _with(
         default(task),
         network,
-        num_epochs=8,
-        data=DataConfig(),
-        num_copies=2,
+        num_epochs=6,
+        data=DataConfig(sample_rows=20_000),
+        num_copies=1,
         benchmark=BenchmarkConfig(num_trials=3, num_resamples=100, num_calls=1000),
     )
 
