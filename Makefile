@@ -7,7 +7,7 @@ PINS := constraints.txt
 # The first line takes the CPU build of torch where the index has one; the rest finds it installed.
 INSTALL = $(BIN)/pip install --quiet -c $(PINS) "$$(grep '^torch==' $(PINS))" && $(BIN)/pip install --quiet -c $(PINS)
 
-.PHONY: help install run test unit check format clean
+.PHONY: help install run test unit chaos check format clean
 
 help: ## print these lines
 	@awk -F ': .*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,9 +15,12 @@ help: ## print these lines
 run: $(VENV)/run.stamp ## the main job on the bundled sample; TASK= and ARGS= change it
 	$(BIN)/python -m jobs.pipeline $(TASK) $(ARGS)
 
-test: $(VENV)/dev.stamp ## every test that this machine can run
+test: $(VENV)/dev.stamp ## the test suite: without Ray, then with it
 	env -u RAY_ADDRESS $(BIN)/python -m pytest --durations=5
-	env -u RAY_ADDRESS $(BIN)/python -m pytest -m '(ray or slow) and not gpu' --durations=10
+	env -u RAY_ADDRESS $(BIN)/python -m pytest -m '(ray or slow) and not gpu' --ignore=tests/chaos --durations=10
+
+chaos: $(VENV)/dev.stamp ## kill -9 of workers, drivers and replicas; minutes, on a quiet machine
+	env -u RAY_ADDRESS $(BIN)/python -m pytest -m 'ray or slow' tests/chaos --durations=0
 
 unit: $(VENV)/dev.stamp ## the tests without Ray, in under a minute
 	env -u RAY_ADDRESS $(BIN)/python -m pytest
