@@ -64,7 +64,7 @@ def default(task: Task) -> PipelineConfig:
 
 
 def sample(task: Task) -> PipelineConfig:
-    """The bundled synthetic sample on two cores, in three minutes."""
+    """The bundled synthetic sample on two cores, in about three minutes."""
     network = TabularConfig(booster_trials=2)
     return _with(
         default(task),
