@@ -42,9 +42,8 @@ def with_validation(splits: Splits, corpus: Corpus) -> Splits:
         files.create_dir(f"{path}/{part}", recursive=True)
         if part != "validation":
             for source in splits.files(part):
-                held, place = filesystem(source)
+                _, place = filesystem(source)
                 files.copy_file(place, f"{path}/{part}/{place.rsplit('/', 1)[-1]}")
-                del held
     pq.write_table(rows, f"{path}/validation/given.parquet", filesystem=files)
     made = dataclasses.replace(
         splits,

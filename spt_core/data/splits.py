@@ -18,7 +18,6 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from spt_core.artifacts import (
@@ -27,6 +26,7 @@ from spt_core.artifacts import (
     digest,
     filesystem,
     has_manifest,
+    parquet_files,
     read_manifest,
     remove,
     write_manifest,
@@ -114,7 +114,7 @@ class EvaluationSet:
 
     def files(self) -> list[str]:
         """The URIs of its Parquet files, in order."""
-        return _parquet_files(self.uri)
+        return parquet_files(self.uri)
 
     def table(self, limit: int | None = None) -> pa.Table:
         """Its rows; the first `limit` of them when given."""
@@ -161,7 +161,7 @@ class Splits:
 
     def files(self, part: Part) -> list[str]:
         """The URIs of a part's Parquet files, in the order of their first rows."""
-        return _parquet_files(f"{self.uri}/{_known(part)}")
+        return parquet_files(f"{self.uri}/{_known(part)}")
 
     def dataset(self, part: Part) -> Dataset:
         """A part as a Ray Dataset of typed columns, label and `__row`."""
@@ -253,7 +253,7 @@ def _make(task: Task, corpus: Corpus, folder: str, config: SplitConfig) -> Split
         left_out["identical to a training row"] = duplicates
     _require_classes(corpus.label, written, quarantine)
     signature = _signature(corpus, columns, windows, written)
-    train = _spread_sample(_parquet_files(f"{folder}/train"), GUARD_ROWS)
+    train = _spread_sample(parquet_files(f"{folder}/train"), GUARD_ROWS)
     accepted = refuse_label_like(train, corpus.label, signature.fields, accepted=corpus.keep)
     findings += [
         Finding(kind="accepted", column=name, detail="gives the label away; kept, as asked")
@@ -373,7 +373,7 @@ def _write(
     for row in rows_of(blocks):
         written.add(json.loads(row["written"]))
     for part in PARTS:  # a worker that was killed and tried again may have left a file
-        for uri in _parquet_files(f"{partition.folder}/{part}"):
+        for uri in parquet_files(f"{partition.folder}/{part}"):
             if uri.rsplit("/", 1)[-1] not in written.files[part]:
                 files, path = filesystem(uri)
                 files.delete_file(path)
@@ -396,7 +396,7 @@ def _collect_quarantine(folder: str) -> dict[str, int]:
     files, path = filesystem(folder)
     files.create_dir(path, recursive=True)
     with pq.ParquetWriter(f"{path}/quarantine.parquet", BAD_SCHEMA, filesystem=files) as writer:
-        for uri in _parquet_files(f"{folder}/.quarantine"):
+        for uri in parquet_files(f"{folder}/.quarantine"):
             for batch in pq.ParquetFile(filesystem(uri)[1], filesystem=files).iter_batches():
                 writer.write_batch(batch)
                 counts.update(batch.column("reason").to_pylist())
@@ -413,7 +413,7 @@ def _remove_duplicates(written: Written, partition: Partition) -> tuple[int, lis
     if partition.time is None and partition.group is None:
         return 0, []  # dealt by this very hash
     removed = 0
-    train = _parquet_files(f"{partition.folder}/train")
+    train = parquet_files(f"{partition.folder}/train")
     for low, high in ranges(written.num_rows["train"]):
         hashes = _hashes(train, low, high)
         known = np.unique(hashes)
@@ -421,7 +421,7 @@ def _remove_duplicates(written: Written, partition: Partition) -> tuple[int, lis
             detail = f"{len(known)} of {len(hashes)} training rows differ: twins were not removed"
             return removed, [Finding(kind="duplicates", column="", detail=detail)]
         for part in PARTS[1:]:
-            for uri in _parquet_files(f"{partition.folder}/{part}"):
+            for uri in parquet_files(f"{partition.folder}/{part}"):
                 removed += _remove_twins(uri, part, known, written, partition)
     if not removed:
         return 0, []
@@ -510,13 +510,6 @@ def _table(uris: Sequence[str], limit: int | None) -> pa.Table:
         if left <= 0:
             break
     return pa.concat_tables(tables)
-
-
-def _parquet_files(folder: str) -> list[str]:
-    files, path = filesystem(folder)
-    found = files.get_file_info(pafs.FileSelector(path, allow_not_found=True))
-    names = sorted(info.base_name for info in found if info.base_name.endswith(".parquet"))
-    return [f"{folder}/{name}" for name in names]
 
 
 def _known(part: Part) -> Part:

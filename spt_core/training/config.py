@@ -32,8 +32,8 @@ class TrainingConfig:
             knows at most, the most frequent first; all others count as unseen.
         specialized_layers: names of the modules that training may change, all others stay as they
             are initialised; None trains everything.
-        compliance_requirements: checks of the task that must pass before promotion; None means all
-            that the task declares.
+        compliance_requirements: checks of the task that must pass before promotion; None requires
+            none of them: the report shows them all the same.
         use_mixed_precision: bf16 on accelerators that have it; CPUs always compute in fp32.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
         dataloader_num_workers: batches to prefetch while a larger-than-memory shard streams.
