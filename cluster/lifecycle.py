@@ -96,6 +96,7 @@ def embedded_environment(settings: Settings) -> dict[str, str]:
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one machine is never reclaimed in part
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(port + _PORT_OFFSETS["Serve's fallback proxy"]),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{folder}/haproxy.cfg",
         "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{folder}/admin.sock",

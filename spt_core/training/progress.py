@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import ray
+from ray.exceptions import RayActorError
 
 from spt_core.training.config import TrainingConfig
 from spt_core.training.tracking import track
@@ -51,7 +52,8 @@ def progress(config: TrainingConfig, name: str, on_metrics: OnMetrics | None) ->
 
         def watch() -> None:
             while not done.wait(_POLL_S):
-                drain()
+                with contextlib.suppress(RayActorError):  # killed on the way out
+                    drain()
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
@@ -63,3 +65,4 @@ def progress(config: TrainingConfig, name: str, on_metrics: OnMetrics | None) ->
         finally:
             done.set()
             ray.kill(actor)
+            watcher.join()  # a thread inside ray.get would crash when Ray shuts down

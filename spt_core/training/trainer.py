@@ -228,7 +228,7 @@ def fit_network(
     )
     num_cpus = ray.cluster_resources().get("CPU", 1.0)
     with progress(config, name, on_metrics) as channel:
-        trainer = TorchTrainer(
+        trainer = _InterruptibleTrainer(
             work,
             train_loop_config={
                 "run": run,
@@ -261,6 +261,13 @@ def fit_network(
         )
     with result.checkpoint.as_directory() as path:
         return (Path(path) / BEST).read_bytes()
+
+
+class _InterruptibleTrainer(TorchTrainer):
+    """Ctrl-C raises KeyboardInterrupt; Ray's own handler ends the process without a word."""
+
+    def _register_sigint_handler(self, controller: object) -> None:
+        """Leave the caller's handler: the workers end with the driver's connection."""
 
 
 def validation_dataset(
