@@ -146,7 +146,7 @@ def _replica_pids(application: str) -> list[int]:
     from spt_core.rollout import _client
 
     details = _client().get_serve_details()["applications"][application]
-    return [replica["pid"] for replica in details["deployments"]["ModelServer"]["replicas"]]
+    return [replica.get("pid") for replica in details["deployments"]["ModelServer"]["replicas"]]
 
 
 if __name__ == "__main__":

@@ -124,7 +124,8 @@ def test_a_killed_driver_resumes_with_the_same_command_and_the_metrics_are_the_s
     until(first.worker)
     family = psutil.Process(first.process.pid).children(recursive=True)
     first.kill(lambda: psutil.Process(first.process.pid), after=8)
-    assert first.process.wait(timeout=30) == -signal.SIGKILL
+    first.process.communicate(timeout=30)
+    assert first.process.returncode == -signal.SIGKILL
     # Ray's agents linger for a while; the same command does not mind.
     assert not [p for p in psutil.wait_procs(family, timeout=10)[1] if "RayTrain" in p.name()]
 
