@@ -134,9 +134,9 @@ class DistillationPipeline:
         uri = f"{root}/{splits.task}/{training.model_name}/{name}"
         soft = f"{root}/runs/{name}-soft"
         if fresh:
-            for folder in (uri, soft, f"{root}/runs/{name}"):
+            for folder in (soft, f"{root}/runs/{name}"):
                 remove(folder)
-        if has_manifest(uri):
+        elif has_manifest(uri):
             return SpecializedModel(load_artifact(uri), reused=True)
         facts = json.loads(source.read(FACTS))
         num_rows = splits.num_rows["train"]

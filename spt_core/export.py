@@ -24,7 +24,6 @@ from spt_core.artifacts import (
     digest,
     has_manifest,
     load_exported,
-    remove,
     write_bytes,
     write_manifest,
 )
@@ -48,9 +47,7 @@ def export(artifact: ModelArtifact, *, fresh: bool = False) -> ExportedModel:
             f"only a student can be exported, however: {artifact.uri} is a {artifact.role}"
         )
     uri = f"{artifact.uri}/onnx-{digest([artifact.files, OPSET, code_fingerprint()])}"
-    if fresh:
-        remove(uri)
-    if has_manifest(uri):
+    if not fresh and has_manifest(uri):
         return load_exported(uri)
     network = open_student(artifact)
     graphs = {

@@ -98,10 +98,9 @@ class SpecializedModelTrainer:
         signature = trim_categories(splits.signature, config.domain_vocabulary_size)
         name = f"teacher-{run_digest(config, splits, signature)}"
         uri = f"{as_uri(config.output_dir)}/{splits.task}/{config.model_name}/{name}"
-        if fresh:
-            remove(uri)
+        if fresh:  # what is finished stays until its successor is: a version may be served from it
             remove(f"{as_uri(config.output_dir)}/runs/{name}")
-        if has_manifest(uri):
+        elif has_manifest(uri):
             return SpecializedModel(load_artifact(uri), reused=True)
         sample, labels = encoded_arrays(splits, "train", signature, limit=FACT_ROWS)
         facts = FAMILIES[config.family].facts(signature, config.network, sample, labels)

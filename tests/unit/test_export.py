@@ -75,3 +75,15 @@ def test_a_finished_export_is_found_again(export):
     assert has_manifest(export.uri)
     assert load_exported(export.uri) == export
     assert export_to_onnx(export.artifact) == export
+
+
+def test_what_is_served_stays_whole_while_it_is_exported_anew(export, monkeypatch):
+    def fail(*_):
+        raise ParityError("a fault on the way")
+
+    monkeypatch.setattr("spt_core.export.check_parity", fail)
+    with pytest.raises(ParityError):
+        export_to_onnx(export.artifact, fresh=True)
+    assert load_exported(export.uri) == export
+    rows = trial_rows(export.artifact.signature, 3, seed=0)
+    assert np.isfinite(open_runtime(load_exported(export.uri)).score(rows)).all()
