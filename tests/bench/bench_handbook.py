@@ -80,38 +80,11 @@ def main() -> None:
         splits = protocol.make_splits(task, corpus, columns, parts, storage)
         protocol.say(f"rows {dict(splits.num_rows)}, frauds {dict(splits.num_positives)}")
         test, labels = protocol.encoded_arrays(splits, "test", splits.signature, limit=10**9)
-        seeds = range(given.seeds)
-        config = protocol.recipe(task, storage)
-        ours, teachers = [], []
-        for seed in seeds:
-            runtime, teacher = protocol.served_student(splits, config, seed, protocol.say)
-            ours.append(np.asarray(runtime.score(test), np.float64))
-            teachers.append(teacher.score(splits.table("test")))
-            protocol.say(f"seed {seed}: {protocol.summary(labels, ours[-1:])}")
-    boosters = protocol.booster_scores(
-        protocol.rows_of(splits), test, list(seeds), given.trials, protocol.say
-    )
-    figures = {name: protocol.summary(labels, b["scores"]) for name, b in boosters.items()}
-    best = max(figures, key=lambda name: figures[name]["average_precision"])
+        scores = protocol.students_scores(splits, task, storage, test, labels, given.seeds)
     customers = np.unique(np.asarray(splits.table("test")["CUSTOMER_ID"]), return_inverse=True)[1]
-    low, high = protocol.difference_interval(labels, ours, boosters[best]["scores"], customers)
-    student = protocol.summary(labels, ours)
-    protocol.finish(
-        "handbook",
-        {
-            "command": f"python -m tests.bench.bench_handbook --trials {given.trials} "
-            f"--seeds {given.seeds}",
-            "test_rows": len(labels),
-            "test_frauds": int(labels.sum()),
-            "student": student,
-            "teacher": protocol.summary(labels, teachers),
-            "boosters": figures,
-            "parameters": {name: b["parameters"] for name, b in boosters.items()},
-            "best_booster_by_test": best,
-            "difference": student["average_precision"] - figures[best]["average_precision"],
-            "difference_interval_95": [low, high],
-        },
-    )
+    command = f"python -m tests.bench.bench_handbook --trials {given.trials} --seeds {given.seeds}"
+    figures = protocol.beside_boosters(splits, test, labels, scores, customers, given.trials)
+    protocol.finish("handbook", {"command": command, **figures})
 
 
 if __name__ == "__main__":

@@ -62,39 +62,14 @@ def main() -> None:
         splits = protocol.make_splits(task, corpus, columns, dealt(table, ids, given.salt), storage)
         protocol.say(f"rows {dict(splits.num_rows)}, defaults {dict(splits.num_positives)}")
         test, labels = protocol.encoded_arrays(splits, "test", splits.signature, limit=10**9)
-        seeds = range(given.seeds)
-        config = protocol.recipe(task, storage)
-        ours, teachers = [], []
-        for seed in seeds:
-            runtime, teacher = protocol.served_student(splits, config, seed, protocol.say)
-            ours.append(np.asarray(runtime.score(test), np.float64))
-            teachers.append(teacher.score(splits.table("test")))
-            protocol.say(f"seed {seed}: {protocol.summary(labels, ours[-1:])}")
-    boosters = protocol.booster_scores(
-        protocol.rows_of(splits), test, list(seeds), given.trials, protocol.say
+        scores = protocol.students_scores(splits, task, storage, test, labels, given.seeds)
+    command = (
+        f"python -m tests.bench.bench_taiwan --trials {given.trials} --seeds {given.seeds} "
+        f"--salt {given.salt}"
     )
-    figures = {name: protocol.summary(labels, b["scores"]) for name, b in boosters.items()}
-    best = max(figures, key=lambda name: figures[name]["average_precision"])
-    low, high = protocol.difference_interval(
-        labels, ours, boosters[best]["scores"], np.arange(len(labels))
-    )
-    student = protocol.summary(labels, ours)
-    protocol.finish(
-        f"taiwan-{given.salt}",
-        {
-            "command": f"python -m tests.bench.bench_taiwan --trials {given.trials} "
-            f"--seeds {given.seeds} --salt {given.salt}",
-            "test_rows": len(labels),
-            "test_defaults": int(labels.sum()),
-            "student": student,
-            "teacher": protocol.summary(labels, teachers),
-            "boosters": figures,
-            "parameters": {name: b["parameters"] for name, b in boosters.items()},
-            "best_booster_by_test": best,
-            "ratio": student["average_precision"] / figures[best]["average_precision"],
-            "difference_interval_95": [low, high],
-        },
-    )
+    clients = np.arange(len(labels))
+    figures = protocol.beside_boosters(splits, test, labels, scores, clients, given.trials)
+    protocol.finish(f"taiwan-{given.salt}", {"command": command, **figures})
 
 
 if __name__ == "__main__":

@@ -232,6 +232,50 @@ def difference_interval(
     return float(low), float(high)
 
 
+def students_scores(
+    splits: Splits, task: Task, storage: str, test: np.ndarray, labels: np.ndarray, num_seeds: int
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Test scores of the served student and of its teacher, one of each for every seed."""
+    config = recipe(task, storage)
+    students, teachers = [], []
+    for seed in range(num_seeds):
+        runtime, teacher = served_student(splits, config, seed, say)
+        students.append(np.asarray(runtime.score(test), np.float64))
+        teachers.append(teacher.score(splits.table("test")))
+        say(f"seed {seed}: {summary(labels, students[-1:])}")
+    return students, teachers
+
+
+def beside_boosters(
+    splits: Splits,
+    test: np.ndarray,
+    labels: np.ndarray,
+    scores: tuple[list[np.ndarray], list[np.ndarray]],
+    groups: np.ndarray,
+    num_trials: int,
+) -> dict[str, Any]:
+    """The figures of students and teachers beside those of tuned boosters, and their difference."""
+    students, teachers = scores
+    boosters = booster_scores(rows_of(splits), test, range(len(students)), num_trials, say)
+    figures = {name: summary(labels, b["scores"]) for name, b in boosters.items()}
+    best = max(figures, key=lambda name: figures[name]["average_precision"])
+    student, wanted = summary(labels, students), figures[best]["average_precision"]
+    return {
+        "test_rows": len(labels),
+        "test_positives": int(labels.sum()),
+        "student": student,
+        "teacher": summary(labels, teachers),
+        "boosters": figures,
+        "parameters": {name: b["parameters"] for name, b in boosters.items()},
+        "best_booster_by_test": best,
+        "difference": student["average_precision"] - wanted,
+        "ratio": student["average_precision"] / wanted,
+        "difference_interval_95": difference_interval(
+            labels, students, boosters[best]["scores"], groups
+        ),
+    }
+
+
 def bench_storage(name: str) -> str:
     """A folder for a bench's work."""
     folder = Path("bench_results") / name
