@@ -45,6 +45,13 @@ def wait_for_lease(storage: Path) -> None:
     raise AssertionError("the first run takes its lease")
 
 
+def wait_for_training(storage: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not any(storage.glob("models/runs/teacher-*")):  # Ray Train is up: it has a handler too
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_the_second_run_is_refused_in_one_sentence_that_names_the_holder(tmp_path: Path) -> None:
     first = started(tmp_path)
     wait_for_lease(tmp_path)
@@ -55,6 +62,7 @@ def test_the_second_run_is_refused_in_one_sentence_that_names_the_holder(tmp_pat
     assert f"pid {first.pid} holds" in told
     assert told.count("\n") == 1
     assert first.poll() is None, "the first run is not disturbed"
+    wait_for_training(tmp_path)
     first.send_signal(signal.SIGINT)
     _, told = first.communicate(timeout=200)
     assert first.returncode == 130
