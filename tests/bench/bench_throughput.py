@@ -176,7 +176,7 @@ def _encoded(table: pd.DataFrame, signature: Signature) -> np.ndarray:
                 moment = values.dt
                 columns.append(moment.hour + moment.minute / 60 + moment.second / 3600)
             case "weekday":
-                columns.append(values.dt.weekday)
+                columns.append(values.dt.day_of_week)
             case "index":
                 known = signature.field(column.field).categories
                 columns.append(pd.Categorical(values, categories=known).codes + 1)
