@@ -81,7 +81,7 @@ def test_what_is_served_stays_whole_while_it_is_exported_anew(export, monkeypatc
     def fail(*_):
         raise ParityError("a fault on the way")
 
-    monkeypatch.setattr("spt_core.export.check_parity", fail)
+    monkeypatch.setattr("spt_core.export._graph", fail)
     with pytest.raises(ParityError):
         export_to_onnx(export.artifact, fresh=True)
     assert load_exported(export.uri) == export
