@@ -133,7 +133,7 @@ class DistillationPipeline:
         root = as_uri(training.output_dir)
         uri = f"{root}/{splits.task}/{training.model_name}/{name}"
         soft = f"{root}/runs/{name}-soft"
-        if fresh:
+        if fresh:  # what is finished stays until its successor is, as in training
             for folder in (soft, f"{root}/runs/{name}"):
                 remove(folder)
         elif has_manifest(uri):

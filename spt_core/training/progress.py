@@ -52,8 +52,11 @@ def progress(config: TrainingConfig, name: str, on_metrics: OnMetrics | None) ->
 
         def watch() -> None:
             while not done.wait(_POLL_S):
-                with contextlib.suppress(RayActorError):  # killed on the way out
+                try:
                     drain()
+                except RayActorError:
+                    if not done.is_set():  # else it was killed below, on the way out
+                        raise
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()

@@ -25,6 +25,7 @@ ROUTE = f"/v1/{FRAUD}"
 APPLICATION = FRAUD.replace("/", "-")
 BODY = json.dumps(dict(find(FRAUD).example))
 NUM_CLIENTS = 4
+MOST_FAILED = 2 * NUM_CLIENTS  # what each client has under way, and once more
 PAUSE_S = 0.005  # between a client's requests: a load, not a flood of retries while all is down
 
 
@@ -79,9 +80,9 @@ def wait_for_replicas(
         time.sleep(0.3)
 
 
-@pytest.mark.parametrize(("num_replicas", "most_failed"), [(2, 8), (1, 8)])
+@pytest.mark.parametrize("num_replicas", [2, 1])
 def test_a_killed_replica_costs_few_requests_and_the_service_comes_back(
-    service: LiveService, num_replicas: int, most_failed: int, capsys: pytest.CaptureFixture[str]
+    service: LiveService, num_replicas: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     service.call("promote", f"{FRAUD}@1", num_replicas)
     victim = wait_for_replicas(service, num_replicas)[0]
@@ -106,6 +107,6 @@ def test_a_killed_replica_costs_few_requests_and_the_service_comes_back(
             f"\n{num_replicas} replica(s), one killed: {len(failures)} failed of "
             f"{answered + len(failures):,}, the last {outage_s:.1f} s after the kill"
         )
-    assert len(failures) <= most_failed
+    assert len(failures) <= MOST_FAILED
     assert all(moment >= killed for moment in failures)
     assert service.ask(ROUTE, raw=BODY.encode()).status == 200
