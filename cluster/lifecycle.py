@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import ray.data
 from ray._private import ray_constants
 from ray._private import worker as ray_worker
 
@@ -223,9 +222,6 @@ def _quiet() -> None:
     # Ray prints notices of tasks that it retries on standard output, where results belong.
     module: Any = ray_worker  # patched, so not as its types say
     module.print_to_stdstream = _log_notice
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
     for name in ("ray.train", "ray.tune", "ray.serve", "ray"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it logs what it raises

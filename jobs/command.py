@@ -13,7 +13,8 @@ from jobs.console import Screen
 from jobs.overrides import override
 from jobs.recipes import RECIPES, PipelineConfig
 from spt_core.data.catalog import open_dataset
-from spt_core.data.read import Corpus, open_corpus
+from spt_core.data.corpus import Corpus
+from spt_core.data.sources import open_corpus
 from spt_core.errors import InputError
 from spt_core.registry import Registry
 from spt_core.signature import parse_window

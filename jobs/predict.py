@@ -15,7 +15,7 @@ from cluster.settings import load_settings
 from jobs.console import Screen
 from jobs.exits import run as call
 from spt_core.artifacts import as_uri
-from spt_core.data.read import open_corpus
+from spt_core.data.sources import open_corpus
 from spt_core.registry import Registry
 from spt_core.scoring import score_corpus
 from spt_core.task import find

@@ -12,9 +12,10 @@ from typing import Any
 from cluster.lifecycle import start_serve
 from cluster.settings import Settings, actor
 from jobs.console import Screen
+from spt_core.encoder import flatten
 from spt_core.registry import Deployment, ModelVersion, Registry
 from spt_core.rollout import promote, resume, route
-from spt_core.signature import Field, flatten
+from spt_core.signature import Field
 from spt_core.task import Task, find
 
 

@@ -23,13 +23,14 @@ from spt_core.artifacts import (
 )
 from spt_core.benchmark import BenchmarkSuite, Report, report_from_json
 from spt_core.benchmark.baselines import BASELINES
-from spt_core.data.splits import Splits, split
+from spt_core.data.splits import Splits
+from spt_core.data.splitting import split
 from spt_core.distillation import DistillationPipeline
+from spt_core.encoder import Encoder
 from spt_core.export import export
 from spt_core.model import SpecializedModel, open_runtime
 from spt_core.policy import DecisionPolicy, fit_policy
 from spt_core.registry import Deployment, ModelVersion
-from spt_core.signature import Encoder
 from spt_core.task import Task
 from spt_core.training import SpecializedModelTrainer, TrainingConfig
 

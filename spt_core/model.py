@@ -13,11 +13,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from spt_core.artifacts import ExportedModel, ModelArtifact
+from spt_core.encoder import Encoder, flatten
 from spt_core.errors import InputError
 from spt_core.policy import DecisionPolicy, fit_policy
 from spt_core.runtime.base import Runtime
 from spt_core.runtime.onnx import EXPLAIN_GRAPH, SCORE_GRAPH, OnnxRuntime
-from spt_core.signature import Encoder, Signature, flatten
+from spt_core.signature import Signature
 from spt_core.task import Judgement, Reason, Task, find
 
 

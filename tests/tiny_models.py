@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import save
 
 from spt_core.artifacts import ExportedModel, ModelArtifact, write_bytes, write_manifest
+from spt_core.encoder import Encoder
 from spt_core.export import export
 from spt_core.models.tabular import TABULAR, TabularConfig
-from spt_core.signature import Encoder, Field, Signature
+from spt_core.signature import Field, Signature
 from spt_core.task import Task
 
 FRAUD = "financial_services/fraud_detection"

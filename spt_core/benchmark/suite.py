@@ -20,6 +20,7 @@ from spt_core.benchmark.compliance import run_checks
 from spt_core.benchmark.report import Report
 from spt_core.benchmark.subgroups import subgroup_figures
 from spt_core.data.splits import EvaluationSet, Splits
+from spt_core.encoder import Encoder
 from spt_core.errors import InputError
 from spt_core.metrics import METRICS, bootstrap_interval
 from spt_core.model import Answerer, open_runtime
@@ -27,7 +28,6 @@ from spt_core.models.boosters import Rows
 from spt_core.policy import DecisionPolicy
 from spt_core.runtime.memory import resident_bytes
 from spt_core.runtime.onnx import EXPLAIN_GRAPH, SCORE_GRAPH
-from spt_core.signature import Encoder
 from spt_core.task import find
 from spt_core.training.encoded import encoded_arrays
 

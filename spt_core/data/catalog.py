@@ -16,7 +16,7 @@ import pyarrow.csv
 
 from spt_core.artifacts import as_uri, exists, filesystem, read_bytes
 from spt_core.data.corpus import Corpus, Positive
-from spt_core.data.read import open_corpus
+from spt_core.data.sources import open_corpus
 from spt_core.errors import CorruptArtifactError, InputError, NotFoundError, nearest
 from spt_core.signature import Field, Window
 from spt_core.task import find

@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from spt_core.data.corpus import ROW, Positive
+from spt_core.encoder import NO_DATE, category_text, parse_moment
 from spt_core.errors import InputError
-from spt_core.signature import NO_DATE, Field, category_text, parse_moment
+from spt_core.signature import Field
 
 MISSING_TEXTS = ("", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None", "?")
 TRUE_TEXTS = ("true", "yes", "1", "1.0")

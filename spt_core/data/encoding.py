@@ -11,7 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from spt_core.data.corpus import ROW
-from spt_core.signature import Encoder, signature_from_json
+from spt_core.encoder import Encoder
+from spt_core.signature import signature_from_json
 
 
 def encode_batch(

@@ -25,8 +25,8 @@ import pyarrow.parquet as pq
 from spt_core.artifacts import filesystem
 from spt_core.data.conform import MISSING_TEXTS, as_json, column_from, flat
 from spt_core.data.corpus import ROW, Corpus, Format
+from spt_core.encoder import flatten
 from spt_core.errors import InputError
-from spt_core.signature import flatten
 
 BATCH_ROWS = 131_072
 FRAGMENT_ROWS = 250_000

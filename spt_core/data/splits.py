@@ -1,63 +1,31 @@
-"""Corpus -> Splits: train, validation, calibration and test, typed, fingerprinted, guarded.
-
-Passes over the data: one over the time column for a time split, one that reads, assigns and writes;
-with windows, one shuffle per entity in between; for a group split, one over the written hashes.
-Afterwards a sample of the training rows is searched for columns that give the label away.
-"""
+"""Splits: the parts of one corpus in storage, and the EvaluationSet; splitting.py makes them."""
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import functools
-import json
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spt_core.artifacts import (
-    as_uri,
-    code_fingerprint,
-    digest,
     filesystem,
-    has_manifest,
     parquet_files,
     read_manifest,
-    remove,
-    write_manifest,
 )
 from spt_core.data import formats
-from spt_core.data.conform import BAD_SCHEMA, has_dates, time_column
-from spt_core.data.corpus import HASH, Corpus, Finding, corpus_from_json
-from spt_core.data.hashing import Hashes
-from spt_core.data.infer import SAMPLE_ROWS, Columns, columns_of
-from spt_core.data.leakage import is_among, ranges, refuse_label_like
+from spt_core.data.corpus import Corpus, Finding, corpus_from_json
 from spt_core.data.partition import (
-    DAY_US,
     PARTS,
     Part,
-    Partition,
-    TimeHistogram,
-    Written,
-    histogram_of,
-    write_parts,
 )
-from spt_core.data.read import Dataset, plain_errors, read, read_files, rows_of
-from spt_core.data.windows import add_windows_to_dataset
+from spt_core.data.read import Dataset, read_files
 from spt_core.errors import InputError
-from spt_core.signature import Field, Signature, Window, signature_from_json
-from spt_core.task import Task
+from spt_core.signature import Signature, signature_from_json
 
 SplitKind = Literal["time", "group", "random"]
-GUARD_ROWS = 50_000
-WINDOW_PARTITION_BYTES = 128 << 20
-GZIP_RATIO = 6
-MIN_DISTINCT = 0.5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,7 +86,7 @@ class EvaluationSet:
 
     def table(self, limit: int | None = None) -> pa.Table:
         """Its rows; the first `limit` of them when given."""
-        return _table(self.files(), limit)
+        return table_of(self.files(), limit)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,11 +137,11 @@ class Splits:
 
     def table(self, part: Part, limit: int | None = None) -> pa.Table:
         """A part in memory; the first `limit` rows when given."""
-        return _table(self.files(part), limit)
+        return table_of(self.files(part), limit)
 
     def quarantined(self) -> pa.Table:
         """Row number, reason and original row (JSON) of every bad row."""
-        return _table([f"{self.uri}/quarantine.parquet"], None)
+        return table_of([f"{self.uri}/quarantine.parquet"])
 
     def evaluation_set(self) -> EvaluationSet:
         """The test part, frozen."""
@@ -189,26 +157,6 @@ class Splits:
             entities=self.entities,
             synthetic=self.synthetic,
         )
-
-
-def split(task: Task, corpus: Corpus, storage: str, config: SplitConfig | None = None) -> Splits:
-    """The corpus's Splits below `storage`; a finished one of the same content is used again."""
-    config = config or SplitConfig()
-    if corpus.label is None:
-        raise InputError(f"a corpus needs a label to be split, however: {corpus.name} has none")
-    name = digest([corpus.to_json(), dataclasses.asdict(config), task.path, code_fingerprint()])
-    folder = f"{as_uri(storage)}/splits/{name}"
-    if has_manifest(folder):
-        return dataclasses.replace(load_splits(folder), reused=True)
-    remove(folder)
-    try:
-        with plain_errors():
-            splits = _make(task, corpus, folder, config)
-        write_manifest(folder, splits.to_json())
-    except BaseException:
-        remove(folder)
-        raise
-    return splits
 
 
 def load_splits(uri: str) -> Splits:
@@ -237,261 +185,8 @@ def evaluation_set_from_json(content: Mapping[str, Any]) -> EvaluationSet:
     return EvaluationSet(**values)
 
 
-def _make(task: Task, corpus: Corpus, folder: str, config: SplitConfig) -> Splits:
-    assert corpus.label is not None
-    sampled = formats.sample(corpus, SAMPLE_ROWS).table
-    columns = columns_of(sampled, corpus, task)
-    kind = _kind(corpus, config, sampled)
-    partition = _partition(corpus, columns, config, kind, folder)
-    windows = tuple(w for w in corpus.windows if w.name not in sampled.column_names)
-    written = _write(corpus, columns, partition, windows)
-    quarantine = _collect_quarantine(folder)
-    duplicates, doubt = _remove_duplicates(written, partition)
-    left_out = dict(written.left_out)
-    findings = [*columns.findings, *doubt]
-    if duplicates:
-        left_out["identical to a training row"] = duplicates
-    _require_classes(corpus.label, written, quarantine)
-    signature = _signature(corpus, columns, windows, written)
-    train = _spread_sample(parquet_files(f"{folder}/train"), GUARD_ROWS)
-    accepted = refuse_label_like(train, corpus.label, signature.fields, accepted=corpus.keep)
-    findings += [
-        Finding(kind="accepted", column=name, detail="gives the label away; kept, as asked")
-        for name in accepted
-    ]
-    return Splits(
-        uri=folder,
-        task=task.path,
-        corpus=corpus,
-        config=config,
-        kind=kind,
-        signature=signature,
-        label=corpus.label,
-        num_rows={part: written.num_rows[part] for part in PARTS},
-        num_positives={part: written.num_positives[part] for part in PARTS},
-        fingerprints={part: written.fingerprint(part) for part in PARTS},
-        num_left_out=left_out,
-        quarantine=quarantine,
-        findings=tuple(findings),
-        data_fingerprint=written.fingerprint(),
-        code_fingerprint=code_fingerprint(),
-        protected=tuple(f.name for f in columns.carried if f.name in corpus.protected),
-        entities=corpus.entities,
-        licences=corpus.licences,
-        synthetic=corpus.synthetic,
-        cut_times=tuple(_iso(cut) for cut in partition.cuts_us),
-    )
-
-
-def _kind(corpus: Corpus, config: SplitConfig, sampled: pa.Table) -> SplitKind:
-    if config.kind == "time" and corpus.time is None:
-        raise InputError(f"a time split needs a time column, however: {corpus.name} names none")
-    if config.kind == "group" and corpus.group is None:
-        raise InputError(f"a group split needs a group column, however: {corpus.name} names none")
-    if config.kind is not None:
-        return config.kind
-    if corpus.time is not None:
-        times = time_column(sampled[corpus.time].combine_chunks()).values
-        if has_dates(times):
-            return "time"
-    return "random" if corpus.group is None else "group"
-
-
-def _partition(
-    corpus: Corpus, columns: Columns, config: SplitConfig, kind: SplitKind, folder: str
-) -> Partition:
-    assert corpus.label is not None
-    content = tuple(field.name for field in columns.all)
-    figures = tuple(window.name for window in corpus.windows)
-    # Sums depend on the order of addition in the last bit, counts and shares of labels do not.
-    exact = tuple(w.name for w in corpus.windows if w.function in ("count", "label_rate"))
-    apart = {"time": corpus.time, "group": corpus.group, "random": None}[kind]
-    plain = tuple(name for name in content if name not in figures)
-    seen = (*plain, *exact) if kind == "time" else plain
-    partition = Partition(
-        folder=folder,
-        label=corpus.label,
-        identity=tuple(dict.fromkeys(name for name in seen if name != apart)),
-        content=(*content, corpus.label),
-        categories=tuple(f.name for f in columns.features if f.kind == "category"),
-        shares=config.shares,
-        seed=config.seed,
-        max_categories=config.max_categories,
-        group=corpus.group if kind == "group" else None,
-    )
-    if kind != "time":
-        return partition
-    assert corpus.time is not None
-    histogram = _histogram(corpus, columns, corpus.time, f"{folder}/.ignored")
-    start = histogram.first_us() + round(config.history_days * DAY_US)
-    if config.history_days:
-        histogram = histogram.since(start)
-    return dataclasses.replace(
-        partition,
-        time=corpus.time,
-        cuts_us=histogram.cuts_us(config.shares),
-        delay_us=round(config.label_delay_days * DAY_US),
-        start_us=start if config.history_days else None,
-    )
-
-
-def _histogram(corpus: Corpus, columns: Columns, time: str, ignored: str) -> TimeHistogram:
-    """How the rows lie in time; one pass over the time column."""
-    field = next(field for field in columns.all if field.name == time)
-    rows = read(corpus, [field], quarantine=ignored, columns=[time], with_label=False)
-    blocks = rows.map_batches(
-        functools.partial(histogram_of, time=time), batch_size=None, batch_format="pyarrow"
-    )
-    histogram = TimeHistogram()
-    for row in rows_of(blocks):
-        shift, buckets, counts = json.loads(row["histogram"])
-        histogram.add(shift, np.array(buckets, np.int64), np.array(counts, np.int64))
-    remove(ignored)
-    if not len(histogram.buckets):
-        raise InputError(f"a time split needs times, however: the column {time!r} has none")
-    return histogram
-
-
-def _write(
-    corpus: Corpus, columns: Columns, partition: Partition, windows: Sequence[Window]
-) -> Written:
-    """Read, compute windows, deal and write: one pass, and one shuffle per entity of a window."""
-    needed = [name for name in (partition.time, partition.group) if name is not None]
-    rows = read(corpus, columns.all, quarantine=f"{partition.folder}/.quarantine", required=needed)
-    if windows:
-        assert corpus.time is not None
-        size = -(-_size_bytes(corpus) // WINDOW_PARTITION_BYTES)
-        rows = add_windows_to_dataset(
-            rows, windows, corpus.time, corpus.label, num_partitions=max(1, size)
-        )
-    blocks = rows.map_batches(
-        functools.partial(write_parts, partition=partition),
-        batch_size=None,
-        batch_format="pyarrow",
-    )
-    written = Written(max_categories=partition.max_categories)
-    for row in rows_of(blocks):
-        written.add(json.loads(row["written"]))
-    for part in PARTS:  # a worker that was killed and tried again may have left a file
-        for uri in parquet_files(f"{partition.folder}/{part}"):
-            if uri.rsplit("/", 1)[-1] not in written.files[part]:
-                files, path = filesystem(uri)
-                files.delete_file(path)
-    return written
-
-
-def _size_bytes(corpus: Corpus) -> int:
-    """About how large the corpus is in memory."""
-    total = 0
-    for uri in corpus.uris:
-        files, path = filesystem(uri)
-        ratio = 4 if corpus.format == "parquet" else GZIP_RATIO if uri.endswith(".gz") else 1
-        total += ratio * (files.get_file_info(path).size or 0)
-    return total
-
-
-def _collect_quarantine(folder: str) -> dict[str, int]:
-    """Joins what the workers refused into quarantine.parquet; counts by reason."""
-    counts: Counter[str] = Counter()
-    files, path = filesystem(folder)
-    files.create_dir(path, recursive=True)
-    with pq.ParquetWriter(f"{path}/quarantine.parquet", BAD_SCHEMA, filesystem=files) as writer:
-        for uri in parquet_files(f"{folder}/.quarantine"):
-            for batch in pq.ParquetFile(filesystem(uri)[1], filesystem=files).iter_batches():
-                writer.write_batch(batch)
-                counts.update(batch.column("reason").to_pylist())
-    remove(f"{folder}/.quarantine")
-    return dict(counts)
-
-
-def _remove_duplicates(written: Written, partition: Partition) -> tuple[int, list[Finding]]:
-    """Takes rows out of the later parts that a training row is identical to; how many there were.
-
-    Reads the written hashes once per range of hash values that fits in memory. Where training rows
-    themselves mostly coincide, as rows of few coarse columns do, being identical means nothing.
-    """
-    if partition.time is None and partition.group is None:
-        return 0, []  # dealt by this very hash
-    removed = 0
-    train = parquet_files(f"{partition.folder}/train")
-    for low, high in ranges(written.num_rows["train"]):
-        hashes = _hashes(train, low, high)
-        known = np.unique(hashes)
-        if len(known) < MIN_DISTINCT * len(hashes):
-            detail = f"{len(known)} of {len(hashes)} training rows differ: twins were not removed"
-            return removed, [Finding(kind="duplicates", column="", detail=detail)]
-        for part in PARTS[1:]:
-            for uri in parquet_files(f"{partition.folder}/{part}"):
-                removed += _remove_twins(uri, part, known, written, partition)
-    if not removed:
-        return 0, []
-    detail = f"{removed} rows of later parts were identical to a training row: left out"
-    return removed, [Finding(kind="duplicates", column="", detail=detail)]
-
-
-def _remove_twins(
-    uri: str, part: Part, known: Hashes, written: Written, partition: Partition
-) -> int:
-    twin = is_among(_hashes([uri], np.uint64(0), np.uint64(2**64 - 1)), known)
-    if twin.any():
-        rows = _table([uri], None)
-        written.remove(part, rows.filter(pa.array(twin)), partition)
-        files, path = filesystem(uri)
-        pq.write_table(rows.filter(pa.array(~twin)), path, filesystem=files)
-    return int(twin.sum())
-
-
-def _hashes(uris: Sequence[str], low: np.uint64, high: np.uint64) -> Hashes:
-    found = [np.empty(0, np.uint64)]
-    for uri in uris:
-        files, path = filesystem(uri)
-        values = np.asarray(pq.read_table(path, filesystem=files, columns=[HASH])[HASH])
-        found.append(values[(values >= low) & (values <= high)])
-    return np.concatenate(found)
-
-
-def _require_classes(label: str, written: Written, quarantine: Mapping[str, int]) -> None:
-    """Refuse a label, or a part, that does not have both classes."""
-    worst = max(quarantine, key=lambda reason: quarantine[reason], default="")
-    hint = f"; {sum(quarantine.values())} rows are bad, most because {worst}" if quarantine else ""
-    total, positives = sum(written.num_rows.values()), sum(written.num_positives.values())
-    if total == 0:
-        raise InputError(f"a corpus must have good rows, however: it has none{hint}")
-    if positives in (0, total):
-        value = "positive" if positives else "negative"
-        raise InputError(
-            f"the label {label!r} must have two classes, however: all {total} rows are "
-            f"{value}{hint}"
-        )
-    for part in PARTS:
-        rows, some = written.num_rows[part], written.num_positives[part]
-        if some in (0, rows):
-            raise InputError(
-                f"every part must have rows of both classes, however: {part} has {rows} rows, "
-                f"{some} of them positive; bring more rows, or choose other shares or another "
-                f"kind of split{hint}"
-            )
-
-
-def _signature(
-    corpus: Corpus, columns: Columns, windows: Sequence[Window], written: Written
-) -> Signature:
-    told = (*columns.features, *(window.as_field() for window in windows))
-    fields: list[Field] = []
-    for field in told:
-        categories = written.categories(field.name) if field.kind == "category" else ()
-        required = field.required and field.name not in written.missing
-        fields.append(dataclasses.replace(field, categories=categories, required=required))
-    return Signature(fields=tuple(fields), windows=corpus.windows)
-
-
-def _spread_sample(uris: Sequence[str], limit: int) -> pa.Table:
-    """Up to `limit` rows from up to 16 files spread over the part."""
-    chosen = uris[:: -(-len(uris) // 16)]
-    return pa.concat_tables([_table([uri], -(-limit // len(chosen))) for uri in chosen])
-
-
-def _table(uris: Sequence[str], limit: int | None) -> pa.Table:
+def table_of(uris: Sequence[str], limit: int | None = None) -> pa.Table:
+    """Parquet files in memory; the first `limit` rows when given."""
     tables: list[pa.Table] = []
     left = math.inf if limit is None else limit
     for uri in uris:
@@ -516,7 +211,3 @@ def _known(part: Part) -> Part:
     if part not in PARTS:
         raise InputError(f"a part is one of {PARTS}, however: {part!r}")
     return part
-
-
-def _iso(micros: int) -> str:
-    return (datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=micros)).isoformat()

@@ -17,7 +17,8 @@ from spt_core.data.corpus import ROW
 from spt_core.data.encoding import encode_batch
 from spt_core.data.partition import Part
 from spt_core.data.splits import Splits
-from spt_core.signature import Encoder, Signature
+from spt_core.encoder import Encoder
+from spt_core.signature import Signature
 from spt_core.training.config import ClassWeighting
 
 Arrays = tuple[NDArray[np.float32], NDArray[np.float32]]

@@ -34,8 +34,9 @@ from spt_core.artifacts import (
 )
 from spt_core.data.held_out import with_validation
 from spt_core.data.partition import Part
-from spt_core.data.read import open_corpus
-from spt_core.data.splits import Splits, split
+from spt_core.data.sources import open_corpus
+from spt_core.data.splits import Splits
+from spt_core.data.splitting import split
 from spt_core.errors import InputError
 from spt_core.metrics import METRICS
 from spt_core.model import SpecializedModel

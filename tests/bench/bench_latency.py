@@ -23,14 +23,14 @@ import numpy as np
 from lightgbm.basic import _LIB
 
 from jobs.recipes import sample
-from spt_core.data.read import open_corpus
-from spt_core.data.splits import split
+from spt_core.data.sources import open_corpus
+from spt_core.data.splitting import split
 from spt_core.distillation import DistillationPipeline
+from spt_core.encoder import Encoder
 from spt_core.export import export
 from spt_core.metrics import average_precision
 from spt_core.model import SpecializedModel
 from spt_core.models.boosters import LightgbmForest, tune
-from spt_core.signature import Encoder
 from spt_core.task import find
 from spt_core.training import SpecializedModelTrainer
 from tests.bench import protocol

@@ -32,8 +32,8 @@ import torch
 
 from cluster.lifecycle import ray_session
 from cluster.settings import load_settings
-from spt_core.data.read import open_corpus
-from spt_core.data.splits import split
+from spt_core.data.sources import open_corpus
+from spt_core.data.splitting import split
 from spt_core.models import FAMILIES
 from spt_core.models.heads import binary_loss
 from spt_core.signature import Signature

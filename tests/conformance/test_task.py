@@ -3,8 +3,9 @@ import json
 import numpy as np
 import pytest
 
+from spt_core.encoder import Encoder, flatten
 from spt_core.model import default_policy
-from spt_core.signature import FIELD_KINDS, Encoder, Signature, flatten
+from spt_core.signature import FIELD_KINDS, Signature
 from spt_core.task import Judgement, Reason, all_tasks
 
 TASKS = all_tasks()

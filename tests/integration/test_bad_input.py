@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from spt_core.artifacts import as_uri
-from spt_core.data.read import open_corpus
-from spt_core.data.splits import Splits, split
+from spt_core.data.sources import open_corpus
+from spt_core.data.splits import Splits
+from spt_core.data.splitting import split
 from spt_core.errors import InputError
 from spt_core.training import TrainingConfig
 from spt_core.training.loop import TrainingRun

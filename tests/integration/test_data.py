@@ -18,11 +18,13 @@ from spt_core.artifacts import exists
 from spt_core.data.catalog import open_dataset
 from spt_core.data.corpus import Corpus
 from spt_core.data.partition import PARTS
-from spt_core.data.read import open_corpus
-from spt_core.data.splits import SplitConfig, evaluation_set_from_json, load_splits, split
+from spt_core.data.sources import open_corpus
+from spt_core.data.splits import SplitConfig, evaluation_set_from_json, load_splits
+from spt_core.data.splitting import split
 from spt_core.data.windows import add_windows, add_windows_to_dataset
+from spt_core.encoder import Encoder
 from spt_core.errors import InputError
-from spt_core.signature import Encoder, Window
+from spt_core.signature import Window
 from spt_core.task import find
 from tests.unit.data.examples import TASK, rows
 
@@ -260,7 +262,7 @@ def test_a_full_disk_is_not_called_a_users_mistake(
         raise OSError(28, "No space left on device")
 
     corpus = corpus_of(rows(300), tmp_path)
-    monkeypatch.setattr("spt_core.data.splits._collect_quarantine", full)
+    monkeypatch.setattr("spt_core.data.splitting._collect_quarantine", full)
     with pytest.raises(OSError, match="No space left"):
         split(TASK, corpus, str(tmp_path))
     assert not list(tmp_path.glob("splits/*"))

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 
 from spt_core.data.conform import conform, plain_integers, text_column, time_column
-from spt_core.signature import Field, category_text, parse_moment
+from spt_core.encoder import category_text, parse_moment
+from spt_core.signature import Field
 
 NUMBER = Field(name="x", kind="number", minimum=0.0)
 

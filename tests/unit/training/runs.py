@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from spt_core.encoder import Encoder
 from spt_core.models.tabular import TABULAR, TabularConfig
-from spt_core.signature import Encoder, Signature
+from spt_core.signature import Signature
 from spt_core.training.config import TrainingConfig
 from spt_core.training.loop import BEST, TrainingRun, fit
 from spt_core.training.shards import MemoryShard

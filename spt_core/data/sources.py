@@ -1,0 +1,212 @@
+"""Any source of rows -> Corpus: a path, folder, glob, URI, table, records or a Ray Dataset."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from spt_core.artifacts import as_uri, filesystem, has_manifest, remove, write_manifest
+from spt_core.data import formats
+from spt_core.data.conform import column_from, flat
+from spt_core.data.corpus import (
+    RESERVED,
+    Corpus,
+    Positive,
+    expand,
+    require_columns,
+)
+from spt_core.data.infer import infer_columns
+from spt_core.data.read import Dataset, plain_errors, quiet_context
+from spt_core.encoder import flatten
+from spt_core.errors import InputError
+from spt_core.signature import Field, Window
+from spt_core.task import Task
+
+Source = str | Path | pa.Table | pd.DataFrame | Sequence[Mapping[str, Any]] | Dataset
+
+
+def open_corpus(
+    task: Task,
+    source: Source,
+    *,
+    storage: str,
+    label: str | None = None,
+    time: str | None = None,
+    group: str | None = None,
+    entities: Sequence[str] | None = None,
+    protected: Sequence[str] | None = None,
+    drop: Sequence[str] = (),
+    keep: Sequence[str] = (),
+    declared: Sequence[Field] = (),
+    windows: Sequence[Window] | None = None,
+    positive: Positive | None = None,
+    require_label: bool = True,
+    name: str = "",
+    licences: Sequence[str] = (),
+    synthetic: bool = False,
+) -> Corpus:
+    """The corpus behind a path, folder, glob, URI, table, list of records or Ray Dataset.
+
+    Roles that are not named are the task's, where the corpus has such columns. Rows in memory are
+    first written below `storage`, under a name made of their content. With `require_label=False`
+    a corpus without the task's label can be scored, not trained on.
+    """
+    located = str(source) if isinstance(source, str | Path) else _stored(source, storage)
+    uris, kind, identity = expand(located)
+    if not isinstance(source, str | Path):
+        identity = located.rsplit("/", 1)[-1]
+    columns = [name for name in formats.header(uris[0], kind) if name not in RESERVED]
+    demand = functools.partial(require_columns, columns=columns, file=uris[0])
+    for what, names in (
+        ("time", [time] if time else []),
+        ("group", [group] if group else []),
+        ("entity", entities or ()),
+        ("protected", protected or ()),
+        ("dropped", drop),
+        ("kept", keep),
+        ("declared", [field.name for field in declared]),
+    ):
+        demand(names, what=what)
+    wanted = label or task.label
+    if require_label or label is not None:
+        demand([wanted], what="label")
+    moment = time or (task.time if task.time in columns else None)
+    corpus = Corpus(
+        uris=uris,
+        format=kind,
+        name=name or _name_of(source),
+        identity=identity,
+        label=wanted if wanted in columns else None,
+        time=moment,
+        group=group,
+        entities=tuple(entities if entities is not None else _present(task.entities, columns)),
+        protected=_protected(task, protected, columns),
+        drop=tuple(drop),
+        keep=tuple(keep),
+        declared=tuple(declared),
+        windows=_windows(task, windows, columns, moment, wanted),
+        positive=positive,
+        licences=tuple(licences),
+        synthetic=synthetic,
+    )
+    infer_columns(corpus, task)  # refuses what could not be trained on, while it is cheap
+    return corpus
+
+
+def _stored(
+    source: pa.Table | pd.DataFrame | Sequence[Mapping[str, Any]] | Dataset, storage: str
+) -> str:
+    """Writes rows as Parquet to a folder named by their content; an equal one is used again."""
+    storage = as_uri(storage)
+    temporary = f"{storage}/corpora/.{uuid.uuid4().hex}"
+    files, path = filesystem(temporary)
+    content = hashlib.sha256()
+    files.create_dir(path, recursive=True)
+    writer: pq.ParquetWriter | None = None
+    try:
+        for table in _tables(source):
+            if writer is None:
+                content.update(str(table.schema.remove_metadata()).encode())
+                writer = pq.ParquetWriter(f"{path}/rows.parquet", table.schema, filesystem=files)
+            for batch in table.to_batches():
+                content.update(batch.serialize())
+            writer.write_table(table.cast(writer.schema), row_group_size=formats.FRAGMENT_ROWS)
+        if writer is None:
+            raise InputError("a corpus must have rows, however: it is empty")
+        writer.close()
+        folder = f"{storage}/corpora/{content.hexdigest()[:16]}"
+        if not has_manifest(folder):
+            target = filesystem(folder)[1]
+            files.create_dir(target, recursive=True)
+            files.move(f"{path}/rows.parquet", f"{target}/rows.parquet")
+            write_manifest(folder, {"sha256": content.hexdigest()})
+        return folder
+    finally:
+        remove(temporary)
+
+
+def _tables(
+    source: pa.Table | pd.DataFrame | Sequence[Mapping[str, Any]] | Dataset,
+) -> Iterable[pa.Table]:
+    if isinstance(source, Dataset):
+        quiet_context()
+        with plain_errors():
+            batches = source.iter_batches(batch_size=formats.BATCH_ROWS, batch_format="pyarrow")
+            found: Any  # a table, as asked for; the signature says "any batch"
+            for found in batches:
+                if found.num_rows:
+                    yield flat(found)
+        return
+    table: Any  # pyarrow has no types
+    if isinstance(source, pa.Table):
+        table = source
+    elif isinstance(source, pd.DataFrame):
+        twice = source.columns[source.columns.duplicated()]
+        if len(twice):
+            raise InputError(f"column names must be unique, however: {twice[0]!r} is there twice")
+        table = _table_of_frame(source)
+    else:
+        records = [flatten(record) for record in source]
+        names = dict.fromkeys(name for record in records for name in record)
+        table = pa.table({n: column_from([record.get(n) for record in records]) for n in names})
+    if table.num_rows == 0:
+        raise InputError("a corpus must have rows, however: it is empty")
+    yield flat(table.replace_schema_metadata(None))
+
+
+def _table_of_frame(frame: pd.DataFrame) -> pa.Table:
+    columns: dict[str, pa.Array | pa.ChunkedArray] = {}
+    for name in frame.columns:
+        try:
+            columns[str(name)] = pa.array(frame[name], from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            columns[str(name)] = column_from(frame[name].tolist())
+    return pa.table(columns)
+
+
+def _name_of(source: Source) -> str:
+    if isinstance(source, str | Path):
+        return str(source).rstrip("/").rsplit("/", 1)[-1]
+    return "rows"
+
+
+def _present(names: Iterable[str], columns: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if name in columns)
+
+
+def _protected(task: Task, named: Sequence[str] | None, columns: Sequence[str]) -> tuple[str, ...]:
+    """The named protected columns and the task's, however they are capitalized."""
+    usual = {name.lower() for name in task.protected}
+    found = [*(named or ()), *(name for name in columns if name.lower() in usual)]
+    return tuple(dict.fromkeys(found))
+
+
+def _windows(
+    task: Task,
+    windows: Sequence[Window] | None,
+    columns: Sequence[str],
+    time: str | None,
+    label: str,
+) -> tuple[Window, ...]:
+    """The named windows; or those of the task's that the corpus has, or has the columns for."""
+    found: list[Window] = []
+    for window in task.windows if windows is None else windows:
+        needs = [window.entity, time or "time", *([window.value] if window.value else [])]
+        needs += [label] if window.function == "label_rate" else []
+        missing = [need for need in needs if need not in columns]
+        if window.name in columns or (time is not None and not missing):
+            found.append(window)
+        elif windows is not None:
+            raise InputError(
+                f"the window {window.name!r} needs the columns {needs}, however: {missing} "
+                f"{'is' if len(missing) == 1 else 'are'} not in the data or not the time"
+            )
+    return tuple(found)
