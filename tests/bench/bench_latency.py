@@ -1,21 +1,22 @@
 """One row in process: the same dict in, a probability out, encoding included.
 
-python -m tests.bench.bench_latency [--storage FOLDER]
+python -m tests.bench.bench_latency [--of sample|handbook|taiwan-taiwan-dev-] [--blocks 60]
 
 The student (ONNX Runtime, one thread) against LightGBM through its fastest NumPy path
-(LGBM_BoosterPredictForMatSingleRowFast, one thread, the same encoding in front). Models are trained
-on the fraud task's SYNTHETIC sample, as only their sizes matter here: LightGBM as tuned there, and
-at stated sizes. Calls alternate in blocks; ratios are of medians of blocks, with their quartiles.
+(LGBM_BoosterPredictForMatSingleRowFast, one thread, the same encoding in front): LightGBM as tuned
+on the same rows, and at stated sizes. `sample` is the fraud task's SYNTHETIC sample; the others
+take the student of seed 0 and the tuned parameters that the finished quality bench of that name
+left in bench_results. Calls alternate in blocks; ratios are of blocks, with their quartiles.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
-import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import lightgbm
@@ -23,16 +24,15 @@ import numpy as np
 from lightgbm.basic import _LIB
 
 from jobs.recipes import sample
+from spt_core.artifacts import ExportedModel, as_uri
 from spt_core.data.sources import open_corpus
+from spt_core.data.splits import Splits, load_splits
 from spt_core.data.splitting import split
-from spt_core.distillation import DistillationPipeline
 from spt_core.encoder import Encoder
-from spt_core.export import export
 from spt_core.metrics import average_precision
 from spt_core.model import SpecializedModel
-from spt_core.models.boosters import LightgbmForest, tune
+from spt_core.models.boosters import LightgbmForest, fit_lightgbm, tune
 from spt_core.task import find
-from spt_core.training import SpecializedModelTrainer
 from tests.bench import protocol
 
 SIZES = ((100, 31), (200, 31), (300, 31), (500, 31))
@@ -85,32 +85,52 @@ def measure(
     return {name: np.array(values) for name, values in times.items()}
 
 
+def of_sample(storage: str) -> tuple[Splits, ExportedModel]:
+    """Splits of the synthetic sample, and the student that the sample's recipe makes of them."""
+    task = find("financial_services/fraud_detection")
+    config = protocol.recipe(task, storage, sample)
+    corpus = open_corpus(task, task.sample(30_000, 0), storage=storage, synthetic=True)
+    splits = split(task, corpus, storage, config.split)
+    return splits, protocol.served_student(splits, config, 0)[0]
+
+
+def of_bench(name: str, storage: str) -> tuple[Splits, ExportedModel, Mapping[str, Any]]:
+    """Of a finished quality bench: splits, the student of seed 0, LightGBM's tuned parameters."""
+    result = Path("bench_results") / f"{name}.json"
+    if not result.exists():
+        raise SystemExit(f"--of names a finished quality bench, however: {result} is not there")
+    (manifest,) = Path("bench_results", name, "bench-splits").glob("*/_manifest.json")
+    splits = load_splits(as_uri(manifest.parent))
+    recipe = protocol.recipe(find(splits.task), storage)
+    parameters = json.loads(result.read_text())["parameters"]["lightgbm"]
+    chosen = {name: value for name, value in parameters.items() if name != "num_trees"}
+    return splits, protocol.served_student(splits, recipe, 0)[0], chosen
+
+
 def main() -> None:
-    """Train on the sample, then measure."""
+    """Train or find the models, then measure."""
     made = argparse.ArgumentParser(description=__doc__)
+    made.add_argument("--of", default="sample", help="sample, or the name of a quality bench")
     made.add_argument("--blocks", type=int, default=60)
     given = made.parse_args()
-    storage = protocol.bench_storage("latency")
-    task = find("financial_services/fraud_detection")
-    config = sample(task)
+    name = "latency" if given.of == "sample" else given.of
+    storage = protocol.bench_storage(name)
     with protocol.local_session(storage):
-        corpus = open_corpus(task, task.sample(30_000, 0), storage=storage, synthetic=True)
-        splits = split(task, corpus, storage, config.split)
-        training = dataclasses.replace(config.training, output_dir=f"{storage}/models")
-        teacher = SpecializedModelTrainer(training).train(splits)
-        student = dataclasses.replace(config.distillation.training, output_dir=f"{storage}/models")
-        distillation = dataclasses.replace(config.distillation, training=student)
-        exported = export(DistillationPipeline(distillation).distill(teacher, splits).artifact)
+        if given.of == "sample":
+            splits, exported = of_sample(storage)
+            rows = protocol.rows_of(splits)
+            tuned = tune("lightgbm", rows, average_precision, num_trials=20, seed=0)
+        else:
+            splits, exported, parameters = of_bench(given.of, storage)
+            rows = protocol.rows_of(splits)
+            tuned = fit_lightgbm(parameters, rows, 0)
         table = splits.table("test", limit=400)
+    assert isinstance(tuned, LightgbmForest)
+    forests = {"tuned": tuned}
     model = SpecializedModel(exported).open()
     encoder = Encoder(splits.signature)
-    rows = protocol.rows_of(splits)
     fields = [f.name for f in splits.signature.fields if f.name in table.column_names]
     records = [json.loads(json.dumps(r, default=str)) for r in table.select(fields).to_pylist()]
-    forests: dict[str, LightgbmForest] = {}
-    tuned = tune("lightgbm", rows, average_precision, num_trials=20, seed=0)
-    assert isinstance(tuned, LightgbmForest)
-    forests["tuned"] = tuned
     train = lightgbm.Dataset(
         rows.train,
         rows.train_labels,
@@ -146,9 +166,10 @@ def main() -> None:
         for name in forests
     }
     protocol.finish(
-        "latency",
+        f"latency-{given.of}",
         {
-            "command": f"python -m tests.bench.bench_latency --blocks {given.blocks}",
+            "command": f"python -m tests.bench.bench_latency --of {given.of} "
+            f"--blocks {given.blocks}",
             "features": {
                 "numbers": len(splits.signature.numbers),
                 "categories": len(splits.signature.categories),

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from cluster.lifecycle import ray_session
 from cluster.settings import load_settings
 from jobs.recipes import PipelineConfig, default
-from spt_core.artifacts import as_uri, code_fingerprint, filesystem, write_manifest
+from spt_core.artifacts import ExportedModel, as_uri, code_fingerprint, filesystem, write_manifest
 from spt_core.data.corpus import ROW, Corpus
 from spt_core.data.hashing import row_hashes
 from spt_core.data.infer import infer_columns
@@ -30,9 +30,8 @@ from spt_core.data.read import plain_errors, read
 from spt_core.data.splits import SplitConfig, Splits
 from spt_core.distillation import DistillationPipeline
 from spt_core.export import export
-from spt_core.model import open_runtime
+from spt_core.model import SpecializedModel, open_runtime
 from spt_core.models.boosters import FOREST_KINDS, Rows, fit_lightgbm, fit_xgboost, tune
-from spt_core.runtime.base import Runtime
 from spt_core.signature import Signature
 from spt_core.task import Task
 from spt_core.training import SpecializedModelTrainer
@@ -101,8 +100,8 @@ def make_splits(
 
 
 def served_student(
-    splits: Splits, config: PipelineConfig, seed: int, say: Any
-) -> tuple[Runtime, Any]:
+    splits: Splits, config: PipelineConfig, seed: int
+) -> tuple[ExportedModel, SpecializedModel]:
     """The exported student that a seed of the recipe makes, and its teacher."""
     training = dataclasses.replace(config.training, seed=seed)
     teacher = SpecializedModelTrainer(training).train(splits)
@@ -112,7 +111,7 @@ def served_student(
         config.distillation, training=dataclasses.replace(config.distillation.training, seed=seed)
     )
     student = DistillationPipeline(student_config).distill(teacher, splits)
-    return open_runtime(export(student.artifact)), teacher
+    return export(student.artifact), teacher
 
 
 def rows_of(splits: Splits) -> Rows:
@@ -239,8 +238,8 @@ def students_scores(
     config = recipe(task, storage)
     students, teachers = [], []
     for seed in range(num_seeds):
-        runtime, teacher = served_student(splits, config, seed, say)
-        students.append(np.asarray(runtime.score(test), np.float64))
+        exported, teacher = served_student(splits, config, seed)
+        students.append(np.asarray(open_runtime(exported).score(test), np.float64))
         teachers.append(teacher.score(splits.table("test")))
         say(f"seed {seed}: {summary(labels, students[-1:])}")
     return students, teachers
@@ -304,9 +303,11 @@ def local_session(storage: str) -> Any:
     return ray_session(load_settings(storage=storage))
 
 
-def recipe(task: Task, storage: str) -> PipelineConfig:
-    """The default recipe, its outputs below a bench's folder."""
-    config = default(task)
+def recipe(
+    task: Task, storage: str, make: Callable[[Task], PipelineConfig] = default
+) -> PipelineConfig:
+    """A recipe, its outputs below a bench's folder."""
+    config = make(task)
     training = dataclasses.replace(config.training, output_dir=f"{storage}/models")
     student = dataclasses.replace(config.distillation.training, output_dir=f"{storage}/models")
     return dataclasses.replace(
