@@ -93,8 +93,8 @@ def previous_champion(registry: Registry, name: str) -> int:
         line.append(change.to_version)
     if len(line) < 2:
         raise NotFoundError(
-            f"a rollback needs an earlier champion, however: {name} has had "
-            f"{'no other than @' + str(line[0]) if line else 'none'}; name one with --version"
+            f"a rollback needs an earlier champion, however: {name} has "
+            f"{'none before @' + str(line[0]) if line else 'had none'}; name one with --version"
         )
     return line[-2]
 

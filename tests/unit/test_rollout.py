@@ -250,5 +250,5 @@ def test_a_rollback_skips_what_was_gone_back_from(registry: Registry, tmp_path: 
         before = number
     assert previous_champion(registry, FRAUD) == 1
     registry.set_alias(FRAUD, "champion", 1, expected=2, actor="me")
-    with pytest.raises(NotFoundError, match="no other than @1"):
+    with pytest.raises(NotFoundError, match="none before @1"):
         previous_champion(registry, FRAUD)
