@@ -153,11 +153,12 @@ def load(task: Task, config: Mapping[str, Any]) -> Served:
 
 
 def probe(exported: ExportedModel, runtime: Runtime) -> None:
-    """ParityError unless the files answer here as they did where they were exported."""
+    """ParityError unless the files answer here, alone and in a batch, as where they were made."""
     rows = [[np.nan if v is None else v for v in row] for row in exported.probes["features"]]
     features = np.array(rows, np.float32)
     wanted = np.array(exported.probes["probabilities"])
-    for found in (runtime.score(features), runtime.explain(features)[0]):
+    alone = [runtime.explain(row[None])[0] for row in features]
+    for found in (runtime.score(features), runtime.explain(features)[0], np.concatenate(alone)):
         gap = float(np.max(np.abs(found - wanted)))
         if not gap <= PROBE_TOLERANCE:
             raise ParityError(

@@ -1,6 +1,6 @@
-"""Checkpoint -> ONNX files, refused unless they answer like the checkpoint.
+"""Checkpoint -> files to serve from, refused unless they answer like the checkpoint.
 
-ModelArtifact (student) -> model.onnx, explain.onnx + parity -> ExportedModel
+ModelArtifact (student) -> model.onnx, explain.onnx, kernel.safetensors + parity -> ExportedModel
 """
 
 from __future__ import annotations
@@ -8,13 +8,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from onnxscript import opset18
 from torch import nn
 
 from spt_core.artifacts import (
@@ -28,7 +27,9 @@ from spt_core.artifacts import (
     write_manifest,
 )
 from spt_core.errors import InputError, ParityError
-from spt_core.models.tabular_graph import ExplainGraph, ScoreGraph
+from spt_core.models.tabular import StudentNetwork
+from spt_core.runtime.base import Runtime
+from spt_core.runtime.kernel import KERNEL, Kernel, KernelRuntime
 from spt_core.runtime.onnx import EXPLAIN_GRAPH, INPUT, SCORE_GRAPH, OnnxRuntime
 from spt_core.runtime.pytorch import StudentRuntime, open_student
 from spt_core.signature import Signature
@@ -51,34 +52,40 @@ def export(artifact: ModelArtifact, *, fresh: bool = False) -> ExportedModel:
         return load_exported(uri)
     network = open_student(artifact)
     graphs = {
-        SCORE_GRAPH: _graph(ScoreGraph(network), artifact.signature, ["probability"]),
+        SCORE_GRAPH: _graph(
+            _Method(network, network.probability), artifact.signature, ["probability"]
+        ),
         EXPLAIN_GRAPH: _graph(
-            ExplainGraph(network), artifact.signature, ["probability", "effects"]
+            _Method(network, network.explain), artifact.signature, ["probability", "effects"]
         ),
     }
-    runtime = OnnxRuntime(graphs[SCORE_GRAPH], graphs[EXPLAIN_GRAPH])
-    checkpoint = StudentRuntime(artifact)
-    parity = check_parity(checkpoint, runtime, artifact.signature)
+    kernel, checkpoint = kernel_of(network), StudentRuntime(artifact)
+    onnx = OnnxRuntime(graphs[SCORE_GRAPH], graphs[EXPLAIN_GRAPH])
+    parity = check_parity(checkpoint, onnx, artifact.signature)
+    rows_alone = _RowByRow(KernelRuntime(kernel, onnx))
+    compiled = check_parity(checkpoint, rows_alone, artifact.signature)
+    parity["kernel_max_abs_difference"] = compiled["max_abs_difference"]
+    contents = {**graphs, KERNEL: kernel.to_bytes()}
     rows = trial_rows(artifact.signature, NUM_PROBES, seed=1)
     probes = {
         "features": [[None if np.isnan(v) else float(v) for v in row] for row in rows],
         "probabilities": checkpoint.score(rows).tolist(),
     }
-    files = {name: write_bytes(f"{uri}/{name}", content) for name, content in graphs.items()}
+    files = {name: write_bytes(f"{uri}/{name}", content) for name, content in contents.items()}
     exported = ExportedModel(
         uri=uri,
         artifact=artifact,
         files=files,
         parity=parity,
         probes=probes,
-        size_bytes=sum(len(content) for content in graphs.values()),
+        size_bytes=sum(len(content) for content in contents.values()),
     )
     write_manifest(uri, exported.to_json())
     return exported
 
 
 def check_parity(
-    checkpoint: StudentRuntime, runtime: OnnxRuntime, signature: Signature
+    checkpoint: StudentRuntime, runtime: Runtime, signature: Signature
 ) -> dict[str, Any]:
     """The largest differences seen; ParityError beyond TOLERANCE at any batch size."""
     worst = {"probability": 0.0, "effects": 0.0}
@@ -108,6 +115,57 @@ def check_parity(
     }
 
 
+def kernel_of(network: StudentNetwork) -> Kernel:
+    """The network as arrays of the compiled kernel; sums are made in double precision."""
+    width = len(network.bias)
+    places: list[tuple[int, int]] = []
+    ramps, steps, sums = [np.empty((0, 2))], [np.empty((0, width))], [np.empty((0, width))]
+    num_ramps = num_sums = 0
+    for column in range(network.num_numbers):
+        left = _array(network.encoding.left[column])
+        inverse_width = _array(network.encoding.inverse_width[column])
+        used = np.flatnonzero(inverse_width > 0)
+        order = used[np.argsort(left[used], kind="stable")]
+        places.append((num_ramps, num_ramps + len(order)))
+        ramps.append(np.column_stack([left[order], inverse_width[order]]))
+        steps.append(_array(network.number_weight[column])[order])
+        sums.append(np.concatenate([np.zeros((1, width)), steps[-1].cumsum(0)]))
+        num_ramps += len(order)
+        num_sums += len(order) + 1
+    for rows in network.category_rows():
+        places.append((num_sums, -1))
+        sums.append(_array(rows))
+        num_sums += len(rows)
+    layers: list[Any] = [*network.upper, network.output]
+    upper = [_array(values).ravel() for layer in layers for values in (layer.weight, layer.bias)]
+    return Kernel(
+        places=np.array(places, np.int64),
+        ramps=np.concatenate(ramps).astype(np.float32),
+        steps=np.concatenate(steps).astype(np.float32),
+        sums=np.concatenate(sums).astype(np.float32),
+        centers=np.concatenate([_array(network.baseline), _array(network.bias)[None]]).astype(
+            np.float32
+        ),
+        sizes=np.array([layer.in_features for layer in layers], np.int64),
+        upper=np.concatenate(upper).astype(np.float32),
+        calibration=_array(network.calibration).astype(np.float32),
+    )
+
+
+class _RowByRow:
+    """A runtime that is asked for one row at a time."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def score(self, features: NDArray[np.float32]) -> NDArray[Any]:
+        return np.concatenate([self._runtime.score(row[None]) for row in features])
+
+    def explain(self, features: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[Any]]:
+        found = [self._runtime.explain(row[None]) for row in features]
+        return np.concatenate([p for p, _ in found]), np.concatenate([e for _, e in found])
+
+
 def trial_rows(signature: Signature, num_rows: int, *, seed: int) -> NDArray[np.float32]:
     """Rows [N, F] over many magnitudes, with missing numbers and unseen categories among them."""
     draw = np.random.default_rng(seed)
@@ -121,6 +179,17 @@ def trial_rows(signature: Signature, num_rows: int, *, seed: int) -> NDArray[np.
     rows[0, :num_numbers] = np.nan  # one row of which nothing is known
     rows[0, num_numbers:] = 0.0
     return rows
+
+
+class _Method(nn.Module):
+    """One method of a network as a module, which is what the exporter takes."""
+
+    def __init__(self, network: StudentNetwork, method: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.network, self._method = network, method
+
+    def forward(self, features: torch.Tensor) -> Any:
+        return self._method(features)
 
 
 def _graph(module: nn.Module, signature: Signature, outputs: list[str]) -> bytes:
@@ -137,17 +206,10 @@ def _graph(module: nn.Module, signature: Signature, outputs: list[str]) -> bytes
             output_names=outputs,
             dynamic_shapes={INPUT: {0: batch}},
             verbose=False,
-            custom_translation_table={torch.ops.aten.softplus.default: _softplus},
         )
         assert program is not None
         program.optimize()
         return program.model_proto.SerializeToString()
-
-
-def _softplus(logits: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
-    """One node; the exporter's own translation guards a threshold with three more."""
-    del beta, threshold
-    return opset18.Softplus(logits)
 
 
 @contextlib.contextmanager
@@ -164,6 +226,10 @@ def _quiet() -> Generator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _array(tensor: torch.Tensor) -> NDArray[np.float64]:
+    return tensor.detach().double().numpy()
 
 
 def _gap(found: NDArray[Any], wanted: NDArray[Any]) -> float:

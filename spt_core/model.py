@@ -17,6 +17,7 @@ from spt_core.encoder import Encoder, flatten
 from spt_core.errors import InputError
 from spt_core.policy import DecisionPolicy, fit_policy
 from spt_core.runtime.base import Runtime
+from spt_core.runtime.kernel import KERNEL, KernelRuntime, kernel_from_bytes
 from spt_core.runtime.onnx import EXPLAIN_GRAPH, SCORE_GRAPH, OnnxRuntime
 from spt_core.signature import Signature
 from spt_core.task import Judgement, Reason, Task, find
@@ -145,7 +146,8 @@ class SpecializedModel:
 def open_runtime(source: ModelArtifact | ExportedModel) -> Runtime:
     """The runtime for a model's files."""
     if isinstance(source, ExportedModel):
-        return OnnxRuntime(source.read(SCORE_GRAPH), source.read(EXPLAIN_GRAPH))
+        batches = OnnxRuntime(source.read(SCORE_GRAPH), source.read(EXPLAIN_GRAPH))
+        return KernelRuntime(kernel_from_bytes(source.read(KERNEL)), batches)
     # Only here: a serving replica would pay seconds and 300 MB for a torch that it never uses.
     from spt_core.runtime.pytorch import StudentRuntime, TeacherRuntime
 

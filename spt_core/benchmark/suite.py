@@ -26,6 +26,7 @@ from spt_core.metrics import METRICS, bootstrap_interval
 from spt_core.model import Answerer, open_runtime
 from spt_core.models.boosters import Rows
 from spt_core.policy import DecisionPolicy
+from spt_core.runtime.kernel import KERNEL
 from spt_core.runtime.memory import resident_bytes
 from spt_core.runtime.onnx import EXPLAIN_GRAPH, SCORE_GRAPH
 from spt_core.task import find
@@ -113,9 +114,7 @@ class BenchmarkSuite:
             compliance=run_checks(task, exported, policy),
             size_bytes=exported.size_bytes,
             memory_bytes=resident_bytes(
-                exported.read(SCORE_GRAPH),
-                exported.read(EXPLAIN_GRAPH),
-                len(artifact.signature.columns),
+                [exported.read(name) for name in (KERNEL, SCORE_GRAPH, EXPLAIN_GRAPH)]
             ),
             latency_target_ms=task.latency_target_ms,
             size_target_mb=task.size_target_mb,
