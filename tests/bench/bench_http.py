@@ -1,6 +1,6 @@
 """Our HTTP path beside FastAPI + uvicorn with the same model: python -m tests.bench.bench_http
 
-Both answer with the same Answerer, the same ONNX files and the same bytes, attributions included.
+Both answer with the same Answerer, the same model files and the same bytes, attributions included.
 The client is one process for both (wrk where installed, else a small one of asyncio streams).
 Repetitions alternate; what counts is the median of same-round ratios, as other work on the machine
 comes and goes. Prints a table to standard error and one JSON line to standard output.
