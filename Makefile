@@ -42,7 +42,7 @@ clean: ## remove .venv and caches
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/run.stamp: pyproject.toml $(PINS) | $(BIN)/python
 	@echo "installing the pinned packages into $(VENV) (once)"

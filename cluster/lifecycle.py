@@ -151,7 +151,7 @@ def require_free_ports(settings: Settings) -> None:
 
 
 def stop_stale_haproxy(folder: Path) -> None:
-    """End the HAProxy of a killed run that used the same private folder; never anybody else's."""
+    """End the HAProxy of a killed run that used the same private folder; never one that serves."""
     for sent in (signal.SIGTERM, signal.SIGKILL):
         for pid in _haproxies(folder):
             with contextlib.suppress(ProcessLookupError):
@@ -167,9 +167,11 @@ def _haproxies(folder: Path) -> list[int]:
         try:
             words = (process / "cmdline").read_bytes().split(b"\0")
             own = process.stat().st_uid == os.getuid()
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            served = Path(f"/proc/{parent}/cmdline").read_bytes().startswith(b"ray::")
         except OSError:
             continue
-        if own and words and Path(os.fsdecode(words[0])).name == "haproxy" and b"-f" in words:
+        if own and not served and Path(os.fsdecode(words[0])).name == "haproxy" and b"-f" in words:
             config = os.fsdecode(words[words.index(b"-f") + 1])
             if config.startswith(f"{folder}/"):
                 found.append(int(process.name))

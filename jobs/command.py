@@ -11,8 +11,8 @@ from cluster.lifecycle import ray_session
 from cluster.settings import Settings, load_settings
 from jobs.console import Screen
 from jobs.overrides import override
-from jobs.recipes import RECIPES, PipelineConfig
-from spt_core.data.catalog import open_dataset
+from jobs.recipes import RECIPES, DataConfig, PipelineConfig
+from spt_core.data.catalog import DATASETS, open_dataset
 from spt_core.data.corpus import Corpus
 from spt_core.data.sources import open_corpus
 from spt_core.errors import InputError
@@ -135,12 +135,15 @@ def read_run(arguments: argparse.Namespace) -> Run:
     bundled = arguments.data is None and arguments.dataset is None
     config = RECIPES[arguments.recipe or ("sample" if bundled else "default")](task)
     if arguments.dataset is not None:
-        named = [f for f in ("label", "time", "group") if getattr(arguments, f) is not None]
-        if named or arguments.entity:
+        known = DATASETS.get(arguments.dataset)
+        if known is not None and known.task != task.path:
             raise InputError(
-                f"a catalog data set knows its columns, however: {named or ['entity']} given too"
+                f"a catalog data set is for its own task, however: {arguments.dataset} is for "
+                f"{known.task}, not {task.path}"
             )
     config = override(config, arguments.assignments)
+    if arguments.data is None:
+        _refuse_roles(arguments, config.data)
     training = dataclasses.replace(
         config.training,
         model_name=arguments.name,
@@ -165,6 +168,24 @@ def read_run(arguments: argparse.Namespace) -> Run:
         screen=Screen(as_json=arguments.json),
         arguments=arguments,
     )
+
+
+def _refuse_roles(arguments: argparse.Namespace, data: DataConfig) -> None:
+    """The sample and the catalog's data sets know what their columns mean."""
+    usual, roles = DataConfig(), ("label", "time", "group", "entity")
+    given = [f"--{role}" for role in roles if getattr(arguments, role)]
+    given += [
+        f"data.{field.name}"
+        for field in dataclasses.fields(DataConfig)
+        if not field.name.startswith("sample_")
+        and getattr(data, field.name) != getattr(usual, field.name)
+    ]
+    if given:
+        source = arguments.dataset or "the bundled sample"
+        raise InputError(
+            f"columns are described for --data alone, however: {source} knows its own and "
+            f"{', '.join(given)} is given"
+        )
 
 
 @contextlib.contextmanager

@@ -17,8 +17,10 @@ from cluster.settings import actor, load_settings
 from jobs.console import Screen
 from jobs.exits import run as call
 from jobs.service import asked, curl, rolled_out, serve_until_interrupted
+from jobs.stages import calibration_scores
+from spt_core.data.splits import load_splits
 from spt_core.errors import InputError, NotFoundError
-from spt_core.policy import DecisionPolicy, policy_from_json
+from spt_core.policy import DecisionPolicy, fit_policy, policy_from_json
 from spt_core.registry import CHAMPION, ModelVersion, Registry
 from spt_core.task import find
 
@@ -28,8 +30,8 @@ examples:
   python -m jobs.deploy financial_services/fraud_detection --version 7 --replicas 2
   python -m jobs.deploy financial_services/fraud_detection --rollback
   python -m jobs.registry show financial_services/fraud_detection --json > p.json
-  (edit the thresholds or costs of its "policy")
-  python -m jobs.deploy financial_services/fraud_detection --version champion --policy p.json"""
+  (edit its "policy": thresholds; or costs and capacity, from which new thresholds are then made)
+  python -m jobs.deploy financial_services/fraud_detection --policy p.json"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,18 +69,38 @@ def chosen_version(registry: Registry, name: str, args: argparse.Namespace) -> M
     """The version that the flags mean; one with another policy is registered first."""
     if args.rollback:
         return registry.get(f"{name}@{previous_champion(registry, name)}")
-    if args.version is None:
-        version = registry.versions(name)[-1]
+    if args.version is not None or args.policy is not None:
+        version = registry.get(f"{name}@{args.version or CHAMPION}")
     else:
-        version = registry.get(f"{name}@{args.version}")
+        version = registry.versions(name)[-1]
     if args.policy is None:
         return version
     return registry.add(
         version.exported,
-        read_policy(args.policy),
+        refitted(version, read_policy(args.policy)),
         version.report,
         created_by=f"jobs.deploy by {actor()}",
         report_uri=version.report_uri,
+    )
+
+
+def refitted(version: ModelVersion, policy: DecisionPolicy) -> DecisionPolicy:
+    """The policy; with new thresholds where only what they come from was edited."""
+
+    def parts(of: DecisionPolicy) -> tuple[object, object]:
+        basis = (of.costs, of.daily_review_capacity, of.daily_volume)
+        return basis, (of.review_threshold, of.decline_threshold)
+
+    (basis, thresholds), (old_basis, old_thresholds) = parts(policy), parts(version.policy)
+    if basis == old_basis or thresholds != old_thresholds:
+        return policy
+    return fit_policy(
+        policy.costs,
+        calibration_scores(version.exported, load_splits(version.exported.artifact.splits)),
+        daily_review_capacity=policy.daily_review_capacity,
+        daily_volume=policy.daily_volume,
+        reason_codes=policy.reason_codes,
+        conditions=policy.conditions,
     )
 
 

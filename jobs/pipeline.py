@@ -20,6 +20,7 @@ from jobs.stages import (
     distilled,
     exported,
     prepared,
+    refuse_incompatible,
     registered,
     show_report,
     trained,
@@ -27,9 +28,10 @@ from jobs.stages import (
 from spt_core.registry import ModelVersion
 
 
-def pipeline(run: Run) -> tuple[ModelVersion, dict[str, Any]]:
+def pipeline(run: Run) -> tuple[ModelVersion, str, dict[str, Any]]:
     """The whole flow; every arrow is a stage that is a job of its own too."""
     splits = prepared(run)  # Corpus -> Splits
+    refuse_incompatible(run, splits)
     teacher = trained(run, splits)  # -> SpecializedModel
     student = distilled(run, teacher, splits)  # -> SpecializedModel
     model = exported(run, student)  # -> ExportedModel, refused without parity
@@ -38,7 +40,7 @@ def pipeline(run: Run) -> tuple[ModelVersion, dict[str, Any]]:
     version = registered(run, model, policy, report, report_uri)  # -> ModelVersion
     show_report(run, report)
     deployed(run, version)  # champion by compare-and-set; Serve follows
-    return version, asked(run.settings, version)
+    return version, report_uri, asked(run.settings, version)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,8 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     require_free_ports(run.settings)
     with started(run):
         try:
-            version, question = pipeline(run)
-            _show(run, version, question)
+            _show(run, *pipeline(run))
             if not run.arguments.once and run.settings.ray_address is None:
                 serve_until_interrupted(run.screen, run.settings)
         finally:
@@ -59,17 +60,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _show(run: Run, version: ModelVersion, question: dict[str, Any]) -> None:
+def _show(run: Run, version: ModelVersion, report_uri: str, question: dict[str, Any]) -> None:
     answer = json.dumps(question["answer"], indent=1)
     content = {
         "version": version.ref,
         "exported": version.exported.uri,
-        "report": version.report_uri,
+        "report": report_uri,
         "quality": version.report["quality"][version.report["model_name"]],
         "seconds": run.screen.seconds,
         **question,
     }
-    run.screen.result(content, f"\n{curl(question)}\n\n{answer}\n\nreport: {version.report_uri}")
+    run.screen.result(content, f"\n{curl(question)}\n\n{answer}\n\nreport: {report_uri}")
 
 
 if __name__ == "__main__":

@@ -12,11 +12,9 @@ from typing import Any
 from cluster.lifecycle import start_serve
 from cluster.settings import Settings, actor
 from jobs.console import Screen
-from spt_core.encoder import flatten
 from spt_core.registry import Deployment, ModelVersion, Registry
 from spt_core.rollout import promote, resume, route
-from spt_core.signature import Field
-from spt_core.task import Task, find
+from spt_core.task import example_record, find
 
 
 def rolled_out(
@@ -48,7 +46,8 @@ def rolled_out(
 
 def asked(settings: Settings, version: ModelVersion) -> dict[str, Any]:
     """One question over HTTP to a deployed version, and its answer."""
-    record = example_record(find(version.exported.artifact.task), version)
+    artifact = version.exported.artifact
+    record = example_record(find(artifact.task), artifact.signature)
     url = f"http://{settings.http_host}:{settings.http_port}{route(version)}"
     body = json.dumps(record).encode()
     request = urllib.request.Request(url, body, {"content-type": "application/json"})
@@ -63,15 +62,6 @@ def curl(question: Mapping[str, Any]) -> str:
     return f"curl -s {question['url']} -H 'content-type: application/json' \\\n  -d '{record}'"
 
 
-def example_record(task: Task, version: ModelVersion) -> Mapping[str, Any]:
-    """The task's example, or for other columns a typical value for each of the model's fields."""
-    signature = version.exported.artifact.signature
-    if not set(flatten(task.example)) - {field.name for field in signature.fields}:
-        return task.example
-    encoded = {column.field for column in signature.columns}
-    return {field.name: _typical(field) for field in signature.fields if field.name in encoded}
-
-
 def serve_until_interrupted(screen: Screen, settings: Settings) -> None:
     """Keep the embedded service up; Ctrl-C or SIGTERM ends it."""
     address = f"http://{settings.http_host}:{settings.http_port}"
@@ -82,15 +72,3 @@ def serve_until_interrupted(screen: Screen, settings: Settings) -> None:
             time.sleep(3600)
     except KeyboardInterrupt:
         screen.say("stopping")
-
-
-def _typical(field: Field) -> Any:
-    match field.kind:
-        case "category":
-            return field.categories[0] if field.categories else "unknown"
-        case "boolean":
-            return False
-        case "time":
-            return "12:00"
-        case _:
-            return max(field.minimum or 0.0, min(1.0, field.maximum or 1.0))

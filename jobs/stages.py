@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jobs.command import Run
 from jobs.console import Stage
@@ -30,7 +31,7 @@ from spt_core.encoder import Encoder
 from spt_core.export import export
 from spt_core.model import SpecializedModel, open_runtime
 from spt_core.policy import DecisionPolicy, fit_policy
-from spt_core.registry import Deployment, ModelVersion
+from spt_core.registry import CHAMPION, Deployment, ModelVersion, require_compatible
 from spt_core.task import Task
 from spt_core.training import SpecializedModelTrainer, TrainingConfig
 
@@ -41,7 +42,8 @@ def prepared(run: Run) -> Splits:
         stage.say("reading")
         corpus = run.corpus()
         stage.say(f"checking and splitting {corpus.name}")
-        splits = split(run.task, corpus, run.settings.storage, run.config.split)
+        with run.registry().lease(f"prepare:{run.settings.storage}"):  # names share the splits
+            splits = split(run.task, corpus, run.settings.storage, run.config.split)
         rows = ", ".join(f"{count:,} {part}" for part, count in splits.num_rows.items())
         stage.say(f"{rows} rows{_reused(splits.reused)}")
     for finding in splits.findings:
@@ -53,6 +55,13 @@ def prepared(run: Run) -> Splits:
             f"see {splits.uri}/quarantine.parquet"
         )
     return splits
+
+
+def refuse_incompatible(run: Run, splits: Splits) -> None:
+    """Say before the training, not after it, that the model could not become the champion."""
+    registry, name = run.registry(), f"{run.task.path}/{run.arguments.name}"
+    if name in registry.names() and CHAMPION in registry.aliases(name):
+        require_compatible(splits.signature, registry.get(name), "this data")
 
 
 def trained(run: Run, splits: Splits) -> SpecializedModel:
@@ -91,16 +100,21 @@ def exported(run: Run, student: SpecializedModel) -> ExportedModel:
 
 def decided(run: Run, model: ExportedModel, splits: Splits) -> DecisionPolicy:
     """Calibrated probabilities of rows that trained nothing -> the least-cost policy."""
-    table = splits.table("calibration", limit=500_000)
-    scores = open_runtime(model).score(Encoder(model.artifact.signature).table(table))
     return fit_policy(
         run.task.costs,
-        scores.astype(np.float64),
+        calibration_scores(model, splits),
         daily_review_capacity=run.task.daily_review_capacity,
         daily_volume=run.task.daily_volume,
         reason_codes=run.task.reason_codes,
         conditions=run.task.conditions,
     )
+
+
+def calibration_scores(model: ExportedModel, splits: Splits) -> NDArray[np.float64]:
+    """Calibrated probabilities of the calibration rows."""
+    table = splits.table("calibration", limit=500_000)
+    scores = open_runtime(model).score(Encoder(model.artifact.signature).table(table))
+    return scores.astype(np.float64)
 
 
 def benchmarked(

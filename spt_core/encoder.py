@@ -171,7 +171,10 @@ def parse_moment(value: object, name: str) -> datetime.datetime:
     if not abs(value) < 4e18:
         raise _wrong(name, "a time in seconds since 1970", value)
     seconds = value / epoch_divisor(abs(value))
-    return datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=seconds)
+    try:
+        return datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=seconds)
+    except OverflowError as error:
+        raise _wrong(name, "a time of the years 1 to 9999", value) from error
 
 
 def epoch_divisor(magnitude: float) -> int:

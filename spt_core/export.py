@@ -209,7 +209,13 @@ def _graph(module: nn.Module, signature: Signature, outputs: list[str]) -> bytes
         )
         assert program is not None
         program.optimize()
-        return program.model_proto.SerializeToString()
+        model = program.model_proto
+    # The exporter writes where its source lies into every node: the bytes would depend on the path.
+    for part in (model, model.graph, *model.graph.node, *model.graph.initializer):
+        del part.metadata_props[:]
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        del value.metadata_props[:]
+    return model.SerializeToString()
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from spt_core.registry import (
     ModelVersion,
     Registry,
 )
-from spt_core.task import find
+from spt_core.task import example_record, find
 
 LEASE = "rollout"
 API_APPLICATION = "api"
@@ -280,15 +280,15 @@ def _task_path(version: ModelVersion) -> str:
 
 def _public(version: ModelVersion) -> Mapping[str, Any]:
     """What the API tells of a deployed version."""
-    task = find(_task_path(version))
+    task, signature = find(_task_path(version)), version.exported.artifact.signature
     return {
         "ref": version.ref,
         "task": task.path,
         "route": route(version),
         "title": task.title,
         "description": task.description,
-        "input": version.exported.artifact.signature.json_schema(),
-        "example": dict(task.example),
+        "input": signature.json_schema(),
+        "example": dict(example_record(task, signature)),
         "answer": {name: dict(schema) for name, schema in task.answer.items()},
         "created_at": version.created_at,
         "licences": list(version.licences),

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from spt_core.artifacts import (
@@ -21,6 +22,7 @@ from spt_core.artifacts import (
     filesystem,
     has_manifest,
     parquet_files,
+    read_manifest,
     remove,
     write_manifest,
 )
@@ -67,58 +69,64 @@ def score_corpus(
 
     `row` is the row's number in the input, `score` the calibrated probability; fields that are
     objects or lists are JSON text. Bad rows go to `_quarantine.parquet` beside them, with their
-    number and the reason. The manifest is written last; a finished folder needs `fresh`.
+    number and the reason. The folder is written when all rows are scored; one that holds finished
+    scores needs `fresh`, one that holds anything else is refused.
     """
-    if has_manifest(output) and not fresh:
-        raise InputError(
-            f"an output folder must be new, however: {output} holds finished scores; choose "
-            "another or pass --fresh"
-        )
+    _refuse_used(output, fresh)
     signature = model.artifact.signature
     columns = header(corpus.uris[0], corpus.format)
     needed = [field.name for field in signature.fields if field.required]
     require_columns(needed, columns, what="input", file=corpus.uris[0])
     windows, absent = _computable(signature, columns, corpus.label)
-    remove(output)
-    with plain_errors():
-        rows = read(
-            corpus,
-            [field for field in signature.fields if field.name in columns],
-            quarantine=f"{output}/.quarantine",
-            with_label=any(window.function == "label_rate" for window in windows),
-            required=needed,
-        )
-        if windows:
-            rows = add_windows_to_dataset(
-                rows, windows, _time(signature), corpus.label or "", num_partitions=NUM_PARTITIONS
+    folder, _, name = output.rstrip("/").rpartition("/")
+    unfinished = f"{folder}/.{name}.unfinished"
+    remove(unfinished)
+    try:
+        with plain_errors():
+            rows = read(
+                corpus,
+                [field for field in signature.fields if field.name in columns],
+                quarantine=f"{unfinished}/.quarantine",
+                with_label=any(window.function == "label_rate" for window in windows),
+                required=needed,
             )
-        scored = rows.map_batches(
-            score_batch,  # type: ignore[arg-type]  # pyarrow has no types
-            batch_format="pyarrow",
-            batch_size=8192,
-            fn_kwargs={
-                "model": json.dumps(model.to_json()),
-                "policy": json.dumps(policy.to_json()),
-            },
+            if windows:
+                assert signature.time is not None  # or no window would be computable
+                rows = add_windows_to_dataset(
+                    rows, windows, signature.time, corpus.label or "", num_partitions=NUM_PARTITIONS
+                )
+            scored = rows.map_batches(
+                score_batch,  # type: ignore[arg-type]  # pyarrow has no types
+                batch_format="pyarrow",
+                batch_size=8192,
+                fn_kwargs={
+                    "model": json.dumps(model.to_json()),
+                    "policy": json.dumps(policy.to_json()),
+                },
+            )
+            files, path = filesystem(unfinished)
+            scored.write_parquet(path, filesystem=files)
+        num_rows = sum(
+            pq.ParquetFile(filesystem(uri)[1], filesystem=files).metadata.num_rows
+            for uri in parquet_files(unfinished)
         )
-        files, path = filesystem(output)
-        scored.write_parquet(path, filesystem=files)
-    num_rows = sum(
-        pq.ParquetFile(filesystem(uri)[1], filesystem=files).metadata.num_rows
-        for uri in parquet_files(output)
-    )
-    num_bad = _join_quarantine(output)
-    write_manifest(
-        output,
-        {
+        num_bad = _join_quarantine(unfinished)
+        content = {
             "model": ref,
             "exported": model.uri,
             "policy": policy.version,
             "corpus": corpus.to_json(),
             "num_rows": num_rows,
             "num_quarantined": num_bad,
-        },
-    )
+        }
+        remove(output)
+        target = filesystem(output)[1]
+        files.create_dir(target, recursive=True)
+        for uri in parquet_files(unfinished):
+            files.move(filesystem(uri)[1], f"{target}/{uri.rsplit('/', 1)[-1]}")
+        write_manifest(output, content)
+    finally:
+        remove(unfinished)
     return Scored(
         uri=output,
         num_rows=num_rows,
@@ -126,6 +134,27 @@ def score_corpus(
         computed=tuple(window.name for window in windows),
         absent=tuple(absent),
     )
+
+
+def _refuse_used(output: str, fresh: bool) -> None:
+    """InputError unless the folder is new, empty, or holds finished scores that may go."""
+    files, path = filesystem(output)
+    found = files.get_file_info(path)
+    if found.type == pafs.FileType.NotFound:
+        return
+    if found.type == pafs.FileType.File:
+        raise InputError(f"an output must be a folder, however: {output} is a file")
+    if has_manifest(output) and "num_quarantined" in read_manifest(output):
+        if fresh:
+            return
+        raise InputError(
+            f"an output folder must be new, however: {output} holds finished scores; choose "
+            "another or pass --fresh"
+        )
+    if files.get_file_info(pafs.FileSelector(path)):
+        raise InputError(
+            f"an output folder must be new or empty, however: {output} holds something else"
+        )
 
 
 def score_batch(table: pa.Table, *, model: str, policy: str) -> pa.Table:
@@ -154,15 +183,11 @@ def _computable(
         for window in signature.windows
         if window.name in absent
         and window.entity in columns
-        and _time(signature) in columns
+        and signature.time in columns
         and (window.value is None or window.value in columns)
         and (window.function != "label_rate" or label is not None)
     ]
     return windows, sorted(set(absent) - {window.name for window in windows})
-
-
-def _time(signature: Signature) -> str:
-    return next((field.name for field in signature.fields if field.kind == "time"), "")
 
 
 _TYPES = {

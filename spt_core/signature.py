@@ -114,10 +114,11 @@ class Column(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Signature:
-    """Everything that a request to one trained model may hold."""
+    """Everything that a request to one trained model may hold; windows look back from `time`."""
 
     fields: tuple[Field, ...]
     windows: tuple[Window, ...] = ()
+    time: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse duplicate names and names that a nested request could not express."""
@@ -212,6 +213,7 @@ def signature_from_json(content: Mapping[str, Any]) -> Signature:
             dataclasses.replace(Field(**f), categories=tuple(f["categories"])) for f in fields
         ),
         windows=tuple(Window(**w) for w in content["windows"]),
+        time=content["time"],
     )
 
 

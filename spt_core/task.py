@@ -13,9 +13,10 @@ from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 
+from spt_core.encoder import flatten
 from spt_core.errors import InputError, NotFoundError, nearest
 from spt_core.policy import Costs, DecisionPolicy
-from spt_core.signature import Field, Window
+from spt_core.signature import Field, Signature, Window
 
 Family = Literal["tabular"]
 Head = Literal["binary"]
@@ -105,10 +106,46 @@ class Task:
         if overlap:
             raise InputError(f"protected attributes must not be fields, however: {sorted(overlap)}")
 
+    def protects(self, column: str) -> bool:
+        """Whether a column is a protected attribute, nested (`applicant.Age`) too."""
+        return column.rpartition(".")[2].lower() in self.protected
+
     @property
     def path(self) -> str:
         """`industry/task`, as on the command line and in HTTP routes."""
         return f"{self.industry}/{self.name}"
+
+
+def example_record(task: Task, signature: Signature) -> Mapping[str, Any]:
+    """A record that the model takes: the task's example where it fits, else typical values."""
+    known = {field.name: field for field in task.fields}
+    told = flatten(task.example)
+    fitting = {
+        field.name: told[field.name]
+        for field in signature.fields
+        if field.name in told and known[field.name].kind == field.kind
+    }
+    encoded = {column.field for column in signature.columns}
+    wanted = [f for f in signature.fields if f.name in encoded or f.required]
+    if len(fitting) == len(told):
+        wanted = [field for field in wanted if field.required]
+        if fitting.keys() >= {field.name for field in wanted}:
+            return task.example
+    return {**{field.name: _typical(field) for field in wanted}, **fitting}
+
+
+def _typical(field: Field) -> Any:
+    match field.kind:
+        case "category":
+            return field.categories[0] if field.categories else "unknown"
+        case "boolean":
+            return False
+        case "time":
+            return "12:00"
+        case "entity":
+            return "unknown"
+        case _:
+            return max(field.minimum or 0.0, min(1.0, field.maximum or 1.0))
 
 
 def find(path: str) -> Task:

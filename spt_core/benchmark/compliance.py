@@ -28,8 +28,9 @@ def _protected_attributes_excluded(
 ) -> str:
     """12 CFR 1002.6(b): no prohibited basis is considered."""
     del policy
-    protected = {name.lower() for name in (*task.protected, *exported.artifact.protected)}
-    used = [f.name for f in exported.artifact.signature.fields if f.name.lower() in protected]
+    named = {name.lower() for name in exported.artifact.protected}
+    names = [field.name for field in exported.artifact.signature.fields]
+    used = [name for name in names if name.lower() in named or task.protects(name)]
     return f"protected attributes among the inputs: {used}" if used else ""
 
 

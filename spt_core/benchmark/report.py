@@ -83,16 +83,12 @@ class Report:
         axes.legend(frameon=False, fontsize=8)
 
     def _latency(self, axes: Axes) -> None:
-        names = list(self.latency_ms)
-        for index, name in enumerate(names):
-            times = self.latency_ms[name]
-            axes.plot([times["p50"], times["p99"]], [index, index], color=COLORS[index], lw=3)
-            axes.plot(times["p50"], index, "o", color=COLORS[index])
-            axes.plot(times["p99"], index, "|", ms=14, color=COLORS[index])
-        axes.set_yticks(range(len(names)), names)
+        for color, (name, curve) in zip(COLORS, self.curves.items(), strict=False):
+            label = f"{name}, median {self.latency_ms[name]['p50']:.3f} ms"
+            axes.plot(curve["latency_ms"], range(1, 100), color=color, label=label)
         axes.set_xscale("log")
-        axes.invert_yaxis()
-        axes.set(xlabel="ms for one row: median to 99th percentile")
+        axes.set(xlabel="ms for one row", ylabel="% of the calls are faster", ylim=(0, 100))
+        axes.legend(frameon=False, fontsize=8)
 
     def _intervals(self, axes: Axes) -> None:
         names = list(self.quality)

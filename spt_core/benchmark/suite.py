@@ -108,7 +108,10 @@ class BenchmarkSuite:
                 name: self._quality(labels, scores, policy) for name, (scores, _) in models.items()
             },
             latency_ms={name: _quantiles(times) for name, (_, times) in models.items()},
-            curves={name: _curves(labels, scores) for name, (scores, _) in models.items()},
+            curves={
+                name: {**_curves(labels, scores), "latency_ms": _percentiles(times)}
+                for name, (scores, times) in models.items()
+            },
             baseline_parameters=parameters,
             subgroups=subgroup_figures(table, artifact.protected, labels, probabilities, policy),
             compliance=run_checks(task, exported, policy),
@@ -190,6 +193,11 @@ def _json_record(record: dict[str, Any]) -> dict[str, Any]:
 def _quantiles(seconds: Array) -> dict[str, float]:
     p50, p90, p99 = np.quantile(seconds, [0.5, 0.9, 0.99]) * 1000
     return {"p50": float(p50), "p90": float(p90), "p99": float(p99)}
+
+
+def _percentiles(seconds: Array) -> list[float]:
+    """The 1st to the 99th percentile in milliseconds."""
+    return (np.percentile(seconds, np.arange(1, 100)) * 1000).tolist()
 
 
 def _curves(labels: Array, probabilities: Array) -> dict[str, list[float]]:

@@ -68,14 +68,14 @@ def columns_of(table: pa.Table, corpus: Corpus, task: Task) -> Columns:
         _check_label(_array(table, corpus.label), corpus)
     told = {field.name: field for field in (*task.fields, *corpus.declared)}
     told |= {w.name: w.as_field() for w in corpus.windows if w.name not in told}
-    protected = {name.lower() for name in (*corpus.protected, *task.protected)}
+    protected = {name.lower() for name in corpus.protected}
     keep = set(corpus.keep)
     features: list[Field] = []
     carried: list[Field] = []
     findings: list[Finding] = []
     names: list[str] = table.column_names
     for name in names:
-        is_protected = name.lower() in protected
+        is_protected = name.lower() in protected or task.protects(name)
         if name in RESERVED or name == corpus.label:
             continue
         field, finding = _judge(name, _array(table, name), corpus, told.get(name))

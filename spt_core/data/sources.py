@@ -97,7 +97,8 @@ def open_corpus(
         licences=tuple(licences),
         synthetic=synthetic,
     )
-    infer_columns(corpus, task)  # refuses what could not be trained on, while it is cheap
+    if require_label:
+        infer_columns(corpus, task)  # refuses what could not be trained on, while it is cheap
     return corpus
 
 
@@ -183,9 +184,8 @@ def _present(names: Iterable[str], columns: Sequence[str]) -> tuple[str, ...]:
 
 
 def _protected(task: Task, named: Sequence[str] | None, columns: Sequence[str]) -> tuple[str, ...]:
-    """The named protected columns and the task's, however they are capitalized."""
-    usual = {name.lower() for name in task.protected}
-    found = [*(named or ()), *(name for name in columns if name.lower() in usual)]
+    """The named protected columns and the task's."""
+    found = [*(named or ()), *(name for name in columns if task.protects(name))]
     return tuple(dict.fromkeys(found))
 
 

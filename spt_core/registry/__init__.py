@@ -5,7 +5,7 @@ compare-and-set. SQLite by default, Postgres by URL; README.md tells why it is b
 """
 
 from spt_core.registry.lease import Lease, process_owner
-from spt_core.registry.registry import Registry
+from spt_core.registry.registry import Registry, require_compatible
 from spt_core.registry.values import (
     CHAMPION,
     DEFAULT_MODEL_NAME,
@@ -36,5 +36,6 @@ __all__ = [
     "deployment_from_json",
     "failed_compliance",
     "process_owner",
+    "require_compatible",
     "version_from_json",
 ]

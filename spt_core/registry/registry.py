@@ -43,6 +43,7 @@ from spt_core.registry.values import (
     parse_ref,
     version_from_json,
 )
+from spt_core.signature import Signature
 
 _NEXT_STATES: Mapping[DeploymentState, tuple[DeploymentState, ...]] = {
     "pending": ("live", "failed", "retired"),
@@ -305,13 +306,17 @@ def _check_champion(candidate: ModelVersion, incumbent: ModelVersion | None) -> 
         )
     if incumbent is None:
         return
-    signature = candidate.exported.artifact.signature
-    problems = signature.problems_for(incumbent.exported.artifact.signature)
+    require_compatible(candidate.exported.artifact.signature, incumbent, candidate.ref)
+
+
+def require_compatible(signature: Signature, champion: ModelVersion, candidate: str) -> None:
+    """InputError where clients of the champion could not call a model with this Signature."""
+    problems = signature.problems_for(champion.exported.artifact.signature)
     if problems:
         raise InputError(
-            f"a new champion must take every request that {incumbent.ref} takes, however: in "
-            f"{candidate.ref} {'; '.join(problems)}; register it under another model name "
-            "(--name), which has a route of its own"
+            f"a new champion must take every request that {champion.ref} takes, however: in "
+            f"{candidate} {'; '.join(problems)}; give it another model name (--name), which has a "
+            "route of its own"
         )
 
 

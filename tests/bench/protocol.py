@@ -80,7 +80,7 @@ def make_splits(
         corpus=corpus,
         config=SplitConfig(),
         kind="time",
-        signature=Signature(fields=tuple(fields), windows=corpus.windows),
+        signature=Signature(fields=tuple(fields), windows=corpus.windows, time=corpus.time),
         label=label,
         num_rows={part: parts[part].num_rows for part in PARTS},
         num_positives={part: int(np.asarray(parts[part][label]).sum()) for part in PARTS},

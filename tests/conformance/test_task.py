@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -5,8 +6,8 @@ import pytest
 
 from spt_core.encoder import Encoder, flatten
 from spt_core.model import default_policy
-from spt_core.signature import FIELD_KINDS, Signature
-from spt_core.task import Judgement, Reason, all_tasks
+from spt_core.signature import FIELD_KINDS, Field, Signature
+from spt_core.task import Judgement, Reason, all_tasks, example_record
 
 TASKS = all_tasks()
 pytestmark = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
@@ -49,6 +50,24 @@ def test_the_sample_stays_in_the_ranges_of_the_fields(task):
             values = table[field.name].drop_null().to_numpy()
             assert field.minimum is None or values.min() >= field.minimum
             assert field.maximum is None or values.max() <= field.maximum
+
+
+def test_a_model_of_the_canonical_columns_is_asked_the_task_s_example(task):
+    assert example_record(task, signature(task)) == task.example
+
+
+def test_a_customer_s_model_is_asked_what_it_takes(task):
+    own = (
+        dataclasses.replace(task.fields[0], kind="category", categories=("a", "b")),
+        *task.fields[1:],
+        Field(name="branch", kind="category", categories=("north",)),
+        Field(name="limit", kind="number", minimum=5.0),
+    )
+    for fields in (own, own[-2:]):
+        signed = Signature(fields=fields)
+        record = example_record(task, signed)
+        assert record["branch"] == "north"
+        assert np.isfinite(Encoder(signed).record(record)).any()
 
 
 def test_the_example_is_a_valid_record(task):

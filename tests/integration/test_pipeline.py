@@ -211,6 +211,10 @@ def test_batch_scores_are_those_of_the_service(
         record = known.where(known.notna(), None).to_dict()
         served_probability = served.ask(record)["fraud_probability"]
         assert served_probability == pytest.approx(scores.loc[row, "score"], abs=1e-6)
+    assert not list(tmp_path.glob(".*")), "nothing unfinished is left"
+    again = run("predict", *words, "--name", "customer", "--storage", str(storage))
+    assert again.code == 2
+    assert "holds finished scores" in again.err
     bad = pd.read_parquet(tmp_path / "scored" / "_quarantine.parquet")
     assert list(bad["__row"]) == [7]
     assert json.loads(bad["record"][0])["tx.amount"] == "a lot"

@@ -249,11 +249,14 @@ def test_serves_metrics_count_hot_requests(service: LiveService) -> None:
         time.sleep(1)
 
 
-def test_a_taken_port_is_told_in_one_sentence(service: LiveService, storage: Path) -> None:
+@pytest.mark.parametrize("offset", [0, 1])
+def test_a_taken_port_is_told_in_one_sentence_and_the_service_lives(
+    service: LiveService, storage: Path, offset: int
+) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "jobs.deploy", FRAUD, "--version", "1", "--storage", str(storage)],
         cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "SPT_HTTP_PORT": str(service.port + 1)},
+        env={"PATH": "/usr/bin:/bin", "SPT_HTTP_PORT": str(service.port + offset)},
         capture_output=True,
         text=True,
         timeout=60,
@@ -262,3 +265,5 @@ def test_a_taken_port_is_told_in_one_sentence(service: LiveService, storage: Pat
     assert ended.returncode == 2
     assert ended.stderr.startswith("error: the service's ports must be free, however: in use")
     assert ended.stderr.count("\n") == 1
+    assert service.ask("/healthz").status == 200
+    assert service.ask(ROUTE, EXAMPLE).status == 200

@@ -21,7 +21,8 @@ def started(storage: Path) -> subprocess.Popen[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "SPT_"))}
     words = ["financial_services/fraud_detection", "--recipe", "smoke", "--storage", str(storage)]
     return subprocess.Popen(
-        [sys.executable, "-m", "jobs.train", *words],
+        # What a shell starts in the background is deaf to SIGINT, and so would be what it starts.
+        ["env", "--default-signal=INT", sys.executable, "-m", "jobs.train", *words],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,

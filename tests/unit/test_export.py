@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from spt_core.export import BATCH_SIZES, TOLERANCE, check_parity, trial_rows
 from spt_core.export import export as export_to_onnx
 from spt_core.model import open_runtime
 from spt_core.models.ensemble import FACTS, WEIGHTS
+from spt_core.runtime.onnx import EXPLAIN_GRAPH, SCORE_GRAPH
 from spt_core.runtime.pytorch import StudentRuntime
 
 
@@ -69,6 +71,14 @@ def test_probes_are_rows_with_what_they_must_score(export):
     found = open_runtime(export).score(rows)
     assert np.abs(found - export.probes["probabilities"]).max() <= TOLERANCE
     json.dumps(export.probes, allow_nan=False)
+
+
+def test_a_graph_s_bytes_do_not_say_where_it_was_made(export):
+    root = str(Path(__file__).parents[2]).encode()
+    for name in (SCORE_GRAPH, EXPLAIN_GRAPH):
+        content = export.read(name)
+        assert root not in content
+        assert b".py" not in content
 
 
 def test_a_finished_export_is_found_again(export):

@@ -107,6 +107,13 @@ def test_a_bad_record_is_refused_in_one_sentence(record, sentence):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("value", [-99_000_000_000, -9.9e13, -9.9e16, "-5", 1e300])
+def test_a_time_before_year_1_or_beyond_all_calendars_is_refused_in_one_sentence(value):
+    signature = Signature(fields=(Field(name="when", kind="time"),))
+    with pytest.raises(InputError, match="'when' must be"):
+        Encoder(signature).record({"when": value})
+
+
 @pytest.mark.parametrize("value", [1, "true", 0.0])
 def test_a_boolean_is_true_or_false_only(value):
     with pytest.raises(InputError, match="true or false"):

@@ -33,11 +33,12 @@ def test_a_sound_model_passes_the_checks_of_its_task(checked):
     assert all(check["passed"] and check["fact"] == "ok" for check in found.values())
 
 
-def test_a_protected_input_fails_whatever_its_case(checked):
-    signature = Signature(fields=(Field(name="Sex", kind="category"),))
+@pytest.mark.parametrize("name", ["Sex", "applicant.sex", "customer.profile.Age"])
+def test_a_protected_input_fails_whatever_its_case_and_depth(checked, name):
+    signature = Signature(fields=(Field(name=name, kind="category"),))
     found = checked(signature=signature)["protected_attributes_excluded"]
     assert not found["passed"]
-    assert "Sex" in found["fact"]
+    assert name in found["fact"]
 
 
 def test_the_owner_s_protected_columns_count_too(checked):

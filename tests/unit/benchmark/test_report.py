@@ -9,6 +9,7 @@ from spt_core.benchmark.suite import (
     BenchmarkConfig,
     _curves,
     _json_record,
+    _percentiles,
     _quantiles,
     _timed_calls,
 )
@@ -47,7 +48,10 @@ def report(**changes):
         "synthetic": True,
         "quality": {name: {"average_precision": FIGURE, "roc_auc": FIGURE} for name in names},
         "latency_ms": {name: {"p50": 0.1, "p90": 0.2, "p99": 0.3} for name in names},
-        "curves": {name: _curves(LABELS, SCORES) for name in names},
+        "curves": {
+            name: {**_curves(LABELS, SCORES), "latency_ms": _percentiles(np.linspace(1, 2, 50))}
+            for name in names
+        },
         "baseline_parameters": {"LightGBM": {"num_trees": 12}},
         "subgroups": {"sex": [group]},
         "compliance": {"data_licence_known": {"passed": False, "required": True, "fact": "none"}},
@@ -97,6 +101,11 @@ def test_findings_about_the_data_are_on_the_page():
 
 def test_a_report_is_json():
     assert json.loads(json.dumps(report().to_json(), allow_nan=False))["task"] == FRAUD
+
+
+def test_percentiles_are_milliseconds_from_the_first_to_the_99th():
+    found = _percentiles(np.arange(101) / 1000)
+    assert found == pytest.approx(list(range(1, 100)))
 
 
 def test_curves_are_short_and_end_where_they_must():

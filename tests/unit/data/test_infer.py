@@ -73,6 +73,12 @@ def test_protected_columns_are_carried_but_no_features() -> None:
     assert [field.name for field in columns.carried] == ["sex"]
 
 
+def test_a_nested_protected_column_is_protected_too() -> None:
+    columns = inferred(**{"applicant.Sex": ["f", "m"] * 100})
+    assert found(columns)["applicant.Sex"] == "protected"
+    assert "applicant.Sex" not in kinds(columns)
+
+
 def test_a_kept_protected_column_is_a_feature() -> None:
     assert "sex" in kinds(inferred(dataclasses.replace(CORPUS, keep=("sex",))))
 

@@ -64,6 +64,26 @@ def test_a_data_set_of_the_catalog_takes_no_columns(run):
         run("--dataset", "german_credit", "--label", "default")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--label", "x"),
+        ("--entity", "card"),
+        ("--set", "data.drop=amount"),
+        ("--dataset", "fraud-handbook-sim", "--set", "data.protected=age"),
+    ],
+)
+def test_columns_are_described_for_a_table_of_one_s_own_alone(run, words):
+    with pytest.raises(InputError, match=r"for --data alone, however: .* is given"):
+        run(*words)
+    assert run("--data", "x.csv", *words[-2:]).arguments.data == "x.csv"
+
+
+def test_a_data_set_is_for_its_own_task(run):
+    with pytest.raises(InputError, match="credit-german is for financial_services/risk_assessment"):
+        run("--dataset", "credit-german")
+
+
 def test_data_and_dataset_exclude_each_other(run, capsys):
     with pytest.raises(SystemExit) as left:
         run("--data", "x", "--dataset", "y")

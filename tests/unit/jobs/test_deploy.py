@@ -7,10 +7,12 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from jobs import deploy
 from spt_core.errors import InputError, NotFoundError
+from spt_core.policy import fit_policy
 from spt_core.registry import ModelVersion, Registry
 from tests.unit.test_rollout import FRAUD, add
 
@@ -52,8 +54,10 @@ def test_an_edited_policy_is_a_new_version_of_the_same_model(
     registry: Registry, tmp_path: Path
 ) -> None:
     first = add(registry, tmp_path, 1)
+    add(registry, tmp_path, 2)
+    registry.set_alias(FRAUD, "champion", 1, expected=None, actor="me")
     made = chosen(registry, "--policy", edited(first, tmp_path, review_threshold=0.05))
-    assert (made.version, made.exported) == (2, first.exported)
+    assert (made.version, made.exported) == (3, first.exported), "the champion's, not the latest"
     assert made.policy.review_threshold == 0.05
     assert made.policy.version != first.policy.version
 
@@ -68,7 +72,29 @@ def test_a_bad_policy_file_is_refused(
     path = tmp_path / "policy.json"
     path.write_text(text)
     with pytest.raises(InputError, match=fact):
-        chosen(registry, "--policy", str(path))
+        chosen(registry, "--version", "1", "--policy", str(path))
+
+
+def test_edited_costs_make_new_thresholds_edited_thresholds_stay(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deploy, "load_splits", lambda uri: uri)
+    monkeypatch.setattr(deploy, "calibration_scores", lambda *_: np.linspace(0, 1, 1000))
+    first = add(registry, tmp_path, 1)
+    costs = {**first.to_json()["policy"]["costs"], "missed_positive": 5000.0}
+    flags = ("--version", "1", "--policy")
+    made = chosen(registry, *flags, edited(first, tmp_path, costs=costs))
+    capacity = {"daily_review_capacity": first.policy.daily_review_capacity}
+    wanted = fit_policy(
+        made.policy.costs,
+        np.linspace(0, 1, 1000),
+        daily_volume=first.policy.daily_volume,
+        **capacity,
+    )
+    assert made.policy.review_threshold == wanted.review_threshold
+    assert made.policy.review_threshold != first.policy.review_threshold
+    both = edited(first, tmp_path, costs=costs, review_threshold=0.01)
+    assert chosen(registry, *flags, both).policy.review_threshold == 0.01
 
 
 def test_what_was_never_registered_is_told_from_a_misspelled_task(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_champion_that_would_break_clients_is_refused(registry, add):
     registry.set_alias(NAME, "champion", 1, expected=None, actor="ann")
 
     with pytest.raises(
-        InputError, match="'country' is new and required; register it under another"
+        InputError, match="'country' is new and required; give it another model name"
     ):
         registry.set_alias(NAME, "champion", 2, expected=1, actor="ann")
     registry.set_alias(NAME, "candidate", 2, expected=None, actor="ann")
