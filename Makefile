@@ -6,6 +6,8 @@ ARGS ?=
 PINS := constraints.txt
 # The first line takes the CPU build of torch where the index has one; the rest finds it installed.
 INSTALL = $(BIN)/pip install --quiet -c $(PINS) "$$(grep '^torch==' $(PINS))" && $(BIN)/pip install --quiet -c $(PINS)
+# What answers single rows is compiled once, here rather than in the first run.
+COMPILE = $(BIN)/python -c 'from spt_core.runtime.kernel import compile_ahead; compile_ahead()'
 
 .PHONY: help install run test unit chaos check format clean
 
@@ -47,9 +49,11 @@ $(BIN)/python:
 $(VENV)/run.stamp: pyproject.toml $(PINS) | $(BIN)/python
 	@echo "installing the pinned packages into $(VENV) (once)"
 	$(INSTALL) .
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml $(PINS) | $(BIN)/python
 	@echo "installing the pinned packages and tools into $(VENV) (once)"
 	$(INSTALL) '.[dev]'
+	@$(COMPILE)
 	@touch $@ $(VENV)/run.stamp

@@ -78,6 +78,14 @@ class KernelRuntime:
         return probability, effects
 
 
+def compile_ahead() -> None:
+    """Compile before there is a model, as the installation does: the first one need not wait."""
+    nothing = np.zeros((0, 2), np.float32), np.zeros((0, 1), np.float32)
+    width_1 = np.zeros((1, 1), np.float32), np.zeros((2, 1), np.float32), np.ones(1, np.int64)
+    rest = np.zeros(2, np.float32), np.zeros(3, np.float32), np.zeros((1, 1), np.float32)
+    _answer(np.zeros((1, 2), np.int64), *nothing, *width_1, *rest, np.empty(1), np.empty((1, 1)))
+
+
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compiled on first use and kept beside the source, or for a user; else in memory alone.
 

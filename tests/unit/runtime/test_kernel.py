@@ -4,6 +4,7 @@ import torch
 
 from spt_core.export import kernel_of
 from spt_core.models.tabular import TabularConfig
+from spt_core.runtime import kernel
 from spt_core.runtime.kernel import KernelRuntime, kernel_from_bytes
 from tests.unit.models.tables import CONFIG, rows, signature, student
 
@@ -74,9 +75,17 @@ def test_columns_without_any_value_or_with_one_are_the_student_s():
     assert_answers_alike(student(signed, CONFIG), sample)
 
 
+def test_what_is_compiled_ahead_is_what_a_model_needs():
+    kernel.compile_ahead()
+    signed = signature(3, (4,))
+    runtime = KernelRuntime(kernel_from_bytes(kernel_of(student(signed)).to_bytes()), NoBatches())
+    runtime.explain(rows(signed)[:1])
+    assert len(kernel._answer.signatures) == 1
+
+
 def test_a_kernel_survives_its_file():
-    kernel = kernel_of(student(signature(0, (3, 5))))
-    found = kernel_from_bytes(kernel.to_bytes())
-    for name, array in kernel._asdict().items():
+    made = kernel_of(student(signature(0, (3, 5))))
+    found = kernel_from_bytes(made.to_bytes())
+    for name, array in made._asdict().items():
         assert getattr(found, name).dtype == array.dtype
         assert np.array_equal(getattr(found, name), array)
