@@ -17,7 +17,6 @@ from spt_core.encoder import Encoder, flatten
 from spt_core.errors import InputError
 from spt_core.policy import DecisionPolicy, fit_policy
 from spt_core.runtime.base import Runtime
-from spt_core.runtime.kernel import KERNEL, KernelRuntime, kernel_from_bytes
 from spt_core.runtime.onnx import EXPLAIN_GRAPH, SCORE_GRAPH, OnnxRuntime
 from spt_core.signature import Signature
 from spt_core.task import Judgement, Reason, Task, find
@@ -146,6 +145,9 @@ class SpecializedModel:
 def open_runtime(source: ModelArtifact | ExportedModel) -> Runtime:
     """The runtime for a model's files."""
     if isinstance(source, ExportedModel):
+        # Only here: training workers import this module too, and have no use for a compiler.
+        from spt_core.runtime.kernel import KERNEL, KernelRuntime, kernel_from_bytes
+
         batches = OnnxRuntime(source.read(SCORE_GRAPH), source.read(EXPLAIN_GRAPH))
         return KernelRuntime(kernel_from_bytes(source.read(KERNEL)), batches)
     # Only here: a serving replica would pay seconds and 300 MB for a torch that it never uses.

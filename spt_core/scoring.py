@@ -119,7 +119,8 @@ def score_corpus(
             "num_rows": num_rows,
             "num_quarantined": num_bad,
         }
-        remove(output)
+        if has_manifest(output):
+            remove(output)
         target = filesystem(output)[1]
         files.create_dir(target, recursive=True)
         for uri in parquet_files(unfinished):

@@ -213,7 +213,7 @@ def signature_from_json(content: Mapping[str, Any]) -> Signature:
             dataclasses.replace(Field(**f), categories=tuple(f["categories"])) for f in fields
         ),
         windows=tuple(Window(**w) for w in content["windows"]),
-        time=content["time"],
+        time=content.get("time"),  # models of before it was recorded are still in registries
     )
 
 
