@@ -9,7 +9,8 @@ INSTALL = $(BIN)/pip install --quiet -c $(PINS) "$$(grep '^torch==' $(PINS))" &&
 # What answers single rows is compiled once, here rather than in the first run.
 COMPILE = $(BIN)/python -c 'from spt_core.runtime.kernel import compile_ahead; compile_ahead()'
 
-export DS_BUILD_OPS := 0  # DeepSpeed compiles what it needs on first use, nothing when installed
+# DeepSpeed compiles what it needs on first use, nothing when it is installed.
+export DS_BUILD_OPS := 0
 
 .PHONY: help install run test unit chaos check format clean
 
