@@ -94,8 +94,52 @@ class DecisionPolicy:
         return dataclasses.asdict(self)
 
 
-def policy_from_json(content: dict[str, Any]) -> DecisionPolicy:
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class LabelPolicy:
+    """From which calibrated probability on each label is given; versioned apart from weights.
+
+    With `most_probable` exactly the most probable label is given whatever its probability
+    (single_label, pair and ordinal heads), unless it has a threshold that it does not reach: then
+    the most probable of those that do, or `fallback` when there is none. Without it, every label
+    that reaches its threshold is given (multi_label).
+    """
+
+    thresholds: Mapping[str, float]
+    most_probable: bool
+    fallback: str | None = None
+    version: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse thresholds that are no probabilities and stamp the version."""
+        bad = {k: v for k, v in self.thresholds.items() if not 0.0 <= v <= 1.0}
+        if bad:
+            raise InputError(f"label thresholds must be in [0, 1], however: {bad}")
+        if not self.version:
+            content = {k: v for k, v in dataclasses.asdict(self).items() if k != "version"}
+            text = json.dumps(content, sort_keys=True)
+            object.__setattr__(self, "version", hashlib.sha256(text.encode()).hexdigest()[:12])
+
+    def given(self, probabilities: Mapping[str, float]) -> frozenset[str]:
+        """The labels that these calibrated probabilities earn."""
+        reached = [n for n, p in probabilities.items() if p >= self.thresholds.get(n, 0.0)]
+        if not self.most_probable:
+            return frozenset(reached)
+        if reached:
+            return frozenset([max(reached, key=probabilities.__getitem__)])
+        return frozenset() if self.fallback is None else frozenset([self.fallback])
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `policy_from_json` reads back."""
+        return dataclasses.asdict(self)
+
+
+Policy = DecisionPolicy | LabelPolicy
+
+
+def policy_from_json(content: dict[str, Any]) -> Policy:
     """The policy that `to_json` wrote; edited thresholds or costs give it a new version."""
+    if "thresholds" in content:
+        return _label_policy_from_json(content)
     known = {f.name for f in dataclasses.fields(DecisionPolicy)}
     unknown = sorted(set(content) - known)
     if unknown:
@@ -107,6 +151,19 @@ def policy_from_json(content: dict[str, Any]) -> DecisionPolicy:
     except (KeyError, TypeError) as error:
         raise InputError(
             f"a policy must have costs and both thresholds, however: {error}"
+        ) from error
+
+
+def _label_policy_from_json(content: Mapping[str, Any]) -> LabelPolicy:
+    known = {f.name for f in dataclasses.fields(LabelPolicy)}
+    unknown = sorted(set(content) - known)
+    if unknown:
+        raise InputError(f"a policy has the keys {sorted(known)}, however: it also has {unknown}")
+    try:
+        return LabelPolicy(**{k: v for k, v in content.items() if k != "version"})
+    except TypeError as error:
+        raise InputError(
+            f"a label policy must have thresholds and most_probable, however: {error}"
         ) from error
 
 

@@ -15,11 +15,11 @@ import pyarrow as pa
 
 from spt_core.encoder import flatten
 from spt_core.errors import InputError, NotFoundError, nearest
-from spt_core.policy import Costs, DecisionPolicy
+from spt_core.policy import Costs, DecisionPolicy, LabelPolicy
 from spt_core.signature import Field, Signature, Window
 
-Family = Literal["tabular"]
-Head = Literal["binary"]
+Family = Literal["tabular", "text"]
+Head = Literal["binary", "single_label", "multi_label", "ordinal", "pair", "span", "regression"]
 Tracker = Literal["mlflow", "wandb"]
 ComplianceCheck = Literal[
     "protected_attributes_excluded", "adverse_action_reasons", "data_licence_known"
@@ -58,6 +58,60 @@ class Judgement(NamedTuple):
     policy: DecisionPolicy
 
 
+class Span(NamedTuple):
+    """Characters `start` to `end` (exclusive) of a text, as they stand there, and what they are."""
+
+    start: int
+    end: int
+    text: str
+    label: str = ""
+
+
+class Evidence(NamedTuple):
+    """A phrase of the text and its signed effect on the log-odds of a label."""
+
+    start: int
+    end: int
+    text: str
+    effect: float
+
+
+class LabelScore(NamedTuple):
+    """What a model says of one label: calibrated probability, whether the policy gives it, why.
+
+    `evidence` are phrases, strongest effect first.
+    """
+
+    label: str
+    probability: float
+    is_given: bool
+    evidence: tuple[Evidence, ...] = ()
+
+
+class PairJudgement(NamedTuple):
+    """Two spans of the text and the scores of every label of the pair, most probable first."""
+
+    first: Span
+    second: Span
+    scores: tuple[LabelScore, ...]
+
+
+class TextJudgement(NamedTuple):
+    """What a text model and its policy say of one text; a task words its answer from it.
+
+    The head decides what is filled: `scores` (all labels, most probable first) for single_label,
+    multi_label and ordinal; `value` for regression; `pairs` for pair (every pair of `spans`);
+    `spans` for span (what was found) and pair (the mentions, given or found).
+    """
+
+    text: str
+    scores: tuple[LabelScore, ...]
+    value: float | None
+    spans: tuple[Span, ...]
+    pairs: tuple[PairJudgement, ...]
+    policy: LabelPolicy
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
     """A question that an industry asks, with its inputs' meaning, label, answer and limits.
@@ -66,6 +120,13 @@ class Task:
     JSON Schema properties of what it returns, `respond` the wording. `fields` describe canonical
     columns; a customer's other columns are inferred. `sample(num_rows, seed)` makes the synthetic
     corpus that the project ships instead of data, columns as in `fields` plus label and roles.
+
+    The head says what the label column holds: binary 0/1; single_label and ordinal a class name;
+    multi_label a JSON list of class names; regression a number; span a JSON list of {start, end,
+    label}; pair a JSON list of [i, j, class] over the row's spans, the pairs that it leaves out
+    being of the `negative_class`. `classes` are the names, for ordinal in rising order; empty takes
+    those of the training rows. `respond` words a Judgement, for the text family a TextJudgement. Costs and
+    capacity belong to binary decisions; other heads get thresholds per label (LabelPolicy).
     """
 
     industry: IndustryType
@@ -74,18 +135,21 @@ class Task:
     description: str
     verb: str
     label: str
-    time: str | None
     fields: tuple[Field, ...]
-    windows: tuple[Window, ...]
     answer: Mapping[str, Mapping[str, Any]]
-    respond: Callable[[Judgement], dict[str, Any]]
+    respond: Callable[[Any], dict[str, Any]]  # the family decides which judgement it takes
     example: Mapping[str, Any]
     sample: Callable[[int, int], pa.Table]
-    costs: Costs
-    daily_review_capacity: int
-    daily_volume: int
+    time: str | None = None
+    group: str | None = None
+    windows: tuple[Window, ...] = ()
+    costs: Costs | None = None
+    daily_review_capacity: int | None = None
+    daily_volume: int | None = None
     family: Family = "tabular"
     head: Head = "binary"
+    classes: tuple[str, ...] = ()
+    negative_class: str | None = None
     metric: str = "average_precision"
     entities: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
@@ -102,6 +166,14 @@ class Task:
             raise InputError(f"a task's label must not be an input, however: {self.label!r}")
         if self.time is not None and self.time not in names:
             raise InputError(f"a task's time must be one of its fields, however: {self.time!r}")
+        if self.head == "binary" and self.costs is None:
+            raise InputError("a task with a binary decision must state its costs, however: none")
+        if self.head == "pair" and self.negative_class is None:
+            raise InputError("a pair task must name the class of unrelated pairs, however: none")
+        if (self.family == "text") != any(field.kind == "text" for field in self.fields):
+            raise InputError(
+                f"tasks on text, and only these, have a text field, however: {self.name}"
+            )
         overlap = names & set(self.protected)
         if overlap:
             raise InputError(f"protected attributes must not be fields, however: {sorted(overlap)}")
@@ -109,6 +181,16 @@ class Task:
     def protects(self, column: str) -> bool:
         """Whether a column is a protected attribute, nested (`applicant.Age`) too."""
         return column.rpartition(".")[2].lower() in self.protected
+
+    @property
+    def text_field(self) -> Field:
+        """The field that holds the text of a task on text."""
+        return next(field for field in self.fields if field.kind == "text")
+
+    @property
+    def spans_field(self) -> Field | None:
+        """The field that holds the spans of a pair task, if clients may supply them."""
+        return next((field for field in self.fields if field.kind == "spans"), None)
 
     @property
     def path(self) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spt_core.artifacts import Role
 from spt_core.signature import Signature
+from spt_core.task import Head
 
 
 class Network(Protocol):
@@ -33,21 +32,29 @@ class Network(Protocol):
         ...
 
 
-class Family(Protocol):
-    """A kind of model. Stateless; called on the driver and in workers alike."""
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-    def facts(
-        self,
-        signature: Signature,
-        config: Any,
-        sample: NDArray[np.float32],
-        labels: NDArray[np.float32],
-    ) -> Mapping[str, Any]:
-        """What networks need to know of training rows [N, F] and labels [N]; a JSON object."""
-        ...
+
+class Family(Protocol):
+    """A kind of model. Stateless; called on the driver and in workers alike.
+
+    `facts` are what its networks need to know of the training rows, a JSON object.
+    """
 
     def build(
         self, signature: Signature, role: Role, config: Any, facts: Mapping[str, Any]
     ) -> nn.Module:
-        """A fresh network of that role, whose forward gives logits [B, k] of features [B, F]."""
+        """A fresh network of that role, whose forward gives logits of a batch's inputs."""
+        ...
+
+    def start(self, network: nn.Module, facts: Mapping[str, Any]) -> None:
+        """Give a fresh network the pretrained weights that training starts from, if any."""
+        ...
+
+    def rate(self, name: str, config: Any, facts: Mapping[str, Any]) -> float:
+        """The learning rate of the parameter `name`, as a multiple of the run's."""
+        ...
+
+    def losses(self, head: Head) -> tuple[Loss, Loss]:
+        """Mean losses to train on and to stop by, of logits, targets and weights of a batch."""
         ...

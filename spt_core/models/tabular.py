@@ -21,8 +21,11 @@ from torch.utils.checkpoint import checkpoint
 
 from spt_core.artifacts import Role
 from spt_core.errors import InputError
+from spt_core.models.base import Loss
 from spt_core.models.calibration import IDENTITY
+from spt_core.models.heads import binary_loss, binary_mean_loss
 from spt_core.signature import Signature
+from spt_core.task import Head
 
 # A missing number becomes this: below the left edge of every bin, the one for "present" too.
 MISSING = -3.0e38
@@ -314,6 +317,19 @@ class TabularFamily:
             raise InputError("a model needs at least one input column, however: there is none")
         network = TeacherNetwork if role == "teacher" else StudentNetwork
         return network(signature, config, facts)
+
+    def start(self, network: nn.Module, facts: Mapping[str, Any]) -> None:
+        """Nothing: tables start from random weights."""
+
+    def rate(self, name: str, config: TabularConfig, facts: Mapping[str, Any]) -> float:
+        """The run's rate for all."""
+        del name, config, facts
+        return 1.0
+
+    def losses(self, head: Head) -> tuple[Loss, Loss]:
+        """Each member's own cross-entropy, and that of their mean probability."""
+        del head
+        return binary_loss, binary_mean_loss
 
 
 TABULAR = TabularFamily()

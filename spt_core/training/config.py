@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from spt_core.errors import InputError
 from spt_core.models.tabular import TabularConfig
+from spt_core.models.text import TextConfig
 from spt_core.task import ComplianceCheck, Family, IndustryType, Tracker
 
 SaveStrategy = Literal["epoch", "steps", "no"]
@@ -56,7 +57,8 @@ class TrainingConfig:
         max_failures: worker failures that Ray Train recovers from by itself.
         cache_bytes: a worker's shard that fits is kept in memory, a larger one streams every epoch.
         trackers: experiment trackers that receive the metrics.
-        network: the family's own parameters.
+        gradient_accumulation_steps: batches whose gradients make one step of the optimizer.
+        network: the family's own parameters; None takes the family's defaults.
     """
 
     model_name: str = "specialized-model"
@@ -91,13 +93,22 @@ class TrainingConfig:
     max_failures: int = 3
     cache_bytes: int = 2_000_000_000
     trackers: tuple[Tracker, ...] = ()
-    network: TabularConfig = dataclasses.field(default_factory=TabularConfig)
+    gradient_accumulation_steps: int = 1
+    network: Any = None  # the family's: NETWORK_CONFIGS
 
     def __post_init__(self) -> None:
-        """Refuse values that no run could honour."""
+        """Refuse values that no run could honour, and fill in the family's parameters."""
+        kind = NETWORK_CONFIGS.get(self.family)
+        if kind is not None and self.network is None:
+            object.__setattr__(self, "network", kind())
+        if kind is not None and not isinstance(self.network, kind):
+            raise InputError(
+                f"network must be the {self.family} family's {kind.__name__}, however: "
+                f"{type(self.network).__name__}"
+            )
         for name in ("num_epochs", "batch_size", "domain_vocabulary_size", "eval_steps"):
             _at_least(self, name, 1)
-        for name in ("logging_steps", "num_workers"):
+        for name in ("logging_steps", "num_workers", "gradient_accumulation_steps"):
             _at_least(self, name, 1)
         for name in ("dataloader_num_workers", "max_failures", "cache_bytes", "weight_decay"):
             _at_least(self, name, 0)
@@ -125,6 +136,7 @@ class TrainingConfig:
         return content
 
 
+NETWORK_CONFIGS: Mapping[str, type] = {"tabular": TabularConfig, "text": TextConfig}
 _CLOSED: Mapping[str, tuple[str, ...]] = {
     "save_strategy": get_args(SaveStrategy),
     "evaluation_strategy": get_args(EvaluationStrategy),

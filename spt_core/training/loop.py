@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import math
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from spt_core.artifacts import Role
 from spt_core.errors import InputError, nearest
 from spt_core.models import FAMILIES
-from spt_core.models.heads import binary_loss
 from spt_core.signature import Signature
+from spt_core.task import Head
 from spt_core.training.config import TrainingConfig
 from spt_core.training.shards import Batch, Shard
 
@@ -42,6 +42,16 @@ class TrainingRun:
     config: TrainingConfig
     facts: Mapping[str, Any]
     num_rows: int
+    head: Head = "binary"
+    state_weight: float = 0.0  # of a student's distance from its teacher's token states
+    mean_tokens: float = 0.0  # of a text, windows and special tokens included
+
+    @property
+    def row_bytes(self) -> int:
+        """About how much memory one row takes in a shard."""
+        if self.config.family == "tabular":
+            return 4 * (len(self.signature.columns) + 2)
+        return int(4 * self.mean_tokens) + 1000  # five small arrays, each an object of its own
 
 
 @dataclasses.dataclass(slots=True)
@@ -69,10 +79,14 @@ def fit(
         cpu=not config.use_gpu,
         mixed_precision="bf16" if config.use_mixed_precision and _has_bf16(config) else "no",
     )
-    model = FAMILIES[config.family].build(run.signature, run.role, config.network, run.facts)
+    family = FAMILIES[config.family]
+    model = family.build(run.signature, run.role, config.network, run.facts)
+    if resume is None:
+        family.start(model, run.facts)
     _freeze(model, config.specialized_layers)
-    optimizer = _optimizer(model, config)
-    steps_per_epoch = math.ceil(train.num_rows / config.batch_size)
+    optimizer = _optimizer(model, run)
+    batches = math.ceil(train.num_rows / config.batch_size)
+    steps_per_epoch = math.ceil(batches / config.gradient_accumulation_steps)
     schedule = _schedule(optimizer, config, steps_per_epoch)
     position, best = _Position(), None
     if resume is not None:
@@ -103,6 +117,7 @@ class _Session:
         self._optimizer, self._schedule = optimizer, schedule
         self._at, self._report = position, report
         self._best = best
+        self._loss, self._stopping_loss = FAMILIES[run.config.family].losses(run.head)
 
     def train(self, train: Shard, validation: Shard | None) -> None:
         config, at = self._config, self._at
@@ -111,8 +126,8 @@ class _Session:
             batches = train.batches(
                 size=config.batch_size, epoch=at.epoch, shuffle=True, start=at.batch
             )
-            for batch in batches:
-                losses.append(self._step(batch))
+            for batch, is_last in _with_last(batches):
+                losses.append(self._step(batch, is_last=is_last))
                 at.step += 1
                 at.batch += 1
                 if at.step % config.logging_steps == 0:
@@ -136,19 +151,28 @@ class _Session:
         with self._checkpoint() as folder:
             self._report({"epoch": self._at.epoch, "final": 1.0}, folder)
 
-    def _step(self, batch: Batch) -> Tensor:
-        device = self._accelerator.device
+    def _step(self, batch: Batch, *, is_last: bool) -> Tensor:
         self._model.train()
         # Dropout is a function of (seed, step), so that a resumed run equals an undisturbed one.
         torch.manual_seed(self._config.seed * 1_000_003 + self._at.step)
-        logits = self._model(batch.features.to(device))
-        loss = binary_loss(logits, batch.targets.to(device), batch.weights.to(device))
-        self._accelerator.backward(loss)
-        self._accelerator.clip_grad_norm_(self._model.parameters(), 1.0)
-        self._optimizer.step()
-        self._optimizer.zero_grad()
-        self._schedule.step()
+        loss = self._batch_loss(batch)
+        self._accelerator.backward(loss / self._config.gradient_accumulation_steps)
+        if is_last or (self._at.batch + 1) % self._config.gradient_accumulation_steps == 0:
+            self._accelerator.clip_grad_norm_(self._model.parameters(), 1.0)
+            self._optimizer.step()
+            self._optimizer.zero_grad()
+            self._schedule.step()
         return loss.detach()
+
+    def _batch_loss(self, batch: Batch) -> Tensor:
+        device = self._accelerator.device
+        inputs = [tensor.to(device) for tensor in batch.inputs]
+        targets, weights = batch.targets.to(device), batch.weights.to(device)
+        if batch.states is None:
+            return self._loss(self._model(*inputs), targets, weights)
+        logits, states = self._model(*inputs, with_state=True)
+        apart = nn.functional.cosine_similarity(states, batch.states.to(device)).mean()
+        return self._loss(logits, targets, weights) + self._run.state_weight * (1.0 - apart)
 
     def _evaluate(
         self, validation: Shard | None, *, save: bool, extra: Mapping[str, float] | None = None
@@ -166,18 +190,16 @@ class _Session:
 
     @torch.no_grad()
     def _validation_loss(self, validation: Shard) -> float:
-        """Mean log loss over all workers' rows."""
+        """Mean loss over all workers' rows."""
         self._model.eval()
         device = self._accelerator.device
         total = torch.zeros(2, dtype=torch.float64, device=device)
-        for batch in validation.batches(size=SCORING_ROWS, epoch=0, shuffle=False):
+        size = SCORING_ROWS if self._config.family == "tabular" else 2 * self._config.batch_size
+        for batch in validation.batches(size=size, epoch=0, shuffle=False):
             weights = batch.weights.to(device)
-            logits = self._model(batch.features.to(device))
-            probability = logits.float().sigmoid().mean(1).clamp(1e-7, 1 - 1e-7)
-            loss = nn.functional.binary_cross_entropy(
-                probability, batch.targets.to(device), weights, reduction="sum"
-            )
-            total += torch.stack([loss.double(), weights.sum().double()])
+            logits = self._model(*(tensor.to(device) for tensor in batch.inputs))
+            loss = self._stopping_loss(logits, batch.targets.to(device), weights)
+            total += torch.stack([loss.double(), torch.ones_like(loss.double())]) * weights.sum()
         total = self._accelerator.reduce(total, "sum")
         return float(total[0] / total[1])
 
@@ -243,13 +265,35 @@ def _freeze(model: nn.Module, trained: list[str] | None) -> None:
         parameter.requires_grad = any(name.startswith(f"{layer}.") for layer in trained)
 
 
-def _optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+def _optimizer(model: nn.Module, run: TrainingRun) -> torch.optim.Optimizer:
+    """AdamW, fused; matrices decay, and each parameter learns at its family's share of the rate."""
+    config, family = run.config, FAMILIES[run.config.family]
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            rate = family.rate(name, config.network, run.facts)
+            groups.setdefault((rate, parameter.ndim > 1), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": parameters,
+                "lr": config.learning_rate * rate,
+                "weight_decay": config.weight_decay if decays else 0.0,
+            }
+            for (rate, decays), parameters in groups.items()
+        ],
+        lr=config.learning_rate,
+        fused=True,
+    )
+
+
+def _with_last(batches: Iterator[Batch]) -> Iterator[tuple[Batch, bool]]:
+    """Each batch, and whether it is the last one."""
+    held = next(batches, None)
+    while held is not None:
+        following = next(batches, None)
+        yield held, following is None
+        held = following
 
 
 def _schedule(

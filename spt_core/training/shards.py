@@ -17,11 +17,16 @@ SHUFFLE_BUFFER_ROWS = 100_000
 
 
 class Batch(NamedTuple):
-    """Features float32 [B, F], targets float32 [B] in [0, 1], weights float32 [B]."""
+    """What a network takes, and what its N logits are held against.
 
-    features: torch.Tensor
+    Tables: inputs are features float32 [B, F], targets float32 [B] in [0, 1]. Texts: see
+    `token_shards.py`. Weights are float32 [N].
+    """
+
+    inputs: tuple[torch.Tensor, ...]
     targets: torch.Tensor
     weights: torch.Tensor
+    states: torch.Tensor | None = None  # what a student's mean token states should be [W, H]
 
 
 class Shard(Protocol):
@@ -52,7 +57,8 @@ class MemoryShard:
             generator = torch.Generator().manual_seed(self._seed * 100_003 + epoch)
             order = torch.randperm(self.num_rows, generator=generator)
         for rows in order.split(size)[start:]:
-            yield Batch(*(tensor[rows] for tensor in self._tensors))
+            features, targets, weights = (tensor[rows] for tensor in self._tensors)
+            yield Batch((features,), targets, weights)
 
 
 class StreamShard:

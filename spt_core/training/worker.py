@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,16 @@ import numpy as np
 import ray.train
 import torch
 
+from spt_core.models.text import num_logits_of
 from spt_core.training.loop import TrainingRun, fit
 from spt_core.training.shards import Arrays, MemoryShard, Shard, StreamShard
+from spt_core.training.token_shards import (
+    TokenRows,
+    TokenShard,
+    TokenStreamShard,
+    join_rows,
+    token_rows,
+)
 
 
 def work(config: dict[str, Any]) -> None:
@@ -43,19 +51,47 @@ def _shard(name: str, run: TrainingRun) -> Shard:
     iterator = ray.train.get_dataset_shard(name)
     assert iterator is not None, f"the trainer must pass the dataset {name}"
 
-    def read() -> Iterator[Arrays]:
-        batches = iterator.iter_batches(
+    def read() -> Iterator[dict[str, Any]]:
+        return iterator.iter_batches(
             batch_size=16_384,
             batch_format="numpy",
             prefetch_batches=config.dataloader_num_workers,
         )
-        for batch in batches:
-            yield tuple(np.array(batch[c]) for c in ("features", "target", "weight"))  # type: ignore[misc]  # three
 
     num_rows = run.num_rows // config.num_workers
-    row_bytes = 4 * (len(run.signature.columns) + 2)
-    if name == "train" and num_rows * row_bytes > config.cache_bytes:
-        return StreamShard(read, num_rows=num_rows, seed=config.seed)
-    features, targets, weights = zip(*read(), strict=True)
-    arrays = (np.concatenate(features), np.concatenate(targets), np.concatenate(weights))
-    return MemoryShard(arrays, seed=config.seed)
+    is_large = name == "train" and num_rows * run.row_bytes > config.cache_bytes
+    return _SHARDS[config.family](read, run, num_rows if is_large else None)
+
+
+def _table_shard(
+    read: Callable[[], Iterator[dict[str, Any]]], run: TrainingRun, num_rows: int | None
+) -> Shard:
+    """Rows of a table; with `num_rows` they are streamed."""
+
+    def arrays() -> Iterator[Arrays]:
+        for batch in read():
+            yield tuple(np.array(batch[c]) for c in ("features", "target", "weight"))  # type: ignore[misc]  # three
+
+    if num_rows is not None:
+        return StreamShard(arrays, num_rows=num_rows, seed=run.config.seed)
+    features, targets, weights = zip(*arrays(), strict=True)
+    held = (np.concatenate(features), np.concatenate(targets), np.concatenate(weights))
+    return MemoryShard(held, seed=run.config.seed)
+
+
+def _text_shard(
+    read: Callable[[], Iterator[dict[str, Any]]], run: TrainingRun, num_rows: int | None
+) -> Shard:
+    """Tokenized texts; with `num_rows` they are streamed."""
+    pad, seed = run.facts["pad"], run.config.seed
+    size = num_logits_of(run.head, len(run.facts["classes"]))
+
+    def rows() -> Iterator[TokenRows]:
+        return (token_rows(batch, size) for batch in read())
+
+    if num_rows is not None:
+        return TokenStreamShard(rows, num_rows=num_rows, pad=pad, seed=seed)
+    return TokenShard(join_rows(list(rows())), pad=pad, seed=seed)
+
+
+_SHARDS = {"tabular": _table_shard, "text": _text_shard}

@@ -33,7 +33,7 @@ def shard(request, monkeypatch):
 
 def rows(shard, epoch=0, *, shuffle=True, start=0):
     batches = list(shard.batches(size=SIZE, epoch=epoch, shuffle=shuffle, start=start))
-    return torch.cat([batch.features[:, 0] for batch in batches]).tolist()
+    return torch.cat([batch.inputs[0][:, 0] for batch in batches]).tolist()
 
 
 def test_an_epoch_holds_every_row_once(shard):
@@ -57,7 +57,7 @@ def test_an_epoch_resumes_at_a_batch(shard, start):
 
 def test_a_row_keeps_its_target(shard):
     for batch in shard(0).batches(size=SIZE, epoch=0, shuffle=True):
-        assert torch.equal(batch.features[:, 0] % 2, batch.targets)
+        assert torch.equal(batch.inputs[0][:, 0] % 2, batch.targets)
 
 
 def test_all_batches_but_the_last_are_full(shard):

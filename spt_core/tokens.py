@@ -1,0 +1,276 @@
+"""Texts -> token ids: the one encoder of training, batch scoring and serving. No torch here.
+
+A text becomes one window of ids, or several that overlap when it is long. Mentions (spans) are
+found by a lexicon where a client does not supply them, and pairs of them are placed on tokens.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from spt_core.errors import InputError
+
+MAX_CHARACTERS = 100_000
+MAX_MENTIONS = 64
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z(\[])|\n+")
+_WORD = re.compile(r"\w+|[^\w\s]")
+Offsets = list[tuple[int, int]]
+
+
+class TokenWindow(NamedTuple):
+    """Ids with the special tokens around them, and the characters [start, end) of each token.
+
+    Special tokens have the characters (0, 0).
+    """
+
+    ids: list[int]
+    offsets: Offsets
+
+
+class Mention(NamedTuple):
+    """Characters [start, end) of a text that name something."""
+
+    start: int
+    end: int
+
+
+class TokenPair(NamedTuple):
+    """Mentions `first` and `second` (by number), their window and their first and last tokens."""
+
+    first: int
+    second: int
+    window: int
+    first_tokens: tuple[int, int]
+    second_tokens: tuple[int, int]
+
+
+class EncodedText(NamedTuple):
+    """A text as windows, its mentions, and those pairs of them that lie within one window."""
+
+    text: str
+    windows: list[TokenWindow]
+    mentions: tuple[Mention, ...] = ()
+    pairs: tuple[TokenPair, ...] = ()
+
+
+class TokenBatch(NamedTuple):
+    """Several texts as arrays.
+
+    `features` int64 [W, T], padded; `owner` int64 [W], the text of each window; `pairs` int64
+    [P, 5]: window, first and last token of the first mention, first and last of the second.
+    """
+
+    features: NDArray[np.int64]
+    owner: NDArray[np.int64]
+    pairs: NDArray[np.int64]
+
+
+class TextEncoder:
+    """Encodes texts with one tokenizer. Thread-safe."""
+
+    def __init__(self, tokenizer: bytes, *, max_tokens: int, overlap: int) -> None:
+        self.tokenizer = open_tokenizer(tokenizer)
+        self.prefix, self.suffix = _special(self.tokenizer)
+        self.pad = _pad(self.tokenizer)
+        self._room, self._overlap = max_tokens - 2, overlap
+        if not 0 <= overlap < self._room:
+            raise InputError(
+                f"windows must overlap by less than they hold, however: {max_tokens=}, {overlap=}"
+            )
+
+    def encode(self, texts: Sequence[str]) -> list[EncodedText]:
+        """Each text as windows."""
+        found = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return [
+            EncodedText(text, [self._window(*part) for part in self._cut(e.ids, e.offsets)])
+            for text, e in zip(texts, found, strict=True)
+        ]
+
+    def encode_pairs(self, text: str, mentions: Sequence[Mention]) -> EncodedText:
+        """A text with its mentions, and every pair of them that lies within one window.
+
+        A text that fits in one window is one; a longer one is cut at the ends of sentences, and a
+        sentence that is still too long into overlapping windows.
+        """
+        found = self.tokenizer.encode(text, add_special_tokens=False)
+        ids, offsets = found.ids, found.offsets
+        parts = [(ids, offsets)]
+        if len(ids) > self._room:
+            parts = list(
+                itertools.chain.from_iterable(
+                    self._cut(*part) for part in _sentences(text, ids, offsets)
+                )
+            )
+        windows = [self._window(*part) for part in parts]
+        placed = [_placed(window.offsets, mentions) for window in windows]
+        pairs: dict[tuple[int, int], TokenPair] = {}
+        for number, inside in enumerate(placed):
+            for (i, first), (j, second) in itertools.combinations(inside.items(), 2):
+                pairs.setdefault((i, j), TokenPair(i, j, number, first, second))
+        return EncodedText(text, windows, tuple(mentions), tuple(pairs[k] for k in sorted(pairs)))
+
+    def batch(self, texts: Sequence[EncodedText]) -> TokenBatch:
+        """Texts as padded arrays, their windows in order."""
+        windows = [window.ids for text in texts for window in text.windows]
+        counts = [len(text.windows) for text in texts]
+        starts = list(itertools.accumulate(counts, initial=0))
+        pairs = [
+            (start + pair.window, *pair.first_tokens, *pair.second_tokens)
+            for start, text in zip(starts, texts, strict=False)
+            for pair in text.pairs
+        ]
+        return TokenBatch(
+            padded(windows, self.pad),
+            np.repeat(np.arange(len(texts)), counts),
+            np.array(pairs, np.int64).reshape(len(pairs), 5),
+        )
+
+    def _cut(self, ids: list[int], offsets: Offsets) -> list[tuple[list[int], Offsets]]:
+        if len(ids) <= self._room:
+            return [(ids, offsets)]
+        stride = self._room - self._overlap
+        starts = range(0, len(ids) - self._overlap, stride)
+        return [(ids[s : s + self._room], offsets[s : s + self._room]) for s in starts]
+
+    def _window(self, ids: list[int], offsets: Offsets) -> TokenWindow:
+        return TokenWindow(
+            [self.prefix, *ids, self.suffix],
+            [(0, 0), *cast(Offsets, offsets), (0, 0)],
+        )
+
+
+class Lexicon:
+    """Finds the longest known names in a text, whole words only, whatever their case."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names: dict[str, set[tuple[str, ...]]] = {}
+        self._longest = 1
+        for name in names:
+            words = tuple(_WORD.findall(name.lower()))
+            if words:
+                self._names.setdefault(words[0], set()).add(words)
+                self._longest = max(self._longest, len(words))
+
+    def find(self, text: str) -> list[Mention]:
+        """The mentions in order; they do not overlap."""
+        words = [(m.group().lower(), m.start(), m.end()) for m in _WORD.finditer(text)]
+        found: list[Mention] = []
+        at = 0
+        while at < len(words):
+            known = self._names.get(words[at][0], ())
+            size = max((len(n) for n in known if self._is_at(words, at, n)), default=0)
+            if size:
+                found.append(Mention(words[at][1], words[at + size - 1][2]))
+            at += max(size, 1)
+        return found
+
+    def _is_at(self, words: Sequence[tuple[str, int, int]], at: int, name: tuple[str, ...]) -> bool:
+        return tuple(word for word, _, _ in words[at : at + len(name)]) == name
+
+
+def open_tokenizer(content: bytes) -> Tokenizer:
+    """The tokenizer, without padding and truncation of its own."""
+    found = Tokenizer.from_str(content.decode())
+    found.no_padding()
+    found.no_truncation()
+    return found
+
+
+def checked_text(value: object, name: str) -> str:
+    """The text of a field; InputError for one that no model can read."""
+    if not isinstance(value, str):
+        shown = type(value).__name__ if value is not None else "null"
+        raise InputError(f"the field {name!r} must be a text, however: it is {shown}")
+    if len(value) > MAX_CHARACTERS:
+        raise InputError(
+            f"the field {name!r} must have at most {MAX_CHARACTERS:,} characters, however: it has "
+            f"{len(value):,}; send it in parts"
+        )
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"the field {name!r} must be Unicode text, however: character {error.start} is half of "
+            "a surrogate pair"
+        ) from error
+    if not any(not c.isspace() and (c.isprintable() or c == "\u200d") for c in value):
+        raise InputError(
+            f"the field {name!r} must hold a text, however: it is empty or has no visible character"
+        )
+    return value
+
+
+def checked_mentions(value: object, name: str, text: str) -> list[Mention]:
+    """The spans of a field, `[{"start": 0, "end": 7}, ...]`, in order."""
+    if not isinstance(value, list) or not all(isinstance(span, Mapping) for span in value):
+        raise InputError(f"the field {name!r} must be a list of objects with start and end")
+    if len(value) > MAX_MENTIONS:
+        raise InputError(
+            f"the field {name!r} takes at most {MAX_MENTIONS} spans, however: it has {len(value)}"
+        )
+    found: list[Mention] = []
+    for span in cast(list[Mapping[str, Any]], value):
+        start, end = span.get("start"), span.get("end")
+        if type(start) is not int or type(end) is not int or not 0 <= start < end <= len(text):
+            raise InputError(
+                f"a span of {name!r} must satisfy 0 <= start < end <= {len(text)}, however: "
+                f"{start!r}, {end!r}"
+            )
+        found.append(Mention(start, end))
+    return sorted(set(found))
+
+
+def padded(rows: Sequence[Sequence[int] | NDArray[np.int32]], pad: int) -> NDArray[np.int64]:
+    """Rows of ids [W, T], the shorter ones filled up."""
+    width = max((len(row) for row in rows), default=0)
+    made = np.full((len(rows), width), pad, np.int64)
+    for number, row in enumerate(rows):
+        made[number, : len(row)] = row
+    return made
+
+
+def _special(tokenizer: Tokenizer) -> tuple[int, int]:
+    """The ids that the tokenizer puts before and behind a text."""
+    ids = tokenizer.encode("").ids
+    if len(ids) != 2:
+        raise InputError(
+            "a tokenizer must put one token before and one behind a text, however: it makes "
+            f"{len(ids)} of an empty one"
+        )
+    return ids[0], ids[1]
+
+
+def _pad(tokenizer: Tokenizer) -> int:
+    for token in ("[PAD]", "<pad>"):
+        found = tokenizer.token_to_id(token)
+        if found is not None:
+            return found
+    raise InputError(
+        "a tokenizer must have a padding token, however: it has neither [PAD] nor <pad>"
+    )
+
+
+def _sentences(text: str, ids: list[int], offsets: Offsets) -> list[tuple[list[int], Offsets]]:
+    starts = [start for start, _ in offsets]
+    cuts = [bisect.bisect_left(starts, m.end()) for m in _SENTENCE_END.finditer(text)]
+    bounds = sorted({0, *cuts, len(ids)})
+    return [(ids[a:b], offsets[a:b]) for a, b in itertools.pairwise(bounds)]
+
+
+def _placed(offsets: Offsets, mentions: Sequence[Mention]) -> dict[int, tuple[int, int]]:
+    """The first and last token of each mention that lies in the window as a whole."""
+    real = [(i, s, e) for i, (s, e) in enumerate(offsets) if e > s]
+    found: dict[int, tuple[int, int]] = {}
+    for number, mention in enumerate(mentions):
+        inside = [i for i, s, e in real if s < mention.end and e > mention.start]
+        if inside and real[0][1] <= mention.start and mention.end <= real[-1][2]:
+            found[number] = (inside[0], inside[-1])
+    return found
