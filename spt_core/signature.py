@@ -19,11 +19,23 @@ FieldKind = Literal[
 WindowFunction = Literal["count", "mean", "sum", "label_rate"]
 FIELD_KINDS: tuple[FieldKind, ...] = get_args(FieldKind)
 TABULAR_KINDS = ("number", "category", "boolean", "time", "entity")
+MAX_CHARACTERS = 100_000  # of a text
+MAX_SPANS = 64  # of a text
 
 _WINDOW = re.compile(
     r"(?P<function>count|mean|sum|label_rate)\((?P<entity>[^,()]+)(?:,(?P<value>[^,()]+?))??"
     r",(?P<span>\d+)d(?:,after(?P<delay>\d+)d)?\)"
 )
+
+_SPAN_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "description": "characters of the text: the first, and the one behind the last",
+    "properties": {
+        "start": {"type": "integer", "minimum": 0},
+        "end": {"type": "integer", "minimum": 1},
+    },
+    "required": ["start", "end"],
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -238,6 +250,7 @@ def _field_schema(field: Field) -> dict[str, Any]:
         "category": ["string", "number", "boolean"],
         "time": ["string", "number"],
         "entity": ["string", "number"],
+        "spans": ["array"],
     }
     types = kinds.get(field.kind, ["string"])
     schema: dict[str, Any] = {"type": types if field.required else [*types, "null"]}
@@ -250,4 +263,8 @@ def _field_schema(field: Field) -> dict[str, Any]:
         schema["maximum"] = field.maximum
     if field.categories:
         schema["examples"] = list(field.categories[:5])
+    if field.kind == "text":
+        schema |= {"minLength": 1, "maxLength": MAX_CHARACTERS}
+    if field.kind == "spans":
+        schema |= {"items": _SPAN_SCHEMA, "maxItems": MAX_SPANS}
     return schema

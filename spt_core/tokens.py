@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from spt_core.errors import InputError
+from spt_core.signature import MAX_CHARACTERS, MAX_SPANS
 
-MAX_CHARACTERS = 100_000
-MAX_MENTIONS = 64
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z(\[])|\n+")
 _WORD = re.compile(r"\w+|[^\w\s]")
 Offsets = list[tuple[int, int]]
@@ -212,9 +211,9 @@ def checked_mentions(value: object, name: str, text: str) -> list[Mention]:
     """The spans of a field, `[{"start": 0, "end": 7}, ...]`, in order."""
     if not isinstance(value, list) or not all(isinstance(span, Mapping) for span in value):
         raise InputError(f"the field {name!r} must be a list of objects with start and end")
-    if len(value) > MAX_MENTIONS:
+    if len(value) > MAX_SPANS:
         raise InputError(
-            f"the field {name!r} takes at most {MAX_MENTIONS} spans, however: it has {len(value)}"
+            f"the field {name!r} takes at most {MAX_SPANS} spans, however: it has {len(value)}"
         )
     found: list[Mention] = []
     for span in cast(list[Mapping[str, Any]], value):
