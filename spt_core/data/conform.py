@@ -2,7 +2,8 @@
 
 number -> float64 (NaN is missing), category and entity -> large_string (the text that
 `signature.category_text` makes), boolean -> bool, time -> timestamp[us] of wall-clock time,
-label -> float32 0 or 1.
+text -> large_string, spans -> large_string of canonical JSON, label -> float32 0 or 1, or what the
+head of the task asks for (labels.py).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import datetime
 import json
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from spt_core.data.corpus import ROW, Positive
+from spt_core.data.labels import BINARY, Context, LabelRule, read_labels
+from spt_core.data.texts import Spans, read_spans, text_problems
 from spt_core.encoder import NO_DATE, category_text, parse_moment
 from spt_core.errors import InputError
 from spt_core.signature import Field
@@ -47,35 +50,41 @@ def conform(
     fields: Sequence[Field],
     *,
     label: str | None = None,
+    labels: LabelRule = BINARY,
     positive: Positive | None = None,
     required: Sequence[str] = (),
 ) -> tuple[pa.Table, pa.Table]:
     """The good rows in typed columns, and the bad rows as (row number, reason, row as JSON).
 
     Row numbers are the table's column `__row`, or positions; a field without a column is missing
-    everywhere. A row without a value in a `required` column, or without a label, is bad.
+    everywhere. A row without a value in a `required` column, or without a label, is bad, and so is
+    one without a text that can be read.
     """
     size = table.num_rows
     numbers = table[ROW] if ROW in table.column_names else pa.chunked_array([np.arange(size)])
     reasons = np.full(size, None, dtype=object)
     columns: dict[str, pa.Array | pa.ChunkedArray] = {}
+    spans: list[Spans | None] = [None] * size
+    texts = next((field.name for field in fields if field.kind == "text"), "")
     for field in fields:
-        typed = typed_column(_column(table, field.name), field)
-        if typed.bad is not None:
-            _note(reasons, typed.bad, rule(field))
-        columns[field.name] = typed.values
-        if field.kind == "number":
-            _note(reasons, *_beyond(typed.values, field))
-        if field.name in required and typed.values.null_count:
-            missing = np.asarray(typed.values.is_null())
+        if field.kind == "spans":
+            words = _cells(table, texts)
+            columns[field.name], found, spans = read_spans(
+                _cells(table, field.name), words, field.name
+            )
+            _note_each(reasons, found)
+        else:
+            columns[field.name] = _read_field(table, field, reasons)
+        if field.name in required:
+            missing = np.asarray(columns[field.name].is_null())
             _note(reasons, missing, f"the {field.name!r} must be known, however: it is missing")
-    if label is not None:
-        typed = label_column(_column(table, label), positive)
-        missing = np.asarray(typed.values.is_null()) & ~_or_none(typed.bad, size)
-        _note(reasons, missing, f"the label {label!r} must be known, however: it is missing")
-        if typed.bad is not None:
-            _note(reasons, typed.bad, f"the label {label!r} must be 0 or 1")
-        columns[label] = typed.values
+    if label is not None and labels.head in ("binary", "regression"):
+        columns[label] = _read_number_label(table, label, labels, positive, reasons)
+    elif label is not None:
+        words = _cells(table, texts) if labels.head == "span" else [None] * size
+        contexts = [Context(*pair) for pair in zip(words, spans, strict=True)]
+        columns[label], found = read_labels(_cells(table, label), labels, label, contexts)
+        _note_each(reasons, found)
     columns[ROW] = numbers.cast(pa.int64())
     typed_table = pa.table(columns)
     is_bad = reasons.astype(bool)
@@ -85,12 +94,43 @@ def conform(
     return good, _bad_rows(table.filter(pa.array(is_bad)), numbers, reasons, is_bad)
 
 
+def _read_field(table: pa.Table, field: Field, reasons: NDArray[np.object_]) -> pa.Array:
+    typed = typed_column(_column(table, field.name), field)
+    if typed.bad is not None:
+        _note(reasons, typed.bad, rule(field))
+    if field.kind == "number":
+        _note(reasons, *_beyond(typed.values, field))
+    elif field.kind == "text":
+        for mask, reason in text_problems(typed.values, field.name):
+            _note(reasons, mask, reason)
+    return typed.values
+
+
+def _read_number_label(
+    table: pa.Table,
+    label: str,
+    labels: LabelRule,
+    positive: Positive | None,
+    reasons: NDArray[np.object_],
+) -> pa.Array:
+    is_binary = labels.head == "binary"
+    column = _column(table, label)
+    typed = label_column(column, positive) if is_binary else number_column(column)
+    missing = np.asarray(typed.values.is_null()) & ~_or_none(typed.bad, len(column))
+    _note(reasons, missing, f"the label {label!r} must be known, however: it is missing")
+    if typed.bad is not None:
+        kind = "0 or 1" if is_binary else "a finite number"
+        _note(reasons, typed.bad, f"the label {label!r} must be {kind}")
+    return typed.values
+
+
 def rule(field: Field) -> str:
     """The sentence that a value of the wrong kind breaks."""
     needs = {
         "number": "a finite number",
         "boolean": "true or false",
         "time": "an ISO 8601 time, seconds since 1970 or a time of day",
+        "text": "a text",
     }.get(field.kind, "a text, a number or true/false")
     return f"the field {field.name!r} must be {needs}"
 
@@ -197,6 +237,10 @@ def column_from(values: Sequence[object]) -> pa.Array:
     """An Arrow column of Python values; values of mixed types become text."""
     try:
         return pa.array(values, from_pandas=True)
+    except UnicodeEncodeError as error:
+        raise InputError(
+            "texts must be Unicode, however: one holds half of a surrogate pair"
+        ) from error
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         return pa.array([_as_text(value) for value in values], pa.large_string())
 
@@ -238,6 +282,18 @@ def _column(table: pa.Table, name: str) -> pa.Array:
     if isinstance(array, pa.ChunkedArray):
         raise InputError(f"a batch of rows must be below 2 GiB, however: column {name!r} is larger")
     return array
+
+
+def _cells(table: pa.Table, name: str) -> list[Any]:
+    """The values of a column of texts, or of lists as they are."""
+    column = _column(table, name)
+    nested = pa.types.is_nested(column.type)
+    return column.to_pylist() if nested else text_column(column).values.to_pylist()
+
+
+def _note_each(reasons: NDArray[np.object_], found: NDArray[np.object_]) -> None:
+    free = found.astype(bool) & ~reasons.astype(bool)
+    reasons[free] = found[free]
 
 
 def _note(reasons: NDArray[np.object_], bad: Mask, reason: str) -> None:

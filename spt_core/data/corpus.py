@@ -71,7 +71,16 @@ class Finding:
     """Something about a column that its owner should know, and what was done about it."""
 
     kind: Literal[
-        "identifier", "constant", "protected", "unsupported", "free_text", "accepted", "duplicates"
+        "identifier",
+        "constant",
+        "protected",
+        "unsupported",
+        "free_text",
+        "accepted",
+        "duplicates",
+        "unused",
+        "unseen_class",
+        "absent_class",
     ]
     column: str
     detail: str

@@ -343,9 +343,13 @@ def _parsed(lines: Sequence[bytes], first_row: int) -> tuple[pa.Table, list[Refu
             value = json.loads(line)
             if not isinstance(value, dict):
                 raise TypeError("not an object")
-        except (ValueError, TypeError, RecursionError):
+            if rb"\u" in line:  # half of a surrogate pair can be escaped, but is no text
+                json.dumps(value, ensure_ascii=False).encode()
+        except (ValueError, TypeError, RecursionError) as error:
             text = line.decode(errors="replace").strip()
-            refused.append(Refused(row, "a line must be one JSON object", text))
+            is_coded = isinstance(error, UnicodeError)
+            reason = "a line must be Unicode text" if is_coded else "a line must be one JSON object"
+            refused.append(Refused(row, reason, text))
             continue
         rows.append(row)
         records.append(flatten(value))

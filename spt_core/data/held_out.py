@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spt_core.artifacts import digest, filesystem, has_manifest, remove, write_manifest
-from spt_core.data.corpus import Corpus
+from spt_core.data.corpus import Corpus, Finding
+from spt_core.data.labels import SETS, class_counts, num_saying
 from spt_core.data.partition import PARTS
 from spt_core.data.read import plain_errors, read
 from spt_core.data.splits import Splits, load_splits
@@ -27,16 +27,12 @@ def with_validation(splits: Splits, corpus: Corpus) -> Splits:
     remove(uri)
     fields = splits.signature.fields
     with plain_errors():
-        blocks = read(corpus, fields, quarantine=f"{uri}/quarantine").iter_batches(
-            batch_format="pyarrow", batch_size=None
-        )
+        blocks = read(
+            corpus, fields, quarantine=f"{uri}/quarantine", labels=splits.labels
+        ).iter_batches(batch_format="pyarrow", batch_size=None)
         rows = pa.concat_tables(list(blocks), promote_options="default")
-    positives = int(np.asarray(rows[splits.label]).sum()) if rows.num_rows else 0
-    if positives in (0, rows.num_rows):
-        raise InputError(
-            f"validation rows must be of both classes, however: {positives} of the {rows.num_rows} "
-            f"good rows of {corpus.name} are positive"
-        )
+    positives = num_saying(rows[splits.label], splits.labels) if rows.num_rows else 0
+    _require_labels(positives, rows, splits, corpus)
     files, path = filesystem(uri)
     for part in PARTS:
         files.create_dir(f"{path}/{part}", recursive=True)
@@ -50,7 +46,34 @@ def with_validation(splits: Splits, corpus: Corpus) -> Splits:
         uri=uri,
         num_rows={**splits.num_rows, "validation": rows.num_rows},
         num_positives={**splits.num_positives, "validation": positives},
+        findings=(*splits.findings, *_unseen(rows, splits)),
         reused=False,
     )
     write_manifest(uri, made.to_json())
     return made
+
+
+def _require_labels(positives: int, rows: pa.Table, splits: Splits, corpus: Corpus) -> None:
+    if splits.labels.head == "binary" and positives in (0, rows.num_rows):
+        raise InputError(
+            f"validation rows must be of both classes, however: {positives} of the {rows.num_rows} "
+            f"good rows of {corpus.name} are positive"
+        )
+    if not rows.num_rows or (splits.labels.head in SETS and not positives):
+        raise InputError(
+            f"validation rows must have labels, however: {corpus.name} has {rows.num_rows} good "
+            f"rows, {positives} of them with a label that is not empty"
+        )
+
+
+def _unseen(rows: pa.Table, splits: Splits) -> list[Finding]:
+    counts = class_counts(rows[splits.label], splits.labels)
+    return [
+        Finding(
+            kind="unseen_class",
+            column=splits.label,
+            detail=f"the validation rows have {count} of {name!r}, training rows none",
+        )
+        for name, count in counts.items()
+        if name not in splits.classes
+    ]

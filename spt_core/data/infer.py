@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,13 +16,15 @@ import pyarrow.compute as pc
 
 from spt_core.data import formats
 from spt_core.data.conform import (
+    conform,
     label_column,
     number_column,
     text_column,
     time_column,
     typed_column,
 )
-from spt_core.data.corpus import RESERVED, Corpus, Finding
+from spt_core.data.corpus import RESERVED, Corpus, Finding, require_columns
+from spt_core.data.labels import rule_of
 from spt_core.errors import InputError
 from spt_core.signature import Field, FieldKind
 from spt_core.task import Task
@@ -65,7 +68,15 @@ def columns_of(table: pa.Table, corpus: Corpus, task: Task) -> Columns:
     if table.num_rows == 0:
         raise InputError(f"a corpus must have rows, however: {corpus.uris[0]} has none")
     if corpus.label is not None:
-        _check_label(_array(table, corpus.label), corpus)
+        if task.head == "binary":
+            _check_label(_array(table, corpus.label), corpus)
+        elif corpus.positive is not None:
+            raise InputError(
+                f"only a label with two values has a positive one, however: {corpus.positive!r} is "
+                f"given for a {task.head} label"
+            )
+    if task.family == "text":
+        return _text_columns(table, corpus, task)
     told = {field.name: field for field in (*task.fields, *corpus.declared)}
     told |= {w.name: w.as_field() for w in corpus.windows if w.name not in told}
     protected = {name.lower() for name in corpus.protected}
@@ -98,6 +109,63 @@ def columns_of(table: pa.Table, corpus: Corpus, task: Task) -> Columns:
     if not any(field.kind != "entity" for field in features):
         raise InputError(f"a corpus must have a feature, however: {corpus.name} has none left")
     return Columns(features=tuple(features), carried=tuple(carried), findings=tuple(findings))
+
+
+def _text_columns(table: pa.Table, corpus: Corpus, task: Task) -> Columns:
+    """The task's own fields; other columns say nothing to a model of texts."""
+    needed = [task.text_field.name]
+    if task.head == "pair" and corpus.label is not None:
+        assert task.spans_field is not None
+        needed.append(task.spans_field.name)
+    usable = [name for name in table.column_names if name not in corpus.drop]
+    require_columns(needed, usable, what="input", file=corpus.uris[0])
+    features = tuple(field for field in task.fields if field.name in usable)
+    known = {*RESERVED, corpus.label, *(field.name for field in features)}
+    carried: list[Field] = []
+    findings: list[Finding] = []
+    names: list[str] = table.column_names
+    for name in names:
+        if name in known:
+            continue
+        if name == corpus.time:
+            carried.append(Field(name=name, kind="time"))
+        elif name == corpus.group or name in corpus.entities:
+            carried.append(Field(name=name, kind="entity", required=False))
+        elif name in corpus.protected or task.protects(name):
+            carried.append(Field(name=name, kind=_kind(_array(table, name))))
+            findings.append(Finding(kind="protected", column=name, detail="kept out of features"))
+        elif name in corpus.keep:
+            raise InputError(
+                f"a model of texts takes its task's fields alone, however: {name!r} is to be kept"
+            )
+        elif name not in corpus.drop:
+            detail = "a model of texts takes its task's fields alone"
+            findings.append(Finding(kind="unused", column=name, detail=detail))
+    if corpus.label is not None and task.head != "binary":
+        _check_labels(table, features, corpus, task)
+    return Columns(features=features, carried=tuple(carried), findings=tuple(findings))
+
+
+def _check_labels(table: pa.Table, fields: Sequence[Field], corpus: Corpus, task: Task) -> None:
+    """Refuse a label column that mostly holds something else than the head asks for."""
+    assert corpus.label is not None
+    rule = rule_of(task)
+    good, bad = conform(table, fields, label=corpus.label, labels=rule)
+    reasons = Counter(r for r in bad["reason"].to_pylist() if r.startswith("the label"))
+    if reasons.total() > MAX_TEXT_IN_NUMBERS * table.num_rows:
+        worst, _ = reasons.most_common(1)[0]
+        raise InputError(
+            f"{worst}: so do {reasons.total()} of the {table.num_rows} sampled rows of "
+            f"{corpus.uris[0]}"
+        )
+    if rule.head != "single_label" or good.num_rows < MIN_ROWS_FOR_IDENTIFIERS:
+        return
+    distinct = pc.count_distinct(good[corpus.label]).as_py()
+    if distinct > 0.5 * good.num_rows:
+        raise InputError(
+            f"the label column {corpus.label!r} must hold class names, however: there are "
+            f"{distinct} in {good.num_rows} rows"
+        )
 
 
 def _array(table: pa.Table, name: str) -> pa.Array:

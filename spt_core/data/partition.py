@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from spt_core.artifacts import filesystem
 from spt_core.data.corpus import HASH, ROW
 from spt_core.data.hashing import Hashes, column_hashes, combine, named_hashes, row_hashes, uniform
+from spt_core.data.labels import BINARY, LabelRule, class_counts, num_saying
 from spt_core.errors import InputError
 
 Part = Literal["train", "validation", "calibration", "test"]
@@ -52,6 +53,7 @@ class Partition:
     shares: tuple[float, ...]
     seed: int
     max_categories: int
+    labels: LabelRule = BINARY
     group: str | None = None
     time: str | None = None
     cuts_us: tuple[int, ...] = ()
@@ -95,7 +97,8 @@ def write_parts(table: pa.Table, partition: Partition) -> pa.Table:
         facts["parts"][part] = {
             "file": _write(rows, f"{partition.folder}/{part}"),
             "num_rows": rows.num_rows,
-            "num_positives": int(pc.sum(rows[partition.label]).as_py()),
+            "num_positives": num_saying(rows[partition.label], partition.labels),
+            "classes": class_counts(rows[partition.label], partition.labels),
             "hash_sum": int(full[chosen].sum()),
         }
         if part == "train":
@@ -133,6 +136,7 @@ class Written:
     def __init__(self, *, max_categories: int) -> None:
         self.num_rows: Counter[str] = Counter()
         self.num_positives: Counter[str] = Counter()
+        self.classes: dict[str, Counter[str]] = {part: Counter() for part in PARTS}
         self.left_out: Counter[str] = Counter()
         self.files: dict[str, set[str]] = {part: set() for part in PARTS}
         self.missing: set[str] = set()
@@ -147,6 +151,7 @@ class Written:
             self.files[part].add(content["file"])
             self.num_rows[part] += content["num_rows"]
             self.num_positives[part] += content["num_positives"]
+            self.classes[part].update(content["classes"])
             self._hash_sums[part] += content["hash_sum"]
         for name, (words, counts) in facts.get("train", {}).get("texts", {}).items():
             counter = self._texts.setdefault(name, Counter())
@@ -159,7 +164,8 @@ class Written:
         """Take rows of a part out of the counts."""
         full = row_hashes(rows, partition.content)
         self.num_rows[part] -= rows.num_rows
-        self.num_positives[part] -= int(pc.sum(rows[partition.label]).as_py() or 0)
+        self.num_positives[part] -= num_saying(rows[partition.label], partition.labels)
+        self.classes[part].subtract(class_counts(rows[partition.label], partition.labels))
         self._hash_sums[part] -= int(full.sum())
 
     def fingerprint(self, part: str | None = None) -> str:

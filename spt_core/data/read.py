@@ -30,6 +30,7 @@ from spt_core.data.corpus import (
     Format,
     Positive,
 )
+from spt_core.data.labels import BINARY, LabelRule
 from spt_core.errors import InputError, SptError, nearest
 from spt_core.signature import Field
 
@@ -41,9 +42,10 @@ def read(
     quarantine: str,
     columns: Sequence[str] | None = None,
     with_label: bool = True,
+    labels: LabelRule = BINARY,
     required: Sequence[str] = (),
 ) -> Dataset:
-    """The corpus's good rows: the fields in their types, the label as 0/1, and `__row`.
+    """The corpus's good rows: the fields and the label in their types, and `__row`.
 
     Bad rows go to Parquet files in the folder `quarantine`, one per fragment that has any, which
     must be on a file system that all workers see. `columns` limits what is decoded of Parquet.
@@ -55,6 +57,7 @@ def read(
         format=corpus.format,
         fields=tuple(fields),
         label=label,
+        labels=labels,
         positive=corpus.positive,
         quarantine=quarantine,
         columns=None if columns is None else tuple(columns),
@@ -76,6 +79,7 @@ class ReadJob:
     format: Format
     fields: tuple[Field, ...]
     label: str | None
+    labels: LabelRule
     positive: Positive | None
     quarantine: str
     columns: tuple[str, ...] | None
@@ -152,6 +156,7 @@ def _good_rows(fragment: formats.Fragment, job: ReadJob) -> Iterator[pa.Table]:
                 table,
                 job.fields,
                 label=job.label,
+                labels=job.labels,
                 positive=job.positive,
                 required=job.required,
             )

@@ -86,7 +86,7 @@ def open_corpus(
         identity=identity,
         label=wanted if wanted in columns else None,
         time=moment,
-        group=group,
+        group=group or (task.group if task.group in columns else None),
         entities=tuple(entities if entities is not None else _present(task.entities, columns)),
         protected=_protected(task, protected, columns),
         drop=tuple(drop),

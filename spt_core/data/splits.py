@@ -17,6 +17,7 @@ from spt_core.artifacts import (
 )
 from spt_core.data import formats
 from spt_core.data.corpus import Corpus, Finding, corpus_from_json
+from spt_core.data.labels import BINARY, LabelRule, rule_from_json
 from spt_core.data.partition import (
     PARTS,
     Part,
@@ -93,6 +94,9 @@ class EvaluationSet:
 class Splits:
     """Four parts of one corpus in storage, and everything that was found on the way.
 
+    `num_positives` counts the rows whose label says something: 1, a class that is not the negative
+    one, a set that is not empty. `labels` is what a label may be, `classes` the names that a model
+    of these rows tells apart: the task's, else those of the training rows; none if binary.
     `num_left_out` counts good rows that are in no part, by reason; `quarantine` counts bad rows by
     reason. `data_fingerprint` depends on the rows' content, not on files or order. `cut_times` are
     the first moments of validation, calibration and test in a time split. `reused` says that a
@@ -119,6 +123,8 @@ class Splits:
     licences: tuple[str, ...] = ()
     synthetic: bool = False
     cut_times: tuple[str, ...] = ()
+    labels: LabelRule = BINARY
+    classes: tuple[str, ...] = ()
     reused: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -171,8 +177,9 @@ def splits_from_json(content: Mapping[str, Any]) -> Splits:
     values["config"] = SplitConfig(**values["config"])
     values["signature"] = signature_from_json(values["signature"])
     values["findings"] = tuple(Finding(**finding) for finding in values["findings"])
-    for name in ("protected", "entities", "licences", "cut_times"):
-        values[name] = tuple(values[name])
+    values["labels"] = rule_from_json(values["labels"]) if "labels" in values else BINARY
+    for name in ("protected", "entities", "licences", "cut_times", "classes"):
+        values[name] = tuple(values.get(name, ()))  # classes are younger than some manifests
     return Splits(**values)
 
 

@@ -33,6 +33,7 @@ from spt_core.data.conform import BAD_SCHEMA, has_dates, time_column
 from spt_core.data.corpus import HASH, Corpus, Finding
 from spt_core.data.hashing import Hashes
 from spt_core.data.infer import SAMPLE_ROWS, Columns, columns_of
+from spt_core.data.labels import NAMES, SETS, LabelRule, classes_of, rule_of
 from spt_core.data.leakage import is_among, ranges, refuse_label_like
 from spt_core.data.partition import (
     DAY_US,
@@ -79,26 +80,28 @@ def split(task: Task, corpus: Corpus, storage: str, config: SplitConfig | None =
 
 def _make(task: Task, corpus: Corpus, folder: str, config: SplitConfig) -> Splits:
     assert corpus.label is not None
+    labels = rule_of(task)
     sampled = formats.sample(corpus, SAMPLE_ROWS).table
     columns = columns_of(sampled, corpus, task)
     kind = _kind(corpus, config, sampled)
-    partition = _partition(corpus, columns, config, kind, folder)
+    partition = _partition(task, corpus, columns, config, kind, folder)
     windows = tuple(w for w in corpus.windows if w.name not in sampled.column_names)
     written = _write(corpus, columns, partition, windows)
     quarantine = _collect_quarantine(folder)
     duplicates, doubt = _remove_duplicates(written, partition)
     left_out = dict(written.left_out)
-    findings = [*columns.findings, *doubt]
+    findings = [*columns.findings, *doubt, *_class_findings(corpus.label, written, labels)]
     if duplicates:
         left_out["identical to a training row"] = duplicates
-    _require_classes(corpus.label, written, quarantine)
+    _require_classes(corpus.label, labels, written, quarantine)
     signature = _signature(corpus, columns, windows, written)
-    train = _spread_sample(parquet_files(f"{folder}/train"), GUARD_ROWS)
-    accepted = refuse_label_like(train, corpus.label, signature.fields, accepted=corpus.keep)
-    findings += [
-        Finding(kind="accepted", column=name, detail="gives the label away; kept, as asked")
-        for name in accepted
-    ]
+    if task.family == "tabular" and labels.head == "binary":
+        train = _spread_sample(parquet_files(f"{folder}/train"), GUARD_ROWS)
+        accepted = refuse_label_like(train, corpus.label, signature.fields, accepted=corpus.keep)
+        findings += [
+            Finding(kind="accepted", column=name, detail="gives the label away; kept, as asked")
+            for name in accepted
+        ]
     return Splits(
         uri=folder,
         task=task.path,
@@ -120,6 +123,8 @@ def _make(task: Task, corpus: Corpus, folder: str, config: SplitConfig) -> Split
         licences=corpus.licences,
         synthetic=corpus.synthetic,
         cut_times=tuple(_iso(cut) for cut in partition.cuts_us),
+        labels=labels,
+        classes=classes_of(labels, written.classes["train"]),
     )
 
 
@@ -138,7 +143,12 @@ def _kind(corpus: Corpus, config: SplitConfig, sampled: pa.Table) -> SplitKind:
 
 
 def _partition(
-    corpus: Corpus, columns: Columns, config: SplitConfig, kind: SplitKind, folder: str
+    task: Task,
+    corpus: Corpus,
+    columns: Columns,
+    config: SplitConfig,
+    kind: SplitKind,
+    folder: str,
 ) -> Partition:
     assert corpus.label is not None
     content = tuple(field.name for field in columns.all)
@@ -148,6 +158,8 @@ def _partition(
     apart = {"time": corpus.time, "group": corpus.group, "random": None}[kind]
     plain = tuple(name for name in content if name not in figures)
     seen = (*plain, *exact) if kind == "time" else plain
+    if task.family == "text":  # what is carried beside a text does not make it another text
+        seen = (task.text_field.name,)
     partition = Partition(
         folder=folder,
         label=corpus.label,
@@ -157,6 +169,7 @@ def _partition(
         shares=config.shares,
         seed=config.seed,
         max_categories=config.max_categories,
+        labels=rule_of(task),
         group=corpus.group if kind == "group" else None,
     )
     if kind != "time":
@@ -197,7 +210,13 @@ def _write(
 ) -> Written:
     """Read, compute windows, deal and write: one pass, and one shuffle per entity of a window."""
     needed = [name for name in (partition.time, partition.group) if name is not None]
-    rows = read(corpus, columns.all, quarantine=f"{partition.folder}/.quarantine", required=needed)
+    rows = read(
+        corpus,
+        columns.all,
+        quarantine=f"{partition.folder}/.quarantine",
+        labels=partition.labels,
+        required=needed,
+    )
     if windows:
         assert corpus.time is not None
         size = -(-_size_bytes(corpus) // WINDOW_PARTITION_BYTES)
@@ -290,13 +309,52 @@ def _hashes(uris: Sequence[str], low: np.uint64, high: np.uint64) -> Hashes:
     return np.concatenate(found)
 
 
-def _require_classes(label: str, written: Written, quarantine: Mapping[str, int]) -> None:
-    """Refuse a label, or a part, that does not have both classes."""
+def _class_findings(label: str, written: Written, labels: LabelRule) -> list[Finding]:
+    """The classes that training rows lack: rows of other parts keep them, to be judged by."""
+    train = {name for name, count in written.classes["train"].items() if count > 0}
+    absent = [name for name in labels.classes if name not in {*train, labels.negative_class}]
+    findings = [
+        Finding(kind="absent_class", column=label, detail=f"no training row has the class {name!r}")
+        for name in absent
+    ]
+    for part in PARTS[1:]:
+        unseen = {n: c for n, c in written.classes[part].items() if c > 0 and n not in train}
+        for name, count in sorted(unseen.items()):
+            detail = f"{part} has {count} of {name!r}, training rows none: each is a sure mistake"
+            findings.append(Finding(kind="unseen_class", column=label, detail=detail))
+    return findings
+
+
+def _require_classes(
+    label: str, labels: LabelRule, written: Written, quarantine: Mapping[str, int]
+) -> None:
+    """Refuse a label, or a part, that a model could not be trained on or judged by."""
     worst = max(quarantine, key=lambda reason: quarantine[reason], default="")
     hint = f"; {sum(quarantine.values())} rows are bad, most because {worst}" if quarantine else ""
-    total, positives = sum(written.num_rows.values()), sum(written.num_positives.values())
-    if total == 0:
+    if sum(written.num_rows.values()) == 0:
         raise InputError(f"a corpus must have good rows, however: it has none{hint}")
+    if labels.head == "binary":
+        _require_both(label, written, hint)
+        return
+    advice = f"bring more rows, or choose other shares or another kind of split{hint}"
+    found = sorted(name for name, count in written.classes["train"].items() if count > 0)
+    if labels.head in NAMES and len(found) < 2:
+        raise InputError(
+            f"the label {label!r} must have two classes in training rows, however: it has {found}; "
+            f"{advice}"
+        )
+    for part in PARTS:
+        rows, some = written.num_rows[part], written.num_positives[part]
+        if not rows or (labels.head in SETS and not some):
+            what = "a label that is not empty" if labels.head in SETS else "a row"
+            raise InputError(
+                f"every part must have {what}, however: {part} has {rows} rows, {some} of them "
+                f"with a label; {advice}"
+            )
+
+
+def _require_both(label: str, written: Written, hint: str) -> None:
+    total, positives = sum(written.num_rows.values()), sum(written.num_positives.values())
     if positives in (0, total):
         value = "positive" if positives else "negative"
         raise InputError(

@@ -1,0 +1,204 @@
+"""What a label column may hold, by the task's head: raw cells -> checked, canonical labels.
+
+binary -> float32 0 or 1 (conform.py), regression -> float64 (conform.py), single_label and ordinal
+-> a class name, multi_label, span and pair -> canonical JSON text: equal labels are equal texts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from spt_core.data.texts import canonical, objects, order_of, parsed, read_span
+from spt_core.errors import InputError, nearest
+from spt_core.task import Head, Task
+
+NO_LABELS = "[]"
+SETS: tuple[Head, ...] = ("multi_label", "span", "pair")
+NAMES: tuple[Head, ...] = ("single_label", "ordinal")
+MAX_NAME = 200
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class LabelRule:
+    """What a label may be: the head's form, and `classes` alone unless there are none named."""
+
+    head: Head = "binary"
+    classes: tuple[str, ...] = ()
+    negative_class: str | None = None
+
+
+BINARY = LabelRule()
+
+
+class Context(NamedTuple):
+    """What else of a row its label is checked against: the text, and the spans as given."""
+
+    text: str | None
+    spans: Sequence[tuple[int, int]] | None
+
+
+def rule_of(task: Task) -> LabelRule:
+    """What the label column of a task's corpus may hold."""
+    if task.head == "ordinal" and len(task.classes) < 2:
+        raise InputError(
+            f"an ordinal task must name its classes in rising order, however: {task.path} does not"
+        )
+    return LabelRule(head=task.head, classes=task.classes, negative_class=task.negative_class)
+
+
+def rule_from_json(content: Mapping[str, Any]) -> LabelRule:
+    """The LabelRule that `dataclasses.asdict` wrote."""
+    return dataclasses.replace(LabelRule(**content), classes=tuple(content["classes"]))
+
+
+def read_labels(
+    cells: Sequence[Any], rule: LabelRule, name: str, contexts: Sequence[Context]
+) -> tuple[pa.Array, NDArray[np.object_]]:
+    """The labels in canonical text, and the reason where a cell holds none, else None."""
+    reasons = np.full(len(cells), None, dtype=object)
+    values: list[str | None] = []
+    for row, (cell, context) in enumerate(zip(cells, contexts, strict=True)):
+        value = None
+        try:
+            value = read_label(cell, rule, context)
+        except InputError as error:
+            reasons[row] = f"the label {name!r} must {error}"
+        values.append(value)
+    return pa.array(values, pa.large_string()), reasons
+
+
+def read_label(cell: Any, rule: LabelRule, context: Context) -> str:
+    """One label in canonical text; InputError says what it must be."""
+    if cell is None or (isinstance(cell, str) and not cell.strip()):
+        hint = " (write [] for none)" if rule.head in SETS else ""
+        raise InputError(f"be known, however: it is missing{hint}")
+    return _READERS[rule.head](cell, rule, context)
+
+
+def num_saying(labels: pa.ChunkedArray | pa.Array, rule: LabelRule) -> int:
+    """How many labels say something: 1, a class that is not the negative one, a set not empty."""
+    if rule.head == "binary":
+        return int(pc.sum(labels).as_py() or 0)
+    if rule.head in SETS:
+        return int(pc.sum(pc.not_equal(labels, NO_LABELS)).as_py() or 0)
+    if rule.head in NAMES and rule.negative_class is not None:
+        return int(pc.sum(pc.not_equal(labels, rule.negative_class)).as_py() or 0)
+    return len(labels)
+
+
+def class_counts(labels: pa.ChunkedArray | pa.Array, rule: LabelRule) -> dict[str, int]:
+    """How often each class is there: rows of a single label, else members of the sets."""
+    if rule.head not in (*NAMES, *SETS):
+        return {}
+    counts: Counter[str] = Counter()
+    for entry in pc.value_counts(labels).to_pylist():
+        for name in names_of(entry["values"], rule):
+            counts[name] += entry["counts"]
+    return dict(sorted(counts.items()))
+
+
+def names_of(label: str, rule: LabelRule) -> list[str]:
+    """The classes that a canonical label names."""
+    if rule.head not in SETS:
+        return [label]
+    members = json.loads(label)
+    if rule.head == "span":
+        return [span["label"] for span in members]
+    return members if rule.head == "multi_label" else [name for _, _, name in members]
+
+
+def classes_of(rule: LabelRule, counts: Mapping[str, int]) -> tuple[str, ...]:
+    """The classes of a model: the task's, else those counted in training rows, sorted.
+
+    Those of pairs begin with the negative class, which unrelated pairs have without being named.
+    """
+    found = rule.classes or tuple(sorted(counts))
+    negative = rule.negative_class
+    if rule.head == "pair" and negative is not None and negative not in found:
+        return (negative, *found)
+    return found
+
+
+def _class_name(value: Any, rule: LabelRule) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise InputError("name classes, however: one is no name")
+    name = value.strip()
+    if len(name) > MAX_NAME:
+        raise InputError(f"name classes of at most {MAX_NAME} characters, however: one is longer")
+    if rule.classes and name not in (*rule.classes, rule.negative_class):
+        raise InputError(
+            f"be one of the task's classes, however: {name[:60]!r}; {nearest(name, rule.classes)}"
+        )
+    return name
+
+
+def _single(cell: Any, rule: LabelRule, _: Context) -> str:
+    if not isinstance(cell, str):
+        raise InputError("be one class name, however: it is not")
+    return _class_name(cell, rule)
+
+
+def _set_of_names(cell: Any, rule: LabelRule, _: Context) -> str:
+    if isinstance(cell, str) and not cell.lstrip().startswith("["):
+        found: Any = [name for name in cell.split(";") if name.strip()]
+    else:
+        found = parsed(cell)
+    if not isinstance(found, list):
+        raise InputError("be a list of class names, however: it is not")
+    names = {_class_name(name, rule) for name in cast(list[Any], found)}
+    return canonical(sorted(names - {rule.negative_class}))
+
+
+def _spans(cell: Any, rule: LabelRule, context: Context) -> str:
+    length = len(context.text or "")
+    found = [
+        (*read_span(span, length), _class_name(span.get("label"), rule)) for span in objects(cell)
+    ]
+    found = sorted(set(found))
+    for (_, end, _), (start, _, _) in zip(found[:-1], found[1:], strict=True):
+        if start < end:
+            raise InputError("hold spans that do not overlap, however: two do")
+    return canonical([{"start": s, "end": e, "label": name} for s, e, name in found])
+
+
+def _pairs(cell: Any, rule: LabelRule, context: Context) -> str:
+    if context.spans is None:
+        raise InputError("count spans, however: the row has none")
+    order = order_of(context.spans)
+    found: dict[tuple[int, int], str] = {}
+    members = parsed(cell)
+    for member in members if isinstance(members, list) else [members]:
+        i, j, name = _pair(member, rule, len(order))
+        key = (min(order[i], order[j]), max(order[i], order[j]))
+        if found.setdefault(key, name) != name:
+            raise InputError("give a pair one class, however: one has two")
+    return canonical(
+        [[i, j, name] for (i, j), name in sorted(found.items()) if name != rule.negative_class]
+    )
+
+
+def _pair(member: Any, rule: LabelRule, num_spans: int) -> tuple[int, int, str]:
+    if not isinstance(member, list) or len(cast(list[Any], member)) != 3:
+        raise InputError("be a list of [i, j, class], however: it is not")
+    i, j, name = cast(list[Any], member)
+    if type(i) is not int or type(j) is not int or not 0 <= i < j < num_spans:
+        raise InputError("hold pairs with 0 <= i < j < the number of spans")
+    return i, j, _class_name(name, rule)
+
+
+_READERS: Mapping[Head, Callable[[Any, LabelRule, Context], str]] = {
+    "single_label": _single,
+    "ordinal": _single,
+    "multi_label": _set_of_names,
+    "span": _spans,
+    "pair": _pairs,
+}
