@@ -87,6 +87,14 @@ class LabelScore(NamedTuple):
     is_given: bool
     evidence: tuple[Evidence, ...] = ()
 
+    def phrases(self, limit: int = 5) -> list[dict[str, Any]]:
+        """The phrases that speak for the label, strongest first, as an answer shows them."""
+        return [
+            {"text": e.text, "start": e.start, "end": e.end, "effect": round(e.effect, 4)}
+            for e in self.evidence
+            if e.effect > 0
+        ][:limit]
+
 
 class PairJudgement(NamedTuple):
     """Two spans of the text and the scores of every label of the pair, most probable first."""
@@ -125,8 +133,9 @@ class Task:
     multi_label a JSON list of class names; regression a number; span a JSON list of {start, end,
     label}; pair a JSON list of [i, j, class] over the row's spans, the pairs that it leaves out
     being of the `negative_class`. `classes` are the names, for ordinal in rising order; empty takes
-    those of the training rows. `respond` words a Judgement, for the text family a TextJudgement. Costs and
-    capacity belong to binary decisions; other heads get thresholds per label (LabelPolicy).
+    those of the training rows. `respond` words a Judgement, for the text family a TextJudgement.
+    Costs and capacity belong to binary decisions; other heads get thresholds per label
+    (LabelPolicy).
     """
 
     industry: IndustryType
