@@ -9,13 +9,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spt_core.errors import InputError
+
+MIN_POSITIVES = 10  # of a class, before it gets a threshold of its own
+LOWEST_THRESHOLD = 0.05
+MIN_GAIN = 0.005  # in F1, below which a threshold on single labels is noise
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,6 +132,21 @@ class LabelPolicy:
             return frozenset([max(reached, key=probabilities.__getitem__)])
         return frozenset() if self.fallback is None else frozenset([self.fallback])
 
+    def decide(
+        self, classes: Sequence[str], probabilities: NDArray[np.floating[Any]]
+    ) -> NDArray[np.bool_]:
+        """Which labels [N, K] the probabilities [N, K] of many items earn, as `given` of each."""
+        reached = probabilities >= np.array([self.thresholds.get(name, 0.0) for name in classes])
+        if not self.most_probable:
+            return reached
+        best = np.where(reached, probabilities, -1.0).argmax(1)
+        none = ~reached.any(1)
+        if self.fallback is not None:
+            best[none], none = list(classes).index(self.fallback), np.zeros_like(none)
+        given = np.zeros(probabilities.shape, np.bool_)
+        given[np.arange(len(best)), best] = ~none
+        return given
+
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `policy_from_json` reads back."""
         return dataclasses.asdict(self)
@@ -196,3 +215,75 @@ def fit_policy(
         reason_codes=dict(reason_codes or {}),
         conditions=dict(conditions or {}),
     )
+
+
+def fit_label_policy(
+    head: str,
+    classes: Sequence[str],
+    labels: NDArray[np.float64],
+    probabilities: NDArray[np.float64],
+    negative_class: str | None = None,
+) -> LabelPolicy:
+    """The policy of best F1 on calibration items; labels 0/1 and probabilities have shape [N, K].
+
+    multi_label: each class' threshold is the one of best F1 for it. A class with fewer than
+    MIN_POSITIVES items takes the threshold of best F1 over all classes' decisions pooled, because
+    one of its own would fit noise; none is below LOWEST_THRESHOLD.
+
+    Other heads give the most probable class. Where there is a negative class, it competes, and one
+    threshold moves the balance: on it (it must be surer to be given) or on all the others (they
+    must), whichever gives the best F1 over the other classes; none if that gains under MIN_GAIN.
+    """
+    if head == "multi_label":
+        shared = _best_threshold(labels.ravel(), probabilities.ravel())
+        rare = labels.sum(0) < MIN_POSITIVES
+        thresholds = {
+            name: shared if rare[k] else _best_threshold(labels[:, k], probabilities[:, k])
+            for k, name in enumerate(classes)
+        }
+        return LabelPolicy(thresholds=thresholds, most_probable=False)
+    plain = LabelPolicy(thresholds={}, most_probable=True)
+    if head not in ("single_label", "pair") or negative_class is None or not len(labels):
+        return plain
+    others = [name for name in classes if name != negative_class]
+    candidates = [
+        LabelPolicy(
+            thresholds={name: float(t) for name in names},
+            most_probable=True,
+            fallback=negative_class,
+        )
+        for names in ([negative_class], others)
+        for t in np.arange(0.3, 1.0, 0.05).round(2)
+    ]
+    counted = np.array([name != negative_class for name in classes])
+    best = max(candidates, key=lambda p: _decision_f1(p, classes, labels, probabilities, counted))
+    gain = _decision_f1(best, classes, labels, probabilities, counted) - _decision_f1(
+        plain, classes, labels, probabilities, counted
+    )
+    return best if gain >= MIN_GAIN else plain
+
+
+def _best_threshold(labels: NDArray[np.float64], probabilities: NDArray[np.float64]) -> float:
+    """The threshold of best F1 over decisions [N], halfway to the next lower probability."""
+    if not labels.sum():
+        return 0.5
+    order = np.argsort(-probabilities, kind="stable")
+    ranked, found = probabilities[order], labels[order].cumsum()
+    f1 = 2 * found / (np.arange(1, len(order) + 1) + labels.sum())
+    f1[:-1][ranked[:-1] == ranked[1:]] = 0.0  # equal probabilities cannot be told apart
+    at = int(f1.argmax())
+    lower = ranked[at + 1] if at + 1 < len(ranked) else 0.0
+    return float(max((ranked[at] + lower) / 2, LOWEST_THRESHOLD))
+
+
+def _decision_f1(
+    policy: LabelPolicy,
+    classes: Sequence[str],
+    labels: NDArray[np.float64],
+    probabilities: NDArray[np.float64],
+    counted: NDArray[np.bool_],
+) -> float:
+    given = policy.decide(classes, probabilities)[:, counted]
+    true = labels[:, counted]
+    total = true.sum() + given.sum()
+    return float(2 * (true * given).sum() / total) if total else 0.0

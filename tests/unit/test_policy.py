@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 
 from spt_core.errors import InputError
-from spt_core.policy import Costs, DecisionPolicy, fit_policy, policy_from_json
+from spt_core.policy import (
+    Costs,
+    DecisionPolicy,
+    LabelPolicy,
+    fit_label_policy,
+    fit_policy,
+    policy_from_json,
+)
 
 COSTS = Costs(missed_positive=250.0, false_alarm=15.0, review=5.0)
 NONE = np.empty(0)
@@ -89,3 +96,83 @@ def test_thresholds_out_of_order_are_refused(review, decline):
 def test_a_policy_with_other_keys_is_refused(change):
     with pytest.raises(InputError, match="policy"):
         policy_from_json({**fit_policy(COSTS, NONE).to_json(), **change})
+
+
+CLASSES = ("none", "a", "b")
+
+
+def drawn(num_items=400, seed=0):
+    """Labels and probabilities [N, 3] that agree mostly; `none` is common."""
+    draw = np.random.default_rng(seed)
+    true = draw.choice(3, num_items, p=[0.7, 0.2, 0.1])
+    logits = draw.normal(size=(num_items, 3)) + 2.0 * np.eye(3)[true]
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    return np.eye(3)[true], probabilities
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        LabelPolicy(thresholds={"a": 0.4, "b": 0.2}, most_probable=False),
+        LabelPolicy(thresholds={}, most_probable=True),
+        LabelPolicy(thresholds={"a": 0.9, "b": 0.6}, most_probable=True, fallback="none"),
+        LabelPolicy(thresholds=dict.fromkeys(CLASSES, 0.6), most_probable=True),
+    ],
+)
+def test_many_items_are_decided_as_each_alone(policy):
+    _, probabilities = drawn(60)
+    for row, decided in zip(probabilities, policy.decide(CLASSES, probabilities), strict=True):
+        given = policy.given(dict(zip(CLASSES, row.tolist(), strict=True)))
+        assert {CLASSES[k] for k in np.flatnonzero(decided)} == given
+
+
+def f1(labels, given):
+    return 2 * (labels * given).sum() / (labels.sum() + given.sum())
+
+
+def test_the_threshold_of_a_label_is_the_one_of_best_f1():
+    labels, probabilities = drawn()
+    found = fit_label_policy("multi_label", CLASSES, labels, probabilities)
+    assert not found.most_probable
+    for k, name in enumerate(CLASSES):
+        reached = f1(labels[:, k], probabilities[:, k] >= found.thresholds[name])
+        others = [f1(labels[:, k], probabilities[:, k] >= t) for t in np.linspace(0.05, 0.95, 50)]
+        assert reached >= max(others) - 1e-12
+
+
+def test_a_rare_label_shares_the_threshold_of_all():
+    labels, probabilities = drawn()
+    labels[np.flatnonzero(labels[:, 2])[5:], 2] = 0.0
+    found = fit_label_policy("multi_label", CLASSES, labels, probabilities)
+    without = fit_label_policy("multi_label", CLASSES, np.zeros_like(labels), probabilities)
+    assert found.thresholds["b"] not in (found.thresholds["a"], 0.5)
+    assert set(without.thresholds.values()) == {0.5}
+
+
+def test_single_labels_are_the_most_probable_where_no_threshold_gains():
+    labels, probabilities = drawn()
+    plain = LabelPolicy(thresholds={}, most_probable=True)
+    assert fit_label_policy("single_label", CLASSES, labels, probabilities) == plain
+    sure = 0.98 * labels + 0.02 / 3
+    assert fit_label_policy("pair", CLASSES, labels, sure, "none") == plain
+
+
+def test_a_timid_negative_class_is_balanced_by_a_threshold():
+    labels, probabilities = drawn()
+    biased = probabilities * np.array([0.2, 1.0, 1.0])  # `none` is given too rarely
+    biased /= biased.sum(1, keepdims=True)
+    found = fit_label_policy("pair", CLASSES, labels, biased, "none")
+    assert found.fallback == "none"
+    assert min(found.thresholds["a"], found.thresholds["b"]) > 0.3
+    plain = LabelPolicy(thresholds={}, most_probable=True)
+
+    def score(policy):
+        return f1(labels[:, 1:], policy.decide(CLASSES, biased)[:, 1:])
+
+    assert score(found) > score(plain) + 0.005
+
+
+def test_a_label_policy_survives_json():
+    labels, probabilities = drawn()
+    policy = fit_label_policy("multi_label", CLASSES, labels, probabilities)
+    assert policy_from_json(json.loads(json.dumps(policy.to_json()))) == policy
