@@ -2,6 +2,6 @@
 
 from types import ModuleType
 
-from industries import financial_services
+from industries import financial_services, healthcare, technology
 
-INDUSTRIES: tuple[ModuleType, ...] = (financial_services,)
+INDUSTRIES: tuple[ModuleType, ...] = (financial_services, healthcare, technology)

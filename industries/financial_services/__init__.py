@@ -1,7 +1,8 @@
 """Tasks of banks, lenders and payment companies. Adding one: a file, and one line here."""
 
 from industries.financial_services.fraud_detection import FRAUD_DETECTION
+from industries.financial_services.regulatory_compliance import REGULATORY_COMPLIANCE
 from industries.financial_services.risk_assessment import RISK_ASSESSMENT
 from spt_core.task import Task
 
-TASKS: tuple[Task, ...] = (FRAUD_DETECTION, RISK_ASSESSMENT)
+TASKS: tuple[Task, ...] = (FRAUD_DETECTION, RISK_ASSESSMENT, REGULATORY_COMPLIANCE)

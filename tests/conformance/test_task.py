@@ -4,13 +4,31 @@ import json
 import numpy as np
 import pytest
 
+from spt_core.data.conform import conform
+from spt_core.data.labels import class_counts, classes_of, num_saying, rule_of
 from spt_core.encoder import Encoder, flatten
 from spt_core.model import default_policy
+from spt_core.policy import LabelPolicy
 from spt_core.signature import FIELD_KINDS, Field, Signature
-from spt_core.task import Judgement, Reason, all_tasks, example_record
+from spt_core.task import (
+    Evidence,
+    Judgement,
+    LabelScore,
+    PairJudgement,
+    Reason,
+    Span,
+    TextJudgement,
+    all_tasks,
+    example_record,
+)
+from spt_core.tokens import checked_text
 
 TASKS = all_tasks()
-pytestmark = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+TABULAR = {path: task for path, task in TASKS.items() if task.family == "tabular"}
+TEXT = {path: task for path, task in TASKS.items() if task.family == "text"}
+each_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+each_tabular = pytest.mark.parametrize("task", TABULAR.values(), ids=TABULAR)
+each_text = pytest.mark.parametrize("task", TEXT.values(), ids=TEXT)
 
 
 def signature(task):
@@ -20,6 +38,11 @@ def signature(task):
 
 
 def answers(task):
+    """Answers of every kind that a model may give."""
+    return text_answers(task) if task.family == "text" else tabular_answers(task)
+
+
+def tabular_answers(task):
     """An answer for each action, with every field among the reasons."""
     policy, example = default_policy(task), flatten(task.example)
     names = [field.name for field in task.fields]
@@ -30,19 +53,94 @@ def answers(task):
             yield task.respond(Judgement(probability, action, confidence, tuple(reasons), policy))
 
 
-def test_the_sample_has_every_column_and_both_classes(task):
+def classes(task):
+    """The classes of a model of the task's sample."""
+    rule = rule_of(task)
+    good, _ = conform(task.sample(500, 0), task.fields, label=task.label, labels=rule)
+    return classes_of(rule, class_counts(good[task.label], rule))
+
+
+def text_answers(task):
+    """An answer for each probability of each class, with and without spans, pairs and evidence."""
+    names = classes(task)
+    policy = LabelPolicy(
+        thresholds=dict.fromkeys(names, 0.5),
+        most_probable=task.head != "multi_label",
+        fallback=task.negative_class,
+    )
+    text = task.example[task.text_field.name]
+    evidence = (Evidence(0, 3, text[:3], 1.5), Evidence(4, 6, text[4:6], -1.0))
+    spans = (Span(0, 3, text[:3]), Span(4, 6, text[4:6]))
+    for name in names:
+        for probability in (0.01, 0.45, 0.55, 0.99):
+            rest = (1 - probability) / (len(names) - 1)
+            told = dict.fromkeys(names, rest) | {name: probability}
+            given = policy.given(told)
+            scores = [LabelScore(n, p, n in given, evidence) for n, p in told.items()]
+            scores = tuple(sorted(scores, key=lambda score: -score.probability))
+            pairs = (PairJudgement(*spans, scores),)
+            if task.head == "pair":
+                yield task.respond(TextJudgement(text, (), None, spans, pairs, policy))
+            else:
+                yield task.respond(TextJudgement(text, scores, None, (), (), policy))
+    if task.head == "pair":
+        for some in ((), spans[:1]):
+            yield task.respond(TextJudgement(text, (), None, some, (), policy))
+
+
+@each_task
+def test_the_sample_has_every_column(task):
     table = task.sample(3000, 0)
-    named = {task.label, *task.entities, *(field.name for field in task.fields)}
-    assert named <= set(table.column_names)
+    roles = {task.label, *task.entities, *([task.group] if task.group else [])}
+    assert roles | {field.name for field in task.fields} <= set(table.column_names)
     assert table.num_rows == 3000
-    assert set(table[task.label].to_pylist()) == {0, 1}
 
 
+@each_task
+def test_the_sample_has_rows_of_every_class(task):
+    rule = rule_of(task)
+    good, bad = conform(task.sample(3000, 0), task.fields, label=task.label, labels=rule)
+    assert bad.num_rows == 0
+    assert num_saying(good[task.label], rule) > 0
+    if task.head == "binary":
+        assert set(good[task.label].to_pylist()) == {0, 1}
+    else:
+        assert set(classes(task)) - {task.negative_class} == set(
+            class_counts(good[task.label], rule)
+        )
+
+
+@each_text
+def test_the_texts_of_a_sample_hardly_repeat(task):
+    texts = task.sample(1000, 0)[task.text_field.name].to_pylist()
+    assert len(set(texts)) > 900
+    assert max(map(len, texts)) < 400
+
+
+@each_text
+def test_the_example_is_a_text_that_a_model_takes(task):
+    text = task.example[task.text_field.name]
+    assert checked_text(text, "text") == text
+    assert set(task.example) <= {field.name for field in task.fields}
+
+
+@each_text
+def test_a_text_task_asks_for_text_first_and_spans_are_optional(task):
+    schema = signature(task).json_schema()
+    name = task.text_field.name
+    assert schema["required"] == [name]
+    assert schema["properties"][name]["minLength"] == 1
+    if task.head == "pair":
+        assert "null" in schema["properties"][task.spans_field.name]["type"]
+
+
+@each_task
 def test_the_sample_follows_its_seed(task):
     assert task.sample(300, 1).equals(task.sample(300, 1))
     assert not task.sample(300, 1).equals(task.sample(300, 2))
 
 
+@each_tabular
 def test_the_sample_stays_in_the_ranges_of_the_fields(task):
     table = task.sample(3000, 0)
     for field in task.fields:
@@ -52,10 +150,12 @@ def test_the_sample_stays_in_the_ranges_of_the_fields(task):
             assert field.maximum is None or values.max() <= field.maximum
 
 
+@each_task
 def test_a_model_of_the_canonical_columns_is_asked_the_task_s_example(task):
     assert example_record(task, signature(task)) == task.example
 
 
+@each_tabular
 def test_a_customer_s_model_is_asked_what_it_takes(task):
     own = (
         dataclasses.replace(task.fields[0], kind="category", categories=("a", "b")),
@@ -70,6 +170,7 @@ def test_a_customer_s_model_is_asked_what_it_takes(task):
         assert np.isfinite(Encoder(signed).record(record)).any()
 
 
+@each_tabular
 def test_the_example_is_a_valid_record(task):
     signed = signature(task)
     row = Encoder(signed).record(task.example)
@@ -77,39 +178,53 @@ def test_the_example_is_a_valid_record(task):
     assert np.isfinite(row).any()
 
 
+@each_task
 def test_the_example_is_json(task):
     assert json.loads(json.dumps(task.example)) == task.example
 
 
+@each_task
 def test_an_answer_has_the_keys_of_its_contract_and_is_json(task):
     for answer in answers(task):
         assert list(answer) == list(task.answer)
         assert json.loads(json.dumps(answer, allow_nan=False)) == answer
 
 
+@each_task
 def test_an_answer_keeps_the_types_and_choices_of_its_contract(task):
-    kinds = {"string": str, "number": float, "integer": int, "array": list, "object": dict}
+    kinds = {
+        "string": str,
+        "number": float,
+        "integer": int,
+        "boolean": bool,
+        "array": list,
+        "object": dict,
+    }
     for answer in answers(task):
         for name, schema in task.answer.items():
             assert isinstance(answer[name], kinds[schema["type"]]), name
             assert answer[name] in schema.get("enum", [answer[name]])
 
 
+@each_task
 def test_every_input_that_can_be_a_reason_has_a_code(task):
     if "adverse_action_reasons" in task.compliance_checks:
         assert {field.name for field in task.fields} <= set(task.reason_codes)
     assert set(task.reason_codes) <= {field.name for field in task.fields}
 
 
+@each_task
 def test_a_protected_attribute_is_not_an_input(task):
     names = {field.name.rpartition(".")[2].lower() for field in task.fields}
     assert not names & {name.lower() for name in task.protected}
 
 
+@each_task
 def test_the_verb_is_a_method_name_and_the_kinds_exist(task):
     assert task.verb.isidentifier()
     assert {field.kind for field in task.fields} <= set(FIELD_KINDS)
 
 
+@each_task
 def test_the_path_finds_the_task(task):
     assert TASKS[f"{task.industry}/{task.name}"] is task

@@ -30,8 +30,8 @@ def test_the_industries_are_those_of_the_specification():
     assert set(IndustryType) == names
 
 
-@pytest.mark.parametrize("path", sorted(all_tasks()))
-def test_the_example_of_a_task_can_be_encoded(path):
+@pytest.mark.parametrize("path", sorted(p for p, t in all_tasks().items() if t.family == "tabular"))
+def test_the_example_of_a_tabular_task_can_be_encoded(path):
     task = find(path)
     encoded = Encoder(Signature(fields=task.fields)).record(flatten(task.example))
     assert encoded.shape == (1, len(Signature(fields=task.fields).columns))

@@ -1,0 +1,324 @@
+"""Which drugs of a text interact, how, and how severely by what the text says?"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from spt_core.signature import Field
+from spt_core.task import IndustryType, LabelScore, PairJudgement, Span, Task, TextJudgement
+
+UNRELATED = "none"
+TYPES = ("advise", "effect", "int", "mechanism")  # those of the DDI corpus
+SENTENCES_PER_DOCUMENT = 10
+Severity = Literal["contraindicated", "major", "moderate", "minor", "unspecified"]
+
+# A rule, not a model, applied to the sentences around the two drugs: the first line whose words
+# they hold decides, else the type does.
+SEVERITY_BY_WORDS: tuple[tuple[Severity, str], ...] = (
+    (
+        "minor",
+        r"no clinically (?:significant|relevant|important)|not clinically (?:significant|relevant"
+        r"|important)|no dos(?:e|age) adjustments?|not contraindicated",
+    ),
+    (
+        "contraindicated",
+        r"contra-?indicat\w+|(?:must|should|may) not be (?:co-?administered|combined|given|taken"
+        r"|used)|do not (?:combine|co-?administer|give|take|use)|never be",
+    ),
+    (
+        "major",
+        r"avoid(?:ed|ing)?|not recommended|fatal\w*|life-threatening|deaths?|serious\w*|severe\w*"
+        r"|hemorrhag\w+|haemorrhag\w+|bleeding|serotonin syndrome|torsades?|toxicity",
+    ),
+    (
+        "moderate",
+        r"caution\w*|monitor\w*|adjust\w*|closely|reduc(?:e|ed|tion) (?:in|of) the dos\w+",
+    ),
+)
+SEVERITY_BY_TYPE: Mapping[str, Severity] = {
+    "advise": "moderate",
+    "effect": "moderate",
+    "mechanism": "moderate",
+    "int": "unspecified",
+}
+ADVICE: Mapping[Severity, str] = {
+    "contraindicated": "do_not_combine",
+    "major": "avoid_or_monitor_closely",
+    "moderate": "monitor",
+    "unspecified": "ask_a_pharmacist",
+    "minor": "no_action_needed",
+}
+_SEVERITIES: tuple[tuple[Severity, re.Pattern[str]], ...] = tuple(
+    (name, re.compile(rf"\b(?:{w})\b", re.I)) for name, w in SEVERITY_BY_WORDS
+)
+_SENTENCE_END = re.compile(r"[.!?;]\s+(?=[A-Z(\[])|\n+")
+
+
+def respond(judgement: TextJudgement) -> dict[str, Any]:
+    """The task's answer: pairs of a type other than `none`, the most severe first.
+
+    `confidence` is the calibrated probability of the least certain pair's type; 0 if there is no
+    pair, because then nothing was judged.
+    """
+    given = [(pair, _given(pair)) for pair in judgement.pairs]
+    interactions = [
+        _interaction(judgement.text, pair, score)
+        for pair, score in given
+        if score.label != UNRELATED
+    ]
+    order = list(ADVICE)
+    interactions.sort(key=lambda i: (order.index(i["severity"]), -i["probability"]))
+    return {
+        "interactions": interactions,
+        "drugs_found": [
+            {"name": span.text, "start": span.start, "end": span.end} for span in judgement.spans
+        ],
+        "recommendation": _recommendation(judgement.spans, interactions),
+        "confidence": round(min((score.probability for _, score in given), default=0.0), 6),
+    }
+
+
+def severity_of(kind: str, text: str) -> Severity:
+    """How severe an interaction of a type is by the words of the sentences that state it."""
+    for severity, pattern in _SEVERITIES:
+        if pattern.search(text):
+            return severity
+    return SEVERITY_BY_TYPE.get(kind, "unspecified")
+
+
+def _given(pair: PairJudgement) -> LabelScore:
+    return next((score for score in pair.scores if score.is_given), pair.scores[0])
+
+
+def _interaction(text: str, pair: PairJudgement, score: LabelScore) -> dict[str, Any]:
+    return {
+        "drug_a": pair.first.text,
+        "drug_b": pair.second.text,
+        "type": score.label,
+        "severity": severity_of(score.label, _sentences(text, pair.first, pair.second)),
+        "probability": round(score.probability, 6),
+        "evidence": score.phrases(),
+    }
+
+
+def _sentences(text: str, first: Span, second: Span) -> str:
+    """The sentences that hold two spans and what is between them."""
+    start, end = min(first.start, second.start), max(first.end, second.end)
+    before = [m.end() for m in _SENTENCE_END.finditer(text, 0, start)]
+    after = _SENTENCE_END.search(text, end)
+    return text[before[-1] if before else 0 : after.start() + 1 if after else len(text)]
+
+
+def _recommendation(drugs: Sequence[Span], interactions: Sequence[Mapping[str, Any]]) -> str:
+    if interactions:
+        return ADVICE[interactions[0]["severity"]]
+    if len(drugs) > 1:
+        return "no_interaction_stated"
+    return "only_one_drug" if drugs else "no_known_drug"
+
+
+# Of each type: sentences that state it of {a} and {b}.
+STATING: Mapping[str, tuple[str, ...]] = {
+    "advise": (
+        "{a} should not be given together with {b}",
+        "Caution is advised when {a} is started in patients on {b}",
+        "The dose of {a} should be halved if {b} is added",
+        "Patients who take {b} are best kept off {a}",
+    ),
+    "effect": (
+        "{a} may enhance the sedation that {b} causes",
+        "Bleeding was more frequent under {a} plus {b}",
+        "The fall in blood pressure after {b} is deeper in the presence of {a}",
+        "{a} weakens the pain relief of {b}",
+    ),
+    "int": (
+        "An interaction of {a} with {b} has been described",
+        "{a} is known to interact with {b}",
+    ),
+    "mechanism": (
+        "{a} raised the plasma level of {b} by {n} percent",
+        "{a} slows the clearance of {b} through CYP3A4",
+        "The absorption of {b} falls by {n} percent when {a} is swallowed with it",
+        "{a} displaces {b} from plasma proteins",
+    ),
+}
+# Sentences of {a} and {b} that state no interaction in similar words.
+DENYING = (
+    "{a} did not change the plasma level of {b}",
+    "{n} patients took {a} and {m} took {b}, in separate arms",
+    "Bleeding was as frequent under {a} as under {b}",
+    "No interaction of {a} with {b} was seen",
+    "Neither {a} nor {b} is cleared through CYP3A4",
+)
+# Ends that name a third drug, which interacts with neither of the others.
+ENDINGS = (
+    "",
+    "",
+    "; {c} was given to the control group",
+    ", whereas nothing of the kind is known of {c}",
+    ", as tables {n} and {m} show",
+)
+DRUGS = (
+    *(
+        "amoxicillin",
+        "atorvastatin",
+        "carbamazepine",
+        "cimetidine",
+        "clarithromycin",
+        "clopidogrel",
+    ),
+    *("cyclosporine", "diazepam", "digoxin", "fluconazole", "fluoxetine", "furosemide"),
+    *("haloperidol", "ibuprofen", "ketoconazole", "levothyroxine", "lithium", "methotrexate"),
+    *("metformin", "midazolam", "morphine", "omeprazole", "phenytoin", "propranolol"),
+    *("rifampin", "sertraline", "simvastatin", "theophylline", "verapamil", "warfarin"),
+)
+_SLOT = re.compile(r"\{(\w)\}")
+
+
+def sample(num_rows: int, seed: int) -> pa.Table:
+    """A SYNTHETIC corpus of sentences in documents of 10, whose interactions are known.
+
+    60 % of the sentences state an interaction of {a} and {b} in words of STATING, all types alike;
+    the others deny one in the words of DENYING. An ending of ENDINGS may name a third drug, whose
+    pairs are all unrelated. Which drugs are named says nothing of the type: they are drawn apart.
+    """
+    draw = np.random.default_rng(seed)
+    rows: dict[str, list[str]] = {"text": [], "document": [], "spans": [], "interactions": []}
+    for row in range(num_rows):
+        kind = str(draw.choice(TYPES)) if draw.random() < 0.6 else UNRELATED
+        core = _pick(STATING[kind] if kind != UNRELATED else DENYING, draw)
+        drugs = [str(drug) for drug in draw.choice(DRUGS, 3, replace=False)]
+        numbers = [str(n) for n in draw.integers(2, 90, 2)]
+        slots = dict(zip("abcnm", [*drugs, *numbers], strict=True))
+        text, places = _filled(core + _pick(ENDINGS, draw) + ".", slots)
+        spans = sorted((place, slot) for slot, place in places.items() if slot in "abc")
+        order = [slot for _, slot in spans]
+        pair = sorted((order.index("a"), order.index("b")))
+        rows["text"].append(text)
+        rows["document"].append(f"label-{row // SENTENCES_PER_DOCUMENT:05d}")
+        rows["spans"].append(json.dumps([{"start": s, "end": e} for (s, e), _ in spans]))
+        rows["interactions"].append(json.dumps([[*pair, kind]] if kind != UNRELATED else []))
+    return pa.table(rows)
+
+
+def _filled(template: str, slots: Mapping[str, str]) -> tuple[str, dict[str, tuple[int, int]]]:
+    """The template with its slots filled, and the characters that each slot takes."""
+    text, places = "", dict[str, tuple[int, int]]()
+    for number, part in enumerate(_SLOT.split(template)):
+        word = slots[part] if number % 2 else part
+        if number % 2:
+            word = word.capitalize() if not text else word
+            places[part] = (len(text), len(text) + len(word))
+        text += word
+    return text, places
+
+
+def _pick(choices: tuple[str, ...], draw: np.random.Generator) -> str:
+    return choices[int(draw.integers(len(choices)))]
+
+
+DRUG_INTERACTION_DETECTION = Task(
+    industry=IndustryType.HEALTHCARE,
+    name="drug_interaction_detection",
+    title="Drug interaction detection",
+    description=(
+        "The pairs of drugs that a text says interact, of which type, how severely by a stated "
+        "rule, and by which words. It reads what a text states: a text that states no interaction "
+        "does not mean that there is none."
+    ),
+    verb="check_interactions",
+    family="text",
+    head="pair",
+    label="interactions",
+    classes=(UNRELATED, *TYPES),
+    negative_class=UNRELATED,
+    group="document",
+    fields=(
+        Field(name="text", kind="text", description="a passage of a drug label or an article"),
+        Field(
+            name="spans",
+            kind="spans",
+            required=False,
+            description="where drugs are named; left out, known names are looked for",
+        ),
+    ),
+    answer={
+        "interactions": {
+            "type": "array",
+            "description": "pairs of drugs that interact, the most severe first",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "drug_a": {"type": "string"},
+                    "drug_b": {"type": "string"},
+                    "type": {
+                        "type": "string",
+                        "enum": list(TYPES),
+                        "description": (
+                            "advise: what to do; effect: what happens; mechanism: how levels "
+                            "change; int: stated without more"
+                        ),
+                    },
+                    "severity": {
+                        "type": "string",
+                        "enum": list(ADVICE),
+                        "description": "by a keyword rule on the sentence, else by the type",
+                    },
+                    "probability": {"type": "number", "minimum": 0, "maximum": 1},
+                    "evidence": {
+                        "type": "array",
+                        "description": "phrases that speak for the type, strongest first",
+                        "items": {
+                            "type": "object",
+                            "properties": {
+                                "text": {"type": "string"},
+                                "start": {"type": "integer"},
+                                "end": {"type": "integer"},
+                                "effect": {"type": "number"},
+                            },
+                        },
+                    },
+                },
+            },
+        },
+        "drugs_found": {
+            "type": "array",
+            "description": "the drugs that were looked at",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "name": {"type": "string"},
+                    "start": {"type": "integer"},
+                    "end": {"type": "integer"},
+                },
+            },
+        },
+        "recommendation": {
+            "type": "string",
+            "enum": [*ADVICE.values(), "no_interaction_stated", "only_one_drug", "no_known_drug"],
+            "description": "of the most severe interaction; the last two say that none was judged",
+        },
+        "confidence": {
+            "type": "number",
+            "minimum": 0,
+            "maximum": 1,
+            "description": (
+                "calibrated probability of the least certain pair's type; 0 if no pair was judged"
+            ),
+        },
+    },
+    respond=respond,
+    example={"text": "Warfarin should not be given together with ibuprofen."},
+    sample=sample,
+    metric="micro_f1",
+    protected=("sex", "gender", "race", "ethnicity", "religion", "age", "nationality"),
+    compliance_checks=("data_licence_known",),
+    latency_target_ms=20.0,
+    size_target_mb=25.0,
+)
