@@ -1,0 +1,39 @@
+"""PublicDataset: what the catalog says of a data set."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import pyarrow as pa
+
+from spt_core.data.corpus import Positive
+from spt_core.signature import Field, Window
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class PublicDataset:
+    """Where a public data set comes from, its licence and the roles of its columns.
+
+    `files` maps each file to its sha256. `read` turns the folder's URI into a table, for formats
+    that a Corpus does not take; without it the first file is the corpus.
+    """
+
+    name: str
+    task: str
+    source: str
+    licence: str
+    files: Mapping[str, str]
+    label: str
+    notes: str
+    read: Callable[[str], pa.Table] | None = None
+    time: str | None = None
+    group: str | None = None
+    entities: tuple[str, ...] = ()
+    protected: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    declared: tuple[Field, ...] = ()
+    windows: tuple[Window, ...] = ()
+    positive: Positive | None = None
+    synthetic: bool = False
