@@ -24,7 +24,7 @@ from spt_core.data.conform import (
     typed_column,
 )
 from spt_core.data.corpus import RESERVED, Corpus, Finding, require_columns
-from spt_core.data.labels import rule_of
+from spt_core.data.labels import LabelRule, rule_of
 from spt_core.errors import InputError
 from spt_core.signature import Field, FieldKind
 from spt_core.task import Task
@@ -67,16 +67,15 @@ def columns_of(table: pa.Table, corpus: Corpus, task: Task) -> Columns:
     """The fields of a corpus whose first rows are in `table`, as they are written."""
     if table.num_rows == 0:
         raise InputError(f"a corpus must have rows, however: {corpus.uris[0]} has none")
-    if corpus.label is not None:
-        if task.head == "binary":
-            _check_label(_array(table, corpus.label), corpus)
-        elif corpus.positive is not None:
-            raise InputError(
-                f"only a label with two values has a positive one, however: {corpus.positive!r} is "
-                f"given for a {task.head} label"
-            )
-    if task.family == "text":
-        return _text_columns(table, corpus, task)
+    if corpus.label is not None and task.head == "binary":
+        _check_label(_array(table, corpus.label), corpus)
+    columns = (_text_columns if task.family == "text" else _tabular_columns)(table, corpus, task)
+    if corpus.label is not None and task.head != "binary":
+        _check_labels(table, columns.features, corpus, rule_of(task))
+    return columns
+
+
+def _tabular_columns(table: pa.Table, corpus: Corpus, task: Task) -> Columns:
     told = {field.name: field for field in (*task.fields, *corpus.declared)}
     told |= {w.name: w.as_field() for w in corpus.windows if w.name not in told}
     protected = {name.lower() for name in corpus.protected}
@@ -117,6 +116,11 @@ def _text_columns(table: pa.Table, corpus: Corpus, task: Task) -> Columns:
     if task.head == "pair" and corpus.label is not None:
         assert task.spans_field is not None
         needed.append(task.spans_field.name)
+    asked = [*corpus.keep, *(field.name for field in (*corpus.declared, *corpus.windows))]
+    if asked:
+        raise InputError(
+            f"a model of texts takes its task's fields alone, however: {asked} are asked for"
+        )
     usable = [name for name in table.column_names if name not in corpus.drop]
     require_columns(needed, usable, what="input", file=corpus.uris[0])
     features = tuple(field for field in task.fields if field.name in usable)
@@ -132,31 +136,32 @@ def _text_columns(table: pa.Table, corpus: Corpus, task: Task) -> Columns:
         elif name == corpus.group or name in corpus.entities:
             carried.append(Field(name=name, kind="entity", required=False))
         elif name in corpus.protected or task.protects(name):
-            carried.append(Field(name=name, kind=_kind(_array(table, name))))
+            field, _ = _judge(name, _array(table, name), corpus, None)
+            carried += [field] if field is not None else []
             findings.append(Finding(kind="protected", column=name, detail="kept out of features"))
-        elif name in corpus.keep:
-            raise InputError(
-                f"a model of texts takes its task's fields alone, however: {name!r} is to be kept"
-            )
         elif name not in corpus.drop:
             detail = "a model of texts takes its task's fields alone"
             findings.append(Finding(kind="unused", column=name, detail=detail))
-    if corpus.label is not None and task.head != "binary":
-        _check_labels(table, features, corpus, task)
     return Columns(features=features, carried=tuple(carried), findings=tuple(findings))
 
 
-def _check_labels(table: pa.Table, fields: Sequence[Field], corpus: Corpus, task: Task) -> None:
+def _check_labels(
+    table: pa.Table, fields: Sequence[Field], corpus: Corpus, rule: LabelRule
+) -> None:
     """Refuse a label column that mostly holds something else than the head asks for."""
     assert corpus.label is not None
-    rule = rule_of(task)
+    if corpus.positive is not None:
+        raise InputError(
+            f"only a label of two values has a positive one, however: {corpus.positive!r} is given "
+            f"for a {rule.head} label"
+        )
     good, bad = conform(table, fields, label=corpus.label, labels=rule)
     reasons = Counter(r for r in bad["reason"].to_pylist() if r.startswith("the label"))
     if reasons.total() > MAX_TEXT_IN_NUMBERS * table.num_rows:
-        worst, _ = reasons.most_common(1)[0]
         raise InputError(
-            f"{worst}: so do {reasons.total()} of the {table.num_rows} sampled rows of "
-            f"{corpus.uris[0]}"
+            f"the label column {corpus.label!r} must hold {rule.head} labels, however: "
+            f"{reasons.total()} of the {table.num_rows} sampled rows of {corpus.uris[0]} do not, "
+            f"most because {reasons.most_common(1)[0][0]}"
         )
     if rule.head != "single_label" or good.num_rows < MIN_ROWS_FOR_IDENTIFIERS:
         return
