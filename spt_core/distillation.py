@@ -38,17 +38,15 @@ from spt_core.task import find
 from spt_core.training.config import TrainingConfig
 from spt_core.training.encoded import encoded_arrays, encoded_dataset
 from spt_core.training.loop import TrainingRun
+from spt_core.training.network import fit_network, run_digest, write_artifact
 from spt_core.training.progress import OnMetrics
-from spt_core.training.trainer import (
+from spt_core.training.tables import (
     FACT_ROWS,
     HELD_OUT_ROWS,
-    checked_config,
-    fit_network,
-    run_digest,
     validation_dataset,
     validation_metrics,
-    write_artifact,
 )
+from spt_core.training.trainer import checked_config
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -142,7 +142,7 @@ class TextEncoder:
     def _window(self, ids: list[int], offsets: Offsets) -> TokenWindow:
         return TokenWindow(
             [self.prefix, *ids, self.suffix],
-            [(0, 0), *cast(Offsets, offsets), (0, 0)],
+            [(0, 0), *offsets, (0, 0)],
         )
 
 

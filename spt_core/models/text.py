@@ -147,7 +147,7 @@ class TextNetwork(nn.Module):
 
     def __init__(self, config: TextConfig, facts: Mapping[str, Any]) -> None:
         super().__init__()
-        encoder = {
+        encoder: dict[str, Any] = {
             **facts["encoder"],
             "hidden_dropout_prob": config.dropout,
             "attention_probs_dropout_prob": 0.0,

@@ -212,8 +212,8 @@ class _Session:
             self._report({**counts, **metrics}, folder)
 
     def _weights(self) -> dict[str, Tensor]:
-        state = self._accelerator.unwrap_model(self._model).state_dict()
-        return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+        model: nn.Module = self._accelerator.unwrap_model(self._model)
+        return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
 
     @contextlib.contextmanager
     def _checkpoint(self) -> Any:  # an iterator of Path | None

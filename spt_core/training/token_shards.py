@@ -6,7 +6,8 @@ random order: texts of one batch are about equally long, and no two epochs see t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,55 +21,46 @@ POOL_BATCHES = 50
 BUFFER_ROWS = 50_000
 
 
-class TokenRows(NamedTuple):
-    """Encoded texts; each is a list of arrays, one entry a row.
+class TokenRow(NamedTuple):
+    """One encoded text.
 
     `ids` int32 [tokens of all windows], `lengths` int32 [windows], `targets` float32 [items, K],
     `weights` float32 [items], `pairs` int32 [items, 5] for the pair head and [0, 5] else, `states`
-    float32 [windows, H], or [0, 0] where nothing is known of them.
+    float32 [windows, H] of a teacher, or [0, 0] where there is none.
     """
 
-    ids: Sequence[NDArray[np.int32]]
-    lengths: Sequence[NDArray[np.int32]]
-    targets: Sequence[NDArray[np.float32]]
-    weights: Sequence[NDArray[np.float32]]
-    pairs: Sequence[NDArray[np.int32]]
-    states: Sequence[NDArray[np.float32]]
+    ids: NDArray[np.int32]
+    lengths: NDArray[np.int32]
+    targets: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    pairs: NDArray[np.int32]
+    states: NDArray[np.float32]
 
 
-def token_rows(batch: dict[str, NDArray[Any]], num_targets: int) -> TokenRows:
+def token_rows(batch: Mapping[str, NDArray[Any]], num_targets: int) -> list[TokenRow]:
     """The rows that `data/tokenizing.py` made of one batch, lists being flat there."""
-    states = batch.get("states")
-    lengths = [np.asarray(x, np.int32) for x in batch["lengths"]]
-    return TokenRows(
-        [np.asarray(x, np.int32) for x in batch["ids"]],
-        lengths,
-        [np.asarray(x, np.float32).reshape(-1, num_targets) for x in batch["targets"]],
-        [np.asarray(x, np.float32) for x in batch["weights"]],
-        [np.asarray(x, np.int32).reshape(-1, 5) for x in batch["pairs"]],
-        [np.zeros((0, 0), np.float32)] * len(lengths)
-        if states is None
-        else [
-            np.asarray(x, np.float32).reshape(len(size), -1)
-            for x, size in zip(states, lengths, strict=True)
-        ],
-    )
-
-
-def join_rows(parts: Sequence[TokenRows]) -> TokenRows:
-    """All rows of several."""
-    return TokenRows(
-        *([x for column in columns for x in column] for columns in zip(*parts, strict=True))
-    )
+    states = batch.get("states", [np.empty(0, np.float32)] * len(batch["ids"]))
+    columns = (batch[name] for name in ("ids", "lengths", "targets", "weights", "pairs"))
+    return [
+        TokenRow(
+            np.asarray(ids, np.int32),
+            np.asarray(lengths, np.int32),
+            np.asarray(targets, np.float32).reshape(-1, num_targets),
+            np.asarray(weights, np.float32),
+            np.asarray(pairs, np.int32).reshape(-1, 5),
+            np.asarray(state, np.float32).reshape(len(lengths), -1),
+        )
+        for ids, lengths, targets, weights, pairs, state in zip(*columns, states, strict=True)
+    ]
 
 
 class TokenShard:
     """A shard whose texts are all here."""
 
-    def __init__(self, rows: TokenRows, *, pad: int, seed: int) -> None:
+    def __init__(self, rows: Sequence[TokenRow], *, pad: int, seed: int) -> None:
         self._rows, self._pad, self._seed = rows, pad, seed
-        self._sizes = np.array([x.max(initial=0) for x in rows.lengths])
-        self.num_rows = len(rows.ids)
+        self._sizes = np.array([row.lengths.max(initial=0) for row in rows])
+        self.num_rows = len(rows)
 
     def batches(self, *, size: int, epoch: int, shuffle: bool, start: int = 0) -> Iterator[Batch]:
         """Batches of `size` texts of about one length."""
@@ -81,66 +73,49 @@ class TokenShard:
         if shuffle:
             chunks = [chunks[i] for i in draw.permutation(len(chunks))]
         for chunk in chunks[start:]:
-            yield self._batch(chunk)
-
-    def _batch(self, chosen: NDArray[np.int64]) -> Batch:
-        rows = self._rows
-        windows: list[NDArray[np.int32]] = []
-        owner: list[int] = []
-        pairs: list[NDArray[np.int32]] = []
-        for number, row in enumerate(chosen):
-            lengths = rows.lengths[row]
-            moved = rows.pairs[row].copy()
-            moved[:, 0] += len(windows)
-            pairs.append(moved)
-            windows += np.split(rows.ids[row], np.cumsum(lengths)[:-1])
-            owner += [number] * len(lengths)
-        states = (
-            np.concatenate([rows.states[row] for row in chosen]) if rows.states[0].size else None
-        )
-        return Batch(
-            (
-                torch.from_numpy(padded(windows, self._pad)),
-                torch.tensor(owner),
-                torch.from_numpy(np.concatenate(pairs).astype(np.int64)),
-            ),
-            torch.from_numpy(np.concatenate([rows.targets[row] for row in chosen])),
-            torch.from_numpy(np.concatenate([rows.weights[row] for row in chosen])),
-            None if states is None else torch.from_numpy(states),
-        )
+            yield token_batch([self._rows[i] for i in chunk], self._pad)
 
 
 class TokenStreamShard:
     """A shard that is read again every epoch, in buffers that are shuffled each."""
 
     def __init__(
-        self, read: Callable[[], Iterator[TokenRows]], *, num_rows: int, pad: int, seed: int
+        self, read: Callable[[], Iterator[TokenRow]], *, num_rows: int, pad: int, seed: int
     ) -> None:
         self._read, self._pad, self._seed = read, pad, seed
         self.num_rows = num_rows
 
     def batches(self, *, size: int, epoch: int, shuffle: bool, start: int = 0) -> Iterator[Batch]:
         """Batches of about equally long texts, buffer by buffer."""
-        number = 0
-        for index, rows in enumerate(self._buffers(size)):
+        rows, number = self._read(), 0
+        wanted = max(BUFFER_ROWS // size, 1) * size
+        for index in itertools.count():
+            held = list(itertools.islice(rows, wanted))
+            if not held:
+                return
             seed = (self._seed * 1_009 + index) % 2**31
-            shard = TokenShard(rows, pad=self._pad, seed=seed)
+            shard = TokenShard(held, pad=self._pad, seed=seed)
             for batch in shard.batches(size=size, epoch=epoch, shuffle=shuffle):
                 if number >= start:
                     yield batch
                 number += 1
 
-    def _buffers(self, size: int) -> Iterator[TokenRows]:
-        wanted = max(BUFFER_ROWS // size, 1) * size
-        held: list[TokenRows] = []
-        count = 0
-        for rows in self._read():
-            held.append(rows)
-            count += len(rows.ids)
-            while count >= wanted:
-                joined = join_rows(held)
-                yield TokenRows(*(column[:wanted] for column in joined))
-                held = [TokenRows(*(column[wanted:] for column in joined))]
-                count -= wanted
-        if count:
-            yield join_rows(held)
+
+def token_batch(rows: Sequence[TokenRow], pad: int) -> Batch:
+    """Rows as a batch: (features [W, T], owner [W], pairs [P, 5]), targets [N, K], weights [N]."""
+    windows: list[NDArray[np.int32]] = []
+    owner: list[int] = []
+    pairs: list[NDArray[np.int32]] = []
+    for number, row in enumerate(rows):
+        pairs.append(row.pairs + np.array([len(windows), 0, 0, 0, 0], np.int32))
+        windows += np.split(row.ids, np.cumsum(row.lengths)[:-1])
+        owner += [number] * len(row.lengths)
+    inputs = (
+        torch.from_numpy(padded(windows, pad)),
+        torch.tensor(owner),
+        torch.from_numpy(np.concatenate(pairs).astype(np.int64)),
+    )
+    targets = torch.from_numpy(np.concatenate([row.targets for row in rows]))
+    weights = torch.from_numpy(np.concatenate([row.weights for row in rows]))
+    states = np.concatenate([row.states for row in rows])
+    return Batch(inputs, targets, weights, torch.from_numpy(states) if states.size else None)

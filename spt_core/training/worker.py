@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,9 @@ from spt_core.models.text import num_logits_of
 from spt_core.training.loop import TrainingRun, fit
 from spt_core.training.shards import Arrays, MemoryShard, Shard, StreamShard
 from spt_core.training.token_shards import (
-    TokenRows,
+    TokenRow,
     TokenShard,
     TokenStreamShard,
-    join_rows,
     token_rows,
 )
 
@@ -51,7 +50,7 @@ def _shard(name: str, run: TrainingRun) -> Shard:
     iterator = ray.train.get_dataset_shard(name)
     assert iterator is not None, f"the trainer must pass the dataset {name}"
 
-    def read() -> Iterator[dict[str, Any]]:
+    def read() -> Iterable[Any]:  # of dicts of arrays, as asked for
         return iterator.iter_batches(
             batch_size=16_384,
             batch_format="numpy",
@@ -64,7 +63,7 @@ def _shard(name: str, run: TrainingRun) -> Shard:
 
 
 def _table_shard(
-    read: Callable[[], Iterator[dict[str, Any]]], run: TrainingRun, num_rows: int | None
+    read: Callable[[], Iterable[Any]], run: TrainingRun, num_rows: int | None
 ) -> Shard:
     """Rows of a table; with `num_rows` they are streamed."""
 
@@ -79,19 +78,18 @@ def _table_shard(
     return MemoryShard(held, seed=run.config.seed)
 
 
-def _text_shard(
-    read: Callable[[], Iterator[dict[str, Any]]], run: TrainingRun, num_rows: int | None
-) -> Shard:
+def _text_shard(read: Callable[[], Iterable[Any]], run: TrainingRun, num_rows: int | None) -> Shard:
     """Tokenized texts; with `num_rows` they are streamed."""
     pad, seed = run.facts["pad"], run.config.seed
     size = num_logits_of(run.head, len(run.facts["classes"]))
 
-    def rows() -> Iterator[TokenRows]:
-        return (token_rows(batch, size) for batch in read())
+    def rows() -> Iterator[TokenRow]:
+        for batch in read():
+            yield from token_rows(batch, size)
 
     if num_rows is not None:
         return TokenStreamShard(rows, num_rows=num_rows, pad=pad, seed=seed)
-    return TokenShard(join_rows(list(rows())), pad=pad, seed=seed)
+    return TokenShard(list(rows()), pad=pad, seed=seed)
 
 
 _SHARDS = {"tabular": _table_shard, "text": _text_shard}

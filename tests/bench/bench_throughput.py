@@ -36,12 +36,14 @@ from spt_core.data.sources import open_corpus
 from spt_core.data.splitting import split
 from spt_core.models import FAMILIES
 from spt_core.models.heads import binary_loss
+from spt_core.models.tabular import TABULAR
 from spt_core.signature import Signature
 from spt_core.task import find
 from spt_core.training import TrainingConfig
 from spt_core.training.encoded import encoded_arrays, encoded_dataset
 from spt_core.training.loop import TrainingRun
-from spt_core.training.trainer import FACT_ROWS, fit_network
+from spt_core.training.network import fit_network
+from spt_core.training.tables import FACT_ROWS
 
 TASK = find("financial_services/fraud_detection")
 SIZES = (100_000, 1_000_000, 5_000_000)
@@ -126,7 +128,7 @@ def _ours(
         output_dir=storage,
     )
     sample, labels = encoded_arrays(splits, "train", splits.signature, limit=FACT_ROWS)
-    facts = FAMILIES[config.family].facts(splits.signature, config.network, sample, labels)
+    facts = TABULAR.facts(splits.signature, config.network, sample, labels)
     run = TrainingRun(
         signature=splits.signature,
         role="teacher",

@@ -22,7 +22,7 @@ from spt_core.data.splitting import split
 from spt_core.errors import InputError
 from spt_core.training import TrainingConfig
 from spt_core.training.loop import TrainingRun
-from spt_core.training.trainer import write_artifact
+from spt_core.training.network import write_artifact
 from tests.unit.data.examples import TASK, rows
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("local_ray")]

@@ -1,0 +1,65 @@
+"""Calibration of text logits [N, K]: scale and shift [K], fitted on rows that trained nothing.
+
+Softmax heads get one temperature (Guo et al., "On Calibration of Modern Neural Networks", ICML
+2017); heads whose classes stand for themselves one scale, and a shift per class (Platt, 1999) that
+a weak prior holds near zero, so that few positives do not move it; values get their unit back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import expit, log_softmax
+
+from spt_core.task import Head
+
+Floats = NDArray[np.float64]
+_PRIOR = 4.0  # pseudo-observations that say "no shift"
+
+
+def fit_label_calibration(
+    head: Head, logits: Floats, targets: Floats, facts: Mapping[str, Any]
+) -> tuple[Floats, Floats]:
+    """(scale, shift) [K] of least log loss on logits and targets [N, K]."""
+    size = logits.shape[1]
+    if head == "regression":
+        return np.full(size, facts["spread"]), np.full(size, facts["center"])
+    known = targets.sum(1) > 0 if head in ("single_label", "pair", "span") else slice(None)
+    logits, targets = logits[known], targets[known]
+    if not len(logits):
+        return np.ones(size), np.zeros(size)
+    if head in ("multi_label", "ordinal"):
+        return _labelwise(logits, targets, with_shift=head == "multi_label")
+    return np.full(size, _temperature(logits, targets)), np.zeros(size)
+
+
+def _temperature(logits: Floats, targets: Floats) -> float:
+    def loss(log_scale: float) -> float:
+        spread = log_softmax(logits * np.exp(log_scale), axis=1)
+        return float(-(targets * spread).sum()) + 0.5 * log_scale**2
+
+    found: Any = minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded")  # has no type
+    return float(np.exp(found.x))
+
+
+def _labelwise(logits: Floats, targets: Floats, *, with_shift: bool) -> tuple[Floats, Floats]:
+    size = logits.shape[1]
+
+    def loss(point: Floats) -> tuple[float, Floats]:
+        scale, shift = np.exp(point[0]), point[1:] if with_shift else np.zeros(size)
+        odds = logits * scale + shift
+        value = np.sum(np.logaddexp(0.0, odds) - targets * odds)
+        error = expit(odds) - targets
+        slope = np.concatenate([[np.sum(error * logits) * scale], error.sum(0)])
+        prior = np.concatenate([[point[0]], _PRIOR * shift])
+        total = value + 0.5 * point[0] ** 2 + 0.5 * _PRIOR * np.sum(shift**2)
+        return float(total), (slope + prior)[: len(point)]
+
+    start = np.zeros(1 + size if with_shift else 1)
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(-3, 3)] * len(start))
+    shift = found.x[1:] if with_shift else np.zeros(size)
+    return np.full(size, np.exp(found.x[0])), shift

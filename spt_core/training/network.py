@@ -1,0 +1,140 @@
+"""One network on Ray Train, and what every trained model is written with.
+
+encoded rows -> Ray Train -> the best weights; files + facts -> ModelArtifact
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs as pafs
+import ray
+import ray.data
+import ray.train
+from ray.train.torch import TorchTrainer
+
+from spt_core.artifacts import (
+    ModelArtifact,
+    as_uri,
+    code_fingerprint,
+    digest,
+    filesystem,
+    write_bytes,
+    write_manifest,
+)
+from spt_core.data.splits import Splits
+from spt_core.models.ensemble import FACTS
+from spt_core.signature import Signature
+from spt_core.training.config import TrainingConfig
+from spt_core.training.loop import BEST, TrainingRun
+from spt_core.training.progress import OnMetrics, progress
+from spt_core.training.worker import work
+
+
+def run_digest(config: TrainingConfig, splits: Splits, signature: Signature, *more: Any) -> str:
+    """The name of a run: the same content gives the same name, and so resumes or is reused."""
+    content = [config.identity(), splits.uri, signature.to_json(), code_fingerprint(), *more]
+    return digest(content)
+
+
+def fit_network(
+    run: TrainingRun,
+    train: ray.data.Dataset,
+    validation: ray.data.Dataset | None,
+    *,
+    name: str,
+    on_metrics: OnMetrics | None = None,
+) -> bytes:
+    """The best weights (safetensors) of a network trained on Ray Train, resuming the run `name`."""
+    config = run.config
+    files, folder = filesystem(f"{as_uri(config.output_dir)}/runs")
+    if isinstance(files, pafs.LocalFileSystem):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    datasets = (
+        {"train": train} if validation is None else {"train": train, "validation": validation}
+    )
+    num_cpus = ray.cluster_resources().get("CPU", 1.0)
+    with progress(config, name, on_metrics) as channel:
+        trainer = _InterruptibleTrainer(
+            work,
+            train_loop_config={
+                "run": run,
+                "progress": channel,
+                "num_threads": max(int(num_cpus // config.num_workers), 1),
+            },
+            datasets=dict(datasets),
+            dataset_config=ray.train.DataConfig(execution_options=_ordered()),
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=config.num_workers,
+                use_gpu=config.use_gpu,
+                # A quarter of the processors, so that Ray Data can always feed the workers.
+                resources_per_worker={
+                    "CPU": min(1.0, num_cpus / 4 / config.num_workers),
+                    **({"GPU": 1} if config.use_gpu else {}),
+                },
+            ),
+            run_config=ray.train.RunConfig(
+                name=name,
+                storage_path=folder,
+                storage_filesystem=files,
+                failure_config=ray.train.FailureConfig(max_failures=config.max_failures),
+                checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+            ),
+        )
+        result = trainer.fit()
+    if result.checkpoint is None:
+        raise RuntimeError(
+            f"a finished training run must have a checkpoint, however: {name} has none"
+        )
+    with result.checkpoint.as_directory() as path:
+        return (Path(path) / BEST).read_bytes()
+
+
+class _InterruptibleTrainer(TorchTrainer):
+    """Ctrl-C raises KeyboardInterrupt; Ray's own handler ends the process without a word."""
+
+    def _register_sigint_handler(self, controller: object) -> None:
+        """Leave the caller's handler: the workers end with the driver's connection."""
+
+
+def write_artifact(
+    uri: str,
+    splits: Splits,
+    run: TrainingRun,
+    files: Mapping[str, bytes],
+    metrics: Mapping[str, float],
+    parents: tuple[str, ...] = (),
+) -> ModelArtifact:
+    """Write a model's files, then its manifest."""
+    contents = {**files, FACTS: json.dumps(run.facts).encode()}
+    digests = {name: write_bytes(f"{uri}/{name}", content) for name, content in contents.items()}
+    artifact = ModelArtifact(
+        uri=uri,
+        task=splits.task,
+        model_name=run.config.model_name,
+        family=run.config.family,
+        role=run.role,
+        signature=run.signature,
+        files=digests,
+        config=json.loads(json.dumps(dataclasses.asdict(run.config))),
+        metrics=dict(metrics),
+        seed=run.config.seed,
+        data_fingerprint=splits.data_fingerprint,
+        code_fingerprint=code_fingerprint(),
+        splits=splits.uri,
+        protected=splits.protected,
+        licences=splits.licences,
+        parents=parents,
+    )
+    write_manifest(uri, artifact.to_json())
+    return artifact
+
+
+def _ordered() -> ray.data.ExecutionOptions:
+    options = ray.data.ExecutionOptions()
+    options.preserve_order = True  # the order of rows is part of what a seed promises
+    return options

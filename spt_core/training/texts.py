@@ -1,0 +1,279 @@
+"""The teacher of a text task: a pretrained encoder, fine-tuned with the head that the task needs.
+
+Splits -> tokens, once (Ray Data) -> Ray Train -> calibration -> ModelArtifact
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray.data
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load as load_weights
+from safetensors.torch import save as save_weights
+from scipy.special import expit, softmax
+
+from spt_core.artifacts import as_uri, filesystem, has_manifest, load_artifact, remove
+from spt_core.data.partition import Part
+from spt_core.data.splits import Splits
+from spt_core.data.tokenizing import encode_rows, targets_of, text_encoder, tokenize_batch
+from spt_core.errors import InputError
+from spt_core.metrics import HEAD_METRICS, outcomes
+from spt_core.model import SpecializedModel
+from spt_core.models.bases import Base, find_base
+from spt_core.models.ensemble import WEIGHTS
+from spt_core.models.label_calibration import fit_label_calibration
+from spt_core.models.text import TEXT, TextConfig, TextNetwork, text_facts
+from spt_core.models.text_scores import score_texts
+from spt_core.task import Task, find
+from spt_core.tokens import EncodedText, TextEncoder
+from spt_core.training.config import TrainingConfig
+from spt_core.training.loop import TrainingRun
+from spt_core.training.network import fit_network, run_digest, write_artifact
+from spt_core.training.progress import OnMetrics
+
+TOKENIZER_FILE = "tokenizer.json"
+HELD_OUT_TEXTS = 20_000
+FACT_TEXTS = 2_000
+
+
+class Vocabulary(NamedTuple):
+    """A tokenizer with the sizes of the windows that it fills."""
+
+    tokenizer: bytes
+    max_tokens: int
+    overlap: int
+
+    def encoder(self) -> TextEncoder:
+        """The encoder, built once per process."""
+        return text_encoder(*self)
+
+
+def train_text(
+    splits: Splits, config: TrainingConfig, *, fresh: bool, on_metrics: OnMetrics | None
+) -> SpecializedModel:
+    """The teacher; an unfinished run of the same content resumes, a finished one is kept."""
+    task, network = find(splits.task), _text_config(config)
+    root = as_uri(config.output_dir)
+    base = find_base(network.base, root)
+    name = f"teacher-{run_digest(config, splits, splits.signature, base.files)}"
+    uri = f"{root}/{splits.task}/{config.model_name}/{name}"
+    if fresh:  # what is finished stays until its successor is: a version may be served from it
+        remove(f"{root}/runs/{name}")
+    elif has_manifest(uri):
+        return SpecializedModel(load_artifact(uri), reused=True)
+    words = Vocabulary(base.tokenizer, network.max_tokens, network.window_overlap)
+    facts = facts_of(task, splits, network, base)
+    run = TrainingRun(
+        signature=splits.signature,
+        role="teacher",
+        config=config,
+        facts=facts,
+        num_rows=splits.num_rows["train"],
+        head=task.head,
+        mean_tokens=_mean_tokens(splits, task, words),
+    )
+    weights = class_weights(task, splits, config)
+    trained = fit_network(
+        run,
+        token_dataset(splits, "train", task, words, facts, weights),
+        validation_tokens(splits, task, words, facts, config),
+        name=name,
+        on_metrics=on_metrics,
+    )
+    files, metrics = finish_text(run, task, splits, words, trained)
+    return SpecializedModel(write_artifact(uri, splits, run, files, metrics))
+
+
+def facts_of(task: Task, splits: Splits, config: TextConfig, base: Base) -> dict[str, Any]:
+    """What the networks of a task need to know of its base and its training rows."""
+    encoder = text_encoder(base.tokenizer, config.max_tokens, config.window_overlap)
+    center, spread = 0.0, 1.0
+    if task.head == "regression":
+        values = np.asarray(_column(splits, "train", splits.label), np.float64)
+        center, spread = float(values.mean()), float(values.std()) or 1.0
+    return text_facts(
+        config,
+        encoder=base.config,
+        base=base.uri,
+        head=task.head,
+        classes=splits.classes,
+        pad=encoder.pad,
+        special=(encoder.prefix, encoder.suffix),
+        negative_class=task.negative_class,
+        lexicon=_lexicon(task, splits) if task.head == "pair" else (),
+        center=center,
+        spread=spread,
+    )
+
+
+def token_dataset(
+    splits: Splits,
+    part: Part,
+    task: Task,
+    words: Vocabulary,
+    facts: Mapping[str, Any],
+    weights: Mapping[str, float] | None = None,
+) -> ray.data.Dataset:
+    """A part as token ids and targets, made once and kept by Ray Data."""
+    spans = task.spans_field
+    rows = splits.dataset(part).map_batches(
+        tokenize_batch,  # pyright: ignore[reportArgumentType]  # ray's type has no keywords
+        batch_format="pyarrow",
+        fn_kwargs={
+            "tokenizer": words.tokenizer,
+            "sizes": (words.max_tokens, words.overlap),
+            "facts": json.dumps(facts),
+            "text": task.text_field.name,
+            "spans": None if spans is None else spans.name,
+            "label": splits.label,
+            "class_weights": dict(weights or {}),
+        },
+    )
+    return rows.materialize()
+
+
+def validation_tokens(
+    splits: Splits,
+    task: Task,
+    words: Vocabulary,
+    facts: Mapping[str, Any],
+    config: TrainingConfig,
+) -> ray.data.Dataset | None:
+    """The validation rows as tokens, unless the run never evaluates."""
+    if config.evaluation_strategy == "no":
+        return None
+    return token_dataset(splits, "validation", task, words, facts)
+
+
+def class_weights(task: Task, splits: Splits, config: TrainingConfig) -> dict[str, float]:
+    """The weight of each class' items; empty when all weigh the same."""
+    if config.class_weighting == "none":
+        return {}
+    if task.head not in ("single_label", "pair"):
+        raise InputError(
+            "class_weighting must be none for heads whose classes stand for themselves, however: "
+            f"{task.path} has the head {task.head!r}"
+        )
+    labels = _column(splits, "train", splits.label)
+    if task.head == "single_label":
+        counts = Counter(labels)
+    else:
+        spans = task.spans_field
+        assert spans is not None
+        counts = Counter(name for value in labels for _, _, name in json.loads(value))
+        sizes = [len(json.loads(value)) for value in _column(splits, "train", spans.name)]
+        all_pairs = sum(size * (size - 1) // 2 for size in sizes)
+        counts[str(task.negative_class)] = all_pairs - sum(counts.values())
+    total, known = sum(counts.values()), [name for name in splits.classes if counts[name] > 0]
+    return {
+        name: total / (len(known) * counts[name]) if name in known else 1.0
+        for name in splits.classes
+    }
+
+
+def finish_text(
+    run: TrainingRun, task: Task, splits: Splits, words: Vocabulary, weights: bytes
+) -> tuple[dict[str, bytes], dict[str, float]]:
+    """Calibrate on the calibration part, measure on the validation part; the model's files."""
+    network = TEXT.build(run.signature, run.role, run.config.network, run.facts)
+    network.load_state_dict(load_weights(weights))
+    logits, targets = held_out_scores(network, task, splits, words, "calibration", run.facts)
+    scale, shift = fit_label_calibration(task.head, logits, targets, run.facts)
+    network.calibrate(torch.from_numpy(scale), torch.from_numpy(shift))
+    logits, targets = held_out_scores(network, task, splits, words, "validation", run.facts)
+    found = _metrics(task, run.facts, targets, logits * scale + shift)
+    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    files = {WEIGHTS: save_weights(state), TOKENIZER_FILE: words.tokenizer}
+    return files, {f"validation_{name}": value for name, value in found.items()}
+
+
+def held_out_scores(
+    network: TextNetwork,
+    task: Task,
+    splits: Splits,
+    words: Vocabulary,
+    part: Part,
+    facts: Mapping[str, Any],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Uncalibrated logits and targets [N, K] of a part."""
+    table, texts = encoded_part(splits, part, task, words, limit=HELD_OUT_TEXTS)
+    logits = score_texts(network, words.encoder(), texts).logits
+    labels = table[splits.label].to_pylist()
+    targets = [targets_of(facts, value, text) for value, text in zip(labels, texts, strict=True)]
+    return np.concatenate(logits).astype(np.float64), np.concatenate(targets).astype(np.float64)
+
+
+def encoded_part(
+    splits: Splits, part: Part, task: Task, words: Vocabulary, *, limit: int
+) -> tuple[pa.Table, list[EncodedText]]:
+    """The first rows of a part and their texts as windows."""
+    table, spans = splits.table(part, limit), task.spans_field
+    texts = encode_rows(
+        words.encoder(),
+        table,
+        text=task.text_field.name,
+        spans=None if spans is None else spans.name,
+        head=task.head,
+    )
+    return table, texts
+
+
+def _metrics(
+    task: Task,
+    facts: Mapping[str, Any],
+    targets: NDArray[np.float64],
+    logits: NDArray[np.float64],
+) -> dict[str, float]:
+    """The head's figures at the most probable class, or at even odds."""
+    classes, given = tuple(facts["classes"]), (logits > 0).astype(np.float64)
+    if task.head == "regression":
+        targets, probabilities = targets * facts["spread"] + facts["center"], logits
+    elif task.head in ("multi_label", "ordinal"):
+        probabilities = expit(logits)
+    else:
+        probabilities = softmax(logits, axis=1)
+        given = np.eye(logits.shape[1])[logits.argmax(1)]
+    if task.head in ("ordinal", "span", "regression"):  # logits are of cuts, tags and the value
+        classes = tuple(str(number) for number in range(logits.shape[1]))
+    negative = "0" if task.head == "span" else task.negative_class
+    found = outcomes(classes, targets, probabilities, given, negative_class=negative)
+    return {name: metric(found) for name, metric in HEAD_METRICS[task.head].items()}
+
+
+def _mean_tokens(splits: Splits, task: Task, words: Vocabulary) -> float:
+    _, texts = encoded_part(splits, "train", task, words, limit=FACT_TEXTS)
+    return float(np.mean([sum(len(w.ids) for w in text.windows) for text in texts]))
+
+
+def _lexicon(task: Task, splits: Splits) -> tuple[str, ...]:
+    """The mentions of the training rows, lower case."""
+    spans = task.spans_field
+    assert spans is not None
+    texts = _column(splits, "train", task.text_field.name)
+    names = {
+        text[span["start"] : span["end"]].lower()
+        for text, value in zip(texts, _column(splits, "train", spans.name), strict=True)
+        for span in json.loads(value)
+    }
+    return tuple(sorted(name for name in names if name.strip()))
+
+
+def _column(splits: Splits, part: Part, name: str) -> list[Any]:
+    values: list[Any] = []
+    for uri in splits.files(part):
+        files, path = filesystem(uri)
+        values += pq.read_table(path, filesystem=files, columns=[name])[name].to_pylist()
+    return values
+
+
+def _text_config(config: TrainingConfig) -> TextConfig:
+    assert isinstance(config.network, TextConfig), "the configuration has checked it"
+    return config.network
