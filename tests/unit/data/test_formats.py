@@ -139,3 +139,23 @@ def test_a_source_without_rows_is_refused(tmp_path: Path, name: str, message: st
         (tmp_path / name).write_text("" if name == "empty.csv" else "x")
     with pytest.raises(InputError, match=message):
         expand(tmp_path / name)
+
+
+def test_jsonl_lines_that_are_no_unicode_are_refused_one_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    lines = [b'{"a": "x"}', rb'{"a": "\ud83d"}', b'{"a": "\xff"}', rb'{"a": "\ud83d\ude00"}']
+    path.write_bytes(b"\n".join(lines))
+    (found,) = raw(path, "jsonl")
+    assert found.table["a"].to_pylist() == ["x", "\U0001f600"]
+    assert [(refused.row, refused.reason) for refused in found.refused] == [
+        (1, "a line must be Unicode text"),
+        (2, "a line must be Unicode text"),
+    ]
+
+
+def test_jsonl_lists_are_columns_of_lists(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"a": ["x"], "b": [[0, 1, "y"]]}\n{"a": [], "b": []}\n')
+    (found,) = raw(path, "jsonl")
+    assert found.table["a"].to_pylist() == [["x"], []]
+    assert [json.loads(cell) for cell in found.table["b"].to_pylist()] == [[[0, 1, "y"]], []]

@@ -1,0 +1,128 @@
+"""Drug interactions: the wording, the severity rule, and the known pairs of the sample."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from industries.healthcare.drug_interaction_detection import DRUGS, STATING, severity_of
+from spt_core.policy import LabelPolicy
+from spt_core.task import Evidence, LabelScore, PairJudgement, Span, TextJudgement, find
+
+TASK = find("healthcare/drug_interaction_detection")
+POLICY = LabelPolicy(thresholds={}, most_probable=True, fallback="none")
+TEXT = (
+    "Aspirin is well tolerated. Avoid warfarin with aspirin, as bleeding was seen. Take digoxin "
+    "with food."
+)
+DRUG_SPANS = tuple(
+    Span(TEXT.index(name), TEXT.index(name) + len(name), name)
+    for name in ("Aspirin", "warfarin", "aspirin", "digoxin")
+)
+
+
+def scores(kind: str, probability: float) -> tuple[LabelScore, ...]:
+    rest = (1 - probability) / 2
+    evidence = (Evidence(27, 32, "Avoid", 3.0),)
+    told = {kind: probability} | {n: rest for n in ("none", "int", "effect") if n != kind}
+    given = POLICY.given(told)
+    found = [LabelScore(n, p, n in given, evidence) for n, p in told.items()]
+    return tuple(sorted(found, key=lambda score: -score.probability))
+
+
+def answer(*pairs: PairJudgement, spans: tuple[Span, ...] = DRUG_SPANS) -> dict[str, object]:
+    return TASK.respond(TextJudgement(TEXT, (), None, spans, pairs, POLICY))
+
+
+def test_interactions_are_named_with_type_severity_and_evidence() -> None:
+    found = answer(
+        PairJudgement(DRUG_SPANS[1], DRUG_SPANS[2], scores("effect", 0.9)),
+        PairJudgement(DRUG_SPANS[2], DRUG_SPANS[3], scores("none", 0.7)),
+    )
+    (interaction,) = found["interactions"]
+    assert interaction["drug_a"] == "warfarin"
+    assert interaction["drug_b"] == "aspirin"
+    assert (interaction["type"], interaction["severity"]) == ("effect", "major")
+    assert interaction["evidence"][0]["text"] == "Avoid"
+    assert found["recommendation"] == "avoid_or_monitor_closely"
+    assert found["confidence"] == 0.7
+    assert [drug["name"] for drug in found["drugs_found"]] == [s.text for s in DRUG_SPANS]
+
+
+def test_the_severity_is_that_of_the_sentences_that_name_the_drugs() -> None:
+    apart = answer(PairJudgement(DRUG_SPANS[0], DRUG_SPANS[0], scores("int", 0.9)))
+    assert apart["interactions"][0]["severity"] == "unspecified"
+    assert apart["recommendation"] == "ask_a_pharmacist"
+
+
+def test_the_most_severe_interaction_comes_first_and_decides() -> None:
+    found = answer(
+        PairJudgement(DRUG_SPANS[0], DRUG_SPANS[0], scores("int", 0.99)),
+        PairJudgement(DRUG_SPANS[1], DRUG_SPANS[2], scores("effect", 0.6)),
+    )
+    assert [i["severity"] for i in found["interactions"]] == ["major", "unspecified"]
+    assert found["recommendation"] == "avoid_or_monitor_closely"
+
+
+@pytest.mark.parametrize(
+    ("num_drugs", "recommendation"),
+    [(0, "no_known_drug"), (1, "only_one_drug")],
+)
+def test_a_text_without_two_drugs_says_that_nothing_was_judged(
+    num_drugs: int, recommendation: str
+) -> None:
+    found = answer(spans=DRUG_SPANS[:num_drugs])
+    assert found["recommendation"] == recommendation
+    assert found["interactions"] == []
+    assert found["confidence"] == 0.0
+
+
+def test_unrelated_drugs_are_not_called_safe() -> None:
+    found = answer(PairJudgement(*DRUG_SPANS[:2], scores("none", 0.95)))
+    assert found["recommendation"] == "no_interaction_stated"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "severity"),
+    [
+        ("advise", "A is contraindicated with B.", "contraindicated"),
+        ("advise", "A should not be co-administered with B.", "contraindicated"),
+        ("advise", "Avoid A with B.", "major"),
+        ("effect", "A with B led to fatal arrhythmia.", "major"),
+        ("advise", "Caution is advised with A and B.", "moderate"),
+        ("mechanism", "A had no clinically significant effect on B.", "minor"),
+        ("effect", "A is not contraindicated with B.", "minor"),
+        ("mechanism", "A raises the level of B.", "moderate"),
+        ("int", "A interacts with B.", "unspecified"),
+        ("of a customer", "A interacts with B.", "unspecified"),
+    ],
+)
+def test_the_severity_rule(kind: str, text: str, severity: str) -> None:
+    assert severity_of(kind, text) == severity
+
+
+def test_the_spans_of_the_sample_are_drugs_and_its_pairs_are_stated() -> None:
+    table = TASK.sample(600, 0)
+    columns = ("text", "spans", "interactions")
+    for text, spans, label in zip(*(table[c].to_pylist() for c in columns), strict=True):
+        names = [text[s["start"] : s["end"]] for s in json.loads(spans)]
+        assert {name.lower() for name in names} <= set(DRUGS)
+        assert len(set(names)) == len(names) >= 2
+        for i, j, kind in json.loads(label):
+            ordered = (names[i], names[j]), (names[j], names[i])
+            stated = [s.split("{n}") for s in STATING[kind]]
+            assert any(
+                all(part.format(a=a, b=b).lower() in text.lower() for part in parts)
+                for a, b in ordered
+                for parts in stated
+            ), text
+
+
+def test_every_type_and_unrelated_third_drugs_are_in_the_sample() -> None:
+    table = TASK.sample(600, 0)
+    labels = [json.loads(label) for label in table["interactions"].to_pylist()]
+    sizes = [len(json.loads(spans)) for spans in table["spans"].to_pylist()]
+    assert {kind for label in labels for _, _, kind in label} == set(STATING)
+    assert 0.5 < sum(map(bool, labels)) / 600 < 0.7
+    assert 0.25 < sum(size == 3 for size in sizes) / 600 < 0.55
