@@ -1,4 +1,6 @@
-"""The hot route: POST one record or {"records": [...]}, raw ASGI, answered on the event loop.
+"""The hot route: POST one record or {"records": [...]}, raw ASGI.
+
+A model of microseconds answers on the event loop, one of milliseconds (texts) in a thread.
 
 A deployment builds itself from configuration, takes a new version in `reconfigure` (loads and
 probes it aside, then swaps one attribute), and keeps the old one when that fails.
@@ -16,16 +18,17 @@ import numpy as np
 import orjson
 
 from serve.problems import PROBLEM_TYPE, Problem
+from spt_core.answering.tabular import Answerer
+from spt_core.answering.text import TextAnswerer
 from spt_core.artifacts import ExportedModel, load_exported
 from spt_core.errors import CorruptArtifactError, InputError, ParityError, SptError
-from spt_core.model import Answerer, open_runtime
+from spt_core.model import AnyAnswerer, open_answerer
 from spt_core.policy import policy_from_json
-from spt_core.runtime.base import Runtime
 from spt_core.task import Task, find
 
 MAX_BODY_BYTES = 1_000_000
 MAX_RECORDS = 1000
-INLINE_RECORDS = 16  # more go to a thread, so that single requests do not wait behind them
+INLINE_RECORDS = 16  # of a table; more go to a thread, so that single requests do not wait
 BODY_TIMEOUT_S = 10.0
 PROBE_TOLERANCE = 1e-4
 
@@ -38,11 +41,15 @@ _log = logging.getLogger("ray.serve")
 
 
 class Served(NamedTuple):
-    """What answers requests now; replaced whole, so that a request sees one version."""
+    """What answers requests now; replaced whole, so that a request sees one version.
+
+    `inline_records` is how many records of a request the event loop answers itself.
+    """
 
     ref: str
-    answerer: Answerer
+    answerer: AnyAnswerer
     header: tuple[bytes, bytes]
+    inline_records: int
 
 
 class ModelServer:
@@ -145,26 +152,44 @@ def load(task: Task, config: Mapping[str, Any]) -> Served:
             "a replica must load the files that were registered, however: those of "
             f"{exported.uri} differ"
         )
-    runtime = open_runtime(exported)
-    probe(exported, runtime)
-    policy = policy_from_json(config["policy"])
-    answerer = Answerer(task, exported.artifact.signature, runtime, policy)
-    return Served(config["ref"], answerer, (b"x-model-version", config["ref"].encode()))
+    if exported.artifact.task != task.path:
+        raise InputError(
+            f"this route serves {task.path}, however: the model is of {exported.artifact.task}"
+        )
+    answerer = open_answerer(exported, policy_from_json(config["policy"]))
+    if isinstance(answerer, Answerer):
+        gap, inline_records = table_gap(exported, answerer), INLINE_RECORDS
+    else:
+        gap, inline_records = text_gap(exported, answerer), 0
+    limit = exported.probes.get("tolerance", PROBE_TOLERANCE)
+    if not gap <= limit:
+        raise ParityError(
+            f"a replica must reproduce the probes within {limit:g}, however: it differs by "
+            f"{gap:.3g}"
+        )
+    header = (b"x-model-version", config["ref"].encode())
+    return Served(config["ref"], answerer, header, inline_records)
 
 
-def probe(exported: ExportedModel, runtime: Runtime) -> None:
-    """ParityError unless the files answer here, alone and in a batch, as where they were made."""
+def table_gap(exported: ExportedModel, answerer: Answerer) -> float:
+    """How far the answers here, alone and in a batch, are from those where they were made."""
+    runtime = answerer.runtime
     rows = [[np.nan if v is None else v for v in row] for row in exported.probes["features"]]
     features = np.array(rows, np.float32)
     wanted = np.array(exported.probes["probabilities"])
     alone = [runtime.explain(row[None])[0] for row in features]
-    for found in (runtime.score(features), runtime.explain(features)[0], np.concatenate(alone)):
-        gap = float(np.max(np.abs(found - wanted)))
-        if not gap <= PROBE_TOLERANCE:
-            raise ParityError(
-                f"a replica must reproduce the probes within {PROBE_TOLERANCE:g}, however: it "
-                f"differs by {gap:.3g}"
-            )
+    found = (runtime.score(features), runtime.explain(features)[0], np.concatenate(alone))
+    return max(float(np.max(np.abs(part - wanted))) for part in found)
+
+
+def text_gap(exported: ExportedModel, answerer: TextAnswerer) -> float:
+    """How far the files' answers here are from those where they were made."""
+    probes = exported.probes
+    gaps: list[float] = []
+    for record, wanted in zip(probes["records"], probes["probabilities"], strict=True):
+        found = answerer.probabilities(answerer.read(record)).ravel()
+        gaps.append(float(np.max(np.abs(found - wanted), initial=0.0)))
+    return max(gaps)
 
 
 async def _answer(current: Served, body: bytes) -> bytes:
@@ -180,6 +205,8 @@ async def _answer(current: Served, body: bytes) -> bytes:
     try:
         if content.keys() == {"records"}:
             return orjson.dumps({"answers": await _answers(current, content["records"])})
+        if not current.inline_records:
+            return orjson.dumps(await asyncio.to_thread(current.answerer.answer, content))
         return orjson.dumps(current.answerer.answer(content))
     except InputError as error:
         raise Problem(422, str(error)) from error
@@ -194,7 +221,7 @@ async def _answers(current: Served, records: object) -> list[dict[str, Any]]:
             f"one request takes 1 to {MAX_RECORDS} records, however: there are {len(records):,}; "
             "score data sets with `python -m jobs.predict`",
         )
-    if len(records) <= INLINE_RECORDS:
+    if len(records) <= current.inline_records:
         return current.answerer.answers(records)
     return await asyncio.to_thread(current.answerer.answers, records)
 

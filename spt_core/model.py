@@ -1,10 +1,11 @@
 """SpecializedModel: a trained or exported model that answers records as its task words it.
 
-record -> Encoder -> Runtime -> Judgement (probability, policy, reasons) -> the task's answer
+ModelArtifact | ExportedModel -> runtime + policy -> the answerer of its family
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,90 +13,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from spt_core.answering.tabular import Answerer
+from spt_core.answering.text import TextAnswerer
 from spt_core.artifacts import ExportedModel, ModelArtifact
-from spt_core.encoder import Encoder, flatten
-from spt_core.errors import InputError
-from spt_core.policy import DecisionPolicy, fit_policy
-from spt_core.runtime.base import Runtime
+from spt_core.policy import DecisionPolicy, LabelPolicy, Policy, fit_policy
+from spt_core.runtime.base import Runtime, TextRuntime
 from spt_core.runtime.onnx import EXPLAIN_GRAPH, SCORE_GRAPH, OnnxRuntime
-from spt_core.signature import Signature
-from spt_core.task import Judgement, Reason, Task, find
+from spt_core.runtime.text import FACTS, GRAPH, TOKENIZER, OnnxTextRuntime
+from spt_core.task import Task, find
+from spt_core.tokens import TextEncoder
 
-
-class Answerer:
-    """Everything between a record and its answer, looked up once. Thread-safe.
-
-    This is the one path for `model.answer(...)`, batch scoring and HTTP.
-    """
-
-    def __init__(
-        self, task: Task, signature: Signature, runtime: Runtime, policy: DecisionPolicy
-    ) -> None:
-        self.task, self.signature, self.policy = task, signature, policy
-        self._encoder = Encoder(signature)
-        self.runtime = runtime
-        names = list(dict.fromkeys(column.field for column in signature.columns))
-        self._fields = [
-            (name, [i for i, c in enumerate(signature.columns) if c.field == name])
-            for name in names
-        ]
-
-    def answer(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer to one record; raises InputError with one sentence about a bad one."""
-        flat = flatten(record)
-        probabilities, effects = self.runtime.explain(self._encoder.record(flat))
-        return self.task.respond(self._judge(flat, float(probabilities[0]), effects[0].tolist()))
-
-    def answers(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """The answers to several records, scored as one batch; the error names the bad record."""
-        flat: list[dict[str, Any]] = []
-        rows: list[NDArray[np.float32]] = []
-        for number, record in enumerate(records):
-            try:
-                flat.append(flatten(record))
-                rows.append(self._encoder.record(flat[-1]))
-            except InputError as error:
-                raise InputError(f"record {number}: {error}") from error
-        probabilities, effects = self.runtime.explain(np.concatenate(rows))
-        return [
-            self.task.respond(self._judge(record, float(p), e.tolist()))
-            for record, p, e in zip(flat, probabilities, effects, strict=True)
-        ]
-
-    def score(self, table: pa.Table) -> NDArray[np.floating[Any]]:
-        """Calibrated probabilities [B] of typed rows."""
-        return self.runtime.score(self._encoder.table(table))
-
-    def table(self, table: pa.Table) -> tuple[NDArray[np.floating[Any]], list[dict[str, Any]]]:
-        """Probabilities [B] and answers of typed rows, for batch scoring."""
-        probabilities, effects = self.runtime.explain(self._encoder.table(table))
-        names = [name for name, _ in self._fields if name in table.column_names]
-        records = table.select(names).to_pylist()
-        answers = [
-            self.task.respond(self._judge(record, float(p), e.tolist()))
-            for record, p, e in zip(records, probabilities, effects, strict=True)
-        ]
-        return probabilities, answers
-
-    def _judge(
-        self, record: Mapping[str, Any], probability: float, effects: list[float]
-    ) -> Judgement:
-        reasons = [
-            Reason(
-                name,
-                record.get(name),
-                effects[at[0]] if len(at) == 1 else sum(effects[i] for i in at),
-            )
-            for name, at in self._fields
-        ]
-        reasons.sort(key=_strength, reverse=True)
-        return Judgement(
-            probability,
-            self.policy.recommend(probability),
-            max(probability, 1.0 - probability),
-            tuple(reasons),
-            self.policy,
-        )
+AnyAnswerer = Answerer | TextAnswerer
 
 
 class SpecializedModel:
@@ -108,29 +36,31 @@ class SpecializedModel:
         self,
         source: ModelArtifact | ExportedModel,
         *,
-        policy: DecisionPolicy | None = None,
+        policy: Policy | None = None,
         reused: bool = False,
     ) -> None:
         self.source = source
-        self.artifact = source.artifact if isinstance(source, ExportedModel) else source
+        self.artifact = artifact_of(source)
         self.task = find(self.artifact.task)
-        self.policy = policy or default_policy(self.task)
+        self.policy = policy or default_policy(self.task, classes_of(source))
         self.reused = reused
-        self._answerer: Answerer | None = None
+        self._answerer: AnyAnswerer | None = None
 
     def answer(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """The task's answer to one record."""
         return self.open().answer(record)
 
     def score(self, table: pa.Table) -> NDArray[np.floating[Any]]:
-        """Calibrated probabilities [B] of typed rows."""
+        """One figure [B] of typed rows: the calibrated probability of a binary decision.
+
+        Of texts, the value or the probability of the likeliest label (TextAnswerer.headline).
+        """
         return self.open().score(table)
 
-    def open(self) -> Answerer:
+    def open(self) -> AnyAnswerer:
         """The answering path, its weights loaded."""
         if self._answerer is None:
-            runtime = open_runtime(self.source)
-            self._answerer = Answerer(self.task, self.artifact.signature, runtime, self.policy)
+            self._answerer = open_answerer(self.source, self.policy)
         return self._answerer
 
     def __getattr__(self, name: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
@@ -142,8 +72,31 @@ class SpecializedModel:
         raise AttributeError(f"SpecializedModel has no attribute {name!r}{verb}")
 
 
+def open_answerer(source: ModelArtifact | ExportedModel, policy: Policy) -> AnyAnswerer:
+    """The answering path of a model's files under a policy."""
+    artifact = artifact_of(source)
+    task = find(artifact.task)
+    if artifact.family == "text":
+        assert isinstance(policy, LabelPolicy), "decisions of texts are by label"
+        network = artifact.config["network"]
+        return TextAnswerer(
+            task,
+            artifact.signature,
+            open_text_runtime(source),
+            policy,
+            words=TextEncoder(
+                source.read(TOKENIZER),
+                max_tokens=network["max_tokens"],
+                overlap=network["window_overlap"],
+            ),
+            facts=json.loads(source.read(FACTS)),
+        )
+    assert isinstance(policy, DecisionPolicy), "decisions of tables are by costs"
+    return Answerer(task, artifact.signature, open_runtime(source), policy)
+
+
 def open_runtime(source: ModelArtifact | ExportedModel) -> Runtime:
-    """The runtime for a model's files."""
+    """The runtime for a tabular model's files."""
     if isinstance(source, ExportedModel):
         # Only here: training workers import this module too, and have no use for a compiler.
         from spt_core.runtime.kernel import KERNEL, KernelRuntime, kernel_from_bytes
@@ -156,15 +109,37 @@ def open_runtime(source: ModelArtifact | ExportedModel) -> Runtime:
     return TeacherRuntime(source) if source.role == "teacher" else StudentRuntime(source)
 
 
-def default_policy(task: Task) -> DecisionPolicy:
-    """The policy of a task's stated costs alone, before held-out rows say what reviews it makes."""
+def open_text_runtime(source: ModelArtifact | ExportedModel) -> TextRuntime:
+    """The runtime for a text model's files."""
+    if isinstance(source, ExportedModel):
+        return OnnxTextRuntime(source.read(GRAPH))
+    from spt_core.runtime.pytorch_text import CheckpointTextRuntime, open_network  # torch, as above
+
+    return CheckpointTextRuntime(open_network(source))
+
+
+def artifact_of(source: ModelArtifact | ExportedModel) -> ModelArtifact:
+    """The trained model behind files of either kind."""
+    return source.artifact if isinstance(source, ExportedModel) else source
+
+
+def classes_of(source: ModelArtifact | ExportedModel) -> tuple[str, ...]:
+    """The classes that a text model tells apart; none for a table's binary decision."""
+    if artifact_of(source).family != "text":
+        return ()
+    return tuple(json.loads(source.read(FACTS))["classes"])
+
+
+def default_policy(task: Task, classes: Sequence[str] = ()) -> Policy:
+    """What holds before held-out rows say more: stated costs alone, or even odds for each label."""
+    if task.head != "binary":
+        several = task.head == "multi_label"
+        thresholds = dict.fromkeys(classes or task.classes, 0.5) if several else {}
+        return LabelPolicy(thresholds=thresholds, most_probable=not several)
+    assert task.costs is not None, "a binary task states them"
     return fit_policy(
         task.costs,
         np.empty(0),
         reason_codes=task.reason_codes,
         conditions=task.conditions,
     )
-
-
-def _strength(reason: Reason) -> float:
-    return abs(reason.effect)

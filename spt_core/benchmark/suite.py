@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve
 
+from spt_core.answering.tabular import Answerer
 from spt_core.artifacts import ExportedModel
 from spt_core.benchmark.baselines import Baseline, OnTrial, tune_baselines
 from spt_core.benchmark.compliance import run_checks
@@ -23,7 +24,7 @@ from spt_core.data.splits import EvaluationSet, Splits
 from spt_core.encoder import Encoder
 from spt_core.errors import InputError
 from spt_core.metrics import METRICS, bootstrap_interval
-from spt_core.model import Answerer, open_runtime
+from spt_core.model import open_runtime
 from spt_core.models.boosters import Rows
 from spt_core.policy import DecisionPolicy
 from spt_core.runtime.kernel import KERNEL

@@ -20,3 +20,17 @@ class Runtime(Protocol):
     ) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
         """Calibrated probabilities [B], and signed effects on the log-odds [B, F]."""
         ...
+
+
+class TextRuntime(Protocol):
+    """Runs windows of token ids. Thread-safe, holds the weights."""
+
+    def explain(
+        self, features: NDArray[np.int64], pairs: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Calibrated logits of windows [W, K] (span: [W, T, K]) and the tokens' shares of them.
+
+        `features` are ids [W, T]; for the pair head, logits [P, K] and shares [P, T, K] of `pairs`
+        [P, 5], at least one: window, first and last token of either mention. Others ignore them.
+        """
+        ...

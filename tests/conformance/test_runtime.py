@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from spt_core.export import trial_rows
+from spt_core.export.tabular import trial_rows
 from spt_core.model import open_runtime
 
 TOLERANCE = 1e-5

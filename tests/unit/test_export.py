@@ -9,8 +9,8 @@ from safetensors.torch import load, save
 
 from spt_core.artifacts import as_uri, has_manifest, load_exported, write_bytes
 from spt_core.errors import InputError, ParityError
-from spt_core.export import BATCH_SIZES, TOLERANCE, check_parity, trial_rows
 from spt_core.export import export as export_to_onnx
+from spt_core.export.tabular import BATCH_SIZES, TOLERANCE, check_parity, trial_rows
 from spt_core.model import open_runtime
 from spt_core.models.ensemble import FACTS, WEIGHTS
 from spt_core.runtime.onnx import EXPLAIN_GRAPH, SCORE_GRAPH
@@ -91,7 +91,7 @@ def test_what_is_served_stays_whole_while_it_is_exported_anew(export, monkeypatc
     def fail(*_):
         raise ParityError("a fault on the way")
 
-    monkeypatch.setattr("spt_core.export._graph", fail)
+    monkeypatch.setattr("spt_core.export.tabular._graph", fail)
     with pytest.raises(ParityError):
         export_to_onnx(export.artifact, fresh=True)
     assert load_exported(export.uri) == export

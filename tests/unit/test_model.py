@@ -5,8 +5,9 @@ import pyarrow as pa
 import pytest
 import torch
 
+from spt_core.answering.tabular import Answerer
 from spt_core.errors import InputError
-from spt_core.model import Answerer, SpecializedModel, default_policy
+from spt_core.model import SpecializedModel, default_policy
 from spt_core.task import find
 from tests.tiny_models import FRAUD, RISK
 from tests.unit.training.runs import encoded, fitted, network

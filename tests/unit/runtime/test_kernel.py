@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from spt_core.export import kernel_of
+from spt_core.export.tabular import kernel_of
 from spt_core.models.tabular import TabularConfig
 from spt_core.runtime import kernel
 from spt_core.runtime.kernel import KernelRuntime, kernel_from_bytes

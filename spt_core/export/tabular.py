@@ -1,32 +1,17 @@
-"""Checkpoint -> files to serve from, refused unless they answer like the checkpoint.
-
-ModelArtifact (student) -> model.onnx, explain.onnx, kernel.safetensors + parity -> ExportedModel
-"""
+"""A tabular student's files: model.onnx, explain.onnx, kernel.safetensors, and their parity."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from spt_core.artifacts import (
-    ExportedModel,
-    ModelArtifact,
-    code_fingerprint,
-    digest,
-    has_manifest,
-    load_exported,
-    write_bytes,
-    write_manifest,
-)
-from spt_core.errors import InputError, ParityError
+from spt_core.artifacts import ModelArtifact
+from spt_core.errors import ParityError
+from spt_core.export.graph import OPSET, Exported, Method, gap, graph
 from spt_core.models.tabular import StudentNetwork
 from spt_core.runtime.base import Runtime
 from spt_core.runtime.kernel import KERNEL, Kernel, KernelRuntime
@@ -34,29 +19,19 @@ from spt_core.runtime.onnx import EXPLAIN_GRAPH, INPUT, SCORE_GRAPH, OnnxRuntime
 from spt_core.runtime.pytorch import StudentRuntime, open_student
 from spt_core.signature import Signature
 
-OPSET = 18
 TOLERANCE = 1e-5
 EFFECT_TOLERANCE = 1e-3  # on log-odds, which reach far beyond 1
 BATCH_SIZES = (1, 7, 256)
 NUM_PROBES = 16
 
 
-def export(artifact: ModelArtifact, *, fresh: bool = False) -> ExportedModel:
-    """The student's ONNX files beside its checkpoint; ParityError when they disagree with it."""
-    if artifact.role != "student":
-        raise InputError(
-            f"only a student can be exported, however: {artifact.uri} is a {artifact.role}"
-        )
-    uri = f"{artifact.uri}/onnx-{digest([artifact.files, OPSET, code_fingerprint()])}"
-    if not fresh and has_manifest(uri):
-        return load_exported(uri)
+def export_table(artifact: ModelArtifact) -> Exported:
+    """The student's graphs and kernel; ParityError when they disagree with its checkpoint."""
     network = open_student(artifact)
     graphs = {
-        SCORE_GRAPH: _graph(
-            _Method(network, network.probability), artifact.signature, ["probability"]
-        ),
+        SCORE_GRAPH: _graph(network, network.probability, artifact.signature, ["probability"]),
         EXPLAIN_GRAPH: _graph(
-            _Method(network, network.explain), artifact.signature, ["probability", "effects"]
+            network, network.explain, artifact.signature, ["probability", "effects"]
         ),
     }
     kernel, checkpoint = kernel_of(network), StudentRuntime(artifact)
@@ -65,23 +40,12 @@ def export(artifact: ModelArtifact, *, fresh: bool = False) -> ExportedModel:
     rows_alone = _RowByRow(KernelRuntime(kernel, onnx))
     compiled = check_parity(checkpoint, rows_alone, artifact.signature)
     parity["kernel_max_abs_difference"] = compiled["max_abs_difference"]
-    contents = {**graphs, KERNEL: kernel.to_bytes()}
     rows = trial_rows(artifact.signature, NUM_PROBES, seed=1)
     probes = {
         "features": [[None if np.isnan(v) else float(v) for v in row] for row in rows],
         "probabilities": checkpoint.score(rows).tolist(),
     }
-    files = {name: write_bytes(f"{uri}/{name}", content) for name, content in contents.items()}
-    exported = ExportedModel(
-        uri=uri,
-        artifact=artifact,
-        files=files,
-        parity=parity,
-        probes=probes,
-        size_bytes=sum(len(content) for content in contents.values()),
-    )
-    write_manifest(uri, exported.to_json())
-    return exported
+    return Exported({**graphs, KERNEL: kernel.to_bytes()}, parity, probes)
 
 
 def check_parity(
@@ -94,16 +58,16 @@ def check_parity(
         wanted, wanted_effects = checkpoint.explain(rows)
         found, effects = runtime.explain(rows)
         gaps = {
-            "score": _gap(runtime.score(rows), wanted),
-            "probability": _gap(found, wanted),
-            "effects": _gap(effects, wanted_effects),
+            "score": gap(runtime.score(rows), wanted),
+            "probability": gap(found, wanted),
+            "effects": gap(effects, wanted_effects),
         }
         limits = {"score": TOLERANCE, "probability": TOLERANCE, "effects": EFFECT_TOLERANCE}
-        for name, gap in gaps.items():
-            if not gap <= limits[name]:
+        for name, found_gap in gaps.items():
+            if not found_gap <= limits[name]:
                 raise ParityError(
                     f"an exported model must agree with its checkpoint within {limits[name]:g}, "
-                    f"however: {name} differs by {gap:.3g} at batch {size}"
+                    f"however: {name} differs by {found_gap:.3g} at batch {size}"
                 )
         worst["probability"] = max(worst["probability"], gaps["score"], gaps["probability"])
         worst["effects"] = max(worst["effects"], gaps["effects"])
@@ -181,62 +145,14 @@ def trial_rows(signature: Signature, num_rows: int, *, seed: int) -> NDArray[np.
     return rows
 
 
-class _Method(nn.Module):
-    """One method of a network as a module, which is what the exporter takes."""
-
-    def __init__(self, network: StudentNetwork, method: Callable[[torch.Tensor], Any]) -> None:
-        super().__init__()
-        self.network, self._method = network, method
-
-    def forward(self, features: torch.Tensor) -> Any:
-        return self._method(features)
-
-
-def _graph(module: nn.Module, signature: Signature, outputs: list[str]) -> bytes:
-    """The module as ONNX with a dynamic batch."""
+def _graph(
+    network: StudentNetwork, method: Callable[..., Any], signature: Signature, outputs: list[str]
+) -> bytes:
+    """A method of the network as ONNX with a dynamic batch."""
     example = torch.from_numpy(trial_rows(signature, 3, seed=0))
     batch = torch.export.Dim("batch", min=1, max=1 << 20)
-    with _quiet():
-        program = torch.onnx.export(
-            module.eval(),
-            (example,),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=outputs,
-            dynamic_shapes={INPUT: {0: batch}},
-            verbose=False,
-        )
-        assert program is not None
-        program.optimize()
-        model = program.model_proto
-    # The exporter writes where its source lies into every node: the bytes would depend on the path.
-    for part in (model, model.graph, *model.graph.node, *model.graph.initializer):
-        del part.metadata_props[:]
-    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
-        del value.metadata_props[:]
-    return model.SerializeToString()
-
-
-@contextlib.contextmanager
-def _quiet() -> Generator[None]:
-    """Keep the exporter's notices about itself off the user's terminal."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    return graph(Method(network, method), [example], {INPUT: {0: batch}}, outputs)
 
 
 def _array(tensor: torch.Tensor) -> NDArray[np.float64]:
     return tensor.detach().double().numpy()
-
-
-def _gap(found: NDArray[Any], wanted: NDArray[Any]) -> float:
-    return float(np.max(np.abs(found - wanted))) if wanted.size else 0.0

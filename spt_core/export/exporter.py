@@ -1,0 +1,54 @@
+"""The verb: ModelArtifact -> runtime files with their proof -> ExportedModel, by family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from spt_core.artifacts import (
+    ExportedModel,
+    ModelArtifact,
+    code_fingerprint,
+    digest,
+    has_manifest,
+    load_exported,
+    write_bytes,
+    write_manifest,
+)
+from spt_core.errors import InputError
+from spt_core.export.graph import OPSET, Exported
+from spt_core.export.tabular import export_table
+from spt_core.export.text import export_text
+
+EXPORTERS: Mapping[str, Callable[[ModelArtifact], Exported]] = {
+    "tabular": export_table,
+    "text": export_text,
+}
+
+
+def export(artifact: ModelArtifact, *, fresh: bool = False) -> ExportedModel:
+    """The runtime files beside a checkpoint; ParityError when they disagree with it.
+
+    Of texts a teacher can be exported too: it is a network like its student, and only larger.
+    """
+    if artifact.family == "tabular" and artifact.role != "student":
+        raise InputError(
+            f"only a student can be exported, however: {artifact.uri} is a {artifact.role}"
+        )
+    uri = f"{artifact.uri}/onnx-{digest([artifact.files, OPSET, code_fingerprint()])}"
+    if not fresh and has_manifest(uri):
+        return load_exported(uri)
+    return write_export(uri, artifact, EXPORTERS[artifact.family](artifact))
+
+
+def write_export(uri: str, artifact: ModelArtifact, made: Exported) -> ExportedModel:
+    """Write the files, then the manifest."""
+    exported = ExportedModel(
+        uri=uri,
+        artifact=artifact,
+        files={name: write_bytes(f"{uri}/{name}", data) for name, data in made.contents.items()},
+        parity=made.parity,
+        probes=made.probes,
+        size_bytes=sum(len(data) for data in made.contents.values()),
+    )
+    write_manifest(uri, exported.to_json())
+    return exported
