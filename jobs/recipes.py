@@ -9,6 +9,7 @@ from spt_core.benchmark import BenchmarkConfig
 from spt_core.data.splits import SplitConfig
 from spt_core.distillation import DistillationConfig
 from spt_core.models.tabular import TabularConfig
+from spt_core.models.text import TextConfig
 from spt_core.task import Task
 from spt_core.training import TrainingConfig
 
@@ -40,6 +41,56 @@ class PipelineConfig:
 
 def default(task: Task) -> PipelineConfig:
     """A real corpus on a few cores."""
+    return _DEFAULTS[task.family](task)
+
+
+def sample(task: Task) -> PipelineConfig:
+    """The bundled synthetic sample on two cores, in about three minutes."""
+    if task.family == "text":
+        return _with(
+            default(task),
+            TextConfig(max_tokens=64, window_overlap=8),
+            num_epochs=2,
+            data=DataConfig(sample_rows=600),
+            num_copies=2,
+            benchmark=BenchmarkConfig(num_trials=3, num_resamples=100, num_calls=300),
+        )
+    network = TabularConfig(booster_trials=2)
+    return _with(
+        default(task),
+        network,
+        num_epochs=6,
+        data=DataConfig(sample_rows=20_000),
+        num_copies=1,
+        benchmark=BenchmarkConfig(num_trials=3, num_resamples=100, num_calls=1000),
+    )
+
+
+def smoke(task: Task) -> PipelineConfig:
+    """Seconds: everything once, nothing well."""
+    if task.family == "text":
+        return _with(
+            default(task),
+            TextConfig(max_tokens=32, window_overlap=4, student_layers=1),
+            num_epochs=1,
+            data=DataConfig(sample_rows=200),
+            num_copies=1,
+            benchmark=BenchmarkConfig(num_trials=1, num_resamples=20, num_calls=100),
+        )
+    network = TabularConfig(
+        num_bins=8, student_hidden=(16,), teacher_members=2, teacher_width=16, booster_trials=1
+    )
+    return _with(
+        default(task),
+        network,
+        num_epochs=1,
+        data=DataConfig(sample_rows=3000),
+        num_copies=1,
+        benchmark=BenchmarkConfig(num_trials=1, num_resamples=20, num_calls=200),
+    )
+
+
+def _tables(task: Task) -> PipelineConfig:
     training = TrainingConfig(
         task=task.path,
         industry=task.industry,
@@ -63,37 +114,32 @@ def default(task: Task) -> PipelineConfig:
     )
 
 
-def sample(task: Task) -> PipelineConfig:
-    """The bundled synthetic sample on two cores, in about three minutes."""
-    network = TabularConfig(booster_trials=2)
-    return _with(
-        default(task),
-        network,
-        num_epochs=6,
-        data=DataConfig(sample_rows=20_000),
-        num_copies=1,
-        benchmark=BenchmarkConfig(num_trials=3, num_resamples=100, num_calls=1000),
+def _texts(task: Task) -> PipelineConfig:
+    """Fine-tuning runs its epochs to the end: the rate falls to zero, the last weights are kept."""
+    training = TrainingConfig(
+        task=task.path,
+        industry=task.industry,
+        family="text",
+        model_name="default",
+        num_epochs=4,
+        batch_size=16,
+        learning_rate=1e-4,
+        save_strategy="epoch",
+        evaluation_strategy="no",
     )
-
-
-def smoke(task: Task) -> PipelineConfig:
-    """Seconds: everything once, nothing well."""
-    network = TabularConfig(
-        num_bins=8, student_hidden=(16,), teacher_members=2, teacher_width=16, booster_trials=1
-    )
-    return _with(
-        default(task),
-        network,
-        num_epochs=1,
-        data=DataConfig(sample_rows=3000),
-        num_copies=1,
-        benchmark=BenchmarkConfig(num_trials=1, num_resamples=20, num_calls=200),
+    student = dataclasses.replace(training, learning_rate=3e-4)
+    return PipelineConfig(
+        data=DataConfig(),
+        split=SplitConfig(),
+        training=training,
+        distillation=DistillationConfig(training=student, num_copies=6),
+        benchmark=BenchmarkConfig(num_calls=500),
     )
 
 
 def _with(
     config: PipelineConfig,
-    network: TabularConfig,
+    network: TabularConfig | TextConfig,
     *,
     num_epochs: int,
     data: DataConfig,
@@ -112,6 +158,7 @@ def _with(
     )
 
 
+_DEFAULTS: dict[str, Callable[[Task], PipelineConfig]] = {"tabular": _tables, "text": _texts}
 RECIPES: dict[str, Callable[[Task], PipelineConfig]] = {
     "default": default,
     "sample": sample,

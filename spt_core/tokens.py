@@ -78,7 +78,9 @@ class TextEncoder:
     def __init__(self, tokenizer: bytes, *, max_tokens: int, overlap: int) -> None:
         self.tokenizer = open_tokenizer(tokenizer)
         self.prefix, self.suffix = _special(self.tokenizer)
-        self.pad = _pad(self.tokenizer)
+        self.pad = _token(self.tokenizer, "[PAD]", "<pad>")
+        self.unknown = _token(self.tokenizer, "[UNK]", "<unk>")
+        self.mask = _token(self.tokenizer, "[MASK]", "<mask>")
         self._room, self._overlap = max_tokens - 2, overlap
         if not 0 <= overlap < self._room:
             raise InputError(
@@ -247,14 +249,12 @@ def _special(tokenizer: Tokenizer) -> tuple[int, int]:
     return ids[0], ids[1]
 
 
-def _pad(tokenizer: Tokenizer) -> int:
-    for token in ("[PAD]", "<pad>"):
-        found = tokenizer.token_to_id(token)
+def _token(tokenizer: Tokenizer, *names: str) -> int:
+    for name in names:
+        found = tokenizer.token_to_id(name)
         if found is not None:
             return found
-    raise InputError(
-        "a tokenizer must have a padding token, however: it has neither [PAD] nor <pad>"
-    )
+    raise InputError(f"a tokenizer must have one of the tokens {names}, however: it has neither")
 
 
 def _sentences(text: str, ids: list[int], offsets: Offsets) -> list[tuple[list[int], Offsets]]:

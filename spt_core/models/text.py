@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from safetensors.torch import load as load_weights
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spt_core.artifacts import Role
+from spt_core.artifacts import Role, read_bytes
 from spt_core.errors import InputError
 from spt_core.models.base import Loss
 from spt_core.models.bases import DEFAULT_BASE, build_encoder, load_base
@@ -74,6 +75,11 @@ class TextConfig:
             )
         if self.student_layers < 1 or self.pair_width < 1 or (self.student_width or 1) < 1:
             raise InputError(f"sizes must be at least 1, however: {self}")
+
+
+def text_config_from_json(content: Mapping[str, Any]) -> TextConfig:
+    """The TextConfig that an artifact's configuration holds."""
+    return TextConfig(**content)
 
 
 class LabelAttention(nn.Module):
@@ -237,10 +243,14 @@ class TextFamily:
         return TextNetwork(config, facts)
 
     def start(self, network: nn.Module, facts: Mapping[str, Any]) -> None:
-        """Give the encoder the weights of its base."""
+        """Give the encoder the weights of its base, and a student's head those of its teacher's."""
         assert isinstance(network, TextNetwork)
-        if facts["base"] is not None:
-            network.encoder.load_state_dict(load_base(facts["base"]).weights())
+        network.encoder.load_state_dict(load_base(facts["base"]).weights())
+        if facts.get("teacher") is not None:
+            weights = load_weights(read_bytes(facts["teacher"]))
+            head = {k: v for k, v in weights.items() if not k.startswith("encoder.")}
+            network.load_state_dict(head, strict=False)
+            network.calibrate(torch.ones_like(network.scale), torch.zeros_like(network.shift))
 
     def rate(self, name: str, config: TextConfig, facts: Mapping[str, Any]) -> float:
         """The learning rate of a parameter, as a multiple of the run's."""
@@ -261,11 +271,12 @@ def text_facts(
     config: TextConfig,
     *,
     encoder: Mapping[str, Any],
-    base: str | None,
+    base: str,
     head: Head,
     classes: tuple[str, ...],
     pad: int,
     special: tuple[int, ...],
+    unknown: int = 0,
     negative_class: str | None = None,
     lexicon: tuple[str, ...] = (),
     center: float = 0.0,
@@ -290,6 +301,7 @@ def text_facts(
         "base": base,
         "pad": pad,
         "special": sorted({pad, *special}),
+        "unknown": unknown,
         "lexicon": list(lexicon),
         "center": center,
         "spread": spread,

@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from spt_core.artifacts import Role
 from spt_core.errors import InputError, nearest
 from spt_core.models import FAMILIES
+from spt_core.models.batch import Batch
 from spt_core.signature import Signature
 from spt_core.task import Head
 from spt_core.training.config import TrainingConfig
-from spt_core.training.shards import Batch, Shard
+from spt_core.training.shards import Shard
 
 BEST = "best.safetensors"
 STATE = "state.pt"
@@ -43,6 +44,7 @@ class TrainingRun:
     facts: Mapping[str, Any]
     num_rows: int
     head: Head = "binary"
+    temperature: float = 1.0  # divides logits, as those in soft targets were
     state_weight: float = 0.0  # of a student's distance from its teacher's token states
     mean_tokens: float = 0.0  # of a text, windows and special tokens included
 
@@ -171,8 +173,10 @@ class _Session:
         if batch.states is None:
             return self._loss(self._model(*inputs), targets, weights)
         logits, states = self._model(*inputs, with_state=True)
-        apart = nn.functional.cosine_similarity(states, batch.states.to(device)).mean()
-        return self._loss(logits, targets, weights) + self._run.state_weight * (1.0 - apart)
+        heat = self._run.temperature
+        loss = self._loss(logits / heat, targets, weights) * heat**2
+        alike = nn.functional.cosine_similarity(states, batch.states.to(device)).mean()
+        return loss + self._run.state_weight * (1.0 - alike)
 
     def _evaluate(
         self, validation: Shard | None, *, save: bool, extra: Mapping[str, float] | None = None
@@ -212,7 +216,7 @@ class _Session:
             self._report({**counts, **metrics}, folder)
 
     def _weights(self) -> dict[str, Tensor]:
-        model: nn.Module = self._accelerator.unwrap_model(self._model)
+        model: Any = self._accelerator.unwrap_model(self._model)  # accelerate has no types
         return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
 
     @contextlib.contextmanager

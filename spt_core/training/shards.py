@@ -7,26 +7,15 @@ order, and a buffer is shuffled by (seed, epoch).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from spt_core.models.batch import Batch
+
 SHUFFLE_BUFFER_ROWS = 100_000
-
-
-class Batch(NamedTuple):
-    """What a network takes, and what its N logits are held against.
-
-    Tables: inputs are features float32 [B, F], targets float32 [B] in [0, 1]. Texts: see
-    `token_shards.py`. Weights are float32 [N].
-    """
-
-    inputs: tuple[torch.Tensor, ...]
-    targets: torch.Tensor
-    weights: torch.Tensor
-    states: torch.Tensor | None = None  # what a student's mean token states should be [W, H]
 
 
 class Shard(Protocol):

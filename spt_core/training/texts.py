@@ -107,6 +107,7 @@ def facts_of(task: Task, splits: Splits, config: TextConfig, base: Base) -> dict
         classes=splits.classes,
         pad=encoder.pad,
         special=(encoder.prefix, encoder.suffix),
+        unknown=encoder.unknown,
         negative_class=task.negative_class,
         lexicon=_lexicon(task, splits) if task.head == "pair" else (),
         center=center,

@@ -11,14 +11,10 @@ import ray.train
 import torch
 
 from spt_core.models.text import num_logits_of
+from spt_core.models.token_rows import TokenRow, token_rows
 from spt_core.training.loop import TrainingRun, fit
 from spt_core.training.shards import Arrays, MemoryShard, Shard, StreamShard
-from spt_core.training.token_shards import (
-    TokenRow,
-    TokenShard,
-    TokenStreamShard,
-    token_rows,
-)
+from spt_core.training.token_shards import TokenShard, TokenStreamShard
 
 
 def work(config: dict[str, Any]) -> None:

@@ -1,0 +1,112 @@
+"""Distillation: a teacher's soft answers on augmented rows make a student of microseconds.
+
+Splits + teacher -> augmented rows with soft labels (Parquet) -> student -> ModelArtifact
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+from spt_core.artifacts import ModelArtifact, as_uri, has_manifest, load_artifact, remove
+from spt_core.data.splits import Splits
+from spt_core.distillation.config import DistillationConfig
+from spt_core.distillation.tables import distill_table
+from spt_core.distillation.texts import distill_text
+from spt_core.distillation.work import Distillation, Student
+from spt_core.errors import InputError, SptError
+from spt_core.metrics import LOWER_IS_BETTER
+from spt_core.model import SpecializedModel
+from spt_core.task import find
+from spt_core.training.network import run_digest, write_artifact
+from spt_core.training.progress import OnMetrics
+from spt_core.training.trainer import checked_config
+
+_DISTILL: dict[str, Callable[[Distillation], Student]] = {
+    "tabular": distill_table,
+    "text": distill_text,
+}
+
+
+class DistillationPipeline:
+    """Makes students of one configuration."""
+
+    def __init__(self, config: DistillationConfig) -> None:
+        self._config = config
+
+    def distill(
+        self,
+        teacher: SpecializedModel | None,
+        splits: Splits,
+        *,
+        fresh: bool = False,
+        on_metrics: OnMetrics | None = None,
+    ) -> SpecializedModel:
+        """The student; an unfinished run of the same content resumes, a finished one is reused."""
+        config = self._config
+        source = self._teacher(teacher)
+        if source.data_fingerprint != splits.data_fingerprint:
+            raise InputError(
+                "a student must be distilled on its teacher's data, however: the fingerprints are "
+                f"{source.data_fingerprint} (teacher) and {splits.data_fingerprint} (splits)"
+            )
+        training = config.training
+        if config.output_dir is not None:
+            training = dataclasses.replace(training, output_dir=config.output_dir)
+        training = checked_config(training, find(splits.task), splits)
+        recipe = {
+            name: value
+            for name, value in dataclasses.asdict(config).items()
+            if name not in ("training", "output_dir", "teacher_model_path")
+        }
+        name = f"student-{run_digest(training, splits, source.signature, recipe, source.files)}"
+        root = as_uri(training.output_dir)
+        work = Distillation(
+            config=dataclasses.replace(config, training=training),
+            teacher=source,
+            splits=splits,
+            name=name,
+            uri=f"{root}/{splits.task}/{training.model_name}/{name}",
+            soft=f"{root}/runs/{name}-soft",
+            on_metrics=on_metrics,
+        )
+        if fresh:  # what is finished stays until its successor is, as in training
+            for folder in (work.soft, f"{root}/runs/{name}"):
+                remove(folder)
+        elif has_manifest(work.uri):
+            return SpecializedModel(load_artifact(work.uri), reused=True)
+        student = _DISTILL[training.family](work)
+        self._check_quality(student.metrics, source, find(splits.task).metric)
+        parents = (source.uri,)
+        artifact = write_artifact(
+            work.uri, splits, student.run, student.files, student.metrics, parents
+        )
+        remove(work.soft)
+        return SpecializedModel(artifact)
+
+    def _teacher(self, teacher: SpecializedModel | None) -> ModelArtifact:
+        if teacher is not None:
+            return teacher.artifact
+        if self._config.teacher_model_path is None:
+            raise InputError(
+                "distillation needs a teacher, however: teacher_model_path is None too"
+            )
+        return load_artifact(self._config.teacher_model_path)
+
+    def _check_quality(
+        self, metrics: Mapping[str, float], teacher: ModelArtifact, metric: str
+    ) -> None:
+        target = self._config.target_accuracy
+        if target is None:
+            return
+        name = f"validation_{metric}"
+        if metric in LOWER_IS_BETTER:
+            kept = teacher.metrics[name] / metrics[name]
+        else:
+            kept = metrics[name] / teacher.metrics[name]
+        if kept < target:
+            raise SptError(
+                f"the student must keep {target:.1%} of the teacher's {metric}, however: it keeps "
+                f"{kept:.1%} ({metrics[name]:.4f} of {teacher.metrics[name]:.4f}); try more "
+                "copies, epochs or a wider student"
+            )
