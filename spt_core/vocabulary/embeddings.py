@@ -1,0 +1,159 @@
+"""Embeddings of new tokens: from their pieces, then from the contexts that they stand in.
+
+`from_pieces` gives a new token the mean of its pieces. `fit_to_contexts` then moves the new rows
+alone, until the encoder says of texts in new tokens what it says of them in old ones: the hidden
+states of each word are to be the same. As token distillation (Dobler, Elliott and de Melo, "Token
+Distillation: Attention-aware Input Embeddings For New Tokens", 2025), on the last layer. It needs
+no head and no labels.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spt_core.models.bases import Base, build_encoder, embedding_name, store_base
+from spt_core.tokens import open_tokenizer, padded
+from spt_core.training.masked_lm import PADS, token_of
+from spt_core.vocabulary.alignment import Aligned, aligned, parts
+from spt_core.vocabulary.mining import pieces_of
+from spt_core.vocabulary.tokenizer import Addition
+
+_TEXTS_PER_TOKEN = 20
+_MAX_TOKENS = 128
+
+
+def from_pieces(base: Base, content: bytes, additions: Sequence[Addition]) -> dict[str, Tensor]:
+    """The base's weights with a row for each new token of the tokenizer: its pieces' mean."""
+    weights = base.weights()
+    name = embedding_name(weights)
+    old, new = open_tokenizer(base.tokenizer), open_tokenizer(content)
+    ids = old.get_vocab(with_added_tokens=True)
+    known = {addition.token: addition.pieces for addition in additions}
+    rows = weights[name][: len(ids)]
+    made = sorted((number, t) for t, number in new.get_vocab().items() if number >= len(ids))
+    means = [
+        rows[[ids[piece] for piece in known.get(token) or pieces_of(old, token)]].float().mean(0)
+        for _, token in made
+    ]
+    weights[name] = torch.cat([rows, *(mean.to(rows.dtype).unsqueeze(0) for mean in means)])
+    return weights
+
+
+def fit_to_contexts(
+    base: Base,
+    content: bytes,
+    weights: Mapping[str, Tensor],
+    texts: Iterable[str],
+    *,
+    num_steps: int,
+    rate: float = 2e-3,
+    batch_size: int = 32,
+    seed: int = 0,
+) -> dict[str, Tensor]:
+    """The weights with new rows that say in these texts what their pieces said."""
+    chosen = _contexts(base, content, texts, seed)
+    name = embedding_name(weights)
+    num_old = open_tokenizer(base.tokenizer).get_vocab_size(with_added_tokens=True)
+    if not chosen or num_steps == 0 or len(weights[name]) == num_old:
+        return dict(weights)
+    teacher = build_encoder(base.config).eval().requires_grad_(False)
+    teacher.load_state_dict(base.weights())
+    old = weights[name][:num_old].float()
+    new = nn.Parameter(weights[name][num_old:].float().clone())
+    optimizer = torch.optim.Adam([new], lr=rate)
+    pad = token_of(open_tokenizer(base.tokenizer), PADS)
+    order = np.random.default_rng(seed)
+    for step in range(num_steps):
+        optimizer.param_groups[0]["lr"] = rate * (1 - step / num_steps)
+        some = [chosen[i] for i in order.integers(0, len(chosen), batch_size)]
+        with torch.no_grad():
+            wanted = _states(teacher, old, [item.before for item in some], pad)
+        found = _states(teacher, torch.cat([old, new]), [item.after for item in some], pad)
+        loss = _distance(wanted, found, some)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    made = torch.cat([old, new.detach()]).to(weights[name].dtype)
+    return {**weights, name: made}
+
+
+def extended_base(
+    base: Base,
+    content: bytes,
+    weights: Mapping[str, Tensor],
+    *,
+    name: str,
+    storage: str,
+    licences: tuple[str, ...] = (),
+    ids: Mapping[int, int] | None = None,
+) -> Base:
+    """Tokenizer, weights and configuration of another vocabulary, stored as one.
+
+    `ids` are the new ones of old tokens, where they changed.
+    """
+    rows = len(weights[embedding_name(weights)])
+    config: dict[str, Any] = {**base.config, "vocab_size": rows}
+    for key, value in config.items():
+        if ids is not None and key.endswith("_token_id") and type(value) is int:
+            config[key] = ids[value]
+    return store_base(
+        name,
+        config,
+        content,
+        weights,
+        storage=storage,
+        parents=(base.uri,),
+        licences=tuple(sorted({*base.licences, *licences})),
+    )
+
+
+def _contexts(base: Base, content: bytes, texts: Iterable[str], seed: int) -> list[Aligned]:
+    """Parts of the texts that hold new tokens, up to a number for each token."""
+    before, after = open_tokenizer(base.tokenizer), open_tokenizer(content)
+    first_new = before.get_vocab_size(with_added_tokens=True)
+    some = [part for text in texts for part in parts(text) if part.strip()]
+    order = np.random.default_rng(seed).permutation(len(some))
+    uses: dict[int, int] = defaultdict(int)
+    chosen: list[Aligned] = []
+    for start in range(0, len(some), 1000):
+        block = [some[i] for i in order[start : start + 1000]]
+        for item in aligned(before, after, block, max_tokens=_MAX_TOKENS):
+            new = {number for number in item.after if number >= first_new}
+            if any(uses[number] < _TEXTS_PER_TOKEN for number in new):
+                chosen.append(item)
+                for number in new:
+                    uses[number] += 1
+    return chosen
+
+
+def _states(encoder: nn.Module, table: Tensor, ids: list[list[int]], pad: int) -> Tensor:
+    features = torch.from_numpy(padded(ids, pad))
+    return encoder(
+        inputs_embeds=functional.embedding(features, table),
+        attention_mask=(features != pad).long(),
+    ).last_hidden_state
+
+
+def _distance(wanted: Tensor, found: Tensor, some: Sequence[Aligned]) -> Tensor:
+    """Mean squared difference of the units' states [U, H], in units of their variance."""
+    one = _unit_means(wanted, [[unit.before for unit in item.units] for item in some])
+    other = _unit_means(found, [[unit.after for unit in item.units] for item in some])
+    return (one - other).square().mean() / one.var().clamp_min(1e-6)
+
+
+def _unit_means(states: Tensor, spans: list[list[tuple[int, int]]]) -> Tensor:
+    """The mean state [U, H] of each span of tokens of [B, T, H]."""
+    flat = states.flatten(0, 1)
+    width = states.shape[1]
+    bounds = [(b * width + i, b * width + j) for b, row in enumerate(spans) for i, j in row]
+    owner = torch.tensor([u for u, (i, j) in enumerate(bounds) for _ in range(i, j)])
+    at = torch.tensor([place for i, j in bounds for place in range(i, j)])
+    total = torch.zeros(len(bounds), states.shape[2]).index_add(0, owner, flat[at])
+    return total / torch.bincount(owner, minlength=len(bounds)).unsqueeze(1)

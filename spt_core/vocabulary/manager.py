@@ -1,0 +1,235 @@
+"""DomainVocabularyManager: Base + an industry's terms or texts -> Base with tokens of their own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from spt_core.artifacts import as_uri
+from spt_core.errors import InputError, nearest
+from spt_core.models.bases import DEFAULT_BASE, Base, embedding_name, find_base
+from spt_core.task import IndustryType
+from spt_core.tokens import open_tokenizer
+from spt_core.vocabulary.embeddings import extended_base, fit_to_contexts, from_pieces
+from spt_core.vocabulary.mining import count_words, mine_phrases, mine_words
+from spt_core.vocabulary.terms import Skipped, Term, checked_terms, count_uses
+from spt_core.vocabulary.tokenizer import Addition, extended, trimmed
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class VocabularyConfig:
+    """How a vocabulary is extended.
+
+    Args:
+        max_new_tokens: tokens that are added at most.
+        min_uses: uses in the texts below which a mined word or piece is not worth a token.
+        max_phrases: mined phrases at most; given phrases do not count.
+        min_phrase_uses: uses below which a mined phrase is not worth a token.
+        context_steps: steps in which new embeddings are fitted to the texts; 0 leaves their
+            pieces' mean.
+        seed: of the texts' order in these steps.
+    """
+
+    max_new_tokens: int = 10_000
+    min_uses: int = 3
+    max_phrases: int = 100
+    min_phrase_uses: int = 20
+    context_steps: int = 100
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that make no vocabulary."""
+        for name in ("max_new_tokens", "min_uses", "min_phrase_uses"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, however: {getattr(self, name)}")
+        for name in ("max_phrases", "context_steps"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must be at least 0, however: {getattr(self, name)}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Added:
+    """A token that was added: the term as given or mined, and its uses in the texts, if known."""
+
+    term: str
+    token: str
+    num_pieces: int
+    num_uses: int | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Extension:
+    """An extended base beside the one that it was made from, and what was added and skipped.
+
+    The base of an extension that adds nothing is its parent.
+    """
+
+    industry: IndustryType
+    base: Base
+    parent: Base
+    added: tuple[Added, ...]
+    skipped: tuple[Skipped, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object of the same facts."""
+        return dataclasses.asdict(self)
+
+
+class DomainVocabularyManager:
+    """Extends and trims the vocabulary of a base encoder."""
+
+    def __init__(
+        self,
+        base: str | Base = DEFAULT_BASE,
+        storage: str = "specialized_models",
+        *,
+        config: VocabularyConfig | None = None,
+        licences: Sequence[str] = (),
+    ) -> None:
+        self._storage = as_uri(storage)
+        self.base = find_base(base, self._storage) if isinstance(base, str) else base
+        self._config = config or VocabularyConfig()
+        self._licences = tuple(licences)
+
+    def extend_vocabulary(
+        self,
+        *,
+        industry: IndustryType,
+        new_terms: Sequence[str],
+        context_examples: Iterable[str] | None = None,
+    ) -> Extension:
+        """The base with a token for each term; with examples, for each term that they use."""
+        given, skipped = self._given(new_terms, context_examples)
+        return self._extension(industry, given, skipped, context_examples)
+
+    def extend_from_texts(
+        self, *, industry: IndustryType, texts: Iterable[str], new_terms: Sequence[str] = ()
+    ) -> Extension:
+        """The base with tokens for the terms that the texts use, and for what is mined of them.
+
+        `texts` are iterated several times.
+        """
+        config = self._config
+        given, skipped = self._given(new_terms, texts)
+        content = extended(self.base.tokenizer, [addition for addition, _ in given])
+        counts = count_words(open_tokenizer(content), texts)
+        words = mine_words(
+            content,
+            counts,
+            min_uses=config.min_uses,
+            limit=config.max_new_tokens - len(given),
+        )
+        with_words = extended(content, [word.addition for word in words])
+        phrases = mine_phrases(
+            with_words,
+            texts,
+            min_uses=config.min_phrase_uses,
+            limit=min(config.max_phrases, config.max_new_tokens - len(given) - len(words)),
+        )
+        mined = [
+            (
+                candidate.addition,
+                Added(
+                    term=candidate.addition.token,
+                    token=candidate.addition.token,
+                    num_pieces=len(candidate.addition.pieces),
+                    num_uses=candidate.num_uses,
+                ),
+            )
+            for candidate in (*words, *phrases)
+        ]
+        return self._extension(industry, [*given, *mined], skipped, texts)
+
+    def trim(self, texts: Iterable[str]) -> Base:
+        """The base without the tokens that the texts never use; every text still has tokens."""
+        tokenizer = open_tokenizer(self.base.tokenizer)
+        used = {number for text in texts for number in tokenizer.encode(text).ids}
+        content, kept = trimmed(self.base.tokenizer, used)
+        weights = self.base.weights()
+        name = embedding_name(weights)
+        weights[name] = weights[name][kept]
+        return extended_base(
+            self.base,
+            content,
+            weights,
+            name=f"{self.base.name}-trimmed",
+            storage=self._storage,
+            ids=dict(zip(kept, range(len(kept)), strict=True)),
+        )
+
+    def _given(
+        self, terms: Sequence[str], texts: Iterable[str] | None
+    ) -> tuple[list[tuple[Addition, Added]], list[Skipped]]:
+        if isinstance(terms, str):
+            raise InputError(
+                f"new_terms must be a list of texts, however: {terms!r:.60} is one text"
+            )
+        limit = self._config.max_new_tokens
+        found, skipped = checked_terms(self.base.tokenizer, terms)
+        if texts is None:
+            if len(found) > limit:
+                raise InputError(
+                    f"at most {limit:,} tokens can be added, however: {len(found):,} terms are "
+                    "given; give context_examples, and those that are used most are taken"
+                )
+            return [_pair(term, None) for term in found], skipped
+        uses = count_uses(self.base.tokenizer, found, texts)
+        found.sort(key=lambda term: -_gain(term, uses[term.addition.token]))
+        unused = [term for term in found if not uses[term.addition.token]]
+        skipped += [Skipped(term.text, "the context examples do not use it") for term in unused]
+        found = [term for term in found if uses[term.addition.token]]
+        skipped += [
+            Skipped(term.text, f"others save more, and max_new_tokens is {limit:,}")
+            for term in found[limit:]
+        ]
+        return [_pair(term, uses[term.addition.token]) for term in found[:limit]], skipped
+
+    def _extension(
+        self,
+        industry: IndustryType,
+        added: Sequence[tuple[Addition, Added]],
+        skipped: Sequence[Skipped],
+        texts: Iterable[str] | None,
+    ) -> Extension:
+        if industry not in tuple(IndustryType):
+            raise InputError(
+                f"an industry must be one of IndustryType, however: {industry!r}; "
+                f"{nearest(str(industry), IndustryType)}"
+            )
+        base, config = self.base, self._config
+        if added:
+            content = extended(base.tokenizer, [addition for addition, _ in added])
+            weights = from_pieces(base, content, [addition for addition, _ in added])
+            if texts is not None:
+                weights = fit_to_contexts(
+                    base, content, weights, texts, num_steps=config.context_steps, seed=config.seed
+                )
+            base = extended_base(
+                base,
+                content,
+                weights,
+                name=f"{base.name}+{industry}",
+                storage=self._storage,
+                licences=self._licences,
+            )
+        return Extension(
+            industry=IndustryType(industry),
+            base=base,
+            parent=self.base,
+            added=tuple(fact for _, fact in added),
+            skipped=tuple(skipped),
+        )
+
+
+def _pair(term: Term, uses: int | None) -> tuple[Addition, Added]:
+    return term.addition, Added(
+        term=term.text,
+        token=term.addition.token,
+        num_pieces=len(term.addition.pieces),
+        num_uses=uses,
+    )
+
+
+def _gain(term: Term, uses: int) -> int:
+    return uses * (len(term.addition.pieces) - 1)
