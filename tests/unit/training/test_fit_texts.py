@@ -1,0 +1,126 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from spt_core.data.tokenizing import targets_of
+from spt_core.models.bases import store_base
+from spt_core.models.text import TextNetwork
+from spt_core.models.token_rows import TokenRow
+from spt_core.signature import Field, Signature
+from spt_core.tokens import TextEncoder
+from spt_core.training.config import TrainingConfig
+from spt_core.training.loop import TrainingRun, fit
+from spt_core.training.token_shards import TokenShard
+from tests.tiny_models import TEXT_CONFIG, tiny_text_facts, tiny_tokenizer
+from tests.unit.training.runs import Reports
+
+WORDS = {"safe": "the patient is well", "risky": "the wire was forged"}
+CONFIG = TrainingConfig(
+    family="text",
+    num_epochs=4,
+    batch_size=8,
+    learning_rate=3e-3,
+    evaluation_strategy="epoch",
+    network=TEXT_CONFIG,
+)
+
+
+@pytest.fixture(scope="module")
+def problem(tmp_path_factory):
+    """(facts, rows): which of two sentences is in a text of noise."""
+    draw = np.random.default_rng(0)
+    noise = np.array(
+        [
+            "and",
+            "or",
+            "on",
+            "at",
+            "of",
+            "in",
+            "so",
+            "but",
+            "then",
+            "there",
+            "here",
+            "it",
+            "this",
+            "that",
+        ]
+    )
+    labels = [("safe", "risky")[i % 2] for i in range(64)]
+    texts = [
+        " ".join([*draw.choice(noise, 3), WORDS[label], *draw.choice(noise, 3)]) for label in labels
+    ]
+    tokenizer = tiny_tokenizer(texts)
+    facts = tiny_text_facts("single_label", ("safe", "risky"), tokenizer)
+    torch.manual_seed(0)
+    start = TextNetwork(TEXT_CONFIG, facts).encoder.state_dict()
+    folder = str(tmp_path_factory.mktemp("bases"))
+    base = store_base("tiny", facts["encoder"], tokenizer, start, storage=folder)
+    encoder = TextEncoder(tokenizer, max_tokens=24, overlap=4)
+    rows = [
+        TokenRow(
+            np.array(text.windows[0].ids, np.int32),
+            np.array([len(text.windows[0].ids)], np.int32),
+            targets_of(facts, label, text),
+            np.ones(1, np.float32),
+            np.empty((0, 5), np.int32),
+            np.empty((1, 0), np.float32),
+        )
+        for text, label in zip(encoder.encode(texts), labels, strict=True)
+    ]
+    return {**facts, "base": base.uri}, rows
+
+
+def fitted(problem, folder, config=CONFIG, *, resume=None, states=None):
+    facts, rows = problem
+    if states is not None:
+        rows = [row._replace(states=states) for row in rows]
+    run = TrainingRun(
+        signature=Signature(fields=(Field(name="text", kind="text"),)),
+        role="teacher",
+        config=config,
+        facts=facts,
+        num_rows=len(rows),
+        head="single_label",
+        state_weight=1.0,
+    )
+    reports = Reports(folder)
+    shard, held_out = (TokenShard(part, pad=0, seed=config.seed) for part in (rows, rows[:16]))
+    fit(run, shard, held_out, report=reports, resume=resume)
+    return reports
+
+
+def test_a_text_network_learns(problem, tmp_path):
+    losses = fitted(problem, tmp_path).values("validation_loss")
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_the_same_seed_gives_the_same_weights(problem, tmp_path):
+    first, again = (fitted(problem, tmp_path / name).best for name in ("a", "b"))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_a_resumed_run_equals_an_undisturbed_one(problem, tmp_path):
+    whole = fitted(problem, tmp_path / "whole")
+    again = fitted(problem, tmp_path / "again", resume=whole.folders[1])
+    assert all(torch.equal(whole.best[name], again.best[name]) for name in whole.best)
+
+
+def test_two_small_batches_step_like_a_large_one(problem, tmp_path):
+    config = dataclasses.replace(CONFIG, num_epochs=1, evaluation_strategy="no")
+    config = dataclasses.replace(config, network=dataclasses.replace(TEXT_CONFIG, dropout=0.0))
+    split = dataclasses.replace(config, batch_size=32, gradient_accumulation_steps=2)
+    large = fitted(problem, tmp_path / "a", dataclasses.replace(config, batch_size=64)).best
+    small = fitted(problem, tmp_path / "b", split).best
+    assert max(float((large[name] - small[name]).abs().max()) for name in large) < 1e-3
+
+
+def test_token_states_are_pulled_to_the_teachers(problem, tmp_path):
+    states = np.ones((1, 32), np.float32)
+    far = fitted(problem, tmp_path / "far").best
+    near = fitted(problem, tmp_path / "near", states=states).best
+    assert set(far) == set(near)
+    assert any(not torch.equal(far[name], near[name]) for name in far)
