@@ -9,7 +9,6 @@ head of the task asks for (labels.py).
 from __future__ import annotations
 
 import datetime
-import json
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from spt_core.data.corpus import ROW, Positive
 from spt_core.data.labels import BINARY, Context, LabelRule, read_labels
+from spt_core.data.raw import as_json
 from spt_core.data.texts import Spans, read_spans, text_problems
 from spt_core.encoder import NO_DATE, category_text, parse_moment
 from spt_core.errors import InputError
@@ -31,7 +31,6 @@ TRUE_TEXTS = ("true", "yes", "1", "1.0")
 FALSE_TEXTS = ("false", "no", "0", "0.0")
 BAD_SCHEMA = pa.schema([(ROW, pa.int64()), ("reason", pa.string()), ("record", pa.string())])
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-_WHOLE = r"^([+-]?\d+)\.0+$"
 _ZONE = r"(\d\d:\d\d(?::\d\d(?:\.\d+)?)?)(?:Z|[+-]\d\d:?\d\d)$"
 _COMPACT_DATE = r"^(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$"
 
@@ -233,48 +232,6 @@ def has_dates(times: pa.Array | pa.ChunkedArray) -> bool:
     return bool(pc.any(pc.not_equal(pc.year(times), NO_DATE.year)).as_py())
 
 
-def column_from(values: Sequence[object]) -> pa.Array:
-    """An Arrow column of Python values; values of mixed types become text."""
-    try:
-        return pa.array(values, from_pandas=True)
-    except UnicodeEncodeError as error:
-        raise InputError(
-            "texts must be Unicode, however: one holds half of a surrogate pair"
-        ) from error
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        return pa.array([_as_text(value) for value in values], pa.large_string())
-
-
-def as_json(record: dict[str, object]) -> str:
-    """The record as JSON text; what JSON cannot hold is written as text."""
-    try:
-        return json.dumps(record, default=str, ensure_ascii=False, allow_nan=False)
-    except ValueError:
-        plain = {k: str(v) if isinstance(v, float) else v for k, v in record.items()}
-        return json.dumps(plain, default=str, ensure_ascii=False)
-
-
-def plain_integers(table: pa.Table, names: Sequence[str]) -> pa.Table:
-    """The table with "2.0" as "2" in these text columns: a format without types writes both."""
-    for name in names:
-        text = table[name]
-        if pc.any(pc.match_substring_regex(text, _WHOLE)).as_py():
-            shorter = pc.replace_substring_regex(text, _WHOLE, r"\1")
-            table = table.set_column(table.column_names.index(name), name, shorter)
-    return table
-
-
-def flat(table: pa.Table) -> pa.Table:
-    """The table with struct columns as dotted columns and dictionaries decoded."""
-    while any(pa.types.is_struct(field.type) for field in table.schema):
-        table = table.flatten()
-    for index, field in enumerate(table.schema):
-        if pa.types.is_dictionary(field.type):
-            decoded = table.column(index).cast(field.type.value_type)
-            table = table.set_column(index, field.name, decoded)
-    return table
-
-
 def _column(table: pa.Table, name: str) -> pa.Array:
     if name not in table.column_names:
         return pa.nulls(table.num_rows)
@@ -394,11 +351,3 @@ def _time_of_numbers(column: pa.Array) -> Typed:
     bad = ~fits & ~np.isnan(raw)
     times = pa.array(micros, mask=~fits).cast(pa.timestamp("us"))
     return Typed(times, bad if bad.any() else None)
-
-
-def _as_text(value: object) -> str | None:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
-        return category_text(value, "")
-    return json.dumps(value, default=str) if isinstance(value, list | dict) else str(value)

@@ -23,8 +23,9 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from spt_core.artifacts import filesystem
-from spt_core.data.conform import MISSING_TEXTS, as_json, column_from, flat
+from spt_core.data.conform import MISSING_TEXTS
 from spt_core.data.corpus import ROW, Corpus, Format
+from spt_core.data.raw import as_json, column_from, flat
 from spt_core.encoder import flatten
 from spt_core.errors import InputError
 

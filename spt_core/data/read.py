@@ -24,13 +24,14 @@ from ray.exceptions import RayError
 
 from spt_core.artifacts import filesystem
 from spt_core.data import formats
-from spt_core.data.conform import BAD_SCHEMA, conform, plain_integers
+from spt_core.data.conform import BAD_SCHEMA, conform
 from spt_core.data.corpus import (
     Corpus,
     Format,
     Positive,
 )
 from spt_core.data.labels import BINARY, LabelRule
+from spt_core.data.raw import plain_integers
 from spt_core.errors import InputError, SptError, nearest
 from spt_core.signature import Field
 

@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 
 from spt_core.artifacts import as_uri, filesystem, has_manifest, remove, write_manifest
 from spt_core.data import formats
-from spt_core.data.conform import column_from, flat
 from spt_core.data.corpus import (
     RESERVED,
     Corpus,
@@ -24,6 +23,7 @@ from spt_core.data.corpus import (
     require_columns,
 )
 from spt_core.data.infer import infer_columns
+from spt_core.data.raw import column_from, flat
 from spt_core.data.read import Dataset, plain_errors, quiet_context
 from spt_core.encoder import flatten
 from spt_core.errors import InputError

@@ -44,6 +44,7 @@ def test_every_data_set_opens_with_its_roles(name: str, data_home: str, tmp_path
     dataset = DATASETS[name]
     corpus = open_dataset(name, data_home=data_home, storage=as_uri(tmp_path))
     assert set(dataset.protected) <= set(corpus.protected)
+    assert corpus.group == dataset.group
     columns = infer_columns(corpus, find(dataset.task))
     features = {field.name for field in columns.features}
     assert not features & {*dataset.drop, *dataset.protected, dataset.label}

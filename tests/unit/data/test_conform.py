@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from spt_core.data.conform import conform, plain_integers, text_column, time_column
+from spt_core.data.conform import conform, text_column, time_column
+from spt_core.data.raw import plain_integers
 from spt_core.encoder import category_text, parse_moment
 from spt_core.signature import Field
 

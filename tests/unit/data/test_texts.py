@@ -8,8 +8,9 @@ import json
 import pyarrow as pa
 import pytest
 
-from spt_core.data.conform import column_from, conform
+from spt_core.data.conform import conform
 from spt_core.data.infer import columns_of
+from spt_core.data.raw import column_from
 from spt_core.errors import InputError
 from spt_core.signature import MAX_CHARACTERS, MAX_SPANS, Field, Signature
 from spt_core.tokens import checked_mentions, checked_text

@@ -1,0 +1,65 @@
+"""Rows as they came, before any kind is known: Python values and nested tables -> Arrow columns."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from spt_core.encoder import category_text
+from spt_core.errors import InputError
+
+_WHOLE = r"^([+-]?\d+)\.0+$"
+
+
+def column_from(values: Sequence[object]) -> pa.Array:
+    """An Arrow column of Python values; values of mixed types become text."""
+    try:
+        return pa.array(values, from_pandas=True)
+    except UnicodeEncodeError as error:
+        raise InputError(
+            "texts must be Unicode, however: one holds half of a surrogate pair"
+        ) from error
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        return pa.array([_as_text(value) for value in values], pa.large_string())
+
+
+def as_json(record: dict[str, object]) -> str:
+    """The record as JSON text; what JSON cannot hold is written as text."""
+    try:
+        return json.dumps(record, default=str, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        plain = {k: str(v) if isinstance(v, float) else v for k, v in record.items()}
+        return json.dumps(plain, default=str, ensure_ascii=False)
+
+
+def plain_integers(table: pa.Table, names: Sequence[str]) -> pa.Table:
+    """The table with "2.0" as "2" in these text columns: a format without types writes both."""
+    for name in names:
+        text = table[name]
+        if pc.any(pc.match_substring_regex(text, _WHOLE)).as_py():
+            shorter = pc.replace_substring_regex(text, _WHOLE, r"\1")
+            table = table.set_column(table.column_names.index(name), name, shorter)
+    return table
+
+
+def flat(table: pa.Table) -> pa.Table:
+    """The table with struct columns as dotted columns and dictionaries decoded."""
+    while any(pa.types.is_struct(field.type) for field in table.schema):
+        table = table.flatten()
+    for index, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            decoded = table.column(index).cast(field.type.value_type)
+            table = table.set_column(index, field.name, decoded)
+    return table
+
+
+def _as_text(value: object) -> str | None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return category_text(value, "")
+    return json.dumps(value, default=str) if isinstance(value, list | dict) else str(value)
