@@ -25,6 +25,7 @@ from spt_core.artifacts import ExportedModel, as_uri, code_fingerprint, filesyst
 from spt_core.data.corpus import ROW, Corpus
 from spt_core.data.hashing import row_hashes
 from spt_core.data.infer import infer_columns
+from spt_core.data.labels import rule_of
 from spt_core.data.partition import PARTS
 from spt_core.data.read import plain_errors, read
 from spt_core.data.splits import SplitConfig, Splits
@@ -44,7 +45,9 @@ def typed_rows(task: Task, corpus: Corpus, storage: str) -> tuple[pa.Table, Any]
     """All good rows of a corpus in memory, and the fields that were inferred."""
     columns = infer_columns(corpus, task)
     with plain_errors():
-        rows = read(corpus, columns.all, quarantine=f"{storage}/bench-quarantine")
+        rows = read(
+            corpus, columns.all, quarantine=f"{storage}/bench-quarantine", labels=rule_of(task)
+        )
         blocks = list(rows.iter_batches(batch_format="pyarrow", batch_size=None))
     return pa.concat_tables(blocks).sort_by(ROW), columns
 
