@@ -9,6 +9,9 @@ INSTALL = $(BIN)/pip install --quiet -c $(PINS) "$$(grep '^torch==' $(PINS))" &&
 # What answers single rows is compiled once, here rather than in the first run.
 COMPILE = $(BIN)/python -c 'from spt_core.runtime.kernel import compile_ahead; compile_ahead()'
 
+# The tests without Ray, a process for each core.
+UNIT = -n auto --dist loadfile
+
 # DeepSpeed compiles what it needs on first use, nothing when it is installed.
 export DS_BUILD_OPS := 0
 
@@ -21,14 +24,14 @@ run: $(VENV)/run.stamp ## the main job on the bundled sample; TASK= and ARGS= ch
 	$(BIN)/python -m jobs.pipeline $(TASK) $(ARGS)
 
 test: $(VENV)/dev.stamp ## the test suite: without Ray, then with it
-	env -u RAY_ADDRESS $(BIN)/python -m pytest --durations=5
+	env -u RAY_ADDRESS $(BIN)/python -m pytest $(UNIT) --durations=5
 	env -u RAY_ADDRESS $(BIN)/python -m pytest -m '(ray or slow) and not gpu' --ignore=tests/chaos --durations=10
 
 chaos: $(VENV)/dev.stamp ## kill -9 of workers, drivers and replicas; minutes, on a quiet machine
 	env -u RAY_ADDRESS $(BIN)/python -m pytest -m 'ray or slow' tests/chaos --durations=0
 
 unit: $(VENV)/dev.stamp ## the tests without Ray, in under a minute
-	env -u RAY_ADDRESS $(BIN)/python -m pytest
+	env -u RAY_ADDRESS $(BIN)/python -m pytest $(UNIT)
 
 check: $(VENV)/dev.stamp ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
