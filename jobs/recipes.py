@@ -12,6 +12,7 @@ from spt_core.models.tabular import TabularConfig
 from spt_core.models.text import TextConfig
 from spt_core.task import Task
 from spt_core.training import TrainingConfig
+from spt_core.vocabulary.study import StudyConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +38,7 @@ class PipelineConfig:
     training: TrainingConfig
     distillation: DistillationConfig
     benchmark: BenchmarkConfig
+    vocabulary: StudyConfig = dataclasses.field(default_factory=StudyConfig)
 
 
 def default(task: Task) -> PipelineConfig:

@@ -15,7 +15,7 @@ import io
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,7 +39,7 @@ from spt_core.artifacts import (
     write_manifest,
 )
 from spt_core.data import formats
-from spt_core.data.corpus import Corpus
+from spt_core.data.corpus import Format
 from spt_core.errors import InputError, nearest
 from spt_core.models.bases import Base, build_encoder, embedding_name, load_base, store_base
 from spt_core.tokens import open_tokenizer, padded
@@ -205,31 +205,26 @@ def adapt(
     return Adapted(uri=run, base=made, losses=tuple(session.losses))
 
 
-class CorpusTexts:
+class FileTexts:
     """The texts of one column of Parquet, CSV or JSONL files, read as a stream every time."""
 
-    def __init__(self, corpus: Corpus, column: str) -> None:
-        known = formats.header(corpus.uris[0], corpus.format)
+    def __init__(self, uris: Sequence[str], kind: Format, column: str) -> None:
+        known = formats.header(uris[0], kind)
         if column not in known:
             raise InputError(
-                f"texts must be in a column of the corpus, however: {column!r} is none; "
+                f"texts must be in a column of the files, however: {column!r} is none; "
                 f"{nearest(column, known)}"
             )
-        self._corpus, self._column = corpus, column
+        self._uris, self._column = tuple(uris), column
+        self._kind: Format = kind
 
     def __iter__(self) -> Iterator[str]:
         """The texts in the order of the files; what is empty or no text is left out."""
-        columns = [self._column] if self._corpus.format == "parquet" else None
-        for uri in self._corpus.uris:
-            for raw in formats.batches(
-                formats.Fragment(uri=uri), self._corpus.format, columns=columns
-            ):
+        columns = [self._column] if self._kind == "parquet" else None
+        for uri in self._uris:
+            for raw in formats.batches(formats.Fragment(uri=uri), self._kind, columns=columns):
                 if self._column in raw.table.column_names:
-                    yield from (
-                        text
-                        for text in raw.table[self._column].to_pylist()
-                        if isinstance(text, str) and text.strip()
-                    )
+                    yield from _texts(raw.table[self._column].to_pylist())
 
 
 class DatasetTexts:
@@ -241,7 +236,7 @@ class DatasetTexts:
     def __iter__(self) -> Iterator[str]:
         """The texts as the Dataset gives them."""
         for block in self._dataset.iter_batches(batch_format="pyarrow", batch_size=None):
-            yield from (text for text in block[self._column].to_pylist() if text)
+            yield from _texts(block[self._column].to_pylist())
 
 
 def token_of(tokenizer: Tokenizer, names: tuple[str, ...]) -> int:
@@ -253,6 +248,10 @@ def token_of(tokenizer: Tokenizer, names: tuple[str, ...]) -> int:
             f"a tokenizer must have one of {names} to be trained, however: it has none"
         )
     return known[0]
+
+
+def _texts(values: Iterable[Any]) -> Iterator[str]:
+    return (text for text in values if isinstance(text, str) and text.strip())
 
 
 def _checked(base: Base, config: MaskedConfig, num_new: int) -> Tokenizer:

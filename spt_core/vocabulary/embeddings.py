@@ -38,10 +38,14 @@ def from_pieces(base: Base, content: bytes, additions: Sequence[Addition]) -> di
     known = {addition.token: addition.pieces for addition in additions}
     rows = weights[name][: len(ids)]
     made = sorted((number, t) for t, number in new.get_vocab().items() if number >= len(ids))
-    means = [
-        rows[[ids[piece] for piece in known.get(token) or pieces_of(old, token)]].float().mean(0)
-        for _, token in made
-    ]
+
+    def old_pieces(token: str) -> list[int]:
+        if token in ids:
+            return [ids[token]]
+        pieces = known.get(token) or pieces_of(old, token)  # a phrase may be of new words
+        return [number for piece in pieces for number in old_pieces(piece)]
+
+    means = [rows[old_pieces(token)].float().mean(0) for _, token in made]
     weights[name] = torch.cat([rows, *(mean.to(rows.dtype).unsqueeze(0) for mean in means)])
     return weights
 

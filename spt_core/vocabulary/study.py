@@ -16,7 +16,7 @@ from spt_core.tokens import open_tokenizer
 from spt_core.training.masked_lm import Adapted, MaskedConfig, adapt
 from spt_core.vocabulary.bits import PairedBits, compare_bits
 from spt_core.vocabulary.gate import GateConfig, Verdict, keep_extension
-from spt_core.vocabulary.manager import Extension
+from spt_core.vocabulary.manager import Extension, VocabularyConfig
 from spt_core.vocabulary.mining import count_words, pieces_of
 from spt_core.vocabulary.probe import FrozenEncoder
 
@@ -102,6 +102,21 @@ class Study:
         }
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class StudyConfig:
+    """How a vocabulary is extended, compared and judged.
+
+    `term_lists` are files of terms, one a line or a column of CSV; of these, and of what is mined,
+    the terms that the training texts use are taken. `probe_rows` limits the quick score's rows.
+    """
+
+    extension: VocabularyConfig = dataclasses.field(default_factory=VocabularyConfig)
+    training: MaskedConfig = dataclasses.field(default_factory=MaskedConfig)
+    gate: GateConfig = dataclasses.field(default_factory=GateConfig)
+    term_lists: tuple[str, ...] = ()
+    probe_rows: int = 5000
+
+
 def study(
     extension: Extension,
     train: Iterable[str],
@@ -112,6 +127,7 @@ def study(
     storage: str,
     training: MaskedConfig | None = None,
     gate: GateConfig | None = None,
+    fresh: bool = False,
     on_step: Callable[[Mapping[str, float]], None] | None = None,
 ) -> Study:
     """Both bases trained on the same bytes and compared on held-out texts."""
@@ -135,6 +151,7 @@ def study(
             storage=storage,
             config=training,
             num_new=num_rows(base) - num_rows(extension.parent),
+            fresh=fresh,
             on_step=on_step,
         )
         for base in pair

@@ -119,7 +119,7 @@ def main() -> None:
     made.add_argument("--min-uses", type=int, default=3)
     made.add_argument("--lists", action="store_true", help="the industry's lists of terms too")
     given = made.parse_args()
-    storage = str(Path("build/bench/vocabulary").absolute())
+    storage = str(Path("bench_results/vocabulary").absolute())
     home = load_settings(storage=storage).data_home
     for domain in [given.only] if given.only else DOMAINS:
         print(json.dumps(measured(domain, given, home, storage)), flush=True)  # noqa: T201

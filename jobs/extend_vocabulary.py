@@ -1,0 +1,118 @@
+"""Give a base tokens for a domain's words: python -m jobs.extend_vocabulary INDUSTRY/TASK ...
+
+Words are mined from the training texts, and taken from lists:
+--set vocabulary.term_lists=terms.txt,names.csv
+The extension and its base are compared on validation texts; it is kept only if bits per byte and
+score are no worse than vocabulary.gate allows. The score is a quick probe: a logistic regression on
+the frozen base. Runs in this process, without workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from jobs.command import Run, parser, read_run, started
+from jobs.exits import run as call
+from jobs.stages import prepared
+from spt_core.data.partition import Part
+from spt_core.data.splits import Splits
+from spt_core.errors import InputError
+from spt_core.models.text import TextConfig
+from spt_core.training.masked_lm import FileTexts
+from spt_core.vocabulary import DomainVocabularyManager, Extension
+from spt_core.vocabulary.probe import Probe, probe_labels
+from spt_core.vocabulary.study import Study, study
+from spt_core.vocabulary.terms import read_terms
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Corpus -> extension -> before and after, and the base to use from now on."""
+    run = read_run(parser("extend_vocabulary", __doc__ or "").parse_args(arguments))
+    network = run.config.training.network
+    if run.task.family != "text" or not isinstance(network, TextConfig):
+        raise InputError(
+            f"a vocabulary is of a task on text, however: {run.task.path} is on tables"
+        )
+    with started(run):
+        splits = prepared(run)
+        texts = FileTexts(splits.files("train"), "parquet", run.task.text_field.name)
+        extension = extended(run, network.base, splits, texts)
+        found = compared(run, splits, extension, texts)
+    show(run, found)
+    run.screen.result(found.facts(), found.base.uri)
+    return 0
+
+
+def extended(run: Run, base: str, splits: Splits, texts: FileTexts) -> Extension:
+    """Training texts and lists of terms -> an extended base."""
+    config = run.config.vocabulary
+    with run.screen.stage("extend") as stage:
+        stage.say("mining words and fitting their embeddings")
+        terms = [term for uri in config.term_lists for term in read_terms(uri)]
+        made = DomainVocabularyManager(
+            base, run.settings.storage, config=config.extension, licences=splits.licences
+        ).extend_from_texts(industry=run.task.industry, texts=texts, new_terms=terms)
+        stage.say(f"{len(made.added):,} tokens added, {len(made.skipped):,} terms skipped")
+    return made
+
+
+def compared(run: Run, splits: Splits, extension: Extension, texts: FileTexts) -> Study:
+    """The extension beside its base."""
+    config, field = run.config.vocabulary, run.task.text_field.name
+    held_out = list(FileTexts(splits.files("validation"), "parquet", field))
+    probe = Probe(*(_labelled(run, splits, part) for part in ("train", "validation")))
+    with run.screen.stage("compare") as stage:
+        stage.say("training both bases on the same texts")
+
+        def on_step(metrics: Mapping[str, float]) -> None:
+            step, total = int(metrics["step"]), config.training.num_steps
+            stage.advance(
+                step, total, f"step {step} of {total}, {metrics['loss']:.2f} bits a token"
+            )
+
+        found = study(
+            extension,
+            texts,
+            held_out,
+            score=probe,
+            fingerprint=splits.data_fingerprint,
+            storage=run.settings.storage,
+            training=config.training,
+            gate=config.gate,
+            fresh=run.fresh,
+            on_step=on_step,
+        )
+        stage.say("kept" if found.verdict.kept else "not kept: " + "; ".join(found.verdict.reasons))
+    return found
+
+
+def show(run: Run, found: Study) -> None:
+    """The before-and-after table, for a person."""
+    saved, bits = found.savings, found.bits
+    rows = [
+        ("tokens per word", *(f"{value:.3f}" for value in saved.tokens_per_word)),
+        ("continuation pieces", *(f"{value:,}" for value in saved.continuations)),
+        ("tokens saved by phrases", "", f"{saved.saved_by_phrases:.1%}"),
+        ("bits per byte, both trained alike", f"{bits.before:.4f}", f"{bits.after:.4f}"),
+        ("  difference, 95 % interval", "", f"{bits.low:+.4f} to {bits.high:+.4f}"),
+        ("quick probe, macro-F1", *(f"{value:.4f}" for value in found.score)),
+        ("size, MB", *(f"{size / 1e6:.1f}" for size in found.size_bytes)),
+        ("characters a second", *(f"{speed:,.0f}" for speed in found.speed)),
+    ]
+    run.screen.table(
+        f"{run.task.path}: vocabulary, on {len(found.extension.added):,} tokens added; "
+        f"{saved.continuations_saved:.1%} of continuation pieces saved",
+        ["held-out texts", "before", "after"],
+        [list(row) for row in rows],
+    )
+    run.screen.say(f"  train with it: --set training.network.base={found.base.uri}")
+
+
+def _labelled(run: Run, splits: Splits, part: Part) -> tuple[list[str], list[str]]:
+    table = splits.table(part, run.config.vocabulary.probe_rows)
+    labels = probe_labels(table[splits.label].to_pylist(), run.task.head)
+    return table[run.task.text_field.name].to_pylist(), labels
+
+
+if __name__ == "__main__":
+    call(main)

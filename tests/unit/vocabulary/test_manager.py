@@ -1,0 +1,227 @@
+import time
+
+import pytest
+import torch
+
+from spt_core.errors import InputError
+from spt_core.models.bases import build_encoder, embedding_name, load_base, store_base
+from spt_core.task import IndustryType
+from spt_core.tokens import open_tokenizer
+from spt_core.vocabulary import DomainVocabularyManager, VocabularyConfig
+from spt_core.vocabulary.alignment import aligned
+from spt_core.vocabulary.terms import read_terms
+from tests.unit.vocabulary.tiny import TEXTS, tiny_config, tiny_tokenizer
+
+HEALTH = IndustryType.HEALTHCARE
+QUICK = VocabularyConfig(context_steps=3)
+
+
+def manager(base, storage, config=QUICK):
+    return DomainVocabularyManager(base, storage, config=config)
+
+
+def reasons(extension):
+    return {skipped.term: skipped.reason for skipped in extension.skipped}
+
+
+def test_the_specification_extends_the_financial_vocabulary(minilm, storage):
+    financial_terms = [
+        "credit_default_swap",
+        "collateralized_debt_obligation",
+        "value_at_risk",
+        "basel_capital_ratio",
+    ]
+    financial_contexts = [
+        "The bank sold a credit default swap on the collateralized debt obligation.",
+        "Value at risk and the Basel capital ratio are reported daily.",
+    ]
+    vocab_manager = DomainVocabularyManager(minilm, storage, config=QUICK)
+    made = vocab_manager.extend_vocabulary(
+        industry=IndustryType.FINANCIAL_SERVICES,
+        new_terms=financial_terms,
+        context_examples=financial_contexts,
+    )
+    after = open_tokenizer(made.base.tokenizer)
+    assert after.encode("a Credit Default Swap!").tokens[1:-1] == ["a", "credit default swap", "!"]
+    assert [added.num_uses for added in made.added] == [1, 1, 1, 1]
+    assert made.base.config["vocab_size"] == minilm.config["vocab_size"] + 4
+    assert made.base.parents == (minilm.uri,)
+    before = open_tokenizer(minilm.tokenizer)
+    for text in financial_contexts:
+        assert after.decode(after.encode(text).ids) == before.decode(before.encode(text).ids)
+
+
+def test_tokenizer_embeddings_and_configuration_are_read_back_as_one(tiny, storage):
+    made = manager(tiny, storage).extend_vocabulary(industry=HEALTH, new_terms=["warfarin"])
+    found = load_base(made.base.uri)
+    encoder = build_encoder(found.config)
+    encoder.load_state_dict(found.weights())
+    ids = open_tokenizer(found.tokenizer).encode("warfarin").ids
+    assert len(ids) == 3
+    assert encoder(input_ids=torch.tensor([ids])).last_hidden_state.shape == (1, 3, 16)
+
+
+def test_a_new_row_is_the_mean_of_its_pieces_without_contexts(tiny, storage):
+    made = manager(tiny, storage).extend_vocabulary(industry=HEALTH, new_terms=["warfarin"])
+    rows = made.base.weights()[embedding_name(made.base.weights())]
+    tokenizer = open_tokenizer(tiny.tokenizer)
+    pieces = tokenizer.encode("warfarin", add_special_tokens=False).ids
+    assert len(rows) == tokenizer.get_vocab_size() + 1
+    assert torch.allclose(rows[-1], rows[pieces].mean(0), atol=1e-6)
+
+
+def test_contexts_move_new_rows_alone_and_towards_what_the_base_says(tiny, storage):
+    terms = ["warfarin", "metformin", "collateralized"]
+    plain = manager(tiny, storage).extend_vocabulary(industry=HEALTH, new_terms=terms)
+    config = VocabularyConfig(context_steps=60)
+    fitted = manager(tiny, storage, config).extend_vocabulary(
+        industry=HEALTH, new_terms=terms, context_examples=TEXTS
+    )
+    name = embedding_name(tiny.weights())
+    assert torch.equal(fitted.base.weights()[name][:-3], tiny.weights()[name])
+    assert distance(tiny, fitted.base) < 0.95 * distance(tiny, plain.base)
+
+
+@torch.no_grad()
+def states(base, ids):
+    encoder = build_encoder(base.config).eval()
+    encoder.load_state_dict(base.weights())
+    return encoder(input_ids=torch.tensor([ids])).last_hidden_state[0]
+
+
+def distance(before, after):
+    """How far the states of the words of the texts are from each other."""
+    tokenizers = [open_tokenizer(base.tokenizer) for base in (before, after)]
+    total = 0.0
+    for item in aligned(*tokenizers, TEXTS[:5], max_tokens=60):
+        one, other = states(before, item.before), states(after, item.after)
+        for unit in item.units:
+            gap = one[slice(*unit.before)].mean(0) - other[slice(*unit.after)].mean(0)
+            total += float(gap.square().sum())
+    return total
+
+
+def first_state(base, text):
+    return states(base, open_tokenizer(base.tokenizer).encode(text).ids)[0]
+
+
+def test_each_term_that_is_not_added_has_a_reason(tiny, storage):
+    terms = ["warfarin", "Warfarin", "", "  _ ", "the", "of the", "risk", "x" * 10_000, "日本"]
+    terms += ["credit-default swap", "war\x00farin", "metformin", "\u0301", "\ud800"]
+    made = manager(tiny, storage).extend_vocabulary(
+        industry=HEALTH, new_terms=terms, context_examples=["Warfarin was given."]
+    )
+    found = reasons(made)
+    assert [added.token for added in made.added] == ["warfarin"]
+    assert found["Warfarin"] == "given twice"
+    assert found[""] == found["  _ "] == "empty"
+    assert found["the"] == found["of the"] == "a stop word"
+    assert found["risk"] == "already one token"
+    assert found["x" * 60 + "..."] == "longer than 100 characters"
+    assert found["metformin"] == "the context examples do not use it"
+    assert "punctuation" in found["credit-default swap"]
+    assert len(found) == len(terms) - 1
+
+
+def test_an_extension_that_adds_nothing_is_its_parent(tiny, storage):
+    made = manager(tiny, storage).extend_vocabulary(industry=HEALTH, new_terms=["the"])
+    assert made.base == tiny
+    assert not made.added
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_terms_are_ranked_by_use_quickly(tiny, storage):
+    terms = [f"term{number}" for number in range(100_000)] + ["warfarin", "value at risk"]
+    start = time.process_time()
+    made = manager(tiny, storage).extend_vocabulary(
+        industry=HEALTH, new_terms=terms, context_examples=TEXTS
+    )
+    assert {added.token for added in made.added} == {"warfarin", "value at risk"}
+    assert len(made.skipped) == 100_000
+    assert time.process_time() - start < 20
+
+
+def test_more_terms_than_tokens_need_texts_to_be_ranked_by(tiny, storage):
+    config = VocabularyConfig(max_new_tokens=1, context_steps=0)
+    terms = ["phenytoin", "warfarin", "metformin"]
+    with pytest.raises(InputError, match="at most 1 tokens can be added, however: 3"):
+        manager(tiny, storage, config).extend_vocabulary(industry=HEALTH, new_terms=terms)
+    made = manager(tiny, storage, config).extend_vocabulary(
+        industry=HEALTH, new_terms=terms, context_examples=TEXTS
+    )
+    assert [added.token for added in made.added] == ["warfarin"]
+    assert "others save more" in reasons(made)["phenytoin"]
+
+
+def test_thousands_of_phrases_still_make_a_tokenizer(tiny, storage):
+    terms = [f"credit {a}{b}{c} swap" for a in "abcdefghij" for b in LETTERS for c in LETTERS]
+    made = manager(tiny, storage).extend_vocabulary(industry=HEALTH, new_terms=terms[:2000])
+    tokens = open_tokenizer(made.base.tokenizer).encode("a credit aab swap").tokens
+    assert tokens[1:-1] == ["a", "credit aab swap"]
+
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@pytest.mark.parametrize(
+    ("terms", "industry", "sentence"),
+    [
+        ("warfarin", HEALTH, "must be a list"),
+        ([None], HEALTH, "terms must be texts"),
+        (["warfarin"], "space_travel", "an industry must be one of"),
+    ],
+)
+def test_what_is_no_list_of_terms_or_no_industry_is_refused(
+    tiny, storage, terms, industry, sentence
+):
+    with pytest.raises(InputError, match=sentence):
+        manager(tiny, storage).extend_vocabulary(industry=industry, new_terms=terms)
+
+
+def test_a_base_that_is_not_there_is_refused(storage, tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(InputError, match="must be an encoder"):
+        DomainVocabularyManager(str(tmp_path), storage)
+
+
+def test_a_tokenizer_that_does_not_match_its_weights_is_refused(storage):
+    weights = build_encoder(tiny_config(50)).state_dict()
+    with pytest.raises(InputError, match="must match its weights"):
+        store_base("odd", tiny_config(50), tiny_tokenizer(), weights, storage=storage)
+
+
+def test_texts_give_words_and_phrases_that_save_tokens(tiny, storage):
+    config = VocabularyConfig(context_steps=0, min_phrase_uses=4)
+    made = manager(tiny, storage, config).extend_from_texts(
+        industry=HEALTH, texts=TEXTS, new_terms=["value_at_risk", "metformin"]
+    )
+    tokens = {added.token for added in made.added}
+    assert {"value at risk", "metformin", "warfarin", "credit default swap"} <= tokens
+    before, after = (open_tokenizer(base.tokenizer) for base in (tiny, made.base))
+    for text in TEXTS:
+        assert len(after.encode(text).ids) < len(before.encode(text).ids)
+        assert after.decode(after.encode(text).ids) == before.decode(before.encode(text).ids)
+
+
+@pytest.mark.slow
+def test_a_trimmed_base_says_of_its_texts_what_it_said(minilm, storage):
+    small = DomainVocabularyManager(minilm, storage).trim(TEXTS)
+    tokenizer = open_tokenizer(small.tokenizer)
+    assert tokenizer.get_vocab_size() == small.config["vocab_size"] < 2500
+    assert tokenizer.token_to_id("[PAD]") == small.config["pad_token_id"]
+    for text in TEXTS[:2]:
+        assert torch.allclose(first_state(small, text), first_state(minilm, text), atol=1e-5)
+    odd = "Ünknown wörds, 日本 and 😀 still have tokens™"
+    before = open_tokenizer(minilm.tokenizer)
+    assert tokenizer.decode(tokenizer.encode(odd).ids) == before.decode(before.encode(odd).ids)
+
+
+def test_lists_of_terms_are_lines_or_a_column(tmp_path):
+    (tmp_path / "terms.txt").write_text("warfarin\n\nvalue at risk\n")
+    (tmp_path / "names.csv").write_text('id,Name\n1,"a, b"\n2,c\n')
+    (tmp_path / "odd.csv").write_text("x,y\n1,2\n")
+    assert read_terms(str(tmp_path / "terms.txt")) == ["warfarin", "value at risk"]
+    assert read_terms(str(tmp_path / "names.csv")) == ["a, b", "c"]
+    with pytest.raises(InputError, match="must have one of the columns"):
+        read_terms(str(tmp_path / "odd.csv"))
