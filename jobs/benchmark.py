@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run = read_run(parser("benchmark", __doc__ or "").parse_args(arguments))
     with started(run):
         splits = prepared(run)
-        model = exported(run, distilled(run, trained(run, splits), splits))
+        model = exported(run, distilled(run, trained(run, splits), splits), splits)
         policy = decided(run, model, splits)
         report, report_uri = benchmarked(run, model, policy, splits)
         version = registered(run, model, policy, report, report_uri)

@@ -20,7 +20,7 @@ from jobs.service import asked, curl, rolled_out, serve_until_interrupted
 from jobs.stages import calibration_scores
 from spt_core.data.splits import load_splits
 from spt_core.errors import InputError, NotFoundError
-from spt_core.policy import DecisionPolicy, fit_policy, policy_from_json
+from spt_core.policy import DecisionPolicy, LabelPolicy, Policy, fit_policy, policy_from_json
 from spt_core.registry import CHAMPION, ModelVersion, Registry
 from spt_core.task import find
 
@@ -84,14 +84,23 @@ def chosen_version(registry: Registry, name: str, args: argparse.Namespace) -> M
     )
 
 
-def refitted(version: ModelVersion, policy: DecisionPolicy) -> DecisionPolicy:
-    """The policy; with new thresholds where only what they come from was edited."""
+def refitted(version: ModelVersion, policy: Policy) -> Policy:
+    """The policy; with new thresholds where only what they come from was edited.
+
+    Thresholds of labels come from nothing that a policy holds: they are as they were written.
+    """
+    old = version.policy
+    if type(policy) is not type(old):
+        wanted = "thresholds per label" if isinstance(old, LabelPolicy) else "costs"
+        raise InputError(f"the policy of {version.ref} has {wanted}, however: this one has none")
+    if isinstance(policy, LabelPolicy) or isinstance(old, LabelPolicy):
+        return policy
 
     def parts(of: DecisionPolicy) -> tuple[object, object]:
         basis = (of.costs, of.daily_review_capacity, of.daily_volume)
         return basis, (of.review_threshold, of.decline_threshold)
 
-    (basis, thresholds), (old_basis, old_thresholds) = parts(policy), parts(version.policy)
+    (basis, thresholds), (old_basis, old_thresholds) = parts(policy), parts(old)
     if basis == old_basis or thresholds != old_thresholds:
         return policy
     return fit_policy(
@@ -121,7 +130,7 @@ def previous_champion(registry: Registry, name: str) -> int:
     return line[-2]
 
 
-def read_policy(path: str) -> DecisionPolicy:
+def read_policy(path: str) -> Policy:
     """The policy in a JSON file: a policy itself, or what `jobs.registry show --json` prints."""
     try:
         content: Any = json.loads(Path(path).read_text())

@@ -14,7 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run = read_run(parser("export", __doc__ or "").parse_args(arguments))
     with started(run):
         splits = prepared(run)
-        model = exported(run, distilled(run, trained(run, splits), splits))
+        model = exported(run, distilled(run, trained(run, splits), splits), splits)
     run.screen.result(
         {"uri": model.uri, "parity": model.parity, "size_bytes": model.size_bytes}, model.uri
     )

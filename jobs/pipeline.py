@@ -34,8 +34,8 @@ def pipeline(run: Run) -> tuple[ModelVersion, str, dict[str, Any]]:
     refuse_incompatible(run, splits)
     teacher = trained(run, splits)  # -> SpecializedModel
     student = distilled(run, teacher, splits)  # -> SpecializedModel
-    model = exported(run, student)  # -> ExportedModel, refused without parity
-    policy = decided(run, model, splits)  # -> DecisionPolicy
+    model = exported(run, student, splits)  # -> ExportedModel, refused without parity
+    policy = decided(run, model, splits)  # -> DecisionPolicy or LabelPolicy
     report, report_uri = benchmarked(run, model, policy, splits)  # -> Report, baselines beside it
     version = registered(run, model, policy, report, report_uri)  # -> ModelVersion
     show_report(run, report)

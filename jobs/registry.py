@@ -21,6 +21,7 @@ from cluster.settings import actor, load_settings
 from jobs.exits import run
 from spt_core.artifacts import as_uri
 from spt_core.errors import InputError
+from spt_core.policy import LabelPolicy, Policy
 from spt_core.registry import ModelVersion, Registry, compliance
 
 _REF = "INDUSTRY/TASK[/MODEL_NAME][@VERSION_OR_ALIAS], the champion if nothing follows the name"
@@ -230,8 +231,19 @@ def _properties(version: ModelVersion) -> dict[str, str]:
         "family": f"{artifact.family} ({artifact.role})",
         "size": f"{version.exported.size_bytes / 1e6:.3f} MB",
         "policy": policy.version,
-        "review from": f"{policy.review_threshold:.4g}",
-        "decline from": f"{policy.decline_threshold:.4g}",
+        **{
+            name.replace("_threshold", " from"): f"{value:.4g}"
+            for name, value in _thresholds(policy).items()
+        },
+    }
+
+
+def _thresholds(policy: Policy) -> dict[str, float]:
+    if isinstance(policy, LabelPolicy):
+        return {f"{name}_threshold": value for name, value in policy.thresholds.items()}
+    return {
+        "review_threshold": policy.review_threshold,
+        "decline_threshold": policy.decline_threshold,
     }
 
 
@@ -240,8 +252,7 @@ def _facts(version: ModelVersion) -> dict[str, Any]:
         "created_at": version.created_at,
         "created_by": version.created_by,
         "size_bytes": version.exported.size_bytes,
-        "review_threshold": version.policy.review_threshold,
-        "decline_threshold": version.policy.decline_threshold,
+        **_thresholds(version.policy),
         "figures": {name: figure._asdict() for name, figure in figures(version).items()},
         "compliance": {k: c._asdict() for k, c in compliance(version.report).items()},
     }

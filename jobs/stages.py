@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from jobs.command import Run
 from jobs.console import Stage
 from jobs.service import rolled_out
+from spt_core.answering.text import TextAnswerer
 from spt_core.artifacts import (
     ExportedModel,
     digest,
@@ -24,16 +25,34 @@ from spt_core.artifacts import (
 )
 from spt_core.benchmark import BenchmarkSuite, Report, report_from_json
 from spt_core.benchmark.baselines import BASELINES
+from spt_core.benchmark.outcomes import outcomes_of
+from spt_core.benchmark.text_baselines import STRENGTHS
+from spt_core.compression.quantize import QuantizeConfig, quantize
 from spt_core.data.splits import Splits
 from spt_core.data.splitting import split
 from spt_core.distillation import DistillationPipeline
 from spt_core.encoder import Encoder
+from spt_core.errors import QualityError
 from spt_core.export import export
-from spt_core.model import SpecializedModel, open_runtime
-from spt_core.policy import DecisionPolicy, fit_policy
+from spt_core.metrics import HEAD_METRICS
+from spt_core.model import (
+    SpecializedModel,
+    classes_of,
+    default_policy,
+    open_answerer,
+    open_runtime,
+)
+from spt_core.policy import LabelPolicy, Policy, fit_label_policy, fit_policy
 from spt_core.registry import CHAMPION, Deployment, ModelVersion, require_compatible
 from spt_core.task import Task
 from spt_core.training import SpecializedModelTrainer, TrainingConfig
+
+CALIBRATION_TEXTS = 20_000
+SHOWN_METRICS: Mapping[str, tuple[str, ...]] = {
+    "binary": ("average_precision", "roc_auc", "recall_at_fpr_1pct", "calibration_error"),
+    **{head: tuple(metrics)[:4] for head, metrics in HEAD_METRICS.items()},
+}
+_TITLES = {"roc_auc": "ROC AUC", "recall_at_fpr_1pct": "recall at 1 % FPR"}
 
 
 def prepared(run: Run) -> Splits:
@@ -88,18 +107,41 @@ def distilled(run: Run, teacher: SpecializedModel, splits: Splits) -> Specialize
     return student
 
 
-def exported(run: Run, student: SpecializedModel) -> ExportedModel:
-    """Student -> ONNX, proven against the checkpoint."""
+def exported(run: Run, student: SpecializedModel, splits: Splits) -> ExportedModel:
+    """Student -> ONNX, proven against the checkpoint; that of texts in INT8 where it is as good."""
     with run.screen.stage("export") as stage:
         stage.say("tracing the graph")
         made = export(student.artifact, fresh=run.fresh)
         gap = made.parity["max_abs_difference"]["probability"]
         stage.say(f"{made.size_bytes / 1e6:.2f} MB, differs from the checkpoint by {gap:.1e}")
+    if run.task.family == "text":
+        made = _quantized(run, made, splits)
     return made
 
 
-def decided(run: Run, model: ExportedModel, splits: Splits) -> DecisionPolicy:
-    """Calibrated probabilities of rows that trained nothing -> the least-cost policy."""
+def _quantized(run: Run, full: ExportedModel, splits: Splits) -> ExportedModel:
+    policy = label_policy(run.task, full, splits)
+    with run.screen.stage("quantize") as stage:
+        stage.say("INT8 against full precision on validation rows")
+        try:
+            table = splits.table("validation", limit=QuantizeConfig().max_rows)
+            made = quantize(full, table, splits.label, policy, fresh=run.fresh)
+        except QualityError as error:
+            stage.say(f"INT8 is refused, full precision is kept: {error}")
+            return full
+        kept = made.parity["quality"]
+        stage.say(
+            f"{made.size_bytes / 1e6:.2f} MB in INT8, {kept['metric'].replace('_', ' ')} "
+            f"{kept['int8']:.4f} (full precision {kept['full_precision']:.4f})"
+        )
+    return made
+
+
+def decided(run: Run, model: ExportedModel, splits: Splits) -> Policy:
+    """What the model says of rows that trained nothing -> the least-cost policy, or thresholds."""
+    if run.task.head != "binary":
+        return label_policy(run.task, model, splits)
+    assert run.task.costs is not None, "a binary task states them"
     return fit_policy(
         run.task.costs,
         calibration_scores(model, splits),
@@ -110,6 +152,18 @@ def decided(run: Run, model: ExportedModel, splits: Splits) -> DecisionPolicy:
     )
 
 
+def label_policy(task: Task, model: ExportedModel, splits: Splits) -> LabelPolicy:
+    """Thresholds per label of best F1 on calibration rows."""
+    policy = default_policy(task, classes_of(model))
+    if task.head in ("span", "regression"):  # they have no thresholds
+        assert isinstance(policy, LabelPolicy)
+        return policy
+    answerer = open_answerer(model, policy)
+    assert isinstance(answerer, TextAnswerer)
+    of = outcomes_of(answerer, splits.table("calibration", limit=CALIBRATION_TEXTS), splits.label)
+    return fit_label_policy(task.head, of.classes, of.labels, of.probabilities, task.negative_class)
+
+
 def calibration_scores(model: ExportedModel, splits: Splits) -> NDArray[np.float64]:
     """Calibrated probabilities of the calibration rows."""
     table = splits.table("calibration", limit=500_000)
@@ -118,7 +172,7 @@ def calibration_scores(model: ExportedModel, splits: Splits) -> NDArray[np.float
 
 
 def benchmarked(
-    run: Run, model: ExportedModel, policy: DecisionPolicy, splits: Splits
+    run: Run, model: ExportedModel, policy: Policy, splits: Splits
 ) -> tuple[Report, str]:
     """Exported model -> Report and the address of its page."""
     config, evaluation_set = run.config.benchmark, splits.evaluation_set()
@@ -129,11 +183,13 @@ def benchmarked(
             stage.say(f"{uri}.html{_reused(True)}")
             return report_from_json(json.loads(read_bytes(f"{uri}.json"))), f"{uri}.html"
         stage.say("scoring held-out rows")
-        trials = itertools.count(1)
+        trials, is_text = itertools.count(1), run.task.family == "text"
+        num_trials = min(config.num_trials, len(STRENGTHS)) if is_text else config.num_trials
+        num_baselines = 1 if is_text else len(BASELINES)
 
         def on_trial(name: str, trial: int) -> None:
-            text = f"tuning {name}, trial {trial} of {config.num_trials}"
-            stage.advance(next(trials), config.num_trials * len(BASELINES), text)
+            text = f"tuning {name}, trial {trial} of {num_trials}"
+            stage.advance(next(trials), num_trials * num_baselines, text)
 
         report = BenchmarkSuite(config).run(
             model, evaluation_set, policy=policy, splits=splits, on_trial=on_trial
@@ -149,7 +205,7 @@ def benchmarked(
 
 
 def registered(
-    run: Run, model: ExportedModel, policy: DecisionPolicy, report: Report, report_uri: str
+    run: Run, model: ExportedModel, policy: Policy, report: Report, report_uri: str
 ) -> ModelVersion:
     """Exported model + policy + report -> a version in the registry."""
     with run.screen.stage("register") as stage:
@@ -167,7 +223,9 @@ def deployed(run: Run, version: ModelVersion) -> Deployment:
 
 def show_report(run: Run, report: Report) -> None:
     """The figures beside the baselines', for a person."""
-    names = ["average_precision", "roc_auc", "recall_at_fpr_1pct", "calibration_error"]
+    names = [
+        name for name in SHOWN_METRICS[report.head] if name in report.quality[report.model_name]
+    ]
     rows = [
         [
             model,
@@ -177,17 +235,12 @@ def show_report(run: Run, report: Report) -> None:
         for model, q in report.quality.items()
     ]
     synthetic = ", SYNTHETIC data" if report.synthetic else ""
+    what = "positive" if report.head == "binary" else "with a label"
+    documents = f" of {report.num_groups:,} documents" if report.num_groups else ""
     run.screen.table(
-        f"{report.task}: {report.num_rows:,} held-out rows, {report.num_positives:,} positive"
-        f"{synthetic}",
-        [
-            "model",
-            "average precision",
-            "ROC AUC",
-            "recall at 1 % FPR",
-            "calibration error",
-            "p50 ms",
-        ],
+        f"{report.task}: {report.num_rows:,} held-out rows{documents}, "
+        f"{report.num_positives:,} {what}{synthetic}",
+        ["model", *(_TITLES.get(name, name.replace("_", " ")) for name in names), "p50 ms"],
         rows,
     )
     for name, check in report.compliance.items():
@@ -216,8 +269,22 @@ def _reused(reused: bool) -> str:
     return " (finished before, reused; --fresh makes it again)" if reused else ""
 
 
-def _facts(model: ExportedModel, policy: DecisionPolicy, splits: Splits) -> dict[str, Any]:
+def _facts(model: ExportedModel, policy: Policy, splits: Splits) -> dict[str, Any]:
     artifact = model.artifact
+    if isinstance(policy, LabelPolicy):
+        thresholds = {name: round(value, 4) for name, value in policy.thresholds.items()}
+        kind = (
+            "the most probable label" if policy.most_probable else "every label from its threshold"
+        )
+        decision: dict[str, Any] = {"policy": f"{policy.version}: {kind}, {thresholds}"}
+        decision |= {name: model.parity[name] for name in ("quality",) if name in model.parity}
+    else:
+        decision = {
+            "policy": f"{policy.version}: review from {policy.review_threshold:.4f}, decline from "
+            f"{policy.decline_threshold:.4f}",
+            "costs": dataclasses.asdict(policy.costs),
+            "confidence": "calibrated probability of the likelier class, max(p, 1 - p)",
+        }
     return {
         "model": model.uri,
         "made from": " <- ".join(a.uri for a in lineage(artifact)),
@@ -226,9 +293,6 @@ def _facts(model: ExportedModel, policy: DecisionPolicy, splits: Splits) -> dict
         "code fingerprint": artifact.code_fingerprint,
         "licences of the data": ", ".join(artifact.licences) or "unknown",
         "seed": artifact.seed,
-        "policy": f"{policy.version}: review from {policy.review_threshold:.4f}, decline from "
-        f"{policy.decline_threshold:.4f}",
-        "costs": dataclasses.asdict(policy.costs),
-        "confidence": "calibrated probability of the likelier class, max(p, 1 - p)",
+        **decision,
         "parity": model.parity["max_abs_difference"],
     }

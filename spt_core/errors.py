@@ -26,6 +26,10 @@ class ParityError(SptError):
     """A runtime file does not reproduce its checkpoint and is therefore refused."""
 
 
+class QualityError(SptError):
+    """A smaller model lost more of its source's quality than was allowed, and is refused."""
+
+
 class CorruptArtifactError(SptError):
     """A stored file does not match the digest in its manifest."""
 

@@ -45,6 +45,17 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> ExportedModel:
     return tiny_export(find(FRAUD), as_uri(tmp_path_factory.mktemp("models")))
 
 
+@pytest.fixture(scope="session")
+def text_export(tmp_path_factory: pytest.TempPathFactory) -> ExportedModel:
+    """An untrained model of drug pairs, exported once for a session; it must not be changed."""
+    from spt_core.artifacts import as_uri
+    from spt_core.export import export
+    from spt_core.task import find
+    from tests.tiny_models import DRUGS, tiny_text_artifact
+
+    return export(tiny_text_artifact(find(DRUGS), as_uri(tmp_path_factory.mktemp("texts"))))
+
+
 @pytest.fixture
 def data_home() -> str:
     """The folder of public data sets (SPT_DATA_HOME); the test is skipped without it."""

@@ -31,6 +31,7 @@ from spt_core.task import Head, IndustryType, Task
 FRAUD = "financial_services/fraud_detection"
 RISK = "financial_services/risk_assessment"
 COMPLIANCE = "financial_services/regulatory_compliance"
+DRUGS = "healthcare/drug_interaction_detection"
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 TEXTS = (
     "Aspirin may increase the effect of warfarin, and ibuprofen does not.",
@@ -137,6 +138,8 @@ def tiny_text_artifact(task: Task, folder: str, *, seed: int = 0) -> ModelArtifa
     """A text model of random weights that takes the task's own fields."""
     tokenizer = tiny_tokenizer([*TEXTS, task.example[task.text_field.name]])
     classes = task.classes or ("neither", "safe", "risky")
+    if task.negative_class is not None and task.negative_class not in classes:
+        classes = (task.negative_class, *classes)
     lexicon = ("aspirin", "warfarin", "ibuprofen") if task.head == "pair" else ()
     facts = tiny_text_facts(
         task.head, classes, tokenizer, lexicon=lexicon, negative_class=task.negative_class

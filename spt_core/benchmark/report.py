@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
+MAX_CLASSES = 20  # on the plot; the table has all
 COLORS = ("#0b6e99", "#d9730d", "#6940a5", "#0f7b6c", "#ad1a72")
 
 
@@ -24,7 +25,9 @@ class Report:
 
     `quality[model][metric]` holds value, low and high of a 95 % bootstrap interval,
     `latency_ms[model]` p50, p90 and p99 of one row in process (the product's with encoding and
-    reasons, the baselines' without encoding).
+    reasons, the baselines' without encoding). Of texts, `num_positives` counts the rows with any
+    label but the negative class, intervals resample the `num_groups` documents, and
+    `classes[model]` holds label, support, precision, recall and f1 of each class.
     """
 
     task: str
@@ -46,6 +49,11 @@ class Report:
     latency_target_ms: float
     size_target_mb: float
     machine: str
+    head: str = "binary"  # reports of before there were others are still in registries
+    num_groups: int = 0
+    classes: Mapping[str, list[dict[str, Any]]] = dataclasses.field(
+        default_factory=dict[str, list[dict[str, Any]]]
+    )
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with all fields."""
@@ -59,13 +67,20 @@ class Report:
             report=self,
             facts=facts,
             findings=findings,
-            plots=[
-                ("Precision and recall", _png(self._precision_recall)),
-                ("Calibration", _png(self._calibration)),
-                ("Latency of one answer", _png(self._latency)),
-                (f"{self.metric} with 95 % intervals", _png(self._intervals)),
-            ],
+            plots=[(title, _png(draw)) for title, draw in self._plots()],
         )
+
+    def _plots(self) -> list[tuple[str, Callable[[Axes], None]]]:
+        plots: list[tuple[str, Callable[[Axes], None]]] = [
+            ("Latency of one answer", self._latency),
+            (f"{self.metric} with 95 % intervals", self._intervals),
+        ]
+        if self.classes:
+            return [("F1 by class", self._class_f1), *plots]
+        if all("recall" in curve for curve in self.curves.values()):
+            ranking = ("Precision and recall", self._precision_recall)
+            return [ranking, ("Calibration", self._calibration), *plots]
+        return plots
 
     def _precision_recall(self, axes: Axes) -> None:
         for color, (name, curve) in zip(COLORS, self.curves.items(), strict=False):
@@ -88,6 +103,23 @@ class Report:
             axes.plot(curve["latency_ms"], range(1, 100), color=color, label=label)
         axes.set_xscale("log")
         axes.set(xlabel="ms for one row", ylabel="% of the calls are faster", ylim=(0, 100))
+        axes.legend(frameon=False, fontsize=8)
+
+    def _class_f1(self, axes: Axes) -> None:
+        """The classes with the most items, the most frequent on top; models side by side."""
+        shown = sorted(self.classes[self.model_name], key=lambda row: -row["support"])
+        labels = [row["label"] for row in shown[:MAX_CLASSES]]
+        height = 0.8 / len(self.classes)
+        for number, (color, (name, rows)) in enumerate(
+            zip(COLORS, self.classes.items(), strict=False)
+        ):
+            f1 = {row["label"]: row["f1"] or 0.0 for row in rows}
+            places = [index + number * height for index in range(len(labels))]
+            axes.barh(places, [f1[label] for label in labels], height, color=color, label=name)
+        axes.set_yticks([index + 0.4 - height / 2 for index in range(len(labels))], labels)
+        axes.tick_params(axis="y", labelsize=7)
+        axes.invert_yaxis()
+        axes.set(xlabel="F1", xlim=(0, 1))
         axes.legend(frameon=False, fontsize=8)
 
     def _intervals(self, axes: Axes) -> None:

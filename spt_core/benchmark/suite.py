@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-import platform
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import psutil
 import pyarrow as pa
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve
@@ -18,15 +14,17 @@ from spt_core.answering.tabular import Answerer
 from spt_core.artifacts import ExportedModel
 from spt_core.benchmark.baselines import Baseline, OnTrial, tune_baselines
 from spt_core.benchmark.compliance import run_checks
+from spt_core.benchmark.config import BenchmarkConfig
 from spt_core.benchmark.report import Report
 from spt_core.benchmark.subgroups import subgroup_figures
+from spt_core.benchmark.text_suite import text_report
+from spt_core.benchmark.timing import json_record, machine, percentiles, quantiles, timed_calls
 from spt_core.data.splits import EvaluationSet, Splits
 from spt_core.encoder import Encoder
-from spt_core.errors import InputError
 from spt_core.metrics import METRICS, bootstrap_interval
 from spt_core.model import open_runtime
 from spt_core.models.boosters import Rows
-from spt_core.policy import DecisionPolicy
+from spt_core.policy import DecisionPolicy, LabelPolicy, Policy
 from spt_core.runtime.kernel import KERNEL
 from spt_core.runtime.memory import resident_bytes
 from spt_core.runtime.onnx import EXPLAIN_GRAPH, SCORE_GRAPH
@@ -35,30 +33,6 @@ from spt_core.training.encoded import encoded_arrays
 
 CURVE_POINTS = 200
 Array = NDArray[np.float64]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class BenchmarkConfig:
-    """How thoroughly to measure.
-
-    `num_trials` Optuna trials per baseline (0 leaves baselines out), on at most `baseline_rows`
-    training rows; `num_resamples` bootstrap draws; `num_calls` timed single-row answers.
-    """
-
-    num_trials: int = 20
-    baseline_rows: int = 2_000_000
-    evaluation_rows: int = 1_000_000
-    num_resamples: int = 200
-    num_calls: int = 2000
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse counts that measure nothing."""
-        if self.num_trials < 0 or self.num_resamples < 10 or self.num_calls < 100:
-            raise InputError(
-                "a benchmark needs num_trials >= 0, num_resamples >= 10 and num_calls >= 100, "
-                f"however: {self.num_trials=}, {self.num_resamples=}, {self.num_calls=}"
-            )
 
 
 class BenchmarkSuite:
@@ -72,7 +46,7 @@ class BenchmarkSuite:
         exported: ExportedModel,
         evaluation_set: EvaluationSet,
         *,
-        policy: DecisionPolicy,
+        policy: Policy,
         splits: Splits | None = None,
         on_trial: OnTrial | None = None,
     ) -> Report:
@@ -81,6 +55,20 @@ class BenchmarkSuite:
         The baselines train on the splits' training rows and are tuned on its validation rows; the
         evaluation set is touched here alone.
         """
+        if isinstance(policy, LabelPolicy):
+            return text_report(
+                self._config, exported, evaluation_set, policy, splits=splits, on_trial=on_trial
+            )
+        return self._table_report(exported, evaluation_set, policy, splits, on_trial)
+
+    def _table_report(
+        self,
+        exported: ExportedModel,
+        evaluation_set: EvaluationSet,
+        policy: DecisionPolicy,
+        splits: Splits | None,
+        on_trial: OnTrial | None,
+    ) -> Report:
         config = self._config
         artifact = exported.artifact
         task = find(artifact.task)
@@ -108,9 +96,9 @@ class BenchmarkSuite:
             quality={
                 name: self._quality(labels, scores, policy) for name, (scores, _) in models.items()
             },
-            latency_ms={name: _quantiles(times) for name, (_, times) in models.items()},
+            latency_ms={name: quantiles(times) for name, (_, times) in models.items()},
             curves={
-                name: {**_curves(labels, scores), "latency_ms": _percentiles(times)}
+                name: {**_curves(labels, scores), "latency_ms": percentiles(times)}
                 for name, (scores, times) in models.items()
             },
             baseline_parameters=parameters,
@@ -122,7 +110,7 @@ class BenchmarkSuite:
             ),
             latency_target_ms=task.latency_target_ms,
             size_target_mb=task.size_target_mb,
-            machine=f"{platform.machine()}, {psutil.cpu_count()} logical CPUs, {platform.system()}",
+            machine=machine(),
         )
 
     def _baselines(
@@ -165,40 +153,13 @@ class BenchmarkSuite:
 def _answer_latency(answerer: Answerer, table: pa.Table, config: BenchmarkConfig) -> Array:
     """Seconds of single answers, encoding and reasons included."""
     fields = [f.name for f in answerer.signature.fields if f.name in table.column_names]
-    records = [_json_record(r) for r in table.select(fields).slice(0, 500).to_pylist()]
-    return _timed_calls(answerer.answer, records, config.num_calls)
+    records = [json_record(r) for r in table.select(fields).slice(0, 500).to_pylist()]
+    return timed_calls(answerer.answer, records, config.num_calls)
 
 
 def _timed(call: Callable[[Any], Any], features: NDArray[np.float32], num_calls: int) -> Array:
     rows = [features[i : i + 1] for i in range(min(len(features), 500))]
-    return _timed_calls(call, rows, min(num_calls, 500))
-
-
-def _timed_calls(call: Callable[[Any], Any], inputs: list[Any], num_calls: int) -> Array:
-    for value in inputs[:50]:
-        call(value)
-    seconds = np.empty(num_calls)
-    for number in range(num_calls):
-        value = inputs[number % len(inputs)]
-        start = time.perf_counter()
-        call(value)
-        seconds[number] = time.perf_counter() - start
-    return seconds
-
-
-def _json_record(record: dict[str, Any]) -> dict[str, Any]:
-    """A row as a client would send it: times as text, missing values as null."""
-    return {k: v.isoformat() if hasattr(v, "isoformat") else v for k, v in record.items()}
-
-
-def _quantiles(seconds: Array) -> dict[str, float]:
-    p50, p90, p99 = np.quantile(seconds, [0.5, 0.9, 0.99]) * 1000
-    return {"p50": float(p50), "p90": float(p90), "p99": float(p99)}
-
-
-def _percentiles(seconds: Array) -> list[float]:
-    """The 1st to the 99th percentile in milliseconds."""
-    return (np.percentile(seconds, np.arange(1, 100)) * 1000).tolist()
+    return timed_calls(call, rows, min(num_calls, 500))
 
 
 def _curves(labels: Array, probabilities: Array) -> dict[str, list[float]]:

@@ -23,7 +23,7 @@ from spt_core.errors import (
     NotFoundError,
     nearest,
 )
-from spt_core.policy import DecisionPolicy
+from spt_core.policy import Policy
 from spt_core.registry.backup import dump, load
 from spt_core.registry.database import Database
 from spt_core.registry.lease import Lease, process_owner
@@ -70,7 +70,7 @@ class Registry:
     def add(
         self,
         exported: ExportedModel,
-        policy: DecisionPolicy,
+        policy: Policy,
         report: Mapping[str, Any],
         *,
         created_by: str,

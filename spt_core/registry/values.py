@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from spt_core.artifacts import ExportedModel, exported_from_json
 from spt_core.errors import CorruptArtifactError, InputError
-from spt_core.policy import DecisionPolicy, policy_from_json
+from spt_core.policy import Policy, policy_from_json
 
 CHAMPION = "champion"
 DEFAULT_MODEL_NAME = "default"
@@ -33,7 +33,7 @@ class ModelVersion:
     name: str
     version: int
     exported: ExportedModel
-    policy: DecisionPolicy
+    policy: Policy
     report: Mapping[str, Any]
     report_uri: str
     licences: tuple[str, ...]

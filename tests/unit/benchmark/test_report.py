@@ -4,15 +4,10 @@ import numpy as np
 import pytest
 
 from spt_core.benchmark.baselines import BASELINES, tune_baselines
-from spt_core.benchmark.report import Report
-from spt_core.benchmark.suite import (
-    BenchmarkConfig,
-    _curves,
-    _json_record,
-    _percentiles,
-    _quantiles,
-    _timed_calls,
-)
+from spt_core.benchmark.config import BenchmarkConfig
+from spt_core.benchmark.report import Report, report_from_json
+from spt_core.benchmark.suite import _curves
+from spt_core.benchmark.timing import json_record, percentiles, quantiles, timed_calls
 from spt_core.errors import InputError
 from spt_core.metrics import roc_auc
 from spt_core.models import boosters
@@ -49,7 +44,7 @@ def report(**changes):
         "quality": {name: {"average_precision": FIGURE, "roc_auc": FIGURE} for name in names},
         "latency_ms": {name: {"p50": 0.1, "p90": 0.2, "p99": 0.3} for name in names},
         "curves": {
-            name: {**_curves(LABELS, SCORES), "latency_ms": _percentiles(np.linspace(1, 2, 50))}
+            name: {**_curves(LABELS, SCORES), "latency_ms": percentiles(np.linspace(1, 2, 50))}
             for name in names
         },
         "baseline_parameters": {"LightGBM": {"num_trees": 12}},
@@ -104,7 +99,7 @@ def test_a_report_is_json():
 
 
 def test_percentiles_are_milliseconds_from_the_first_to_the_99th():
-    found = _percentiles(np.arange(101) / 1000)
+    found = percentiles(np.arange(101) / 1000)
     assert found == pytest.approx(list(range(1, 100)))
 
 
@@ -118,19 +113,19 @@ def test_curves_are_short_and_end_where_they_must():
 
 
 def test_a_quantile_is_in_milliseconds():
-    assert _quantiles(np.full(100, 0.002)) == pytest.approx({"p50": 2, "p90": 2, "p99": 2})
+    assert quantiles(np.full(100, 0.002)) == pytest.approx({"p50": 2, "p90": 2, "p99": 2})
 
 
 def test_every_call_is_timed_after_warming_up():
     called = []
-    seconds = _timed_calls(called.append, [1, 2, 3], 100)
+    seconds = timed_calls(called.append, [1, 2, 3], 100)
     assert len(called) == 103
     assert (seconds >= 0).all()
 
 
 def test_a_row_is_sent_as_a_client_would():
     row = find(FRAUD).sample(10, 0).to_pylist()[0]
-    sent = _json_record({**row, "amount": None})
+    sent = json_record({**row, "amount": None})
     assert json.loads(json.dumps(sent))["time"].startswith("2026-")
     assert sent["amount"] is None
 
@@ -156,3 +151,31 @@ def test_every_baseline_is_tuned_and_ranks_rows(monkeypatch):
     assert [baseline.name for baseline in found] == list(BASELINES)
     assert [trial for _, trial in told] == [1, 1, 1]
     assert all(roc_auc(labels[450:], b.score(features[450:])) > 0.85 for b in found)
+
+
+def text_page():
+    row = {"label": "x<y", "support": 7, "precision": None, "recall": 0.5, "f1": 0.4}
+    latency = {"latency_ms": percentiles(np.linspace(1, 2, 50))}
+    return report(
+        head="multi_label",
+        num_groups=12,
+        classes={"<model>": [row], "LightGBM": [{**row, "f1": None}]},
+        curves={"<model>": latency, "LightGBM": latency},
+        baseline_parameters={"LightGBM": {"x<y": "any, none"}},
+    ).html(facts={})
+
+
+def test_the_page_of_texts_shows_classes_and_documents_instead_of_curves():
+    page = text_page()
+    assert page.count("data:image/png;base64,iVBOR") == 3
+    assert "F1 by class" in page
+    assert "Precision and recall" not in page
+    assert "over 12 documents" in page
+    assert "x&lt;y" in page
+
+
+def test_a_report_of_before_there_were_classes_is_read():
+    stored = report().to_json()
+    for name in ("head", "num_groups", "classes"):
+        del stored[name]
+    assert report_from_json(stored) == report()

@@ -1,0 +1,228 @@
+"""INT8 for CPUs, after training and without calibration data: ExportedModel -> ExportedModel.
+
+Linear layers: weights of 8 bits per channel, activations quantized as they come (ONNX Runtime).
+Embeddings: 8 bits with a scale for each token, because they are most of a small model's size and a
+scale for the whole table would lose rare tokens. Refused when the task's metric falls too far.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pyarrow as pa
+from onnx import ModelProto, helper, numpy_helper
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from spt_core.answering.text import TextAnswerer
+from spt_core.artifacts import ExportedModel, digest, has_manifest, load_exported
+from spt_core.benchmark.outcomes import outcomes_of
+from spt_core.errors import InputError, QualityError
+from spt_core.export.exporter import write_export
+from spt_core.export.graph import Exported, gap
+from spt_core.export.text import probes_of
+from spt_core.metrics import HEAD_METRICS, LOWER_IS_BETTER
+from spt_core.model import open_answerer
+from spt_core.policy import LabelPolicy
+from spt_core.runtime.text import GRAPH, OnnxTextRuntime
+
+MIN_TABLE_ROWS = 256
+# Rounding of activations may fall to the other side on another processor.
+PROBE_TOLERANCE = 0.02
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class QuantizeConfig:
+    """What quantization may cost.
+
+    `min_share` of the full-precision model's metric on the rows must be kept; of a metric that is
+    lower when better, it may grow to 1 / min_share of it. At most `max_rows` are scored.
+    """
+
+    min_share: float = 0.99
+    max_rows: int = 5_000
+
+    def __post_init__(self) -> None:
+        """Refuse a share that is none."""
+        if not 0.0 < self.min_share <= 1.0 or self.max_rows < 1:
+            raise InputError(
+                "min_share must be in (0, 1] and max_rows at least 1, however: "
+                f"{self.min_share=}, {self.max_rows=}"
+            )
+
+
+def quantize(
+    exported: ExportedModel,
+    table: pa.Table,
+    label: str,
+    policy: LabelPolicy,
+    *,
+    config: QuantizeConfig | None = None,
+    fresh: bool = False,
+) -> ExportedModel:
+    """The model in INT8, with the task's metric on labelled rows before and after as its proof.
+
+    The rows must not have trained the model (validation rows, say). QualityError when less than
+    `min_share` of the metric is left.
+    """
+    config = config or QuantizeConfig()
+    if exported.artifact.family != "text":
+        raise InputError(
+            "only text models are quantized (a table's are small as they are), however: "
+            f"{exported.uri} is of the family {exported.artifact.family!r}"
+        )
+    rows = table.slice(0, config.max_rows)
+    name = digest([exported.files, config.min_share, rows.num_rows, policy.version])
+    uri = f"{exported.artifact.uri}/int8-{name}"
+    if not fresh and has_manifest(uri):
+        return load_exported(uri)
+    content = quantized_graph(exported.read(GRAPH))
+    contents = {file: exported.read(file) for file in exported.files} | {GRAPH: content}
+    full = _opened(exported, policy)
+    small = _with_graph(exported, policy, content)
+    quality = compared(full, small, rows, label, config)
+    return write_export(
+        uri,
+        exported.artifact,
+        Exported(
+            contents,
+            {
+                "max_abs_difference": {
+                    "probability": _probability_gap(full, small, exported.probes["records"])
+                },
+                "full_precision": exported.uri,
+                "quality": quality,
+            },
+            probes_of(small, exported.probes["records"], tolerance=PROBE_TOLERANCE),
+        ),
+    )
+
+
+def compared(
+    full: TextAnswerer,
+    small: TextAnswerer,
+    rows: pa.Table,
+    label: str,
+    config: QuantizeConfig,
+) -> dict[str, Any]:
+    """The metric of both on the same rows; QualityError when the small one keeps too little."""
+    name = full.task.metric
+    metric = HEAD_METRICS[full.task.head][name]
+    before, after = (metric(outcomes_of(a, rows, label)) for a in (full, small))
+    best, worst = (after, before) if name in LOWER_IS_BETTER else (before, after)
+    if worst < config.min_share * best:
+        raise QualityError(
+            f"a quantized model must keep {config.min_share:.1%} of its {name}, however: on "
+            f"{rows.num_rows:,} rows it has {after:.4f} instead of {before:.4f}"
+        )
+    return {
+        "metric": name,
+        "full_precision": before,
+        "int8": after,
+        "num_rows": rows.num_rows,
+        "min_share": config.min_share,
+    }
+
+
+def quantized_graph(content: bytes) -> bytes:
+    """The graph with 8-bit linear layers and embeddings.
+
+    Weights take 7 bits: processors without VNNI add two products in 16 bits, which 8 overflow, and
+    would answer otherwise than the ones with it.
+    """
+    model = onnx.load_model_from_string(content)
+    small_tables(model)
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        path = Path(folder) / GRAPH
+        quantize_dynamic(
+            model,
+            path,
+            op_types_to_quantize=["MatMul"],
+            per_channel=True,
+            reduce_range=True,
+            weight_type=QuantType.QInt8,
+        )
+        return path.read_bytes()
+
+
+def small_tables(model: ModelProto) -> None:
+    """Put every large table that rows are gathered from into 8 bits, with a scale for each row."""
+    graph = model.graph
+    tables = {
+        value.name: value
+        for value in graph.initializer
+        if value.data_type == onnx.TensorProto.FLOAT
+        and len(value.dims) == 2
+        and value.dims[0] >= MIN_TABLE_ROWS
+    }
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        if node.op_type != "Gather" or node.input[0] not in tables:
+            nodes.append(node)
+            continue
+        name, places, out = node.input[0], node.input[1], node.output[0]
+        nodes += [
+            helper.make_node("Gather", [f"{name}.int8", places], [f"{out}.int8"]),
+            helper.make_node("Gather", [f"{name}.scale", places], [f"{out}.scale"]),
+            helper.make_node("Cast", [f"{out}.int8"], [f"{out}.whole"], to=onnx.TensorProto.FLOAT),
+            helper.make_node("Mul", [f"{out}.whole", f"{out}.scale"], [out]),
+        ]
+    used = {name for node in nodes for name in node.input}
+    for name, value in tables.items():
+        if f"{name}.int8" not in used:
+            continue
+        rows = numpy_helper.to_array(value)
+        scale = np.maximum(np.abs(rows).max(1, keepdims=True), 1e-12).astype(np.float32) / 127
+        whole = np.clip(np.rint(rows / scale), -127, 127).astype(np.int8)
+        graph.initializer.append(numpy_helper.from_array(whole, f"{name}.int8"))
+        graph.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
+        if name not in used:
+            graph.initializer.remove(value)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _opened(exported: ExportedModel, policy: LabelPolicy) -> TextAnswerer:
+    answerer = open_answerer(exported, policy)
+    assert isinstance(answerer, TextAnswerer), "the family has been checked"
+    return answerer
+
+
+def _with_graph(exported: ExportedModel, policy: LabelPolicy, content: bytes) -> TextAnswerer:
+    full = _opened(exported, policy)
+    return TextAnswerer(
+        full.task,
+        full.signature,
+        OnnxTextRuntime(content),
+        policy,
+        words=full.words,
+        facts=full.facts,
+    )
+
+
+def _probability_gap(
+    full: TextAnswerer, small: TextAnswerer, records: list[dict[str, Any]]
+) -> float:
+    return max(
+        gap(small.probabilities(small.read(record)), full.probabilities(full.read(record)))
+        for record in records
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Generator[None]:
+    """Without the library's advice on the root logger to prepare the graph."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
