@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-from spt_core.errors import InputError
+from spt_core.errors import InputError, MissingPackageError
 from spt_core.models.tabular import TabularConfig
 from spt_core.models.text import TextConfig
 from spt_core.task import ComplianceCheck, Family, IndustryType, Tracker
@@ -14,6 +15,7 @@ from spt_core.task import ComplianceCheck, Family, IndustryType, Tracker
 SaveStrategy = Literal["epoch", "steps", "no"]
 EvaluationStrategy = Literal["epoch", "steps", "no"]
 ClassWeighting = Literal["none", "balanced"]
+ParallelStrategy = Literal["data_parallel", "zero1", "zero2", "zero3"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +60,10 @@ class TrainingConfig:
         cache_bytes: a worker's shard that fits is kept in memory, a larger one streams every epoch.
         trackers: experiment trackers that receive the metrics.
         gradient_accumulation_steps: batches whose gradients make one step of the optimizer.
+        strategy: what each worker holds: a whole copy ("data_parallel"), or under DeepSpeed's ZeRO
+            shards of the optimizer's state ("zero1"), of the gradients too ("zero2"), of the
+            weights too ("zero3"). All train alike; a sharded run resumes on its number of workers.
+        optimizer_offload: keep the optimizer in main memory; with "zero2" and "zero3" only.
         network: the family's own parameters; None takes the family's defaults.
     """
 
@@ -94,6 +100,8 @@ class TrainingConfig:
     cache_bytes: int = 2_000_000_000
     trackers: tuple[Tracker, ...] = ()
     gradient_accumulation_steps: int = 1
+    strategy: ParallelStrategy = "data_parallel"
+    optimizer_offload: bool = False
     network: Any = None  # the family's: NETWORK_CONFIGS
 
     def __post_init__(self) -> None:
@@ -127,6 +135,7 @@ class TrainingConfig:
                     f"{name} must be one of {allowed}, however: {getattr(self, name)!r}"
                 )
         IndustryType(self.industry)
+        _check_strategy(self)
 
     def identity(self) -> dict[str, Any]:
         """What decides the result; where it is written and how it is watched is left out."""
@@ -142,9 +151,24 @@ _CLOSED: Mapping[str, tuple[str, ...]] = {
     "evaluation_strategy": get_args(EvaluationStrategy),
     "class_weighting": get_args(ClassWeighting),
     "family": get_args(Family),
+    "strategy": get_args(ParallelStrategy),
 }
 
 
 def _at_least(config: TrainingConfig, name: str, floor: float) -> None:
     if getattr(config, name) < floor:
         raise InputError(f"{name} must be at least {floor}, however: {getattr(config, name)}")
+
+
+def _check_strategy(config: TrainingConfig) -> None:
+    """What DeepSpeed would refuse in each worker is refused once, before any starts."""
+    if config.optimizer_offload and config.strategy not in ("zero2", "zero3"):
+        raise InputError(
+            "optimizer_offload must go with the strategy zero2 or zero3, however: "
+            f"{config.strategy=}"
+        )
+    if config.strategy != "data_parallel" and importlib.util.find_spec("deepspeed") is None:
+        raise MissingPackageError(
+            f"the strategy {config.strategy} needs DeepSpeed: DS_BUILD_OPS=0 pip install -c "
+            "constraints.txt '.[deepspeed]' or take data_parallel"
+        )

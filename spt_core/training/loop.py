@@ -27,6 +27,7 @@ from spt_core.signature import Signature
 from spt_core.task import Head
 from spt_core.training.config import TrainingConfig
 from spt_core.training.shards import Shard
+from spt_core.training.strategy import STRATEGIES, Strategy, has_bf16
 
 BEST = "best.safetensors"
 STATE = "state.pt"
@@ -72,14 +73,13 @@ def fit(
 ) -> None:
     """Train to the end, from a checkpoint folder if there is one.
 
-    `report(metrics, folder)` is called equally often by every worker; only the main one hands over
-    a folder, whose content must be copied before the call returns.
+    `report(metrics, folder)` is called equally often by every worker. The checkpoint is what all of
+    them hand over together; a folder must be copied before the call returns.
     """
     config = run.config
     set_seed(config.seed)
     accelerator = Accelerator(
-        cpu=not config.use_gpu,
-        mixed_precision="bf16" if config.use_mixed_precision and _has_bf16(config) else "no",
+        cpu=not config.use_gpu, mixed_precision="bf16" if has_bf16(config) else "no"
     )
     family = FAMILIES[config.family]
     model = family.build(run.signature, run.role, config.network, run.facts)
@@ -92,9 +92,9 @@ def fit(
     schedule = _schedule(optimizer, config, steps_per_epoch)
     position, best = _Position(), None
     if resume is not None:
-        position, best = _restore(resume, model, optimizer, schedule)
-    model, optimizer = accelerator.prepare(model, optimizer)
-    session = _Session(run, accelerator, model, optimizer, schedule, position, report, best)
+        position, best = _restore(resume, model, schedule)
+    strategy = STRATEGIES[config.strategy](accelerator, model, optimizer, config, resume)
+    session = _Session(run, accelerator, strategy, schedule, position, report, best)
     if position.num_worse < _patience(config):
         session.train(train, validation)
     session.finish()
@@ -107,16 +107,15 @@ class _Session:
         self,
         run: TrainingRun,
         accelerator: Accelerator,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        strategy: Strategy,
         schedule: torch.optim.lr_scheduler.LRScheduler,
         position: _Position,
         report: Report,
         best: dict[str, Tensor] | None,
     ) -> None:
         self._run, self._config = run, run.config
-        self._accelerator, self._model = accelerator, model
-        self._optimizer, self._schedule = optimizer, schedule
+        self._accelerator, self._model = accelerator, strategy.model
+        self._strategy, self._schedule = strategy, schedule
         self._at, self._report = position, report
         self._best = best
         self._loss, self._stopping_loss = FAMILIES[run.config.family].losses(run.head)
@@ -158,11 +157,11 @@ class _Session:
         # Dropout is a function of (seed, step), so that a resumed run equals an undisturbed one.
         torch.manual_seed(self._config.seed * 1_000_003 + self._at.step)
         loss = self._batch_loss(batch)
-        self._accelerator.backward(loss / self._config.gradient_accumulation_steps)
-        if is_last or (self._at.batch + 1) % self._config.gradient_accumulation_steps == 0:
-            self._accelerator.clip_grad_norm_(self._model.parameters(), 1.0)
-            self._optimizer.step()
-            self._optimizer.zero_grad()
+        is_boundary = (
+            is_last or (self._at.batch + 1) % self._config.gradient_accumulation_steps == 0
+        )
+        self._strategy.step(loss, is_boundary=is_boundary)
+        if is_boundary:
             self._schedule.step()
         return loss.detach()
 
@@ -171,10 +170,10 @@ class _Session:
         inputs = [tensor.to(device) for tensor in batch.inputs]
         targets, weights = batch.targets.to(device), batch.weights.to(device)
         if batch.states is None:
-            return self._loss(self._model(*inputs), targets, weights)
+            return self._loss(self._model(*inputs).float(), targets, weights)
         logits, states = self._model(*inputs, with_state=True)
         heat = self._run.temperature
-        loss = self._loss(logits / heat, targets, weights) * heat**2
+        loss = self._loss(logits.float() / heat, targets, weights) * heat**2
         alike = nn.functional.cosine_similarity(states, batch.states.to(device)).mean()
         return loss + self._run.state_weight * (1.0 - alike)
 
@@ -187,7 +186,7 @@ class _Session:
         loss = self._validation_loss(validation)
         if loss < self._at.best_loss - 1e-6:
             self._at.best_loss, self._at.num_worse = loss, 0
-            self._best = self._weights()
+            self._best = self._strategy.weights()
         else:
             self._at.num_worse += 1
         self._log({**(extra or {}), "validation_loss": loss}, save=save)
@@ -202,7 +201,7 @@ class _Session:
         for batch in validation.batches(size=size, epoch=0, shuffle=False):
             weights = batch.weights.to(device)
             logits = self._model(*(tensor.to(device) for tensor in batch.inputs))
-            loss = self._stopping_loss(logits, batch.targets.to(device), weights)
+            loss = self._stopping_loss(logits.float(), batch.targets.to(device), weights)
             total += torch.stack([loss.double(), torch.ones_like(loss.double())]) * weights.sum()
         total = self._accelerator.reduce(total, "sum")
         return float(total[0] / total[1])
@@ -215,41 +214,31 @@ class _Session:
         with self._checkpoint() as folder:
             self._report({**counts, **metrics}, folder)
 
-    def _weights(self) -> dict[str, Tensor]:
-        model: Any = self._accelerator.unwrap_model(self._model)  # accelerate has no types
-        return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-
     @contextlib.contextmanager
     def _checkpoint(self) -> Any:  # an iterator of Path | None
-        if not self._accelerator.is_main_process:
-            yield None
-            return
+        weights = self._strategy.weights()
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            weights = self._weights()
-            save_file(self._best or weights, folder / BEST)
-            torch.save(
-                {
+            self._strategy.save(folder)
+            if self._accelerator.is_main_process:
+                save_file(self._best or weights, folder / BEST)
+                state = {
                     "model": weights,
-                    "optimizer": self._optimizer.state_dict(),
                     "schedule": self._schedule.state_dict(),
                     "position": dataclasses.asdict(self._at),
                     "has_best": self._best is not None,
-                },
-                folder / STATE,
-            )
-            yield folder
+                }
+                torch.save(state, folder / STATE)
+            yield folder if any(folder.iterdir()) else None
 
 
 def _restore(
     folder: Path,
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> tuple[_Position, dict[str, Tensor] | None]:
     state = torch.load(folder / STATE, weights_only=True)
     model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
     schedule.load_state_dict(state["schedule"])
     best = load_file(folder / BEST) if state["has_best"] else None
     return _Position(**state["position"]), best
@@ -317,7 +306,3 @@ def _schedule(
 
 def _patience(config: TrainingConfig) -> float:
     return math.inf if config.early_stopping_patience is None else config.early_stopping_patience
-
-
-def _has_bf16(config: TrainingConfig) -> bool:
-    return config.use_gpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported()

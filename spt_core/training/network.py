@@ -83,6 +83,7 @@ def fit_network(
                 storage_filesystem=files,
                 failure_config=ray.train.FailureConfig(max_failures=config.max_failures),
                 checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+                worker_runtime_env=_environment(config),
             ),
         )
         result = trainer.fit()
@@ -132,6 +133,13 @@ def write_artifact(
     )
     write_manifest(uri, artifact.to_json())
     return artifact
+
+
+def _environment(config: TrainingConfig) -> dict[str, Any] | None:
+    """DeepSpeed takes what it finds for the accelerator, unless it is told."""
+    if config.strategy == "data_parallel" or config.use_gpu:
+        return None
+    return {"env_vars": {"DS_ACCELERATOR": "cpu"}}
 
 
 def _ordered() -> ray.data.ExecutionOptions:

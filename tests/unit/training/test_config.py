@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from spt_core.errors import InputError
+from spt_core.errors import InputError, MissingPackageError
 from spt_core.task import IndustryType
 from spt_core.training.config import TrainingConfig
 
@@ -64,11 +64,20 @@ def test_every_field_is_documented():
         {"evaluation_strategy": "sometimes"},
         {"class_weighting": "heavy"},
         {"family": "tabuler"},
+        {"strategy": "zero4"},
+        {"optimizer_offload": True},
+        {"optimizer_offload": True, "strategy": "zero1"},
     ],
 )
 def test_what_no_run_could_honour_is_refused(change):
     with pytest.raises(InputError, match=next(iter(change))):
         TrainingConfig(**change)
+
+
+def test_a_sharded_run_without_deepspeed_is_refused_on_the_driver(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingPackageError, match=r"pip install -c constraints.txt '.\[deepspeed"):
+        TrainingConfig(strategy="zero2")
 
 
 def test_an_industry_that_does_not_exist_is_refused():
