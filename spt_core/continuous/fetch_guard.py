@@ -9,22 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
-import re
 import socket
 from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from spt_core.continuous.fetch_url import Address, address_literal, malformed_url
 from spt_core.errors import InputError
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-MAX_URL_LENGTH = 2048
-_UNSAFE = re.compile(r"[\x00-\x20\x7f-\x9f\\<>\"^`{|}\s]")
-_HOST = re.compile(r"(?=.{1,253}\.?$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_-]{1,63}\.?")
-_NUMERIC_LABEL = re.compile(r"0x[0-9a-f]*|[0-9]+")
 
 _FORBIDDEN_V4 = tuple(
     ipaddress.ip_network(network)
@@ -94,7 +89,7 @@ class Guard:
             return problem
         parts = urlsplit(url)
         host = (parts.hostname or "").rstrip(".")
-        literal = _literal(host)
+        literal = address_literal(host)
         if literal is not None and not self.allows(literal):
             return f"its host is the address {host}; a source must name a host"
         port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -156,30 +151,6 @@ class GuardedResolver(AbstractResolver):
         await self._inner.close()
 
 
-def malformed_url(url: str) -> str:
-    """What is wrong with a URL whoever asks it; empty when nothing is."""
-    if not url or len(url) > MAX_URL_LENGTH:
-        return f"it must have 1 to {MAX_URL_LENGTH} characters"
-    if not url.isascii() or _UNSAFE.search(url):
-        return "it holds a character that a URL must encode (space, backslash, control, non-ASCII)"
-    scheme, separator, rest = url.partition("://")
-    if scheme.lower() not in ("http", "https") or not separator:
-        return "it must start with http:// or https://"
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    if "@" in authority:
-        return "it holds a user name or password"
-    if "%" in authority:
-        return "its host holds an escape"
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError as error:
-        return f"it is malformed: {error}"
-    if authority.endswith(":") or port == 0:
-        return "its port is not 1 to 65535"
-    return _host_problem(host)
-
-
 def forbidden_kind(address: Address) -> str:
     """What makes an address one that must not be asked; empty for a public one."""
     if isinstance(address, ipaddress.IPv4Address):
@@ -191,22 +162,3 @@ def forbidden_kind(address: Address) -> str:
     if address not in _GLOBAL_V6 or any(address in network for network in _FORBIDDEN_V6):
         return "not a public address"
     return ""
-
-
-def _host_problem(host: str) -> str:
-    if not host:
-        return "it has no host"
-    if _literal(host.rstrip(".")) is not None:
-        return ""  # whether this address may be asked is the operator's matter
-    if ":" in host or not _HOST.fullmatch(host):
-        return f"its host {host[:80]!r} is not a name"
-    if _NUMERIC_LABEL.fullmatch(host.rstrip(".").rpartition(".")[2]):
-        return f"its host {host[:80]!r} is a number in disguise"
-    return ""
-
-
-def _literal(host: str) -> Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None

@@ -10,24 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from spt_core.continuous.feeds import json_api
-from spt_core.continuous.feeds.kinds import parse
+from spt_core.continuous.feeds.kinds import ON_DISK, parse
 from spt_core.continuous.feeds.pool import ParserPool
 from spt_core.continuous.feeds.rss import NotStrictError
 from spt_core.continuous.feeds.source import Source
 from spt_core.continuous.feeds.values import MAX_BODY_BYTES, Parsed, Poll, degraded
 from spt_core.errors import InputError
-from spt_core.task import IndustryType
 
 INLINE_BYTES = 128 * 2**10  # a few milliseconds; larger ones are parsed in another process
 MAX_MEMBERS = 100_000
-_ON_DISK = Source(
-    id="document",
-    name="a document on disk",
-    industry=IndustryType.TECHNOLOGY,
-    kind="rss",
-    url="https://document.invalid/",
-)
 
 
 def parse_document(
@@ -44,16 +35,7 @@ def parse_document(
 
 def parse_unknown(body: bytes, pool: ParserPool) -> Parsed:
     """What a document holds of which nothing but its bytes is known."""
-    poll = Poll(url=_ON_DISK.url)
-    if body[:200].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"["):
-        return parse_document(body, "", _ON_DISK, poll, pool)
-    content = json_api.read(body)
-    if isinstance(content, Parsed):
-        return content
-    for layout in json_api.KNOWN_LAYOUTS:
-        if json_api.fits(layout, content):
-            return json_api.parse_content("json_api", content, layout, _ON_DISK, poll)
-    return json_api.parse_json_feed(content, _ON_DISK, poll)
+    return parse_document(body, "", ON_DISK, Poll(url=ON_DISK.url), pool)
 
 
 def documents(path: Path) -> Iterator[tuple[str, bytes | Parsed]]:

@@ -148,7 +148,8 @@ def parse(body: bytes, content_type: str, source: Source, poll: Poll) -> Parsed:
 
 def parse_json_feed(content: Any, source: Source, poll: Poll) -> Parsed:
     """The items of a JSON Feed that came from a source of feeds."""
-    is_feed = isinstance(content, dict) and "jsonfeed.org/version" in str(content.get("version"))
+    version = str(content.get("version")) if isinstance(content, dict) else ""
+    is_feed = "jsonfeed.org/version" in version or version.startswith("1")
     if not is_feed:
         return degraded("unknown", f"JSON came, but no JSON Feed{_error_said(content)}")
     return parse_content("json_feed", content, JSON_FEED, source, poll)
@@ -244,7 +245,7 @@ def _list(content: Any, layout: JsonLayout) -> list[Any] | None:
 
 def _is_usable(item: Mapping[str, Any], layout: JsonLayout) -> bool:
     if layout is JSON_FEED:  # its titles are optional
-        return any(one(item, path) for path in (layout.id, layout.url, *layout.text))
+        return any(one(item, path) for path in (layout.id, layout.url, layout.title, *layout.text))
     return bool(one(item, layout.id) or one(item, layout.title))
 
 

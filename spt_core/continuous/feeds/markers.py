@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-_INTERESTING = re.compile(
-    rb"<(?:(!--)|(!\[CDATA\[)|/?(?:[a-z_][\w.-]{0,40}:)?(?:item|entry)(?=[\s/>]))", re.IGNORECASE
-)
+_ITEM = rb"/?(?:[a-z_][\w.-]{0,40}:)?(?:item|entry)(?=[\s/>])"
+_SECTIONS = {b"!--": b"-->", b"![CDATA[": b"]]>"}
 
 
 def count_markers(body: bytes, *, limit: int) -> int:
@@ -24,17 +24,19 @@ def last_item_is_open(body: bytes) -> bool:
 
 def _scan(body: bytes, limit: int) -> tuple[int, bool]:
     num_found, position, is_open = 0, 0, False
-    endless: set[bytes] = set()
-    while found := _INTERESTING.search(body, position):
+    sections = dict(_SECTIONS)
+    wanted = _pattern(sections)
+    while found := wanted.search(body, position):
         position = found.end()
-        if found[1] or found[2]:
-            close = b"-->" if found[1] else b"]]>"
-            end = -1 if close in endless else body.find(close, position)
-            if end < 0:
-                endless.add(close)
+        close = sections.get(found[1].upper())
+        if close is not None:
+            end = body.find(close, position)
+            if end < 0:  # this kind of section never ends from here on: look for it no more
+                del sections[found[1].upper()]
+                wanted = _pattern(sections)
             else:
                 position = end + 3
-        elif found[0].startswith(b"</"):
+        elif found[1].startswith(b"/"):
             is_open = False
         else:
             num_found += 1
@@ -42,6 +44,11 @@ def _scan(body: bytes, limit: int) -> tuple[int, bool]:
             if num_found > limit:
                 break
     return num_found, is_open
+
+
+def _pattern(sections: Iterable[bytes]) -> re.Pattern[bytes]:
+    alternatives = [_ITEM, *(re.escape(start) for start in sections)]
+    return re.compile(b"<(" + b"|".join(alternatives) + b")", re.IGNORECASE)
 
 
 def _is_empty_tag(body: bytes, position: int) -> bool:

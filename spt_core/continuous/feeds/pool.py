@@ -29,7 +29,9 @@ from spt_core.continuous.feeds.values import (
     degraded,
 )
 
-WALL_SECONDS = 4.8
+WALL_SECONDS = 4.0
+START_SECONDS = 60.0
+READY = b"R"  # what a process says once Python and the parsers are loaded
 _MAX_ANSWER_BYTES = 128 * 2**20
 _ROOT = Path(__file__).parents[3]
 
@@ -39,7 +41,7 @@ class ParserDiedError(Exception):
 
 
 class ParserPool:
-    """Parser processes, at most `size` at a time."""
+    """Parser processes, at most `size` busy at a time, and a spare: killing one costs no start."""
 
     def __init__(self, *, size: int = 2, wall_s: float = WALL_SECONDS) -> None:
         self._wall_s = wall_s
@@ -93,10 +95,12 @@ class ParserPool:
 
     def _take(self) -> _Worker:
         with self._lock:
-            if self._idle:
-                return self._idle.pop()
-            self.num_started += 1
-        return _Worker()
+            while len(self._idle) < 2:  # one to work, one to spare
+                self._idle.append(_Worker())
+                self.num_started += 1
+            chosen = next((worker for worker in self._idle if worker.is_ready()), self._idle[0])
+            self._idle.remove(chosen)
+            return chosen
 
     def _put_back(self, worker: _Worker) -> None:
         with self._lock:
@@ -119,20 +123,26 @@ class _Worker:
         self._to, self._from = self._process.stdin.fileno(), self._process.stdout.fileno()
         os.set_blocking(self._to, False)
         os.set_blocking(self._from, False)
-        self._is_new = True
+        self._is_ready = False
+
+    def is_ready(self) -> bool:
+        """Whether everything is loaded."""
+        if not self._is_ready and select.select([self._from], [], [], 0)[0]:
+            self._is_ready = os.read(self._from, 1) == READY
+        return self._is_ready
 
     def ask(self, request: dict[str, Any], body: bytes, wall_s: float) -> dict[str, Any]:
         """The process's answer; ParserDiedError after the wall time."""
         head = json.dumps(request).encode()
-        # Python and the parser must be loaded first: that is not the document's time.
-        deadline = time.monotonic() + wall_s + (10.0 if self._is_new else 0.0)
+        if not self._is_ready:  # Python and the parsers are being loaded: not the document's time
+            self._read(1, time.monotonic() + START_SECONDS)
+            self._is_ready = True
+        deadline = time.monotonic() + wall_s
         self._write(struct.pack(">II", len(head), len(body)) + head + body, deadline)
         (size,) = struct.unpack(">I", self._read(4, deadline))
         if size > _MAX_ANSWER_BYTES:
             raise ParserDiedError("its text is larger than the document")
-        answer = json.loads(self._read(size, deadline))
-        self._is_new = False
-        return answer
+        return json.loads(self._read(size, deadline))
 
     def kill(self) -> None:
         """End the process, whatever it does."""

@@ -22,6 +22,7 @@ from spt_core.continuous.feeds.text import (
     declared_encoding,
     html_title,
     readable_bytes,
+    starts_json,
 )
 from spt_core.continuous.feeds.values import (
     MAX_BODY_BYTES,
@@ -44,6 +45,9 @@ _HTML = re.compile(rb"<(?:!doctype\s+html|html)\b", re.IGNORECASE)
 _DOCTYPE = re.compile(rb"<!DOCTYPE\s", re.IGNORECASE)
 _PLAIN_DOCTYPE = re.compile(rb"<!DOCTYPE\s[^\[<>]{0,500}>", re.IGNORECASE)
 
+_UNSAFE_ENTITY = re.compile(rb"<!ENTITY\s[^>]{0,2000}?(?:&(?!#)|%|SYSTEM|PUBLIC)", re.IGNORECASE)
+_MAX_SUBSET_BYTES = 10_000
+
 
 class NotStrictError(Exception):
     """The document must be read by the tolerant parser; the sentence says why."""
@@ -64,7 +68,7 @@ def request(source: Source, cursor: str, now: datetime.datetime) -> Poll:
 
 def parse(body: bytes, content_type: str, source: Source, poll: Poll) -> Parsed:
     """What a feed's answer holds, JSON Feed included; NotStrictError as in `parse_strict`."""
-    if body[:200].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{":
+    if starts_json(body):
         content = json_api.read(body)
         if isinstance(content, Parsed):
             return content
@@ -87,6 +91,9 @@ def prepare(body: bytes) -> Prepared | Parsed:
         title = html_title(body)
         shown = f" ({title!r})" if title else ""
         return degraded("html", f"a web page{shown} came instead of a feed")
+    if _declares_unsafe_entities(body):
+        reason = "it declares entities that hold entities or files, which is refused"
+        return degraded("xml", reason, markers=markers)
     return Prepared(body, markers)
 
 
@@ -147,6 +154,14 @@ def _root(body: bytes, content_type: str) -> etree.ElementBase:
     if root.getroottree().docinfo.internalDTD is not None:
         raise NotStrictError("it has a document type definition")
     return root
+
+
+def _declares_unsafe_entities(body: bytes) -> bool:
+    start = _prolog_end(body)
+    if not _DOCTYPE.match(body, start) or _PLAIN_DOCTYPE.match(body, start):
+        return False
+    subset = body[start : start + _MAX_SUBSET_BYTES]
+    return b"]" not in subset or _UNSAFE_ENTITY.search(subset) is not None
 
 
 def _prolog_end(body: bytes) -> int:

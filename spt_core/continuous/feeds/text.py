@@ -71,6 +71,11 @@ def readable_bytes(body: bytes) -> bytes:
     return body.translate(None, _CONTROL_BYTES) if _has_control(body) else body
 
 
+def starts_json(body: bytes) -> bool:
+    """Whether the document begins as a JSON object or list."""
+    return body[:200].lstrip(codecs.BOM_UTF8 + b" \t\r\n")[:1] in (b"{", b"[")
+
+
 def declared_encoding(body: bytes) -> str:
     """The encoding in the XML declaration, lower case; empty without one."""
     declaration = _DECLARATION.match(body[:400])

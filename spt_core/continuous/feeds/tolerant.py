@@ -20,6 +20,7 @@ import feedparser
 from spt_core.continuous.feeds.identity import Identity, items_of
 from spt_core.continuous.feeds.kinds import parse
 from spt_core.continuous.feeds.markers import last_item_is_open
+from spt_core.continuous.feeds.pool import READY
 from spt_core.continuous.feeds.rss import NotStrictError, Prepared, prepare
 from spt_core.continuous.feeds.source import Source, source_from_json
 from spt_core.continuous.feeds.values import DocumentKind, Entry, Parsed, Poll, degraded
@@ -118,6 +119,8 @@ def _own(entry: Any, name: str) -> Any:
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     """Answer documents until the pipe closes."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    answers.write(READY)
+    answers.flush()
     while head := requests.read(8):
         size, body_size = struct.unpack(">II", head)
         request = json.loads(requests.read(size))

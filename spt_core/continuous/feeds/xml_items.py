@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 from collections.abc import Iterator
 from urllib.parse import urljoin
@@ -70,16 +71,14 @@ _CORE_FIELDS = {
 
 
 def item_elements(root: etree.ElementBase) -> Iterator[etree.ElementBase]:
-    """Every item or entry of a feed namespace that is not inside another."""
+    """Every item or entry of a feed namespace; one inside another is one more publication."""
     for element in root.iter("{*}item", "{*}entry"):
-        if is_core(str(element.tag)) and not any(
-            is_core(str(above.tag)) for above in element.iterancestors("{*}item", "{*}entry")
-        ):
+        if is_core(str(element.tag)):
             yield element
 
 
 def holds_every_marker(root: etree.ElementBase, markers: int) -> bool:
-    """Whether the tree holds every marker: what is no item is foreign or inside one."""
+    """Whether the tree holds every marker: what is no item is foreign."""
     return sum(1 for _ in root.iter("{*}item", "{*}entry")) == markers
 
 
@@ -148,8 +147,17 @@ def _link_rank(link: etree.ElementBase) -> int:
 
 def _markup(element: etree.ElementBase) -> str:
     if len(element) == 0:
-        return element.text or ""
+        text = element.text or ""
+        return _from_base64(text) if element.get("mode") == "base64" else text
     return etree.tostring(element, encoding="unicode", with_tail=False)
+
+
+def _from_base64(text: str) -> str:
+    """What Atom 0.3 may pack; the text itself where it is nothing of the kind."""
+    try:
+        return base64.b64decode(text, validate=False).decode()
+    except ValueError:
+        return text
 
 
 def feed_hints(root: etree.ElementBase) -> PollHints:
