@@ -88,7 +88,7 @@ class Guard:
         if problem:
             return problem
         parts = urlsplit(url)
-        host = (parts.hostname or "").rstrip(".")
+        host = parts.hostname or ""
         literal = address_literal(host)
         if literal is not None and not self.allows(literal):
             return f"its host is the address {host}; a source must name a host"

@@ -49,7 +49,7 @@ def address_literal(host: str) -> Address | None:
 def _host_problem(host: str) -> str:
     if not host:
         return "it has no host"
-    if address_literal(host.rstrip(".")) is not None:
+    if address_literal(host) is not None:
         return ""  # whether this address may be asked is the operator's matter
     if ":" in host or not _HOST.fullmatch(host):
         return f"its host {host[:80]!r} is not a name"
