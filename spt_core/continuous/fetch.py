@@ -128,7 +128,7 @@ class Fetcher:
             resolver=GuardedResolver(resolver, guard),
             socket_factory=guard.open_socket,
             limit=0,  # places are given out before
-            keepalive_timeout=15.0,
+            keepalive_timeout=1.0,  # for the next page; a poll comes back after minutes
         )
         self._session = aiohttp.ClientSession(
             connector=connector,

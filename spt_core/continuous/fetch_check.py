@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from aiohttp.abc import AbstractResolver
 
-from spt_core.continuous.feeds.documents import parse_document
+from spt_core.continuous.feeds.documents import parse_in_loop
 from spt_core.continuous.feeds.kinds import request
 from spt_core.continuous.feeds.pool import ParserPool
 from spt_core.continuous.feeds.source import Source
@@ -106,9 +106,7 @@ async def _parsed(fetched: Fetched, source: Source, poll: Poll, pool: ParserPool
     if fetched.outcome != "changed":
         return None
     poll = dataclasses.replace(poll, url=fetched.url)
-    return await asyncio.to_thread(
-        parse_document, fetched.body, fetched.content_type, source, poll, pool
-    )
+    return await parse_in_loop(fetched.body, fetched.content_type, source, poll, pool)
 
 
 def _verdict(fetched: Fetched, parsed: Parsed | None) -> tuple[Verdict, str]:

@@ -33,6 +33,18 @@ def parse_document(
     return pool.parse(body, content_type, source, poll)
 
 
+async def parse_in_loop(
+    body: bytes, content_type: str, source: Source, poll: Poll, pool: ParserPool
+) -> Parsed:
+    """What `parse_document` returns, without blocking the event loop for long."""
+    if len(body) <= INLINE_BYTES:
+        try:
+            return parse(body, content_type, source, poll)
+        except NotStrictError:
+            pass
+    return await pool.parse_soon(body, content_type, source, poll)
+
+
 def parse_unknown(body: bytes, pool: ParserPool) -> Parsed:
     """What a document holds of which nothing but its bytes is known."""
     return parse_document(body, "", ON_DISK, Poll(url=ON_DISK.url), pool)

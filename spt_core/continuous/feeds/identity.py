@@ -14,7 +14,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
-from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from spt_core.continuous.feeds.text import one_line, plain_text
 from spt_core.continuous.feeds.values import Entry, Item
@@ -30,6 +30,7 @@ _TRACKING = re.compile(
     r"sessionid|session_id|cfid|cftoken)",
     re.IGNORECASE,
 )
+_PLAIN_URL = re.compile(r"(https?://[a-z0-9.-]+[a-z0-9]/[^?#;\s]*)(?:\?([^#;\s]*))?")
 _SESSION_PATH = re.compile(r";jsessionid=[^/?#;]*", re.IGNORECASE)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -37,6 +38,10 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 def canonical_url(url: str, base: str = "") -> str:
     """The address without tracking, session and default parts, absolute where `base` allows."""
     url = one_line(url)
+    plain = _PLAIN_URL.fullmatch(url)
+    if plain:  # as most are
+        query = _without_tracking(plain[2] or "")
+        return f"{plain[1]}?{query}" if query else plain[1]
     try:
         parts = urlsplit(urljoin(base, url) if base else url)
         host, port = (parts.hostname or "").rstrip("."), parts.port
@@ -48,16 +53,20 @@ def canonical_url(url: str, base: str = "") -> str:
         host = f"[{host}]"
     if port is not None and port != _DEFAULT_PORTS[parts.scheme]:
         host = f"{host}:{port}"
-    query = parts.query
-    if "=" in query:
-        pairs = parse_qsl(query, keep_blank_values=True)
-        kept = [pair for pair in pairs if not _TRACKING.fullmatch(pair[0])]
-        query = urlencode(kept, quote_via=quote) if len(kept) < len(pairs) else query
+    query = _without_tracking(parts.query)
     path = _SESSION_PATH.sub("", parts.path) or "/"
     fragment = "" if _TRACKING.match(parts.fragment) else parts.fragment
     return f"{parts.scheme}://{host}{path}{'?' + query if query else ''}" + (
         f"#{fragment}" if fragment else ""
     )
+
+
+def _without_tracking(query: str) -> str:
+    """The query without parameters of tracking and sessions, all else as it was written."""
+    if not query:
+        return ""
+    kept = (part for part in query.split("&") if not _TRACKING.fullmatch(part.partition("=")[0]))
+    return "&".join(kept)
 
 
 def items_of(

@@ -1,11 +1,14 @@
 """A few processes that parse documents and may be killed: (bytes, limits) -> Parsed, always.
 
 They are started when first needed, kept between documents, and replaced when a document hangs,
-eats its memory or crashes the parser. `parse` blocks and may be called by several threads.
+eats its memory or crashes the parser. `parse` blocks and may be called by several threads;
+`parse_soon` is for an event loop.
 """
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import contextlib
 import dataclasses
 import json
@@ -47,6 +50,7 @@ class ParserPool:
         self._wall_s = wall_s
         self._idle: list[_Worker] = []
         self._lock = threading.Lock()
+        self._threads = concurrent.futures.ThreadPoolExecutor(size, "parser-pool")
         self._free = threading.BoundedSemaphore(size)
         self.num_started = 0
 
@@ -81,6 +85,15 @@ class ParserPool:
             return degraded("unknown", f"the document could not be parsed: {answer['failure']}")
         return _parsed(answer)
 
+    async def parse_soon(
+        self, body: bytes, content_type: str, source: Source, poll: Poll
+    ) -> Parsed:
+        """What `parse` returns, without blocking the event loop."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._threads, self.parse, body, content_type, source, poll
+        )
+
     def cpu_seconds(self) -> float:
         """CPU time of the processes that are waiting for work."""
         with self._lock:
@@ -88,6 +101,7 @@ class ParserPool:
 
     def close(self) -> None:
         """End the processes."""
+        self._threads.shutdown(cancel_futures=True)
         with self._lock:
             idle, self._idle = self._idle, []
         for worker in idle:
@@ -127,7 +141,7 @@ class _Worker:
 
     def is_ready(self) -> bool:
         """Whether everything is loaded."""
-        if not self._is_ready and select.select([self._from], [], [], 0)[0]:
+        if not self._is_ready and _is_usable(self._from, select.POLLIN, 0.0):
             self._is_ready = os.read(self._from, 1) == READY
         return self._is_ready
 
@@ -153,6 +167,15 @@ class _Worker:
                 if pipe is not None:
                     pipe.close()
 
+    async def parse_soon(
+        self, body: bytes, content_type: str, source: Source, poll: Poll
+    ) -> Parsed:
+        """What `parse` returns, without blocking the event loop."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._threads, self.parse, body, content_type, source, poll
+        )
+
     def cpu_seconds(self) -> float:
         """CPU time used so far."""
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
@@ -161,7 +184,7 @@ class _Worker:
     def _write(self, content: bytes, deadline: float) -> None:
         rest = memoryview(content)
         while rest:
-            self._wait([], [self._to], deadline)
+            self._wait(self._to, select.POLLOUT, deadline)
             try:
                 rest = rest[os.write(self._to, rest[: 2**16]) :]
             except BlockingIOError:
@@ -172,7 +195,7 @@ class _Worker:
     def _read(self, size: int, deadline: float) -> bytes:
         parts: list[bytes] = []
         while size:
-            self._wait([self._from], [], deadline)
+            self._wait(self._from, select.POLLIN, deadline)
             part = os.read(self._from, min(size, 2**16))
             if not part:
                 raise self._death()
@@ -180,9 +203,8 @@ class _Worker:
             size -= len(part)
         return b"".join(parts)
 
-    def _wait(self, readable: list[int], writable: list[int], deadline: float) -> None:
-        ready = select.select(readable, writable, [], max(0.0, deadline - time.monotonic()))
-        if not any(ready):
+    def _wait(self, pipe: int, event: int, deadline: float) -> None:
+        if not _is_usable(pipe, event, max(0.0, deadline - time.monotonic())):
             raise ParserDiedError("it was not finished in time")
 
     def _death(self) -> ParserDiedError:
@@ -190,6 +212,12 @@ class _Worker:
         if code == -24:  # SIGXCPU
             return ParserDiedError("it took too much CPU time")
         return ParserDiedError(f"the parser's process ended with {code}")
+
+
+def _is_usable(pipe: int, event: int, timeout_s: float) -> bool:
+    poll = select.poll()  # select() knows no more than 1,024 files, and a watcher has many sockets
+    poll.register(pipe, event)
+    return bool(poll.poll(timeout_s * 1000))
 
 
 def _parsed(answer: dict[str, Any]) -> Parsed:

@@ -120,7 +120,7 @@ def parse_strict(
             raise NotStrictError("its items are in an unknown namespace")
         return degraded(kind, "the feed has no entries")
     based = b"xml:base" in prepared.body
-    entries = [entry_of(element, base, based=based) for element in found]
+    entries = [entry_of(element, based=based) for element in found]
     return Parsed(
         kind=kind,
         items=items_of(entries, base=base, identity=identity),

@@ -8,11 +8,9 @@ import re
 
 import nh3
 
-_SPACES = re.compile(r"[ \t\r\f\v\u00a0]+")
-_BREAKS = re.compile(r" ?\n[ \n]*")
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-_BLOCK_END = re.compile(r"(?i)<(?:br|/p|/div|/li|/tr|/h[1-6])\b")
+_BLOCK_END = re.compile(r"<(?=[bB][rR]\b|/(?:[pP]|[dD][iI][vV]|[lL][iI]|[tT][rR]|[hH][1-6])\b)")
 _MAX_ROUNDS = 3  # markup escaped twice is common, more often is not
 
 _CONTROL_BYTES = bytes(b for b in range(32) if b not in (9, 10, 13))
@@ -38,16 +36,16 @@ def plain_text(markup: str) -> str:
     text = markup
     if "<" in text or "&" in text:
         for _ in range(_MAX_ROUNDS):
-            text = _BLOCK_END.sub(r"\n\g<0>", text)
+            text = _BLOCK_END.sub("\n<", text)
             text = html.unescape(nh3.clean(text, tags=set()))
             if not _TAG.search(text):
                 break
         else:
             text = _TAG.sub("", text)
-    if text.isprintable() and "  " not in text:  # most titles: nothing to do
-        return text.strip()
-    text = _SPACES.sub(" ", _CONTROL.sub("", text))
-    return _BREAKS.sub("\n", text).strip()
+    if not text.replace("\n", " ").isprintable():
+        text = _CONTROL.sub("", text)
+    lines = (" ".join(line.split()) for line in text.split("\n"))
+    return "\n".join(line for line in lines if line)
 
 
 def one_line(text: str) -> str:

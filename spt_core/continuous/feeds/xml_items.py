@@ -96,7 +96,7 @@ def _field(tag: str) -> tuple[str, int] | None:
     return _FOREIGN.get((name.namespace or "", name.localname))
 
 
-def entry_of(element: etree.ElementBase, base: str, *, based: bool) -> Entry:
+def entry_of(element: etree.ElementBase, *, based: bool) -> Entry:
     """The raw parts of an item element; `based` where the document uses xml:base."""
     texts: dict[str, tuple[int, str]] = {}
     links: list[tuple[int, str]] = []
@@ -113,7 +113,7 @@ def entry_of(element: etree.ElementBase, base: str, *, based: bool) -> Entry:
         elif name == "link":
             href = child.get("href") or child.text or ""
             if href.strip():
-                place = (child.base or base) if based else base
+                place = child.base if based else None  # the document's own base comes later
                 links.append((_link_rank(child), urljoin(place, href.strip()) if place else href))
         else:
             text = _markup(child)
