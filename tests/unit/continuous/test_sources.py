@@ -54,7 +54,7 @@ def test_tables_inside_a_source_become_its_selector_or_layout():
     ("text", "sentence"),
     [
         (ONE + ONE, "two sources have the id 'a'"),
-        (ONE.replace("technology", "banking"), r"source 1 \('a'\): industry must be one that exists"),
+        (ONE.replace("technology", "banking"), r"1 \('a'\): industry must be one that exists"),
         (ONE.replace('url = "https', 'url = "file'), "must start with http"),
         (ONE.replace("a.example", "user:pw@a.example"), "user name or password"),
         (ONE.replace("a.example", "127.0.1"), "a number in disguise"),
