@@ -179,7 +179,9 @@ class Fetcher:
         """One hop: its outcome, and the Location of a redirect."""
         assert self._session is not None, "open the Fetcher with `async with`"
         asked = URL(url, encoded=True)
-        if asked.host != (urlsplit(url).hostname or ""):  # two readings of one URL are an attack
+        if (asked.raw_host or "").lower() != (
+            urlsplit(url).hostname or ""
+        ):  # two readings of one URL are an attack
             return _refused(url, f"{url[:200]!r} must not be asked: its host is ambiguous"), None
         headers = _headers(request, url)
         async with self._hosts.turn(urlsplit(url).netloc.lower()), self._places:

@@ -35,7 +35,7 @@ from spt_core.continuous.feeds.values import (
 WALL_SECONDS = 4.0
 START_SECONDS = 60.0
 READY = b"R"  # what a process says once Python and the parsers are loaded
-_MAX_ANSWER_BYTES = 128 * 2**20
+ITEMS_PER_MESSAGE = 200
 _ROOT = Path(__file__).parents[3]
 
 
@@ -153,9 +153,12 @@ class _Worker:
             self._is_ready = True
         deadline = time.monotonic() + wall_s
         self._write(struct.pack(">II", len(head), len(body)) + head + body, deadline)
+        answer = self._message(deadline)
+        messages = range(answer.pop("num_messages"))
+        return {**answer, "items": [item for _ in messages for item in self._message(deadline)]}
+
+    def _message(self, deadline: float) -> Any:
         (size,) = struct.unpack(">I", self._read(4, deadline))
-        if size > _MAX_ANSWER_BYTES:
-            raise ParserDiedError("its text is larger than the document")
         return json.loads(self._read(size, deadline))
 
     def kill(self) -> None:
@@ -166,15 +169,6 @@ class _Worker:
             with contextlib.suppress(OSError):
                 if pipe is not None:
                     pipe.close()
-
-    async def parse_soon(
-        self, body: bytes, content_type: str, source: Source, poll: Poll
-    ) -> Parsed:
-        """What `parse` returns, without blocking the event loop."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._threads, self.parse, body, content_type, source, poll
-        )
 
     def cpu_seconds(self) -> float:
         """CPU time used so far."""

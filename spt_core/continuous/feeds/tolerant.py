@@ -1,7 +1,8 @@
 """The process that reads what the strict parser refuses, or what is too large for an event loop.
 
 It is started and killed by `pool.py`; it limits its own memory and, per document, its CPU time.
-Messages on both pipes: four bytes of length, then JSON; a request is followed by the document.
+A request is two lengths, JSON and the document; an answer is messages of a length and JSON each:
+the facts, then the items in portions that the other side reads without stopping its event loop.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import feedparser
 from spt_core.continuous.feeds.identity import Identity, items_of
 from spt_core.continuous.feeds.kinds import parse
 from spt_core.continuous.feeds.markers import last_item_is_open
-from spt_core.continuous.feeds.pool import READY
+from spt_core.continuous.feeds.pool import ITEMS_PER_MESSAGE, READY
 from spt_core.continuous.feeds.rss import NotStrictError, Prepared, prepare
 from spt_core.continuous.feeds.source import Source, source_from_json
 from spt_core.continuous.feeds.values import DocumentKind, Entry, Parsed, Poll, degraded
@@ -128,10 +129,18 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
         used = resource.getrusage(resource.RUSAGE_SELF)
         limit = int(used.ru_utime + used.ru_stime) + 1 + CPU_SECONDS
         resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
-        content = json.dumps(_answer(request, body)).encode()
-        answers.write(struct.pack(">I", len(content)))
-        answers.write(content)
+        answer = _answer(request, body)
+        items = answer.pop("items", [])
+        starts = range(0, len(items), ITEMS_PER_MESSAGE)
+        _write(answers, {**answer, "num_messages": len(starts)})
+        for start in starts:
+            _write(answers, items[start : start + ITEMS_PER_MESSAGE])
         answers.flush()
+
+
+def _write(answers: BinaryIO, message: Any) -> None:
+    content = json.dumps(message).encode()
+    answers.write(struct.pack(">I", len(content)) + content)
 
 
 def _answer(request: dict[str, Any], body: bytes) -> dict[str, Any]:
