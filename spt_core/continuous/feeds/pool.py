@@ -11,7 +11,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import dataclasses
-import json
 import os
 import select
 import struct
@@ -21,6 +20,8 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from spt_core.continuous.feeds.source import Source
 from spt_core.continuous.feeds.values import (
@@ -147,7 +148,7 @@ class _Worker:
 
     def ask(self, request: dict[str, Any], body: bytes, wall_s: float) -> dict[str, Any]:
         """The process's answer; ParserDiedError after the wall time."""
-        head = json.dumps(request).encode()
+        head = orjson.dumps(request)
         if not self._is_ready:  # Python and the parsers are being loaded: not the document's time
             self._read(1, time.monotonic() + START_SECONDS)
             self._is_ready = True
@@ -159,7 +160,7 @@ class _Worker:
 
     def _message(self, deadline: float) -> Any:
         (size,) = struct.unpack(">I", self._read(4, deadline))
-        return json.loads(self._read(size, deadline))
+        return orjson.loads(self._read(size, deadline))
 
     def kill(self) -> None:
         """End the process, whatever it does."""

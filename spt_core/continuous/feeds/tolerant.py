@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import resource
 import struct
 import sys
@@ -17,6 +16,7 @@ import warnings
 from typing import Any, BinaryIO
 
 import feedparser
+import orjson
 
 from spt_core.continuous.feeds.identity import Identity, items_of
 from spt_core.continuous.feeds.kinds import parse
@@ -124,7 +124,7 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     answers.flush()
     while head := requests.read(8):
         size, body_size = struct.unpack(">II", head)
-        request = json.loads(requests.read(size))
+        request = orjson.loads(requests.read(size))
         body = requests.read(body_size)
         used = resource.getrusage(resource.RUSAGE_SELF)
         limit = int(used.ru_utime + used.ru_stime) + 1 + CPU_SECONDS
@@ -139,7 +139,7 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
 
 
 def _write(answers: BinaryIO, message: Any) -> None:
-    content = json.dumps(message).encode()
+    content = orjson.dumps(message)  # dataclasses too
     answers.write(struct.pack(">I", len(content)) + content)
 
 
@@ -153,11 +153,9 @@ def _answer(request: dict[str, Any], body: bytes) -> dict[str, Any]:
         return {"failure": "it is nested too deeply"}
     except Exception as error:  # noqa: BLE001  # a stranger's parser on a stranger's document
         return {"failure": f"{type(error).__name__}: {str(error)[:200]}"}
+    facts = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(parsed)}
     hints = parsed.hints
-    return {
-        **dataclasses.asdict(parsed),
-        "hints": [hints.ttl_s, sorted(hints.skip_hours), sorted(hints.skip_days)],
-    }
+    return {**facts, "hints": [hints.ttl_s, sorted(hints.skip_hours), sorted(hints.skip_days)]}
 
 
 if __name__ == "__main__":
