@@ -101,7 +101,7 @@ class Feeds:
         elif kind == "hostile":
             return await self._hostile(number, writer)
         elif kind == "broken":
-            body = (feed(number, 0)[:-400], b"<html>Blocked</html>", b"", b"\x89PNG")[number % 4]
+            body = (feed(number, 0)[:-400], b"<html>Blocked</html>", b"", b"\x89PNG")[number // 100 % 4]
             self._whole(writer, b"", body)
         else:
             if kind == "slow":
