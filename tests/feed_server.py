@@ -101,8 +101,8 @@ class Feeds:
         elif kind == "hostile":
             return await self._hostile(number, writer)
         elif kind == "broken":
-            body = (feed(number, 0)[:-400], b"<html>Blocked</html>", b"", b"\x89PNG")[number // 100 % 4]
-            self._whole(writer, b"", body)
+            bodies = (feed(number, 0)[:-400], b"<html>Blocked</html>", b"", b"\x89PNG")
+            self._whole(writer, b"", bodies[number // 100 % 4])
         else:
             if kind == "slow":
                 await asyncio.sleep(SLOW_S)
