@@ -1,7 +1,7 @@
-"""Industries and their tasks. Adding one: a folder with TASKS, and one line here."""
+"""Industries, their tasks and feeds. Adding one: a folder with TASKS and FEEDS, one line here."""
 
 from types import ModuleType
 
-from industries import financial_services, healthcare, technology
+from industries import financial_services, healthcare, manufacturing, technology
 
-INDUSTRIES: tuple[ModuleType, ...] = (financial_services, healthcare, technology)
+INDUSTRIES: tuple[ModuleType, ...] = (financial_services, healthcare, manufacturing, technology)

@@ -1,6 +1,7 @@
 """Tasks of hospitals, pharmacies and drug safety teams. Adding one: a file, and one line here."""
 
 from industries.healthcare.drug_interaction_detection import DRUG_INTERACTION_DETECTION
+from industries.healthcare.feeds import FEEDS as FEEDS
 from spt_core.task import Task
 
 TASKS: tuple[Task, ...] = (DRUG_INTERACTION_DETECTION,)

@@ -1,5 +1,6 @@
 """Tasks of software and security teams. Adding one: a file, and one line here."""
 
+from industries.technology.feeds import FEEDS as FEEDS
 from industries.technology.security_analysis import SECURITY_ANALYSIS
 from spt_core.task import Task
 

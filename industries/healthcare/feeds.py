@@ -1,0 +1,50 @@
+"""Where health authorities publish."""
+
+from spt_core.continuous.feeds.json_api import FEDERAL_REGISTER, OPENFDA_ENFORCEMENT
+from spt_core.continuous.feeds.source import Source
+from spt_core.task import IndustryType
+
+_HEALTH = IndustryType.HEALTHCARE
+
+FEEDS: tuple[Source, ...] = (
+    Source(
+        id="fda_press_releases",
+        name="FDA press releases",
+        industry=_HEALTH,
+        kind="rss",
+        url="https://www.fda.gov/about-fda/contact-fda/stay-informed/rss-feeds/press-releases/rss.xml",
+    ),
+    Source(
+        id="fda_medwatch",
+        name="FDA MedWatch safety alerts",
+        industry=_HEALTH,
+        kind="rss",
+        url="https://www.fda.gov/about-fda/contact-fda/stay-informed/rss-feeds/medwatch/rss.xml",
+    ),
+    Source(
+        id="openfda_drug_enforcement",
+        name="openFDA drug recalls",
+        industry=_HEALTH,
+        kind="json_api",
+        url="https://api.fda.gov/drug/enforcement.json?sort=report_date:desc&limit=100",
+        json=OPENFDA_ENFORCEMENT,
+    ),
+    Source(
+        id="ema_news",
+        name="EMA news",
+        industry=_HEALTH,
+        kind="rss",
+        url="https://www.ema.europa.eu/en/news.xml",
+    ),
+    Source(
+        id="federal_register_hhs",
+        name="Federal Register: HHS documents",
+        industry=_HEALTH,
+        kind="json_api",
+        url=(
+            "https://www.federalregister.gov/api/v1/documents.json?per_page=100&order=newest"
+            "&conditions%5Bagencies%5D%5B%5D=health-and-human-services-department"
+        ),
+        json=FEDERAL_REGISTER,
+    ),
+)

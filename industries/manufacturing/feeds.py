@@ -1,0 +1,35 @@
+"""Where authorities on workplaces and standards publish."""
+
+from spt_core.continuous.feeds.json_api import FEDERAL_REGISTER
+from spt_core.continuous.feeds.source import Source
+from spt_core.task import IndustryType
+
+_FACTORIES = IndustryType.MANUFACTURING
+
+FEEDS: tuple[Source, ...] = (
+    Source(
+        id="osha_news",
+        name="OSHA news releases",
+        industry=_FACTORIES,
+        kind="rss",
+        url="https://www.osha.gov/news/newsreleases.xml",
+    ),
+    Source(
+        id="nist_news",
+        name="NIST news",
+        industry=_FACTORIES,
+        kind="rss",
+        url="https://www.nist.gov/news-events/news/rss.xml",
+    ),
+    Source(
+        id="federal_register_osha",
+        name="Federal Register: OSHA documents",
+        industry=_FACTORIES,
+        kind="json_api",
+        url=(
+            "https://www.federalregister.gov/api/v1/documents.json?per_page=100&order=newest"
+            "&conditions%5Bagencies%5D%5B%5D=occupational-safety-and-health-administration"
+        ),
+        json=FEDERAL_REGISTER,
+    ),
+)

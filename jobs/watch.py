@@ -1,0 +1,196 @@
+"""Watch regulators' publications: python -m jobs.watch COMMAND ...
+
+`sources check` asks every source once and says what is wrong with each. `parse` shows what would be
+made of documents on disk. Neither keeps anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from jobs.console import Screen
+from jobs.exits import run as call
+from spt_core.continuous.feeds.documents import documents, parse_unknown
+from spt_core.continuous.feeds.pool import ParserPool
+from spt_core.continuous.feeds.values import Parsed
+from spt_core.continuous.fetch import FetchPolicy
+from spt_core.continuous.fetch_check import Finding, check_sources
+from spt_core.continuous.fetch_guard import Guard
+from spt_core.continuous.sources import load_sources
+from spt_core.errors import InputError, NotFoundError, nearest
+
+_EPILOG = """\
+examples:
+  python -m jobs.watch sources check                          what the industries ship
+  python -m jobs.watch sources check --only sec_press_releases
+  python -m jobs.watch sources check --sources my_sources.toml --json
+  python -m jobs.watch parse page.xml answers/ feeds.tar.gz --json"""
+_CHECK = """\
+Asks every source once and says what is wrong with it: missing, moved, a web page instead of a feed,
+rate limited, no answer, a private address. Nothing is kept. Ends with 1 if any source needs care.
+
+A sources file (TOML) names whom to ask:
+
+  [fetch]
+  user_agent = "Example Bank compliance desk@bank.example"    # SEC asks for a contact
+
+  [sources]
+  defaults = ["sec_press_releases"]                # true: everything that the industries ship
+
+  [[source]]
+  id = "my_regulator"
+  name = "My regulator's news"
+  industry = "financial_services"
+  kind = "rss"                                     # RSS, Atom or JSON Feed
+  url = "https://regulator.example/news.xml"
+
+  [[source]]
+  id = "my_rules"
+  name = "A page that lists rules and has no feed"
+  industry = "financial_services"
+  kind = "html_list"
+  url = "https://regulator.example/rules"
+  links = { css = "main a", url_pattern = "/rules/[0-9]+", min_links = 5, max_churn = 0.5 }
+
+kind json_api takes json = { items = "results", id = "number", title = "title", ... }. Other keys:
+interval_s (seconds between checks) and identity (auto, guid, link, guid+link, title+date, content:
+what makes two entries the same publication)."""
+_PARSE = """\
+Shows what would be made of documents on disk: feeds, JSON answers, web pages; folders, .gz files
+and tar archives give one document per file in them. One line for each document:
+
+  file     path, and !member for what is in an archive
+  kind     rss, rdf, atom, cdf, json_feed, json_api, html, xml, empty, unknown
+  items    how many publications were read
+  markers  how many item-like elements the raw bytes hold: fewer items than these are explained
+  state    OK, or DEGRADED with a reason: something is or may be missing, never silently"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one of the commands."""
+    args = _parser().parse_args(arguments)
+    verb: Callable[[argparse.Namespace], int] = args.verb
+    return verb(args)
+
+
+def sources_check(args: argparse.Namespace) -> int:
+    """Sources -> what is wrong with each; 1 if anything is."""
+    file = load_sources(args.sources)
+    chosen = [source for source in file.sources if args.only in (None, source.id)]
+    if not chosen:
+        known = [source.id for source in file.sources]
+        if args.only is None:
+            raise InputError("there must be a source to check, however: the file names none")
+        raise NotFoundError(
+            f"--only must name a source, however: {args.only!r}; {nearest(args.only, known)}"
+        )
+    policy = FetchPolicy(
+        guard=Guard(allow_networks=tuple(args.allow_network)), user_agent=file.user_agent
+    )
+    now = datetime.datetime.now(datetime.UTC)
+    findings = asyncio.run(check_sources(chosen, policy, now=now))
+    _show(Screen(as_json=args.json), findings)
+    return int(any(finding.verdict != "ok" for finding in findings))
+
+
+def parse(args: argparse.Namespace) -> int:
+    """Documents on disk -> one line for each."""
+    screen = Screen(as_json=args.json)
+    rows: list[list[str]] = []
+    with ParserPool(size=1) as pool:
+        for name, parsed in _parsed(args.paths, pool):
+            line = {
+                "file": name,
+                "kind": parsed.kind,
+                "items": len(parsed.items),
+                "markers": parsed.markers,
+                "state": parsed.state,
+                "reason": parsed.reason,
+            }
+            if args.json:
+                screen.result(line, "")
+            else:
+                rows.append([str(value) for value in line.values()])
+    if not args.json:
+        screen.table(f"{len(rows)} documents", ["file", "kind", *_PARSED[2:]], rows)
+    return 0
+
+
+_PARSED = ("file", "kind", "items", "markers", "state", "reason")
+
+
+def _parsed(paths: Sequence[str], pool: ParserPool) -> Iterator[tuple[str, Parsed]]:
+    for path in paths:
+        for name, content in documents(Path(path)):
+            yield name, content if isinstance(content, Parsed) else parse_unknown(content, pool)
+
+
+def _show(screen: Screen, findings: Sequence[Finding]) -> None:
+    num_bad = sum(finding.verdict != "ok" for finding in findings)
+    content: dict[str, Any] = {
+        "sources": [finding.to_json() for finding in findings],
+        "num_ok": len(findings) - num_bad,
+        "num_wrong": num_bad,
+    }
+    screen.table(
+        "sources",
+        ["id", "verdict", "HTTP", "items", "what is wrong", "next check"],
+        [
+            [f.id, f.verdict, str(f.status or "-"), str(f.num_items), _told(f), f.next_reason]
+            for f in findings
+        ],
+    )
+    screen.result(content, f"{len(findings) - num_bad} of {len(findings)} sources are fine")
+
+
+def _told(finding: Finding) -> str:
+    return f"{finding.reason}; {finding.advice}" if finding.advice else finding.reason
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m jobs.watch",
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = made.add_subparsers(metavar="COMMAND", required=True)
+    sources = commands.add_parser("sources", help="the sources that are watched")
+    of_sources = sources.add_subparsers(metavar="COMMAND", required=True)
+    check = _command(of_sources, "check", "ask each source once, say what is wrong", _CHECK)
+    check.add_argument(
+        "--sources", metavar="FILE", help="a TOML file (default: what the industries ship)"
+    )
+    check.add_argument("--only", metavar="ID", help="one source")
+    check.add_argument(
+        "--allow-network",
+        metavar="NETWORK",
+        action="append",
+        default=[],
+        help="ask addresses of this private network too (10.1.0.0/16), on any port; repeatable",
+    )
+    check.set_defaults(verb=sources_check)
+    documents_ = _command(commands, "parse", "what would be made of documents on disk", _PARSE)
+    documents_.add_argument("paths", metavar="PATH", nargs="+", help="file, folder or archive")
+    documents_.set_defaults(verb=parse)
+    return made
+
+
+def _command(commands: Any, name: str, summary: str, description: str) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--json", action="store_true", help="JSON on standard output")
+    return made
+
+
+if __name__ == "__main__":
+    call(main)

@@ -1,0 +1,1 @@
+"""Continuous training: a regulator's publications in, models that know them out."""

@@ -1,0 +1,110 @@
+"""Markup to plain text, and raw bytes to bytes that a strict XML parser can take."""
+
+from __future__ import annotations
+
+import codecs
+import html
+import re
+
+import nh3
+
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_BLOCK_END = re.compile(r"<(?=[bB][rR]\b|/(?:[pP]|[dD][iI][vV]|[lL][iI]|[tT][rR]|[hH][1-6])\b)")
+_MAX_ROUNDS = 3  # markup escaped twice is common, more often is not
+
+_CONTROL_BYTES = bytes(b for b in range(32) if b not in (9, 10, 13))
+_WIDE_BOMS = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_WIDE_STARTS = (
+    (b"<\0\0\0", "utf-32-le"),
+    (b"\0\0\0<", "utf-32-be"),
+    (b"<\0", "utf-16-le"),
+    (b"\0<", "utf-16-be"),
+)
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([A-Za-z0-9._:-]{1,40})", re.IGNORECASE)
+_DECLARATION = re.compile(rb"^\s*<\?xml\s[^>]{0,200}\?>")
+_DECLARED = re.compile(rb"""encoding\s*=\s*["']([A-Za-z0-9._:-]{1,40})["']""")
+
+
+def plain_text(markup: str) -> str:
+    """The text of a piece of HTML or of plain text: no tag, no control character."""
+    text = markup
+    if "<" in text or "&" in text:
+        for _ in range(_MAX_ROUNDS):
+            text = _BLOCK_END.sub("\n<", text)
+            text = html.unescape(nh3.clean(text, tags=set()))
+            if not _TAG.search(text):
+                break
+        else:
+            text = _TAG.sub("", text)
+    if not text.replace("\n", " ").isprintable():
+        text = _CONTROL.sub("", text)
+    lines = (" ".join(line.split()) for line in text.split("\n"))
+    return "\n".join(line for line in lines if line)
+
+
+def one_line(text: str) -> str:
+    """The text with every run of white space made one space, without control characters."""
+    if not text.isprintable():
+        text = _CONTROL.sub("", text)
+    return " ".join(text.split())
+
+
+def readable_bytes(body: bytes) -> bytes:
+    """The document in an encoding of single bytes, without byte order mark and control bytes."""
+    for mark, encoding in _WIDE_BOMS:
+        if body.startswith(mark):
+            return _narrow(body[len(mark) :], encoding)
+    body = body.removeprefix(codecs.BOM_UTF8)
+    for start, encoding in _WIDE_STARTS:
+        if body.startswith(start):
+            return _narrow(body, encoding)
+    if declared_encoding(body).startswith(("iso-2022", "hz", "utf-7")):
+        return body  # escape bytes are part of these encodings
+    return body.translate(None, _CONTROL_BYTES) if _has_control(body) else body
+
+
+def starts_json(body: bytes) -> bool:
+    """Whether the document begins as a JSON object or list."""
+    return body[:200].lstrip(codecs.BOM_UTF8 + b" \t\r\n")[:1] in (b"{", b"[")
+
+
+def declared_encoding(body: bytes) -> str:
+    """The encoding in the XML declaration, lower case; empty without one."""
+    declaration = _DECLARATION.match(body[:400])
+    found = _DECLARED.search(declaration[0]) if declaration else None
+    return found[1].decode("ascii").lower() if found else ""
+
+
+def html_title(body: bytes) -> str:
+    """The title of a web page, for a message."""
+    found = re.search(rb"(?is)<title[^>]{0,100}>(.{0,200}?)</title", body[:20_000])
+    return " ".join(found[1].decode("utf-8", "replace").split())[:80] if found else ""
+
+
+def charset(content_type: str) -> str:
+    """The encoding that a Content-Type header names, or nothing."""
+    found = _CHARSET.search(content_type)
+    return found[1] if found else ""
+
+
+def without_declaration(body: bytes) -> bytes:
+    """The document without its XML declaration."""
+    return _DECLARATION.sub(b"", body[:400], count=1) + body[400:]
+
+
+def _narrow(body: bytes, encoding: str) -> bytes:
+    text = body.decode(encoding, "replace").encode("utf-8", "replace")
+    return without_declaration(text).translate(None, _CONTROL_BYTES)
+
+
+def _has_control(body: bytes) -> bool:
+    return _CONTROL_SEARCH.search(body) is not None
+
+
+_CONTROL_SEARCH = re.compile(b"[" + re.escape(_CONTROL_BYTES) + b"]")
