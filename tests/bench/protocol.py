@@ -25,7 +25,7 @@ from spt_core.artifacts import ExportedModel, as_uri, code_fingerprint, filesyst
 from spt_core.data.corpus import ROW, Corpus
 from spt_core.data.hashing import row_hashes
 from spt_core.data.infer import infer_columns
-from spt_core.data.labels import rule_of
+from spt_core.data.labels import num_saying, rule_of
 from spt_core.data.partition import PARTS
 from spt_core.data.read import plain_errors, read
 from spt_core.data.splits import SplitConfig, Splits
@@ -53,7 +53,14 @@ def typed_rows(task: Task, corpus: Corpus, storage: str) -> tuple[pa.Table, Any]
 
 
 def make_splits(
-    task: Task, corpus: Corpus, columns: Any, parts: Mapping[str, pa.Table], storage: str
+    task: Task,
+    corpus: Corpus,
+    columns: Any,
+    parts: Mapping[str, pa.Table],
+    storage: str,
+    *,
+    classes: tuple[str, ...] = (),
+    name: str = "",
 ) -> Splits:
     """Splits whose parts are given, as a published protocol asks; the Signature is of train."""
     train = parts["train"]
@@ -71,7 +78,7 @@ def make_splits(
         part: f"{np.sum(row_hashes(table, names), dtype=np.uint64):016x}"
         for part, table in parts.items()
     }
-    uri = f"{as_uri(storage)}/bench-splits/{corpus.name}"
+    uri = f"{as_uri(storage)}/bench-splits/{corpus.name}{name}"
     for part, table in parts.items():
         files, path = filesystem(f"{uri}/{part}")
         files.create_dir(path, recursive=True)
@@ -86,7 +93,7 @@ def make_splits(
         signature=Signature(fields=tuple(fields), windows=corpus.windows, time=corpus.time),
         label=label,
         num_rows={part: parts[part].num_rows for part in PARTS},
-        num_positives={part: int(np.asarray(parts[part][label]).sum()) for part in PARTS},
+        num_positives={p: num_saying(parts[p][label], rule_of(task)) for p in PARTS},
         fingerprints=fingerprint,
         num_left_out={},
         quarantine={},
@@ -97,6 +104,8 @@ def make_splits(
         entities=corpus.entities,
         licences=corpus.licences,
         synthetic=corpus.synthetic,
+        labels=rule_of(task),
+        classes=classes,
     )
     write_manifest(uri, made.to_json())
     return made
