@@ -1,0 +1,1 @@
+"""Continuous training: from a publication to a model in production, with nothing lost."""
