@@ -1,6 +1,7 @@
 """A ledger with a clock that the test moves: on SQLite, and (slow) on SPT_TEST_POSTGRES_URL."""
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +20,28 @@ def clock() -> Clock:
     return Clock()
 
 
+def fill(url: str) -> None:
+    """Two sources, a reviewer, and three versions of which the first is the champion."""
+    ledger = Ledger(url, clock=Clock())
+    ledger.upsert_sources([source("sec"), source("ecb")], actor="olga")
+    ledger.add_principal("rita", ["reviewer"], actor="olga")
+    registry = Registry(url)
+    for name in ("a", "b", "c"):
+        registry.add(exported(name), POLICY, {}, created_by="olga")
+    registry.set_alias(MODEL, "champion", 1, expected=None, actor="olga")
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("ledger") / "spt.db"
+    fill(f"sqlite:///{path}")
+    return path
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def url(request: pytest.FixtureRequest, tmp_path: Path, template: Path) -> Iterator[str]:
     if request.param == "sqlite":
+        shutil.copy(template, tmp_path / "spt.db")
         yield f"sqlite:///{tmp_path}/spt.db"
         return
     server = os.environ.get("SPT_TEST_POSTGRES_URL")
@@ -32,7 +52,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     name = f"spt_test_{uuid.uuid4().hex[:12]}"
     with admin.connect() as connection:
         connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    yield address.set(database=name).render_as_string(hide_password=False)
+    url = address.set(database=name).render_as_string(hide_password=False)
+    fill(url)
+    yield url
     with admin.connect() as connection:
         connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
 
@@ -45,9 +67,7 @@ def sqlite_only(url: str) -> None:
 
 @pytest.fixture
 def ledger(url: str, clock: Clock) -> Ledger:
-    ledger = Ledger(url, clock=clock)
-    ledger.upsert_sources([source("sec"), source("ecb")], actor="olga")
-    return ledger
+    return Ledger(url, clock=clock)
 
 
 @pytest.fixture
@@ -58,15 +78,9 @@ def fence(ledger: Ledger) -> Iterator[Fence]:
 
 @pytest.fixture
 def registry(url: str) -> Registry:
-    """Three versions, of which the first is the champion."""
-    registry = Registry(url)
-    for name in ("a", "b", "c"):
-        registry.add(exported(name), POLICY, {}, created_by="olga")
-    registry.set_alias(MODEL, "champion", 1, expected=None, actor="olga")
-    return registry
+    return Registry(url)
 
 
 @pytest.fixture
-def reviewer(ledger: Ledger) -> Principal:
-    key = ledger.add_principal("rita", ["reviewer"], actor="olga")
-    return ledger.authenticate("rita", key)
+def reviewer() -> Principal:
+    return Principal(name="rita", roles=("reviewer",))

@@ -123,7 +123,7 @@ def test_the_first_champion_needs_no_predecessor(ledger, fence):
     ledger.evaluated(
         fence,
         begun.retrain_id,
-        candidate_version=f"{MODEL}@1",
+        candidate_version="finance/rules/new@1",
         champion_before="",
         evaluation_set_sha="e",
         evaluation={},
