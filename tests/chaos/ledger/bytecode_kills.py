@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dis
 import functools
 import hashlib
 import json
@@ -25,7 +26,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -37,6 +38,12 @@ from tests.chaos.ledger.world import Paths
 
 TRACED = str(Path(ledger_package.__file__).parent)
 TRIAL_TIMEOUT_S = 120
+HARMLESS = {  # instructions after which the disk is as it was: they call nothing and free nothing
+    dis.opmap[name]
+    for name in ("LOAD_FAST", "LOAD_CONST", "LOAD_GLOBAL", "LOAD_DEREF", "PUSH_NULL", "PRECALL")
+    + ("RESUME", "KW_NAMES", "COPY_FREE_VARS", "BUILD_TUPLE", "BUILD_LIST", "COPY", "SWAP", "NOP")
+    if name in dis.opmap
+}
 Found = dict[int, list[str]]
 Trials = dict[int, Callable[[], list[str]]]
 
@@ -104,10 +111,14 @@ def _states(template: Path, folder: Path) -> tuple[int, list[int]]:
     seen: set[bytes] = set()
     kept: list[int] = []
     total = 0
+    previous = -1
 
-    def visit(_: FrameType) -> None:
-        nonlocal total
+    def visit(frame: FrameType) -> None:
+        nonlocal total, previous
         total += 1
+        was, previous = previous, frame.f_code.co_code[frame.f_lasti]
+        if was in HARMLESS:
+            return
         # Closing a file drops this process's locks on it; there is no other process to mind that.
         content = {path.name: path.read_bytes() for path in world.iterdir()}
         content.pop("spt.db-shm", None)  # rebuilt by whoever comes after a crash
@@ -175,8 +186,8 @@ def in_fork(work: Callable[[], object], errors: Path) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def run(trials: Mapping[int, Callable[[], list[str]]], folder: Path, *, workers: int = 1) -> Found:
-    """The problems of each trial that has some."""
+def run(trials: Trials, folder: Path, *, workers: int = 1, stop: bool = False) -> Found:
+    """The problems of each trial that has some; with `stop` each worker ends with its first."""
     found: Found = {}
     pids: dict[int, Path] = {}
     for lane in range(workers):
@@ -185,8 +196,13 @@ def run(trials: Mapping[int, Callable[[], list[str]]], folder: Path, *, workers:
         pid = os.fork()
         if pid == 0:
             with contextlib.suppress(BaseException):
-                bad = {nth: trials[nth]() for nth in mine}
-                answer.write_text(json.dumps({nth: what for nth, what in bad.items() if what}))
+                bad: Found = {}
+                for nth in mine:
+                    what = trials[nth]()
+                    bad |= {nth: what} if what else {}
+                    if what and stop:
+                        break
+                answer.write_text(json.dumps(bad))
                 os._exit(0)
             os._exit(1)
         pids[pid] = answer
@@ -236,6 +252,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kill", help="`first`, or how many instructions at random")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--stop", action="store_true", help="at the first that is wrong")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args(arguments)
     started = time.monotonic()
@@ -246,7 +263,7 @@ def main(arguments: list[str] | None = None) -> int:
             else kills(template, folder, args.kill, args.seed)
         )
         print(f"{total} instructions; {len(trials)} to be told on", flush=True)
-        found = run(trials, folder, workers=args.workers)
+        found = run(trials, folder, workers=args.workers, stop=args.stop)
     for nth, what in sorted(found.items())[:20]:
         print(nth, *what)
     print(f"{len(trials)} told on, {len(found)} were wrong, {time.monotonic() - started:.0f} s")

@@ -258,7 +258,7 @@ def try_one(mutant: Mutant | None, check: str) -> int:
     if check == "bytecode":
         from tests.chaos.ledger import bytecode_kills  # only now: it imports the ledger
 
-        return bytecode_kills.main([])
+        return bytecode_kills.main(["--stop"])
     import pytest
 
     arguments = ["-q", "-x", "-p", "no:cacheprovider", "-k", check]

@@ -8,12 +8,12 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+from spt_core.continuous.ledger import fence_of
 from tests.chaos.ledger.world import (
     Jobs,
     Paths,
     Watcher,
     approve_all,
-    fence_of,
     prepare,
     problems,
     run_job,

@@ -13,7 +13,6 @@ import fcntl
 import hashlib
 import json
 import os
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -32,9 +31,8 @@ from spt_core.continuous.ledger import (
     SourceResult,
     Trigger,
     drive,
-    fence_of,
 )
-from spt_core.errors import ConflictError, FencedError
+from spt_core.errors import ConflictError
 from spt_core.policy import Costs, DecisionPolicy
 from spt_core.registry import CHAMPION, Registry
 from spt_core.signature import Field, Signature
@@ -44,6 +42,14 @@ MODEL = "finance/rules/default"
 THRESHOLD = 2
 REVIEWER = "rita"
 CLAIM_TTL_S = 20.0
+STATUS: dict[str, JobStatus] = {
+    "submit": "PENDING",
+    "start": "RUNNING",
+    "work": "RUNNING",
+    "FAILED": "FAILED",
+    "SUCCEEDED": "SUCCEEDED",
+}
+OPEN = ("PENDING", "RUNNING")
 Feed = Callable[[str, str], tuple[list[tuple[str, str]], str]]
 
 
@@ -56,7 +62,7 @@ class Paths:
 
 
 class Jobs:
-    """The job system. `double` starts every job a second time, as a broken head node does."""
+    """The job system."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -72,10 +78,8 @@ class Jobs:
     def status(self, submission_id: str) -> JobStatus | None:
         found: JobStatus | None = None
         for line in self.lines():
-            if line["id"] == submission_id:
-                found = {"submit": "PENDING", "start": "RUNNING", "work": "RUNNING"}.get(
-                    line["what"], line["what"]
-                )
+            if line["id"] == submission_id and line["what"] in STATUS:
+                found = STATUS[line["what"]]
         return found
 
     def record(self, what: str, submission_id: str, **more: Any) -> None:
@@ -89,13 +93,9 @@ class Jobs:
 
     def unfinished(self) -> list[tuple[str, bool]]:
         """Jobs that have not ended, each with whether it was started."""
-        open_jobs: dict[str, bool] = {}
-        for line in self.lines():
-            if line["what"] in ("submit", "start", "work"):
-                open_jobs[line["id"]] = line["what"] != "submit"
-            else:
-                open_jobs.pop(line["id"], None)
-        return list(open_jobs.items())
+        ids = dict.fromkeys(line["id"] for line in self.lines())
+        found = [(one, self.status(one)) for one in ids]
+        return [(one, status == "RUNNING") for one, status in found if status in OPEN]
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[list[dict[str, Any]]]:
@@ -215,13 +215,26 @@ class Watcher:
                 self.ledger.deployed(fence, entry.payload["retrain_id"], f"d{number}")
 
 
-def run_job(ledger: Ledger, jobs: Jobs, submission_id: str, *, host: str = "") -> None:
-    """What `python -m jobs.retrain` does, as far as the ledger goes."""
-    jobs.record("start", submission_id)
+def run_job(
+    ledger: Ledger,
+    jobs: Jobs,
+    submission_id: str,
+    *,
+    ttl_s: float = CLAIM_TTL_S,
+    is_double: bool = False,
+) -> None:
+    """What `python -m jobs.retrain` does, as far as the ledger goes.
+
+    A double is one that a broken head node started beside the first, unknown to the job system.
+    """
+    if not is_double:
+        jobs.record("start", submission_id)
     try:
-        claim = ledger.claim_run(submission_id, host=host, ttl_s=CLAIM_TTL_S)
+        claim = ledger.claim_run(submission_id, ttl_s=ttl_s)
     except ConflictError as error:
-        jobs.record("refused", submission_id, why=str(error))
+        jobs.record("refused", submission_id, why=str(error), is_double=is_double)
+        if not is_double:
+            jobs.record("FAILED", submission_id)
         return
     jobs.record("work", submission_id)
     ledger.beat(claim)
@@ -367,13 +380,3 @@ POLICY = DecisionPolicy(
     review_threshold=0.1,
     decline_threshold=0.8,
 )
-
-
-def lead_once(watcher: Watcher, *, ttl_s: float = 30.0) -> int:
-    """One pass under a lease of its own; 0 when another leads or has taken over."""
-    try:
-        with watcher.ledger.lead(ttl_s=ttl_s) as lease:
-            return watcher.once(fence_of(lease))
-    except (FencedError, ConflictError):
-        time.sleep(0.01)
-        return 0
