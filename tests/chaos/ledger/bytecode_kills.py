@@ -4,10 +4,10 @@ python -m tests.chaos.ledger.bytecode_kills                every instruction tha
 python -m tests.chaos.ledger.bytecode_kills --kill first   SIGKILL where a bytecode comes up first
 python -m tests.chaos.ledger.bytecode_kills --kill 60      SIGKILL at so many, at random
 
-What a kill leaves is what is on disk: locks, memory and open transactions are gone. So the first way
-looks at the disk before each instruction, keeps a copy of each state that it has not seen before, and
-has a new process tell each copy to its end. The other two kill: a fork of a process that has imported
-everything kills itself at the nth instruction, and another one tells the rest.
+What a kill leaves is what is on disk: locks, memory and open transactions are gone. So the first
+way looks at the disk before each instruction, keeps a copy of each state that it has not seen, and
+has a new process tell each copy to its end. The other two kill: a fork of a process that has
+imported everything kills itself at the nth instruction, and another one tells the rest.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def retell(state: Path) -> list[str]:
 
 
 def trial(template: Path, folder: Path, nth: int) -> list[str]:
-    """What is wrong after a kill before the nth instruction and a new process that told the rest."""
+    """What is wrong after a kill before the nth instruction, and a process that told the rest."""
     paths = copy(template, folder)
     end = in_fork(lambda: _tell_and_die(paths, nth), folder / "first.txt")
     if end not in (-signal.SIGKILL, 0):
@@ -262,11 +262,11 @@ def main(arguments: list[str] | None = None) -> int:
             if not args.kill
             else kills(template, folder, args.kill, args.seed)
         )
-        print(f"{total} instructions; {len(trials)} to be told on", flush=True)
+        print(f"{total} instructions; {len(trials)} to be told on", flush=True)  # noqa: T201
         found = run(trials, folder, workers=args.workers, stop=args.stop)
     for nth, what in sorted(found.items())[:20]:
-        print(nth, *what)
-    print(f"{len(trials)} told on, {len(found)} were wrong, {time.monotonic() - started:.0f} s")
+        print(nth, *what)  # noqa: T201
+    print(f"{len(trials)} told on, {len(found)} were wrong, {time.monotonic() - started:.0f} s")  # noqa: T201
     return 1 if found else 0
 
 
@@ -277,7 +277,7 @@ def all_states(template: Path, folder: Path) -> tuple[int, Trials]:
 
 
 def kills(template: Path, folder: Path, which: str, seed: int = 0) -> tuple[int, Trials]:
-    """A trial with a real kill at each first execution of a bytecode, or at so many instructions."""
+    """A trial with a real kill where a bytecode comes up first, or at so many instructions."""
     total, firsts = count(template, folder / "count")
     chosen = (
         firsts if which == "first" else random.Random(seed).sample(range(1, total + 1), int(which))

@@ -81,7 +81,7 @@ def torment(
             end(alive[victim])
             alive[victim] = fork(lambda: watch(paths), folder / "watcher.txt")
             if number % 50 == 49:
-                print(f"{number + 1} kills, {time.monotonic() - started:.0f} s", flush=True)
+                print(f"{number + 1} kills, {time.monotonic() - started:.0f} s", flush=True)  # noqa: T201
         found = rest(paths)
     finally:
         for pid in (*alive, cluster):
@@ -231,7 +231,7 @@ def main() -> int:
     args = parser.parse_args()
     with fresh(args.backend) as paths:
         outcome = torment(paths, kills=args.kills, watchers=args.watchers, seed=args.seed)
-    print(args.backend, args.watchers, "watchers:", outcome)
+    print(args.backend, args.watchers, "watchers:", outcome)  # noqa: T201
     return 1 if outcome.problems else 0
 
 

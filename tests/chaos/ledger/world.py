@@ -1,4 +1,4 @@
-"""The world round a ledger, small and honest: a feed, a job system, a registry, a person, a watcher.
+"""The world round a ledger, small and honest: feed, job system, registry, reviewer, watcher.
 
 The feed never repeats an item that was acknowledged by its validator, so whatever the ledger loses
 stays lost and is seen. The job system is a file of lines: an id that was submitted exists for ever.
@@ -170,21 +170,21 @@ class Watcher:
 
     def poll(self, fence: Fence, source: Source) -> int:
         entries, etag = self.feed(source.source_id, source.etag)
-        items = tuple(
-            Item(
-                source_id=source.source_id,
-                item_key=key,
-                content_sha=sha(text),
-                text=text,
-                bucket=BUCKET,
-                score=0.9,
-                title=key,
-            )
-            for key, text in entries
-        )
+        items = tuple(self.item(source.source_id, key, text) for key, text in entries)
         after = dataclasses.replace(source, etag=etag, state="OK", next_reason="test", errors=0)
         done = self.ledger.ingest(fence, [SourceResult(source=after, items=items)], decide)
         return done.num_new + done.num_revised
+
+    def item(self, source_id: str, key: str, text: str) -> Item:
+        return Item(
+            source_id=source_id,
+            item_key=key,
+            content_sha=sha(text),
+            text=text,
+            bucket=BUCKET,
+            score=0.9,
+            title=key,
+        )
 
     def evaluate(self, fence: Fence, retrain: Retrain) -> None:
         version = self.registry.add(
@@ -287,8 +287,8 @@ def _item_problems(ledger: Ledger, expected: Sequence[tuple[str, str, list[str]]
     )
     items = ledger.items()
     held = Counter((item.source_id, item.item_key, item.content_sha) for item in items)
-    found = [f"items were lost: {list((wanted - held))[:5]}"] if wanted - held else []
-    found += [f"items are doubled: {list((held - wanted))[:5]}"] if held - wanted else []
+    found = [f"items were lost: {list(wanted - held)[:5]}"] if wanted - held else []
+    found += [f"items are doubled: {list(held - wanted)[:5]}"] if held - wanted else []
     used = Counter(
         (row[0], row[1], row[2])
         for entry in ledger.audit()
