@@ -67,7 +67,7 @@ def evaluate(tx: Transaction, buckets: Iterable[str], decide: Decide) -> list[Re
 
 def begin(tx: Transaction, trigger: Trigger, waiting: Sequence[Item]) -> Retrain:
     """The retraining that the trigger begins; its items must be among those that wait."""
-    known = {item.ref: item for item in waiting}
+    known = {item.ref: item for item in waiting if item.bucket == trigger.bucket}
     missing = [ref for ref in trigger.items if ref not in known]
     if missing:
         raise InputError(
@@ -97,7 +97,7 @@ def pending(connection: sa.Connection, bucket: str) -> list[Item]:
 
 def waiting_buckets(connection: sa.Connection) -> list[str]:
     """The buckets that have unassigned items."""
-    query = sa.select(ITEM.c.bucket).where(ITEM.c.trigger_id == "", ITEM.c.bucket != "")
+    query = sa.select(ITEM.c.bucket).where(ITEM.c.trigger_id == "", ITEM.c.bucket > "")
     return sorted(connection.scalars(query.distinct()))
 
 

@@ -129,6 +129,14 @@ def test_a_trigger_takes_only_what_waits(ledger, fence):
         ledger.trigger(trigger, actor="olga")
 
 
+def test_a_trigger_takes_items_of_its_own_bucket(ledger, fence):
+    def wrong(pending):
+        return dataclasses.replace(all_of_them(pending), bucket="other")
+
+    with pytest.raises(InputError, match="must be waiting in bucket 'other'"):
+        ledger.ingest(fence, [answer(item("1"))], wrong)
+
+
 def test_irrelevant_items_are_kept_and_never_wait(ledger, fence):
     ledger.ingest(fence, [answer(item("1", bucket=""))], all_of_them)
     assert ([i.item_key for i in ledger.items()], ledger.retrains()) == (["1"], [])
