@@ -39,7 +39,7 @@ from tests.chaos.ledger.world import (
 )
 
 SOURCES = ("sec", "ecb")
-TTL_S = 0.6
+TTL_S = 2.0  # long enough for a busy machine to renew it
 TIMEOUT_S = 60.0
 
 
