@@ -190,7 +190,7 @@ MUTANTS: Mapping[str, Mutant] = {
     "a_rollback_freezes_nothing": Mutant(
         module="retrain",
         old="        bucket.freeze(tx, now,",
-        new="        str((tx, now,",
+        new='        str.format("", tx, now,',
         check="frozen",
     ),
     "the_chain_is_not_linked": Mutant(
