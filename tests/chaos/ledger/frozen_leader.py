@@ -83,6 +83,8 @@ def torment(paths: Paths, *, times: int) -> Outcome:
                 f"he must tell what became of his writes: {(folder / 'w.txt').read_text()}"
             )
             break
+        if told.pop("inside", "") == "done" and replaced:
+            found.append("he committed a transaction that another had led over")
         if replaced:
             writes += len(told)
             fenced += sum(what == "fenced" for what in told.values())

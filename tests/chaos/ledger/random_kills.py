@@ -228,9 +228,16 @@ def main() -> int:
     parser.add_argument("--backend", choices=BACKENDS, default="sqlite")
     parser.add_argument("--watchers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--life", type=float, default=LONGEST_LIFE_S, help="of a watcher, at most")
     args = parser.parse_args()
     with fresh(args.backend) as paths:
-        outcome = torment(paths, kills=args.kills, watchers=args.watchers, seed=args.seed)
+        outcome = torment(
+            paths,
+            kills=args.kills,
+            watchers=args.watchers,
+            seed=args.seed,
+            longest_life_s=args.life,
+        )
     print(args.backend, args.watchers, "watchers:", outcome)  # noqa: T201
     return 1 if outcome.problems else 0
 
