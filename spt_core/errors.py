@@ -22,6 +22,14 @@ class ConflictError(SptError):
     """Somebody else changed or holds the thing: a compare-and-set failed, or a lease is taken."""
 
 
+class FencedError(ConflictError):
+    """The writer is no longer the leader: nothing was written, and it must lead anew or stop."""
+
+
+class UnavailableError(InputError):
+    """The database cannot be used now: away, full or none; the same call may be tried again."""
+
+
 class ParityError(SptError):
     """A runtime file does not reproduce its checkpoint and is therefore refused."""
 

@@ -1,1 +1,1 @@
-"""Continuous training: a regulator's publications in, models that know them out."""
+"""Continuous training: from a publication to a model in production, with nothing lost."""

@@ -24,11 +24,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
-from spt_core.errors import ConflictError, InputError, MissingPackageError
+from spt_core.errors import ConflictError, InputError, MissingPackageError, UnavailableError
 from spt_core.registry.tables import REVISION_TABLE
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_S = 30
+IDLE_TIMEOUT_S = 20  # below BUSY_TIMEOUT_S, so that who waits outlasts who is frozen
 _WRITER_LOCK = 0x5350545F44424C4B  # any number that other users of the server do not lock
 _ALEMBIC = threading.Lock()  # alembic keeps its running migration in module globals
 
@@ -37,7 +38,8 @@ _ALEMBIC = threading.Lock()  # alembic keeps its running migration in module glo
 class Database:
     """Transactions on one database; safe to share between threads.
 
-    Raises ConflictError when others kept the database busy, InputError when it cannot be used.
+    Raises ConflictError when others kept the database busy, UnavailableError when it cannot be
+    used.
     """
 
     def __init__(self, url: str) -> None:
@@ -62,6 +64,9 @@ class Database:
         with _in_words(self.shown), self._writer.begin() as connection:
             if self._is_postgres:
                 connection.execute(sa.text(f"SET LOCAL lock_timeout = '{BUSY_TIMEOUT_S}s'"))
+                # A writer that is frozen halfway would keep all others out until it thaws.
+                idle = f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_TIMEOUT_S}s'"
+                connection.execute(sa.text(idle))
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER_LOCK)))
             yield connection
 
@@ -174,8 +179,9 @@ def _in_words(shown: str) -> Generator[None]:
             raise ConflictError(
                 f"the database must be free within {BUSY_TIMEOUT_S} s, however: {shown} ({fact})"
             ) from error
-        if isinstance(error, OperationalError) or "not a database" in fact:
-            raise InputError(
+        gone = isinstance(error, OperationalError) or error.connection_invalidated
+        if gone or "not a database" in fact:
+            raise UnavailableError(
                 f"the database must be there and usable, however: {shown} ({fact})"
             ) from error
         raise

@@ -87,3 +87,160 @@ LEASE = sa.Table(
     sa.Column("since_s", sa.Double, nullable=False),
     sa.Column("expires_s", sa.Double, nullable=False),
 )
+
+# The ledger of continuous training (spt_core/continuous/ledger). Moments are seconds since 1970.
+
+SOURCE = sa.Table(
+    "spt_source",
+    METADATA,
+    sa.Column("source_id", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("selector", sa.Text, nullable=False),
+    sa.Column("threshold", sa.Double, nullable=True),
+    sa.Column("etag", sa.Text, nullable=False),
+    sa.Column("last_modified", sa.Text, nullable=False),
+    sa.Column("body_sha", sa.Text, nullable=False),
+    sa.Column("next_check", sa.Double, nullable=False),
+    sa.Column("next_reason", sa.Text, nullable=False),
+    sa.Column("errors", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("redirect_target", sa.Text, nullable=False),
+    sa.Column("redirect_seen", sa.Double, nullable=False),
+)
+
+ITEM = sa.Table(
+    "spt_item",
+    METADATA,
+    sa.Column("source_id", sa.Text, sa.ForeignKey("spt_source.source_id"), primary_key=True),
+    sa.Column("item_key", sa.Text, primary_key=True),
+    sa.Column("rev", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("content_sha", sa.Text, nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("published_raw", sa.Text, nullable=False),
+    sa.Column("detected_at", sa.Double, nullable=False),
+    sa.Column("score", sa.Double, nullable=False),
+    sa.Column("bucket", sa.Text, nullable=False),
+    sa.Column("label", sa.Text, nullable=False),
+    sa.Column("label_source", sa.Text, nullable=False),
+    sa.Column("trigger_id", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("text_uri", sa.Text, nullable=False),
+    sa.Index("spt_item_trigger", "trigger_id", "bucket"),
+)
+
+RETRAIN = sa.Table(
+    "spt_retrain",
+    METADATA,
+    sa.Column("retrain_id", sa.Text, primary_key=True),
+    sa.Column("bucket", sa.Text, nullable=False),
+    sa.Column("seq", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("submission_id", sa.Text, nullable=True),
+    sa.Column("manifest_sha", sa.Text, nullable=False),
+    sa.Column("result_uri", sa.Text, nullable=False),
+    sa.Column("candidate_sha", sa.Text, nullable=False),
+    sa.Column("candidate_version", sa.Text, nullable=False),
+    sa.Column("champion_before", sa.Text, nullable=False),
+    sa.Column("evaluation", sa.Text, nullable=False),
+    sa.Column("risk_tier", sa.Text, nullable=False),
+    sa.Column("deadline", sa.Double, nullable=True),
+    sa.Column("deployment_id", sa.Text, nullable=False),
+    sa.Column("triggered_by", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("audit_seq", sa.Integer, nullable=False),
+    sa.UniqueConstraint("bucket", "seq", name="spt_retrain_bucket_seq"),
+    sa.UniqueConstraint("submission_id", name="spt_retrain_submission"),
+)
+
+TRANSITION = sa.Table(
+    "spt_transition",
+    METADATA,
+    sa.Column("retrain_id", sa.Text, sa.ForeignKey("spt_retrain.retrain_id"), primary_key=True),
+    sa.Column("to_state", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("from_state", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("audit_seq", sa.Integer, nullable=False),
+)
+
+FROZEN_BUCKET = sa.Table(
+    "spt_frozen_bucket",
+    METADATA,
+    sa.Column("bucket", sa.Text, primary_key=True),
+    sa.Column("retrain_id", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+)
+
+OUTBOX = sa.Table(
+    "spt_outbox",
+    METADATA,
+    sa.Column("oid", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("payload", sa.Text, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("not_before", sa.Double, nullable=False),
+    sa.Column("done_at", sa.Double, nullable=True),
+    sa.Column("error", sa.Text, nullable=False),
+    sa.UniqueConstraint("kind", "key", name="spt_outbox_key"),
+    sa.Index("spt_outbox_open", "done_at"),
+)
+
+RUN_CLAIM = sa.Table(
+    "spt_run_claim",
+    METADATA,
+    sa.Column("submission_id", sa.Text, primary_key=True),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("heartbeat", sa.Double, nullable=False),
+    sa.Column("expires", sa.Double, nullable=False),
+    sa.Column("result_uri", sa.Text, nullable=False),
+    sa.Column("artifact_sha", sa.Text, nullable=False),
+)
+
+REVIEW = sa.Table(
+    "spt_review",
+    METADATA,
+    sa.Column("retrain_id", sa.Text, sa.ForeignKey("spt_retrain.retrain_id"), primary_key=True),
+    sa.Column("candidate_sha", sa.Text, primary_key=True),
+    sa.Column("decision", sa.Text, nullable=False),
+    sa.Column("reviewer", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("at", sa.Text, nullable=False),
+)
+
+INVOLVEMENT = sa.Table(
+    "spt_involvement",
+    METADATA,
+    sa.Column("audit_seq", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("part", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Index("spt_involvement_actor", "actor"),
+)
+
+PRINCIPAL = sa.Table(
+    "spt_principal",
+    METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("roles", sa.Text, nullable=False),
+    sa.Column("salt", sa.Text, nullable=False),
+    sa.Column("key_hash", sa.Text, nullable=False),
+)
+
+# Rows are added, never changed: the migration makes triggers that refuse the rest.
+AUDIT = sa.Table(
+    "spt_audit",
+    METADATA,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("event", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("prev", sa.Text, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False),
+)

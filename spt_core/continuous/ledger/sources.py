@@ -1,0 +1,111 @@
+"""Sources: how each is polled is a person's configuration, where polling stands is the leader's.
+
+A source that moves to another url or kind loses its validators: they were the other answer's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from spt_core.continuous.ledger import audit, involvement
+from spt_core.continuous.ledger.transaction import Transaction
+from spt_core.continuous.ledger.values import Source
+from spt_core.errors import InputError, NotFoundError, nearest
+from spt_core.registry.tables import SOURCE
+
+MAX_WAIT_S = 31 * 86400.0  # a check further off was planned by a clock that has since gone back
+CONFIGURATION = ("kind", "url", "selector", "threshold")
+POLLING = tuple(c.name for c in SOURCE.c if c.name not in (*CONFIGURATION, "source_id"))
+
+
+def upsert(tx: Transaction, sources: Sequence[Source]) -> list[str]:
+    """The ids of those that were new or whose configuration changed."""
+    ids = [source.source_id for source in sources]
+    if len(set(ids)) != len(ids):
+        twice = sorted({one for one in ids if ids.count(one) > 1})
+        raise InputError(f"two sources must not have one id, however: {', '.join(twice)}")
+    known = by_id(tx.connection, ids)
+    return [s.source_id for s in sources if _upsert(tx, s, known.get(s.source_id))]
+
+
+def by_id(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Source]:
+    """Those of the sources that exist, by id."""
+    query = sa.select(SOURCE).where(SOURCE.c.source_id.in_(ids))
+    return {row["source_id"]: Source(**row) for row in connection.execute(query).mappings()}
+
+
+def every(connection: sa.Connection) -> list[Source]:
+    """All sources, by id."""
+    rows = connection.execute(sa.select(SOURCE)).mappings()
+    return sorted((Source(**row) for row in rows), key=lambda source: source.source_id)
+
+
+def due(connection: sa.Connection, now_s: float, limit: int) -> list[Source]:
+    """The sources to check now, the longest overdue first."""
+    when = SOURCE.c.next_check
+    query = (
+        sa.select(SOURCE)
+        .where(SOURCE.c.state != "PAUSED", sa.or_(when <= now_s, when > now_s + MAX_WAIT_S))
+        .order_by(when, SOURCE.c.source_id)
+        .limit(limit)
+    )
+    return [Source(**row) for row in connection.execute(query).mappings()]
+
+
+def pause(tx: Transaction, source_id: str, *, paused: bool, reason: str) -> bool:
+    """Whether the source was not so already; polling keeps its place."""
+    source = by_id(tx.connection, [source_id]).get(source_id)
+    if source is None:
+        known = (s.source_id for s in every(tx.connection))
+        raise NotFoundError(f"there is no source {source_id!r}; {nearest(source_id, known)}")
+    if (source.state == "PAUSED") == paused:
+        return False
+    state = "PAUSED" if paused else "NEW"
+    where = SOURCE.c.source_id == source_id
+    values = {"state": state, "next_check": 0.0, "next_reason": reason}
+    tx.connection.execute(sa.update(SOURCE).where(where).values(values))
+    audit.append(tx, "source.state", {"source_id": source_id, "state": state, "reason": reason})
+    return True
+
+
+def save_polling(tx: Transaction, before: dict[str, Source], after: Sequence[Source]) -> None:
+    """Store where polling stands; one that was paused or reconfigured meanwhile keeps that."""
+    pairs = [(before[source.source_id], source) for source in after]
+    saved = [(b, a) for b, a in pairs if b.state != "PAUSED" and _are_polled_alike(b, a)]
+    if not saved:
+        return
+    values = {name: sa.bindparam(f"b_{name}") for name in POLLING}
+    where = SOURCE.c.source_id == sa.bindparam("b_source_id")
+    rows = [{f"b_{name}": getattr(a, name) for name in ("source_id", *POLLING)} for _, a in saved]
+    tx.connection.execute(sa.update(SOURCE).where(where).values(values), rows)
+    for was, now in saved:
+        if was.state != now.state:
+            body = {"source_id": now.source_id, "from": was.state, "state": now.state}
+            audit.append(tx, "source.state", {**body, "reason": now.next_reason})
+
+
+def _are_polled_alike(one: Source, other: Source) -> bool:
+    """Whether both are polled alike."""
+    return all(getattr(one, name) == getattr(other, name) for name in CONFIGURATION)
+
+
+def _upsert(tx: Transaction, source: Source, known: Source | None) -> bool:
+    content = {name: getattr(source, name) for name in CONFIGURATION}
+    if known is None:
+        tx.connection.execute(sa.insert(SOURCE).values(source.to_json()))
+    elif _are_polled_alike(known, source):
+        return False
+    else:
+        fresh = Source(source_id=source.source_id, kind=source.kind, url=source.url)
+        moved = (known.kind, known.url) != (source.kind, source.url)
+        polling = {name: getattr(fresh, name) for name in POLLING} if moved else {}
+        if known.state == "PAUSED":
+            polling["state"] = "PAUSED"
+        where = SOURCE.c.source_id == source.source_id
+        tx.connection.execute(sa.update(SOURCE).where(where).values({**content, **polling}))
+    body = {"source_id": source.source_id, **content}
+    seq = audit.append(tx, "source.configured", body)
+    involvement.note(tx, seq, "edited its configuration", f"source:{source.source_id}")
+    return True
