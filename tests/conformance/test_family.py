@@ -6,23 +6,42 @@ import pytest
 import torch
 
 from spt_core.models import FAMILIES
-from spt_core.models.heads import binary_loss
-from spt_core.models.tabular import TabularConfig
+from spt_core.models.bases import store_base
+from spt_core.models.tabular import TABULAR, TabularConfig
+from spt_core.signature import Field, Signature
 from spt_core.task import Family
+from spt_core.tokens import TextEncoder
+from tests.tiny_models import TEXT_CONFIG, TEXTS, tiny_text_facts, tiny_tokenizer
 from tests.unit.models.tables import labels, rows, signature
 
-CONFIGS = {"tabular": TabularConfig(num_bins=4, student_hidden=(8,), teacher_width=8)}
-SIGNATURE = signature(3, (4, 40))
 each_family = pytest.mark.parametrize("name", FAMILIES)
 each_role = pytest.mark.parametrize("role", ["teacher", "student"])
+TABLE_CONFIG = TabularConfig(num_bins=4, student_hidden=(8,), teacher_width=8)
+TABLE, TEXT = signature(3, (4, 40)), Signature(fields=(Field(name="text", kind="text"),))
+SIGNATURES = {"tabular": TABLE, "text": TEXT}
+CONFIGS = {"tabular": TABLE_CONFIG, "text": TEXT_CONFIG}
+HEADS = {"tabular": "binary", "text": "multi_label"}
+CLASSES = ("low", "high")
 
 
 def facts(name):
-    return FAMILIES[name].facts(SIGNATURE, CONFIGS[name], rows(SIGNATURE), labels())
+    if name == "tabular":
+        return TABULAR.facts(TABLE, TABLE_CONFIG, rows(TABLE), labels())
+    return tiny_text_facts("multi_label", CLASSES, tiny_tokenizer())
+
+
+def batch(name):
+    """What a network takes, and targets and weights of its logits."""
+    if name == "tabular":
+        features = torch.from_numpy(rows(TABLE))
+        return (features,), torch.from_numpy(labels()), torch.ones(len(features))
+    found = TextEncoder(tiny_tokenizer(), max_tokens=24, overlap=4)
+    inputs = tuple(torch.from_numpy(a) for a in found.batch(found.encode(TEXTS)))
+    return inputs, torch.rand(len(TEXTS), len(CLASSES)), torch.ones(len(TEXTS))
 
 
 def build(name, role):
-    return FAMILIES[name].build(SIGNATURE, role, CONFIGS[name], facts(name))
+    return FAMILIES[name].build(SIGNATURES[name], role, CONFIGS[name], facts(name))
 
 
 def test_the_families_are_those_that_a_task_can_name():
@@ -37,28 +56,51 @@ def test_facts_are_json_and_a_function_of_the_rows(name):
 @each_family
 @each_role
 def test_a_network_gives_logits_of_each_row(name, role):
-    logits = build(name, role)(torch.from_numpy(rows(SIGNATURE, 7)))
+    inputs, targets, _ = batch(name)
+    logits = build(name, role)(*inputs)
     assert logits.ndim == 2
-    assert logits.shape[0] == 7
+    assert logits.shape[0] == len(targets)
     assert torch.isfinite(logits).all()
 
 
 @each_family
 @each_role
 def test_every_parameter_learns(name, role):
-    network = build(name, role)
+    network, (inputs, targets, weights) = build(name, role), batch(name)
+    loss, stopping_loss = FAMILIES[name].losses(HEADS[name])
     for _ in range(2):  # an output that starts at zero passes nothing on in the first step
-        loss = binary_loss(
-            network(torch.from_numpy(rows(SIGNATURE))), torch.from_numpy(labels()), torch.ones(64)
-        )
-        loss.backward()
+        loss(network(*inputs), targets, weights).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+    assert stopping_loss(network(*inputs), targets, weights).ndim == 0
 
 
 @each_family
+def test_each_parameter_has_a_rate(name):
+    known = facts(name)
+    for parameter, _ in build(name, "teacher").named_parameters():
+        assert FAMILIES[name].rate(parameter, CONFIGS[name], known) > 0
+
+
+@each_family
+def test_training_starts_from_what_the_facts_name(name, tmp_path):
+    known = facts(name)
+    if name == "text":
+        weights = build(name, "teacher").encoder.state_dict()
+        made = store_base(
+            "tiny", known["encoder"], tiny_tokenizer(), weights, storage=tmp_path.as_uri()
+        )
+        known = {**known, "base": made.uri}
+    starts = [FAMILIES[name].build(SIGNATURES[name], "teacher", CONFIGS[name], known) for _ in "ab"]
+    for network in starts:
+        FAMILIES[name].start(network, known)
+    if name == "text":
+        first, second = (network.encoder.state_dict() for network in starts)
+        assert all(torch.equal(first[key], second[key]) for key in first)
+
+
 @torch.no_grad()
-def test_a_student_calibrates_and_explains(name):
-    network, features = build(name, "student").eval(), torch.from_numpy(rows(SIGNATURE))
+def test_a_table_student_calibrates_and_explains():
+    network, features = build("tabular", "student").eval(), torch.from_numpy(rows(TABLE))
     network.set_baseline(features)
     network.calibrate((1.0, 1.0, 1.5))
     probability, effects = network.explain(features)
