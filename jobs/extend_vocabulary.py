@@ -9,6 +9,7 @@ the frozen base. Runs in this process, without workers.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 from jobs.command import Run, parser, read_run, started
@@ -45,13 +46,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def extended(run: Run, base: str, splits: Splits, texts: FileTexts) -> Extension:
     """Training texts and lists of terms -> an extended base."""
-    config = run.config.vocabulary
+    config, limit = run.config.vocabulary, run.config.training.domain_vocabulary_size
+    wanted = dataclasses.replace(
+        config.extension, max_new_tokens=min(limit, config.extension.max_new_tokens)
+    )
     with run.screen.stage("extend") as stage:
         stage.say("mining words and fitting their embeddings")
         terms = [term for uri in config.term_lists for term in read_terms(uri)]
         made = DomainVocabularyManager(
-            base, run.settings.storage, config=config.extension, licences=splits.licences
-        ).extend_from_texts(industry=run.task.industry, texts=texts, new_terms=terms)
+            base, run.settings.storage, config=wanted, licences=splits.licences
+        ).extend_from_texts(
+            industry=run.task.industry,
+            texts=texts,
+            fingerprint=splits.data_fingerprint,
+            new_terms=terms,
+        )
         stage.say(f"{len(made.added):,} tokens added, {len(made.skipped):,} terms skipped")
     return made
 

@@ -12,6 +12,8 @@ from spt_core.models.tabular import TabularConfig
 from spt_core.models.text import TextConfig
 from spt_core.task import Task
 from spt_core.training import TrainingConfig
+from spt_core.training.masked_lm import MaskedConfig
+from spt_core.vocabulary import VocabularyConfig
 from spt_core.vocabulary.study import StudyConfig
 
 
@@ -50,7 +52,7 @@ def sample(task: Task) -> PipelineConfig:
     """The bundled synthetic sample on two cores, in about three minutes."""
     if task.family == "text":
         return _with(
-            default(task),
+            dataclasses.replace(default(task), vocabulary=_brief_study(20)),
             TextConfig(max_tokens=64, window_overlap=8),
             num_epochs=2,
             data=DataConfig(sample_rows=600),
@@ -72,7 +74,7 @@ def smoke(task: Task) -> PipelineConfig:
     """Seconds: everything once, nothing well."""
     if task.family == "text":
         return _with(
-            default(task),
+            dataclasses.replace(default(task), vocabulary=_brief_study(4)),
             TextConfig(max_tokens=32, window_overlap=4, student_layers=1),
             num_epochs=1,
             data=DataConfig(sample_rows=200),
@@ -89,6 +91,14 @@ def smoke(task: Task) -> PipelineConfig:
         data=DataConfig(sample_rows=3000),
         num_copies=1,
         benchmark=BenchmarkConfig(num_trials=1, num_resamples=20, num_calls=200),
+    )
+
+
+def _brief_study(num_steps: int) -> StudyConfig:
+    return StudyConfig(
+        extension=VocabularyConfig(context_steps=num_steps),
+        training=MaskedConfig(num_steps=num_steps, first_steps=num_steps // 2, step_bytes=3000),
+        probe_rows=500,
     )
 
 

@@ -281,7 +281,7 @@ def _steps(texts: Iterable[str], config: MaskedConfig) -> Iterator[list[str]]:
             for part in _parts(text):
                 is_empty = False
                 some.append(part)
-                size += len(part.encode(errors="replace"))
+                size += len(part.encode())
                 if size >= config.step_bytes:
                     yield some
                     some, size = [], 0
@@ -298,6 +298,7 @@ def _shuffled(texts: Iterable[str], num: int, seed: tuple[int, int]) -> Iterator
 
 def _parts(text: str) -> Iterator[str]:
     """A text in parts that are not too long, cut at spaces where there are any."""
+    text = text.encode(errors="replace").decode()  # half a surrogate pair is no text
     while len(text) > _LONGEST_PIECE:
         cut = text.rfind(" ", 1, _LONGEST_PIECE)
         cut = cut if cut > 0 else _LONGEST_PIECE
@@ -346,6 +347,8 @@ def _masked(
     """
     words = windows.words.ravel()
     known = np.flatnonzero(words >= 0)
+    if not len(known):
+        return windows.ids, known
     starts = known[np.r_[True, (np.diff(words[known]) != 0) | (np.diff(known) != 1)]]
     sizes = np.diff(np.r_[np.searchsorted(known, starts), len(known)])
     chosen = np.flatnonzero(chance.random(len(starts)) < share)
@@ -385,6 +388,10 @@ class _Session:
         ids, places = _masked(
             windows, config.masked_share, np.random.default_rng((config.seed, step, 1))
         )
+        if not len(places):  # a text without any word
+            self.step += 1
+            self.losses.append(0.0)
+            return 0.0
         self.model.train()
         torch.manual_seed(config.seed * 1_000_003 + step)
         attended = torch.from_numpy(windows.ids != windows.pad).to(device)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from spt_core.artifacts import as_uri
+from spt_core.artifacts import as_uri, digest, has_manifest, read_manifest, write_manifest
 from spt_core.errors import InputError, nearest
-from spt_core.models.bases import DEFAULT_BASE, Base, embedding_name, find_base
+from spt_core.models.bases import DEFAULT_BASE, Base, embedding_name, find_base, load_base
 from spt_core.task import IndustryType
 from spt_core.tokens import open_tokenizer
 from spt_core.vocabulary.embeddings import extended_base, fit_to_contexts, from_pieces
@@ -72,8 +72,19 @@ class Extension:
     skipped: tuple[Skipped, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object of the same facts."""
+        """A JSON object that `extension_from_json` reads back."""
         return dataclasses.asdict(self)
+
+
+def extension_from_json(content: Mapping[str, Any]) -> Extension:
+    """The Extension that `to_json` wrote."""
+    return Extension(
+        industry=IndustryType(content["industry"]),
+        base=load_base(content["base"]["uri"]),
+        parent=load_base(content["parent"]["uri"]),
+        added=tuple(Added(**added) for added in content["added"]),
+        skipped=tuple(Skipped(*skipped) for skipped in content["skipped"]),
+    )
 
 
 class DomainVocabularyManager:
@@ -100,16 +111,33 @@ class DomainVocabularyManager:
         context_examples: Iterable[str] | None = None,
     ) -> Extension:
         """The base with a token for each term; with examples, for each term that they use."""
-        given, skipped = self._given(new_terms, context_examples)
-        return self._extension(industry, given, skipped, context_examples)
+        examples = None if context_examples is None else _checked(context_examples)
+        given, skipped = self._given(new_terms, examples)
+        return self._extension(industry, given, skipped, examples)
 
     def extend_from_texts(
-        self, *, industry: IndustryType, texts: Iterable[str], new_terms: Sequence[str] = ()
+        self,
+        *,
+        industry: IndustryType,
+        texts: Iterable[str],
+        fingerprint: str,
+        new_terms: Sequence[str] = (),
     ) -> Extension:
         """The base with tokens for the terms that the texts use, and for what is mined of them.
 
-        `texts` are iterated several times.
+        `texts` are iterated several times; `fingerprint` says which they are, so that a finished
+        extension is used again.
         """
+        name = [self.base.uri, industry, fingerprint, dataclasses.asdict(self._config)]
+        uri = f"{self._storage}/extensions/{digest([*name, list(new_terms)])}"
+        if not has_manifest(uri):
+            made = self._extend_from_texts(industry, texts, new_terms)
+            write_manifest(uri, made.to_json())
+        return extension_from_json(read_manifest(uri))
+
+    def _extend_from_texts(
+        self, industry: IndustryType, texts: Iterable[str], new_terms: Sequence[str]
+    ) -> Extension:
         config = self._config
         given, skipped = self._given(new_terms, texts)
         content = extended(self.base.tokenizer, [addition for addition, _ in given])
@@ -220,6 +248,17 @@ class DomainVocabularyManager:
             added=tuple(fact for _, fact in added),
             skipped=tuple(skipped),
         )
+
+
+def _checked(examples: Iterable[str]) -> list[str]:
+    """The examples as a list, which is iterated several times."""
+    found = [examples] if isinstance(examples, str) else list(examples)
+    odd = next((text for text in found if type(text) is not str), None)
+    if isinstance(examples, str) or odd is not None:
+        raise InputError(
+            f"context_examples must be a list of texts, however: {odd or examples!r:.60}"
+        )
+    return [text.encode(errors="replace").decode() for text in found]
 
 
 def _pair(term: Term, uses: int | None) -> tuple[Addition, Added]:

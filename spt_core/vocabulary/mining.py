@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
@@ -29,6 +30,8 @@ from spt_core.vocabulary.tokenizer import (
 
 K = TypeVar("K", bound=Hashable)
 LONGEST_PHRASE = 4
+MAX_WORDS = 300_000  # different words that are looked into, the most frequent
+MAX_RUNS = 500_000  # runs of words that are looked into for phrases
 LONGEST_WORD = 12  # pieces; what has more is a hash or a path, not a word
 _Place = tuple[int, int]  # an item and a position in it
 
@@ -57,11 +60,11 @@ def pieces_of(tokenizer: Tokenizer, word: str) -> tuple[str, ...]:
 
 
 def mine_words(
-    content: bytes, counts: Mapping[str, int], *, min_uses: int, limit: int
+    content: bytes, counts: Counter[str], *, min_uses: int, limit: int
 ) -> list[Candidate]:
     """Words, word starts and continuations that save most, in `min_uses` places or more."""
     tokenizer = open_tokenizer(content)
-    cut = {word: pieces_of(tokenizer, word) for word in counts}
+    cut = {word: pieces_of(tokenizer, word) for word, _ in counts.most_common(MAX_WORDS)}
     unknown = getattr(tokenizer.model, "unk_token", None)
     words = [
         word
@@ -87,7 +90,7 @@ def mine_words(
         )
         for (token, run), uses in chosen
     ]
-    return _without_harm(content, found, {word: len(cut[word]) for word in counts})
+    return _without_harm(content, found, {word: len(pieces) for word, pieces in cut.items()})
 
 
 def mine_phrases(
@@ -98,7 +101,8 @@ def mine_phrases(
     if not takes_phrases(tokenizer) or limit == 0:
         return []
     split = word_splitter(tokenizer)
-    lines = [line for text in texts for line in plain_runs(normalized(tokenizer, text), split)]
+    runs = (run for text in texts for run in plain_runs(normalized(tokenizer, text), split))
+    lines = list(itertools.islice(runs, MAX_RUNS))
     frequent = Counter(word for line in lines for word in line)
     places: dict[tuple[str, ...], list[_Place]] = defaultdict(list)
     for number, line in enumerate(lines):

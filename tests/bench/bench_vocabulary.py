@@ -86,7 +86,10 @@ def measured(domain: str, given: argparse.Namespace, home: str, storage: str) ->
         ),
     )
     extension = manager.extend_from_texts(
-        industry=task.industry, texts=train, new_terms=terms if given.lists else ()
+        industry=task.industry,
+        texts=train,
+        fingerprint=f"bench-{domain}",
+        new_terms=terms if given.lists else (),
     )
     seconds = round(time.monotonic() - start, 1)
     found = study(

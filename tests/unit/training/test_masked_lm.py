@@ -116,9 +116,10 @@ def test_words_are_masked_whole_or_but_for_their_first_pieces():
 
 
 def test_a_long_text_is_cut_and_an_unreadable_one_still_counts(base, tmp_path):
-    texts = ["warfarin " * 2000, "x" * 9000, "\ufffd 日本 😀"]
-    made = run(base, tmp_path, dataclasses.replace(CONFIG, num_steps=3), texts)
-    assert len(made.losses) == 3
+    texts = ["warfarin " * 2000, "x" * 9000, "\ufffd 日本 😀", "\ud800", "\x00" * 400]
+    made = run(base, tmp_path, dataclasses.replace(CONFIG, num_steps=40, save_steps=200), texts)
+    assert len(made.losses) == 40
+    assert np.isfinite(made.losses).all()
 
 
 def test_texts_stream_from_files_and_what_is_no_text_is_left_out(tmp_path):

@@ -178,6 +178,19 @@ def test_what_is_no_list_of_terms_or_no_industry_is_refused(
         manager(tiny, storage).extend_vocabulary(industry=industry, new_terms=terms)
 
 
+def test_examples_may_be_a_generator_and_hold_anything_but_other_values(tiny, storage):
+    examples = (text for text in ["Warfarin\ud800", "", "\x00\x00", "😀"])
+    made = manager(tiny, storage).extend_vocabulary(
+        industry=HEALTH, new_terms=["warfarin"], context_examples=examples
+    )
+    assert made.added[0].num_uses == 1
+    for odd in ("warfarin", [7]):
+        with pytest.raises(InputError, match="context_examples must be a list of texts"):
+            manager(tiny, storage).extend_vocabulary(
+                industry=HEALTH, new_terms=["warfarin"], context_examples=odd
+            )
+
+
 def test_a_base_that_is_not_there_is_refused(storage, tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     (tmp_path / "model.safetensors").write_bytes(b"")
@@ -194,8 +207,12 @@ def test_a_tokenizer_that_does_not_match_its_weights_is_refused(storage):
 def test_texts_give_words_and_phrases_that_save_tokens(tiny, storage):
     config = VocabularyConfig(context_steps=0, min_phrase_uses=4)
     made = manager(tiny, storage, config).extend_from_texts(
-        industry=HEALTH, texts=TEXTS, new_terms=["value_at_risk", "metformin"]
+        industry=HEALTH, texts=TEXTS, fingerprint="x", new_terms=["value_at_risk", "metformin"]
     )
+    again = manager(tiny, storage, config).extend_from_texts(
+        industry=HEALTH, texts=[], fingerprint="x", new_terms=["value_at_risk", "metformin"]
+    )
+    assert again == made
     tokens = {added.token for added in made.added}
     assert {"value at risk", "metformin", "warfarin", "credit default swap"} <= tokens
     before, after = (open_tokenizer(base.tokenizer) for base in (tiny, made.base))

@@ -21,7 +21,7 @@ TRAINING = MaskedConfig(num_steps=4, first_steps=2, step_bytes=300, max_tokens=3
 def extension(tiny, storage):
     config = VocabularyConfig(context_steps=2, min_phrase_uses=4)
     return DomainVocabularyManager(tiny, storage, config=config).extend_from_texts(
-        industry="healthcare", texts=TEXTS
+        industry="healthcare", texts=TEXTS, fingerprint="tiny"
     )
 
 
