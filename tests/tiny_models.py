@@ -196,5 +196,5 @@ def text_task(head: Head, respond: Callable[[Any], dict[str, Any]] | None = None
         head=head,
         classes=("neither", "safe", "risky"),
         negative_class="neither" if head == "pair" else None,
-        metric="micro_f1",
+        metric={"span": "span_f1", "regression": "rmse"}.get(head, "micro_f1"),
     )

@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 from spt_core.export.tabular import trial_rows
-from spt_core.model import open_runtime
+from spt_core.export.text import trial
+from spt_core.model import open_runtime, open_text_runtime
+from spt_core.runtime.text import TOKENIZER
+from spt_core.tokens import TextEncoder
+from tests.tiny_models import TEXT_CONFIG
 
 TOLERANCE = 1e-5
 
@@ -67,3 +71,46 @@ def test_threads_get_the_answers_to_their_own_rows(runtime, rows):
 
     with ThreadPoolExecutor(4) as pool:
         assert max(pool.map(check, list(range(len(rows))) * 10)) <= TOLERANCE
+
+
+@pytest.fixture(params=["checkpoint", "onnx"])
+def text_runtime(request, text_export):
+    return open_text_runtime(text_export if request.param == "onnx" else text_export.artifact)
+
+
+@pytest.fixture
+def ids(text_export):
+    """Eight windows of several lengths and twelve pairs in them."""
+    words = TextEncoder(text_export.read(TOKENIZER), max_tokens=TEXT_CONFIG.max_tokens, overlap=2)
+    return trial(words, num_windows=8, num_tokens=TEXT_CONFIG.max_tokens, num_pairs=12, seed=4)
+
+
+def test_a_text_s_logits_are_its_tokens_shares_and_what_no_token_adds(text_runtime, ids):
+    logits, shares = text_runtime.explain(*ids)
+    assert logits.shape == (12, shares.shape[2])
+    assert shares.shape[:2] == (12, ids.features.shape[1])
+    assert np.isfinite(logits).all()
+    outside = (ids.features == ids.features[0, 0])[ids.pairs[:, 0]]  # the token before every text
+    assert np.abs(shares[outside]).max() == 0.0
+
+
+def test_a_text_is_run_alone_as_among_others(text_runtime, ids):
+    logits, shares = text_runtime.explain(*ids)
+    for number, pair in enumerate(ids.pairs):
+        row = ids.features[pair[0]]
+        alone = row[None, row != 0]  # without the padding
+        found, own = text_runtime.explain(alone, np.array([[0, *pair[1:]]]))
+        assert np.abs(found[0] - logits[number]).max() < 1e-4
+        assert np.abs(own[0] - shares[number, : alone.shape[1]]).max() < 1e-4
+
+
+def test_threads_get_the_logits_of_their_own_texts(text_runtime, ids):
+    features, pairs = ids
+    wanted = [text_runtime.explain(features, pairs[i : i + 1])[0] for i in range(12)]
+
+    def check(index):
+        found, _ = text_runtime.explain(features, pairs[index : index + 1])
+        return np.abs(found - wanted[index]).max()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert max(pool.map(check, list(range(12)) * 5)) < 1e-5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import socket
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from jobs import deploy
 from spt_core.errors import InputError, NotFoundError
-from spt_core.policy import fit_policy
+from spt_core.policy import LabelPolicy, fit_policy
 from spt_core.registry import ModelVersion, Registry
 from tests.unit.test_rollout import FRAUD, add
 
@@ -124,3 +125,17 @@ def test_an_embedded_service_does_not_listen_on_the_network(
     monkeypatch.setenv("SPT_HTTP_HOST", "0.0.0.0")
     with pytest.raises(InputError, match="this machine only"):
         deploy.main([FRAUD, "--storage", str(tmp_path)])
+
+
+def test_thresholds_of_labels_are_deployed_as_they_are_written(
+    registry: Registry, tmp_path: Path
+) -> None:
+    first = add(registry, tmp_path, 1)
+    old = LabelPolicy(thresholds={"a": 0.5}, most_probable=False)
+    new = LabelPolicy(thresholds={"a": 0.7}, most_probable=False)
+    labelled = dataclasses.replace(first, policy=old)
+    assert deploy.refitted(labelled, new) is new
+    with pytest.raises(InputError, match="has thresholds per label, however: this one has none"):
+        deploy.refitted(labelled, first.policy)
+    with pytest.raises(InputError, match="has costs, however: this one has none"):
+        deploy.refitted(first, new)

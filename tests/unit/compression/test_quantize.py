@@ -1,0 +1,112 @@
+import dataclasses
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from spt_core.artifacts import has_manifest, load_exported
+from spt_core.compression import quantize as module
+from spt_core.compression.quantize import QuantizeConfig, quantize, small_tables
+from spt_core.errors import InputError, QualityError
+from spt_core.model import classes_of, default_policy, open_answerer
+from spt_core.runtime.onnx import open_session
+from spt_core.runtime.text import GRAPH
+from spt_core.task import find
+from tests.tiny_models import DRUGS
+
+TASK = find(DRUGS)
+
+
+@pytest.fixture(scope="module")
+def policy(text_export):
+    return default_policy(TASK, classes_of(text_export))
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """Rows as a split holds them."""
+    return TASK.sample(60, 0)
+
+
+@pytest.fixture(scope="module")
+def int8(text_export, rows, policy):
+    config = QuantizeConfig(min_share=0.5)  # random weights decide by a hair
+    return quantize(text_export, rows, TASK.label, policy, config=config)
+
+
+def test_the_proof_of_quality_is_kept_with_the_model(int8, text_export):
+    proof = int8.parity["quality"]
+    assert proof["metric"] == TASK.metric
+    assert proof["num_rows"] == 60
+    assert proof["int8"] >= 0.5 * proof["full_precision"]
+    assert int8.parity["full_precision"] == text_export.uri
+    assert 0 < int8.parity["max_abs_difference"]["probability"] < 0.1
+    assert json.loads(json.dumps(int8.to_json())) == json.loads(json.dumps(int8.to_json()))
+
+
+def test_it_answers_nearly_like_the_full_model_and_its_own_probes(int8, text_export, policy):
+    small, full = (open_answerer(model, policy) for model in (int8, text_export))
+    for record, wanted in zip(int8.probes["records"], int8.probes["probabilities"], strict=True):
+        found = small.probabilities(small.read(record)).ravel()
+        assert np.abs(found - wanted).max(initial=0.0) <= 1e-6
+        other = full.probabilities(full.read(record)).ravel()
+        assert np.abs(found - other).max(initial=0.0) < 0.1
+
+
+def test_its_linear_layers_have_8_bits(int8, text_export):
+    assert len(int8.read(GRAPH)) < len(text_export.read(GRAPH))
+    assert b"MatMulInteger" in int8.read(GRAPH)
+
+
+def test_a_finished_one_is_found_again(int8, text_export, rows, policy):
+    assert has_manifest(int8.uri)
+    assert load_exported(int8.uri) == int8
+    config = QuantizeConfig(min_share=0.5)
+    assert quantize(text_export, rows, TASK.label, policy, config=config) == int8
+
+
+def test_one_that_loses_too_much_is_refused(text_export, rows, policy, monkeypatch):
+    scores = iter([0.8, 0.7])
+    metrics = {"pair": {TASK.metric: lambda _: next(scores)}}
+    monkeypatch.setattr(module, "HEAD_METRICS", metrics)
+    with pytest.raises(QualityError, match=r"keep 99.0% of its micro_f1, however: .* 0.7000 inste"):
+        quantize(text_export, rows, TASK.label, policy)
+
+
+def test_tables_of_numbers_are_not_quantized(export, rows, policy):
+    with pytest.raises(InputError, match="only text models are quantized"):
+        quantize(export, rows, TASK.label, policy)
+
+
+@pytest.mark.parametrize("changes", [{"min_share": 0.0}, {"min_share": 1.1}, {"max_rows": 0}])
+def test_a_share_that_is_none_is_refused(changes):
+    with pytest.raises(InputError, match="min_share must be in"):
+        dataclasses.replace(QuantizeConfig(), **changes)
+
+
+def test_each_row_of_a_table_keeps_its_own_scale():
+    draw = np.random.default_rng(0)
+    rows = (draw.normal(size=(300, 8)) * 10.0 ** draw.integers(-4, 3, (300, 1))).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["rows", "ids"], ["out"])],
+        "one",
+        [helper.make_tensor_value_info("ids", TensorProto.INT64, ["n"])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", 8])],
+        [numpy_helper.from_array(rows, "rows")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    small_tables(model)
+    assert {value.name for value in model.graph.initializer} == {"rows.int8", "rows.scale"}
+    (found,) = open_session(model.SerializeToString()).run(None, {"ids": np.arange(300)})
+    assert (np.abs(found - rows) <= np.abs(rows).max(1, keepdims=True) / 254 * 1.001).all()
+
+
+def test_rows_without_labels_of_the_model_still_count(text_export, policy):
+    rows = TASK.sample(20, 1)
+    empty = rows.set_column(
+        rows.column_names.index(TASK.label), TASK.label, pa.array(["[]"] * rows.num_rows)
+    )
+    config = QuantizeConfig(min_share=0.9)
+    assert quantize(text_export, empty, TASK.label, policy, config=config).parity["quality"]
