@@ -2,12 +2,11 @@
 
 Softmax heads get one temperature (Guo et al., "On Calibration of Modern Neural Networks", ICML
 2017); heads whose classes stand for themselves one scale, and a shift per class (Platt, 1999) that
-a weak prior holds near zero, so that few positives do not move it; values get their unit back.
+a weak prior holds near zero, so that few positives do not move it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,13 +20,11 @@ Floats = NDArray[np.float64]
 _PRIOR = 4.0  # pseudo-observations that say "no shift"
 
 
-def fit_label_calibration(
-    head: Head, logits: Floats, targets: Floats, facts: Mapping[str, Any]
-) -> tuple[Floats, Floats]:
+def fit_label_calibration(head: Head, logits: Floats, targets: Floats) -> tuple[Floats, Floats]:
     """(scale, shift) [K] of least log loss on logits and targets [N, K]."""
     size = logits.shape[1]
-    if head == "regression":
-        return np.full(size, facts["spread"]), np.full(size, facts["center"])
+    if head == "regression":  # there is nothing to calibrate: values keep their standard units
+        return np.ones(size), np.zeros(size)
     known = targets.sum(1) > 0 if head in ("single_label", "pair", "span") else slice(None)
     logits, targets = logits[known], targets[known]
     if not len(logits):

@@ -187,7 +187,7 @@ def finish_text(
     network = TEXT.build(run.signature, run.role, run.config.network, run.facts)
     network.load_state_dict(load_weights(weights))
     logits, targets = held_out_scores(network, task, splits, words, "calibration", run.facts)
-    scale, shift = fit_label_calibration(task.head, logits, targets, run.facts)
+    scale, shift = fit_label_calibration(task.head, logits, targets)
     network.calibrate(torch.from_numpy(scale), torch.from_numpy(shift))
     logits, targets = held_out_scores(network, task, splits, words, "validation", run.facts)
     found = _metrics(task, run.facts, targets, logits * scale + shift)
@@ -236,7 +236,9 @@ def _metrics(
     """The head's figures at the most probable class, or at even odds."""
     classes, given = tuple(facts["classes"]), (logits > 0).astype(np.float64)
     if task.head == "regression":
-        targets, probabilities = targets * facts["spread"] + facts["center"], logits
+        targets, probabilities = (
+            values * facts["spread"] + facts["center"] for values in (targets, logits)
+        )
     elif task.head in ("multi_label", "ordinal"):
         probabilities = expit(logits)
     else:
