@@ -133,9 +133,9 @@ def _texts(task: Task) -> PipelineConfig:
         industry=task.industry,
         family="text",
         model_name="default",
-        num_epochs=4,
+        num_epochs=6,
         batch_size=16,
-        learning_rate=1e-4,
+        learning_rate=2e-4,
         save_strategy="epoch",
         evaluation_strategy="no",
     )

@@ -34,6 +34,7 @@ from spt_core.models.ensemble import FACTS, WEIGHTS
 from spt_core.models.text import TEXT, TextConfig, text_facts
 from spt_core.models.text_softening import soften_texts
 from spt_core.task import find
+from spt_core.tokenizer_edits import trimmed
 from spt_core.training.loop import TrainingRun
 from spt_core.training.network import fit_network
 from spt_core.training.texts import (
@@ -44,7 +45,6 @@ from spt_core.training.texts import (
     token_dataset,
     validation_tokens,
 )
-from spt_core.vocabulary.tokenizer import trimmed
 
 VOCABULARY_TEXTS = 200_000
 SOFT_ROWS = 256  # of one call: the teacher scores them sorted by length

@@ -14,7 +14,7 @@ import importlib.util
 import json
 import logging
 import tempfile
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from spt_core.artifacts import (
     write_manifest,
 )
 from spt_core.errors import InputError
+from spt_core.tokenizer_edits import trimmed
 
 DEFAULT_BASE = "sentence-transformers/all-MiniLM-L6-v2"
 CONFIG, TOKENIZER, ENCODER_WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
@@ -118,6 +119,52 @@ def load_base(uri: str) -> Base:
     for name in ("parents", "licences"):
         content[name] = tuple(content[name])
     return Base(**content)
+
+
+def trimmed_base(base: Base, used: Collection[int], *, storage: str) -> Base:
+    """The base without the tokens that are not used; every text still has tokens."""
+    content, kept = trimmed(base.tokenizer, used)
+    weights = base.weights()
+    name = embedding_name(weights)
+    weights[name] = weights[name][kept]
+    return extended_base(
+        base,
+        content,
+        weights,
+        name=f"{base.name}-trimmed",
+        storage=storage,
+        ids=dict(zip(kept, range(len(kept)), strict=True)),
+    )
+
+
+def extended_base(
+    base: Base,
+    content: bytes,
+    weights: Mapping[str, Tensor],
+    *,
+    name: str,
+    storage: str,
+    licences: tuple[str, ...] = (),
+    ids: Mapping[int, int] | None = None,
+) -> Base:
+    """Tokenizer, weights and configuration of another vocabulary, stored as one.
+
+    `ids` are the new ones of old tokens, where they changed.
+    """
+    rows = len(weights[embedding_name(weights)])
+    config: dict[str, Any] = {**base.config, "vocab_size": rows}
+    for key, value in config.items():
+        if ids is not None and key.endswith("_token_id") and type(value) is int:
+            config[key] = ids[value]
+    return store_base(
+        name,
+        config,
+        content,
+        weights,
+        storage=storage,
+        parents=(base.uri,),
+        licences=tuple(sorted({*base.licences, *licences})),
+    )
 
 
 def build_encoder(config: Mapping[str, Any]) -> torch.nn.Module:

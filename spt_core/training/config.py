@@ -31,8 +31,9 @@ class TrainingConfig:
         warmup_ratio: share of all steps in which the rate rises to its peak; it then falls to zero
             along a cosine.
         weight_decay: AdamW's, on matrices only.
-        domain_vocabulary_size: how many values of each category column (for text: tokens) the model
-            knows at most, the most frequent first; all others count as unseen.
+        domain_vocabulary_size: how many values of each category column, or tokens of its texts, the
+            model knows at most, the most frequent first. Other values count as unseen, other words
+            are spelled in smaller pieces. A vocabulary extension adds at most as many tokens.
         specialized_layers: names of the modules that training may change, all others stay as they
             are initialised; None trains everything.
         compliance_requirements: checks of the task that must pass before promotion; None requires

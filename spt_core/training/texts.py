@@ -27,13 +27,13 @@ from spt_core.data.tokenizing import encode_rows, targets_of, text_encoder, toke
 from spt_core.errors import InputError
 from spt_core.metrics import HEAD_METRICS, outcomes
 from spt_core.model import SpecializedModel
-from spt_core.models.bases import Base, find_base
+from spt_core.models.bases import Base, find_base, trimmed_base
 from spt_core.models.ensemble import WEIGHTS
 from spt_core.models.label_calibration import fit_label_calibration
 from spt_core.models.text import TEXT, TextConfig, TextNetwork, text_facts
 from spt_core.models.text_scores import score_texts
 from spt_core.task import Task, find
-from spt_core.tokens import EncodedText, TextEncoder
+from spt_core.tokens import EncodedText, TextEncoder, open_tokenizer
 from spt_core.training.config import TrainingConfig
 from spt_core.training.loop import TrainingRun
 from spt_core.training.network import fit_network, run_digest, write_artifact
@@ -69,6 +69,7 @@ def train_text(
         remove(f"{root}/runs/{name}")
     elif has_manifest(uri):
         return SpecializedModel(load_artifact(uri), reused=True)
+    base = _trimmed(base, splits, task, config)
     words = Vocabulary(base.tokenizer, network.max_tokens, network.window_overlap)
     facts = facts_of(task, splits, network, base)
     run = TrainingRun(
@@ -249,6 +250,17 @@ def _metrics(
     negative = "0" if task.head == "span" else task.negative_class
     found = outcomes(classes, targets, probabilities, given, negative_class=negative)
     return {name: metric(found) for name, metric in HEAD_METRICS[task.head].items()}
+
+
+def _trimmed(base: Base, splits: Splits, task: Task, config: TrainingConfig) -> Base:
+    """The base with the tokens that training texts use, at most `domain_vocabulary_size`."""
+    tokenizer = open_tokenizer(base.tokenizer)
+    counts: Counter[int] = Counter()
+    for text in _column(splits, "train", task.text_field.name):
+        counts.update(tokenizer.encode(text, add_special_tokens=False).ids)
+    used = sorted(counts, key=lambda token: (-counts[token], token))
+    used = used[: config.domain_vocabulary_size]
+    return trimmed_base(base, used, storage=as_uri(config.output_dir))
 
 
 def _mean_tokens(splits: Splits, task: Task, words: Vocabulary) -> float:

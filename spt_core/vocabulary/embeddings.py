@@ -11,19 +11,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spt_core.models.bases import Base, build_encoder, embedding_name, store_base
+from spt_core.models.bases import Base, build_encoder, embedding_name
+from spt_core.tokenizer_edits import Addition
 from spt_core.tokens import open_tokenizer, padded
 from spt_core.training.masked_lm import PADS, token_of
 from spt_core.vocabulary.alignment import Aligned, aligned, parts
 from spt_core.vocabulary.mining import pieces_of
-from spt_core.vocabulary.tokenizer import Addition
 
 _TEXTS_PER_TOKEN = 20
 _MAX_TOKENS = 128
@@ -88,36 +87,6 @@ def fit_to_contexts(
     return {**weights, name: made}
 
 
-def extended_base(
-    base: Base,
-    content: bytes,
-    weights: Mapping[str, Tensor],
-    *,
-    name: str,
-    storage: str,
-    licences: tuple[str, ...] = (),
-    ids: Mapping[int, int] | None = None,
-) -> Base:
-    """Tokenizer, weights and configuration of another vocabulary, stored as one.
-
-    `ids` are the new ones of old tokens, where they changed.
-    """
-    rows = len(weights[embedding_name(weights)])
-    config: dict[str, Any] = {**base.config, "vocab_size": rows}
-    for key, value in config.items():
-        if ids is not None and key.endswith("_token_id") and type(value) is int:
-            config[key] = ids[value]
-    return store_base(
-        name,
-        config,
-        content,
-        weights,
-        storage=storage,
-        parents=(base.uri,),
-        licences=tuple(sorted({*base.licences, *licences})),
-    )
-
-
 def _contexts(base: Base, content: bytes, texts: Iterable[str], seed: int) -> list[Aligned]:
     """Parts of the texts that hold new tokens, up to a number for each token."""
     before, after = open_tokenizer(base.tokenizer), open_tokenizer(content)
@@ -126,9 +95,10 @@ def _contexts(base: Base, content: bytes, texts: Iterable[str], seed: int) -> li
     order = np.random.default_rng(seed).permutation(len(some))
     uses: dict[int, int] = defaultdict(int)
     chosen: list[Aligned] = []
+    room = min(_MAX_TOKENS, base.config.get("max_position_embeddings", _MAX_TOKENS))
     for start in range(0, len(some), 1000):
         block = [some[i] for i in order[start : start + 1000]]
-        for item in aligned(before, after, block, max_tokens=_MAX_TOKENS):
+        for item in aligned(before, after, block, max_tokens=room):
             new = {number for number in item.after if number >= first_new}
             if any(uses[number] < _TEXTS_PER_TOKEN for number in new):
                 chosen.append(item)

@@ -8,13 +8,20 @@ from typing import Any
 
 from spt_core.artifacts import as_uri, digest, has_manifest, read_manifest, write_manifest
 from spt_core.errors import InputError, nearest
-from spt_core.models.bases import DEFAULT_BASE, Base, embedding_name, find_base, load_base
+from spt_core.models.bases import (
+    DEFAULT_BASE,
+    Base,
+    extended_base,
+    find_base,
+    load_base,
+    trimmed_base,
+)
 from spt_core.task import IndustryType
+from spt_core.tokenizer_edits import Addition, extended
 from spt_core.tokens import open_tokenizer
-from spt_core.vocabulary.embeddings import extended_base, fit_to_contexts, from_pieces
+from spt_core.vocabulary.embeddings import fit_to_contexts, from_pieces
 from spt_core.vocabulary.mining import count_words, mine_phrases, mine_words
 from spt_core.vocabulary.terms import Skipped, Term, checked_terms, count_uses
-from spt_core.vocabulary.tokenizer import Addition, extended, trimmed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,18 +180,7 @@ class DomainVocabularyManager:
         """The base without the tokens that the texts never use; every text still has tokens."""
         tokenizer = open_tokenizer(self.base.tokenizer)
         used = {number for text in texts for number in tokenizer.encode(text).ids}
-        content, kept = trimmed(self.base.tokenizer, used)
-        weights = self.base.weights()
-        name = embedding_name(weights)
-        weights[name] = weights[name][kept]
-        return extended_base(
-            self.base,
-            content,
-            weights,
-            name=f"{self.base.name}-trimmed",
-            storage=self._storage,
-            ids=dict(zip(kept, range(len(kept)), strict=True)),
-        )
+        return trimmed_base(self.base, used, storage=self._storage)
 
     def _given(
         self, terms: Sequence[str], texts: Iterable[str] | None

@@ -32,7 +32,8 @@ class FrozenEncoder:
     def __init__(self, base: Base, max_tokens: int = 128) -> None:
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._tokenizer = open_tokenizer(base.tokenizer)
-        self._tokenizer.enable_truncation(max_tokens)
+        room = base.config.get("max_position_embeddings", max_tokens)
+        self._tokenizer.enable_truncation(min(max_tokens, room))
         self._pad = token_of(self._tokenizer, PADS)
         self._size: int = base.config["hidden_size"]
         self._encoder = build_encoder(base.config).eval()

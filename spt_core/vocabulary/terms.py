@@ -17,9 +17,7 @@ from tokenizers import Tokenizer
 
 from spt_core.artifacts import read_bytes
 from spt_core.errors import InputError
-from spt_core.tokens import open_tokenizer
-from spt_core.vocabulary.mining import is_plain_phrase, pieces_of, plain_runs
-from spt_core.vocabulary.tokenizer import (
+from spt_core.tokenizer_edits import (
     Addition,
     Word,
     joined,
@@ -27,6 +25,8 @@ from spt_core.vocabulary.tokenizer import (
     takes_phrases,
     word_splitter,
 )
+from spt_core.tokens import open_tokenizer
+from spt_core.vocabulary.mining import is_plain_phrase, pieces_of, plain_runs
 
 MAX_CHARACTERS = 100
 _TERM_COLUMNS = ("name", "term", "label", "description")

@@ -38,7 +38,7 @@ from transformers.utils import logging as library
 from cluster.lifecycle import ray_session
 from cluster.settings import load_settings
 from spt_core.data.catalog import open_dataset
-from spt_core.models.bases import DEFAULT_BASE, PACKAGED, embedding_name, find_base, store_base
+from spt_core.models.bases import DEFAULT_BASE, PACKAGED, find_base, trimmed_base
 from spt_core.models.text import TEXT, TextConfig, text_facts
 from spt_core.models.text_scores import score_texts
 from spt_core.models.token_rows import TokenRow
@@ -49,7 +49,6 @@ from spt_core.training.config import TrainingConfig
 from spt_core.training.loop import BEST, TrainingRun, fit
 from spt_core.training.network import fit_network
 from spt_core.training.token_shards import TokenShard
-from spt_core.vocabulary.tokenizer import trimmed
 from tests.bench import protocol
 
 TASK = find("financial_services/regulatory_compliance")
@@ -96,11 +95,7 @@ def start(texts: Texts, storage: str, *, trim: bool) -> Start:
     if trim:
         encoder = TextEncoder(base.tokenizer, max_tokens=MAX_TOKENS, overlap=0)
         used = {t for e in encoder.encode(texts.texts) for w in e.windows for t in w.ids}
-        tokenizer, kept = trimmed(base.tokenizer, used)
-        weights = base.weights()
-        weights[embedding_name(weights)] = weights[embedding_name(weights)][kept]
-        content = {**base.config, "vocab_size": len(kept)}
-        base = store_base("trimmed", content, tokenizer, weights, storage=storage)
+        base = trimmed_base(base, used, storage=storage)
     encoder = TextEncoder(base.tokenizer, max_tokens=MAX_TOKENS, overlap=0)
     facts = text_facts(
         config,

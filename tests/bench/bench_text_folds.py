@@ -20,7 +20,6 @@ import pyarrow as pa
 
 from cluster.settings import load_settings
 from jobs.recipes import PipelineConfig
-from spt_core.model import open_answerer
 from spt_core.answering.text import TextAnswerer
 from spt_core.benchmark.outcomes import outcomes_of
 from spt_core.benchmark.text_baselines import tune_text_baselines
@@ -29,6 +28,7 @@ from spt_core.data.labels import class_counts, classes_of, rule_of
 from spt_core.data.splits import Splits
 from spt_core.distillation import DistillationPipeline
 from spt_core.metrics import HEAD_METRICS, Outcomes
+from spt_core.model import open_answerer
 from spt_core.policy import LabelPolicy, fit_label_policy
 from spt_core.task import Task, find
 from spt_core.training import SpecializedModelTrainer

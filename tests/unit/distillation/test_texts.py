@@ -9,9 +9,9 @@ from spt_core.distillation.texts import chosen_layers, narrowed
 from spt_core.errors import InputError
 from spt_core.models.bases import build_encoder
 from spt_core.models.text_softening import soften_texts
+from spt_core.tokenizer_edits import trimmed
 from spt_core.tokens import TextEncoder
 from spt_core.training.config import TrainingConfig
-from spt_core.vocabulary.tokenizer import trimmed
 from tests.tiny_models import TEXTS, text_task, tiny_text_artifact
 
 ENCODER = {

@@ -5,9 +5,9 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from spt_core.errors import InputError
+from spt_core.tokenizer_edits import Addition, extended, trimmed
 from spt_core.tokens import open_tokenizer
 from spt_core.vocabulary.mining import count_words, mine_phrases, mine_words, pieces_of
-from spt_core.vocabulary.tokenizer import Addition, extended, trimmed
 from tests.unit.vocabulary.tiny import TEXTS, tiny_tokenizer
 
 NASTY = [
