@@ -58,14 +58,17 @@ class Served(NamedTuple):
             return json.loads(response.read())
 
 
-def command(job: str, *words: str) -> tuple[list[str], dict[str, str]]:
+def command(job: str, *words: str, task: str = FRAUD) -> tuple[list[str], dict[str, str]]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "SPT_"))}
     environment["SPT_HTTP_PORT"] = str(free_port_block())
-    return [sys.executable, "-m", f"jobs.{job}", FRAUD, *words, "--json"], environment
+    return [sys.executable, "-m", f"jobs.{job}", task, *words, "--json"], environment
 
 
 def run(job: str, *words: str) -> Ended:
-    line, environment = command(job, *words)
+    return run_line(*command(job, *words))
+
+
+def run_line(line: list[str], environment: dict[str, str]) -> Ended:
     done = subprocess.run(
         line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S
     )

@@ -1,0 +1,63 @@
+"""Texts from a file to an HTTP answer and to batch scores, as a user calls it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from spt_core.task import find
+from tests.integration.test_pipeline import Ended, command, run_line
+from tests.unit.vocabulary.tiny import tiny_base
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+TASK = "technology/security_analysis"
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("storage")
+
+
+@pytest.fixture(scope="module")
+def ended(storage: Path) -> Ended:
+    base = tiny_base(str(storage))
+    words = ["--recipe", "smoke", "--once", "--storage", str(storage)]
+    return run_line(
+        *command("pipeline", *words, "--set", f"training.network.base={base.uri}", task=TASK)
+    )
+
+
+def test_one_command_goes_from_texts_to_an_answer(ended: Ended) -> None:
+    result = ended.result
+    assert result["version"] == f"{TASK}/default@1"
+    assert set(result["answer"]) == set(find(TASK).answer)
+    text = result["record"]["text"]
+    for phrase in result["answer"]["evidence"]:
+        assert text[phrase["start"] : phrase["end"]] == phrase["text"]
+    assert Path(result["report"].removeprefix("file://")).read_text().startswith("<!")
+    assert "TF-IDF" in ended.err
+
+
+def test_texts_without_labels_are_scored_in_batch(
+    ended: Ended, storage: Path, tmp_path: Path
+) -> None:
+    assert ended.code == 0, ended.err
+    texts = [
+        "The dropper encodes its payload.",
+        " ",
+        "مرحبا بالعالم 😀",
+        "It reads LSASS memory. " * 40,
+    ]
+    rows = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
+    (tmp_path / "new.jsonl").write_text(rows)
+    words = ["--data", str(tmp_path / "new.jsonl"), "--output", str(tmp_path / "scored")]
+    result = run_line(*command("predict", *words, "--storage", str(storage), task=TASK)).result
+    assert (result["num_rows"], result["num_quarantined"]) == (3, 1)
+    parts = sorted((tmp_path / "scored").glob("[!_.]*.parquet"))
+    scores = pd.concat([pd.read_parquet(part) for part in parts]).set_index("row").sort_index()
+    assert list(scores.index) == [0, 2, 3]
+    assert scores["score"].between(0, 1).all()
+    assert set(find(TASK).answer) <= set(scores.columns)
