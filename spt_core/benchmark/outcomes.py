@@ -19,13 +19,16 @@ from spt_core.task import Span, Task
 Floats = NDArray[np.float64]
 
 
-def outcomes_of(answerer: TextAnswerer, table: pa.Table, label: str) -> Outcomes:
+def outcomes_of(
+    answerer: TextAnswerer, table: pa.Table, label: str, *, group: str | None = None
+) -> Outcomes:
     """The outcomes of a table's rows, their pairs, or their spans, under the answerer's policy.
 
+    `group` names the column of documents, if it is not the task's.
     A pair whose mentions lie in no common window is of the negative class to the model.
     """
     task, classes = answerer.task, answerer.classes
-    texts, groups = answerer.encode(table), groups_of(table, task)
+    texts, groups = answerer.encode(table), groups_of(table, group or task.group)
     true = true_labels(table, task, classes, label)
     if task.head == "span":
         found = [answerer.judge(text).spans for text in texts]
@@ -116,11 +119,11 @@ def span_outcomes(
     )
 
 
-def groups_of(table: pa.Table, task: Task) -> NDArray[np.int64]:
-    """The number [B] of each row's document, or of the row itself where none is named."""
-    if task.group is None or task.group not in table.column_names:
+def groups_of(table: pa.Table, group: str | None) -> NDArray[np.int64]:
+    """The number [B] of each row's document, or of the row itself where no column names one."""
+    if group is None or group not in table.column_names:
         return np.arange(table.num_rows)
-    names = np.array([str(value) for value in table[task.group].to_pylist()])
+    names = np.array([str(value) for value in table[group].to_pylist()])
     return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 

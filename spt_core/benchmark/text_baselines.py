@@ -9,7 +9,7 @@ import itertools
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -38,11 +38,19 @@ _FIRST, _SECOND, _OTHER = " firstmention ", " secondmention ", " othermention "
 Floats = NDArray[np.float64]
 
 
+class OutcomesOf(Protocol):
+    """The outcomes of labelled rows; `group` names the column of documents, if not the task's."""
+
+    def __call__(self, table: pa.Table, group: str | None = None) -> Outcomes:
+        """One call."""
+        ...
+
+
 class TextBaseline(NamedTuple):
     """A tuned model: its name, the outcomes of labelled rows, one text's scores, its parameters."""
 
     name: str
-    outcomes: Callable[[pa.Table], Outcomes]
+    outcomes: OutcomesOf
     score: Callable[[str], Any]
     parameters: Mapping[str, Any]
 
@@ -104,9 +112,9 @@ def _tfidf(
     assert best is not None, "there is at least one trial"
     _, strength, predict, policy = best
 
-    def outcomes(table: pa.Table) -> Outcomes:
+    def outcomes(table: pa.Table, group: str | None = None) -> Outcomes:
         found = predict(vectors.transform(_texts(table, task)))
-        return _outcomes(task, classes, table, label, found, policy)
+        return _outcomes(task, classes, table, label, found, policy, group)
 
     return TextBaseline(
         name, outcomes, lambda text: predict(vectors.transform([text])), {"C": strength}
@@ -160,9 +168,13 @@ def _keywords(task: Task, classes: Sequence[str], train: pa.Table, label: str) -
         columns = [np.asarray(rows[:, chosen].sum(1)).ravel() > 0 for chosen in terms]
         return np.column_stack(columns).astype(np.float64)
 
+    def outcomes(table: pa.Table, group: str | None = None) -> Outcomes:
+        found = given(_texts(table, task))
+        return _outcomes(task, classes, table, label, found, policy, group)
+
     return TextBaseline(
         "keyword rule",
-        lambda table: _outcomes(task, classes, table, label, given(_texts(table, task)), policy),
+        outcomes,
         lambda text: given([text]),
         {name: ", ".join(names[chosen]) for name, chosen in zip(classes, terms, strict=True)},
     )
@@ -201,9 +213,11 @@ def _lexicon(task: Task, classes: Sequence[str], train: pa.Table, label: str) ->
             if (kind := kinds.get(text[m.start : m.end].lower()))
         ]
 
-    def outcomes(table: pa.Table) -> Outcomes:
+    def outcomes(table: pa.Table, group: str | None = None) -> Outcomes:
         spans = [found(text) for text in table[task.text_field.name].to_pylist()]
-        return span_outcomes(spans, table[label].to_pylist(), classes, groups_of(table, task))
+        return span_outcomes(
+            spans, table[label].to_pylist(), classes, groups_of(table, group or task.group)
+        )
 
     return TextBaseline("lexicon", outcomes, found, {"num_names": float(len(kinds))})
 
@@ -215,10 +229,13 @@ def _outcomes(
     label: str,
     found: Floats,
     policy: LabelPolicy,
+    group: str | None = None,
 ) -> Outcomes:
     true = true_labels(table, task, classes, label)
     parts = np.split(found, np.cumsum([len(row) for row in true])[:-1])
-    return decided_outcomes(task, classes, true, parts, policy, groups_of(table, task))
+    return decided_outcomes(
+        task, classes, true, parts, policy, groups_of(table, group or task.group)
+    )
 
 
 def _texts(table: pa.Table, task: Task) -> list[str]:

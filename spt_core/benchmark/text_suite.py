@@ -44,7 +44,8 @@ def text_report(
     assert isinstance(answerer, TextAnswerer), "a label policy goes with texts"
     task, label = answerer.task, evaluation_set.label
     table = evaluation_set.table(limit=config.evaluation_rows)
-    found = {artifact.model_name: outcomes_of(answerer, table, label)}
+    group = None if splits is None else splits.corpus.group
+    found = {artifact.model_name: outcomes_of(answerer, table, label, group=group)}
     times = {artifact.model_name: _answer_times(answerer, table, config.num_calls)}
     parameters: dict[str, Mapping[str, Any]] = {}
     if splits is not None and config.num_trials:
@@ -57,7 +58,7 @@ def text_report(
             num_trials=config.num_trials,
             on_trial=on_trial,
         ):
-            found[baseline.name] = baseline.outcomes(table)
+            found[baseline.name] = baseline.outcomes(table, group)
             texts = table[task.text_field.name].slice(0, TIMED_TEXTS).to_pylist()
             times[baseline.name] = timed_calls(baseline.score, texts, min(config.num_calls, 500))
             parameters[baseline.name] = baseline.parameters
