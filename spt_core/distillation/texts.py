@@ -29,7 +29,7 @@ from spt_core.data.read import read_files
 from spt_core.data.tokenizing import text_encoder
 from spt_core.distillation.work import Distillation, Student
 from spt_core.errors import InputError
-from spt_core.models.bases import Base, embedding_name, store_base
+from spt_core.models.bases import Base, build_encoder, embedding_name, store_base
 from spt_core.models.ensemble import FACTS, WEIGHTS
 from spt_core.models.text import TEXT, TextConfig, text_facts
 from spt_core.models.text_softening import soften_texts
@@ -135,8 +135,7 @@ def chosen_layers(
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The weights and configuration of an encoder with `num_layers` of its layers, spread evenly.
 
-    The first and the last one stay, as in the trial of facts behind this design: what is between
-    them is learnt again.
+    The first and the last one stay; what those between them did is learned again.
     """
     depth = encoder["num_hidden_layers"]
     if num_layers > depth:
@@ -160,8 +159,6 @@ def narrowed(
     weights: Mapping[str, Tensor], encoder: Mapping[str, Any], width: int
 ) -> tuple[dict[str, Tensor], dict[str, Any], NDArray[np.float32]]:
     """A narrower encoder: embeddings on their principal axes, everything else as initialised."""
-    from spt_core.models.bases import build_encoder
-
     size, heads = encoder["hidden_size"], encoder["num_attention_heads"]
     per_head = size // heads
     if width % per_head or width > size:

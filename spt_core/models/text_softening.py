@@ -62,6 +62,8 @@ def soften_texts(
     for number, row in enumerate(soft):
         if number < len(rows) and hard_label_weight:
             hard = rows[number].targets
+            if network.head == "regression":
+                hard = hard / np.float32(temperature)
             row = row._replace(targets=row.targets + hard_label_weight * (hard - row.targets))
         inside = np.where(row.ids < len(ids), ids[np.minimum(row.ids, len(ids) - 1)], -1)
         found.append(row._replace(ids=np.where(inside >= 0, inside, unknown).astype(np.int32)))
@@ -121,8 +123,8 @@ def _labelled(
 
 
 def _softened(head: str, logits: NDArray[np.float64], temperature: float) -> NDArray[np.float32]:
-    if head == "regression":
-        return logits.astype(np.float32)
+    if head == "regression":  # the loss divides the student's values too
+        return (logits / temperature).astype(np.float32)
     if head in ("multi_label", "ordinal"):
         return expit(logits / temperature).astype(np.float32)
     return softmax(logits / temperature, axis=1).astype(np.float32)

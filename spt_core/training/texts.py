@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -256,8 +256,9 @@ def _trimmed(base: Base, splits: Splits, task: Task, config: TrainingConfig) -> 
     """The base with the tokens that training texts use, at most `domain_vocabulary_size`."""
     tokenizer = open_tokenizer(base.tokenizer)
     counts: Counter[int] = Counter()
-    for text in _column(splits, "train", task.text_field.name):
-        counts.update(tokenizer.encode(text, add_special_tokens=False).ids)
+    for texts in _batches(splits, "train", task.text_field.name):
+        for encoded in tokenizer.encode_batch(texts, add_special_tokens=False):
+            counts.update(encoded.ids)
     used = sorted(counts, key=lambda token: (-counts[token], token))
     used = used[: config.domain_vocabulary_size]
     return trimmed_base(base, used, storage=as_uri(config.output_dir))
@@ -282,11 +283,16 @@ def _lexicon(task: Task, splits: Splits) -> tuple[str, ...]:
 
 
 def _column(splits: Splits, part: Part, name: str) -> list[Any]:
-    values: list[Any] = []
+    return [value for values in _batches(splits, part, name) for value in values]
+
+
+def _batches(splits: Splits, part: Part, name: str) -> Iterator[list[Any]]:
+    """A column of a part, some thousand rows at a time."""
     for uri in splits.files(part):
         files, path = filesystem(uri)
-        values += pq.read_table(path, filesystem=files, columns=[name])[name].to_pylist()
-    return values
+        file = pq.ParquetFile(path, filesystem=files)
+        for batch in file.iter_batches(batch_size=8192, columns=[name]):
+            yield batch.column(0).to_pylist()
 
 
 def _text_config(config: TrainingConfig) -> TextConfig:

@@ -89,7 +89,7 @@ def parts_of(table: pa.Table, group: str, fold_of: np.ndarray, fold: int) -> dic
 def policy_on(answerer: TextAnswerer, table: pa.Table, label: str) -> LabelPolicy:
     """Thresholds chosen on calibration rows."""
     task = answerer.task
-    found = outcomes_of(answerer, table, label)
+    found = outcomes_of(answerer, table, label)  # documents play no part in thresholds
     return fit_label_policy(
         task.head, answerer.classes, found.labels, found.probabilities, task.negative_class
     )
@@ -103,7 +103,7 @@ def predicted(source: Any, splits: Splits) -> Outcomes:
     policy = policy_on(plain, splits.table("calibration"), splits.label)
     answerer = open_answerer(source, policy)
     assert isinstance(answerer, TextAnswerer)
-    return outcomes_of(answerer, splits.table("test"), splits.label)
+    return outcomes_of(answerer, splits.table("test"), splits.label, group=splits.corpus.group)
 
 
 def fold_outcomes(
@@ -119,7 +119,7 @@ def fold_outcomes(
         splits.label,
         num_trials=5,
     )[0]
-    found[baseline.name] = baseline.outcomes(splits.table("test"))
+    found[baseline.name] = baseline.outcomes(splits.table("test"), splits.corpus.group)
     teacher = SpecializedModelTrainer(config.training).train(splits)
     found["teacher"] = predicted(teacher.source, splits)
     if with_student:

@@ -65,13 +65,13 @@ def test_what_only_tables_know_is_refused_for_texts(field):
         DistillationConfig(training=TrainingConfig(family="text"), **{field: 0.3})
 
 
-def soft_rows(artifact, kept, size, copies):
+def soft_rows(artifact, kept, size, copies, *, num_logits=3, temperature=2.0):
     encoder = TextEncoder(artifact.read("tokenizer.json"), max_tokens=24, overlap=4)
     texts = encoder.encode(TEXTS)
     batch = {
         "ids": [[t for w in text.windows for t in w.ids] for text in texts],
         "lengths": [[len(w.ids) for w in text.windows] for text in texts],
-        "targets": [[1.0, 0.0, 0.0]] * len(texts),
+        "targets": [[1.0, *[0.0] * (num_logits - 1)]] * len(texts),
         "weights": [[1.0]] * len(texts),
         "pairs": [[]] * len(texts),
         "row": np.arange(len(texts)),
@@ -86,7 +86,7 @@ def soft_rows(artifact, kept, size, copies):
         mask_probability=0.2,
         splice_probability=0.5,
         hard_label_weight=0.0,
-        temperature=2.0,
+        temperature=temperature,
         seed=0,
     )
 
@@ -113,3 +113,17 @@ def test_the_draw_follows_the_rows(tmp_path):
     kept = np.arange(300)
     first, again = (soft_rows(artifact, kept, 32, copies=1)[1] for _ in range(2))
     assert first.equals(again)
+
+
+def test_a_value_is_divided_by_the_temperature_as_the_loss_divides_the_students(tmp_path):
+    artifact = tiny_text_artifact(text_task("regression"), tmp_path.as_uri())
+    cold, warm = (
+        np.array(
+            soft_rows(artifact, np.arange(300), 32, 0, num_logits=1, temperature=heat)[1][
+                "targets"
+            ].to_pylist()
+        )
+        for heat in (1.0, 2.0)
+    )
+    assert np.abs(cold).max() > 0
+    assert np.allclose(cold, 2.0 * warm, atol=1e-6)
