@@ -9,8 +9,9 @@ INSTALL = $(BIN)/pip install --quiet -c $(PINS) "$$(grep '^torch==' $(PINS))" &&
 # What answers single rows is compiled once, here rather than in the first run.
 COMPILE = $(BIN)/python -c 'from spt_core.runtime.kernel import compile_ahead; compile_ahead()'
 
-# The tests without Ray, a process for each core.
-UNIT = -n auto --dist loadfile
+PYTEST = env -u RAY_ADDRESS $(BIN)/python -m pytest
+# A process for each core; with Ray two, which wait for processes to start most of the time.
+CORES = -n auto --dist loadfile
 
 # DeepSpeed compiles what it needs on first use, nothing when it is installed.
 export DS_BUILD_OPS := 0
@@ -24,14 +25,14 @@ run: $(VENV)/run.stamp ## the main job on the bundled sample; TASK= and ARGS= ch
 	$(BIN)/python -m jobs.pipeline $(TASK) $(ARGS)
 
 test: $(VENV)/dev.stamp ## the test suite: without Ray, then with it
-	env -u RAY_ADDRESS $(BIN)/python -m pytest $(UNIT) --durations=5
-	env -u RAY_ADDRESS $(BIN)/python -m pytest -m '(ray or slow) and not gpu' --ignore=tests/chaos --durations=10
+	$(PYTEST) $(CORES) -m 'not ray and not gpu' --ignore=tests/chaos --durations=5
+	$(PYTEST) -n 2 --dist loadfile -m 'ray and not gpu' --ignore=tests/chaos --durations=10
 
-chaos: $(VENV)/dev.stamp ## kill -9 of workers, drivers and replicas; minutes, on a quiet machine
-	env -u RAY_ADDRESS $(BIN)/python -m pytest -m 'ray or slow' tests/chaos --durations=0
+unit: $(VENV)/dev.stamp ## the quick tests without Ray, in under a minute
+	$(PYTEST) $(CORES)
 
-unit: $(VENV)/dev.stamp ## the tests without Ray, in under a minute
-	env -u RAY_ADDRESS $(BIN)/python -m pytest $(UNIT)
+chaos: $(VENV)/dev.stamp ## kill -9 of workers, drivers, replicas, watchers; on a quiet machine
+	$(PYTEST) -m 'not gpu' tests/chaos --durations=0
 
 check: $(VENV)/dev.stamp ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,25 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 # Libraries read it when they are loaded; threads of tiny models only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What asks for an export is slow: torch needs ten seconds to write even a tiny graph."""
+    for item in items:
+        if {"export", "text_export"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+
+
+def pytest_collection() -> None:
+    """Modules stay until the end, so the collector has nothing to find in them."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Without this every full collection of garbage walks torch and Ray."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

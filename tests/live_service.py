@@ -89,8 +89,12 @@ class LiveService:
 
 
 def free_port_block() -> int:
-    """A port with the block above it that an embedded service takes."""
-    for port in range(18_410, 18_900, 100):
+    """A port with the block above it that an embedded service takes.
+
+    Each process looks elsewhere first: what another found free a moment ago is not taken yet.
+    """
+    for number in range(80):
+        port = 18_410 + 100 * ((os.getpid() + number) % 80)
         with contextlib.ExitStack() as stack:
             try:
                 for offset in range(4):

@@ -14,6 +14,7 @@ import argparse
 import collections
 import concurrent.futures
 import io
+import itertools
 import multiprocessing
 import os
 import resource
@@ -30,7 +31,7 @@ from spt_core.continuous.feeds.documents import documents, parse_unknown
 from spt_core.continuous.feeds.pool import ParserPool
 from spt_core.continuous.feeds.values import Parsed
 from tests.bench.results import finish
-from tests.feed_documents import Document, fixtures, hostile, write
+from tests.feed_documents import Document, fixtures, hostile, huge, write
 
 
 def count_by_feedparser(body: bytes) -> int:
@@ -62,7 +63,7 @@ def prepare(folder: Path, home: Path, step: int) -> dict[str, list[dict[str, Any
     known = list(fixtures(robustness))[::step] if robustness.is_dir() else []
     index = {
         "fixtures": write(folder / "fixtures", known),
-        "generated": write(folder / "generated", hostile()),
+        "generated": write(folder / "generated", itertools.chain(hostile(), huge())),
     }
     for told, document in zip(index["fixtures"], known, strict=True):
         told["by_feedparser"] = count_by_feedparser(document.body)

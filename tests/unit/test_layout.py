@@ -1,11 +1,10 @@
 """Rules of the tree that neither the linter nor the import contracts can say."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 PRODUCT = [
@@ -13,15 +12,18 @@ PRODUCT = [
     for folder in ("cluster", "industries", "jobs", "serve", "spt_core")
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
-each_file = pytest.mark.parametrize(
-    "path", PRODUCT, ids=[str(p.relative_to(ROOT)) for p in PRODUCT]
-)
 PICKLES = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+ENVIRONMENT = {"environ", "environb", "getenv", "putenv"}
+
+
+@functools.cache
+def nodes(path):
+    return list(ast.walk(ast.parse(path.read_text())))
 
 
 def imports(path):
     """Each imported module, with whether `from` introduced it."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from ((alias.name, False) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -32,28 +34,30 @@ def test_the_product_is_there():
     assert len(PRODUCT) > 50
 
 
-@each_file
-def test_serve_is_never_imported_by_its_bare_name(path):
-    assert ("serve", False) not in set(imports(path))  # Ray has a `serve` too
+def files(wrong):
+    """The files of which `wrong` holds: they are what a failing test shows."""
+    return [str(path.relative_to(ROOT)) for path in PRODUCT if wrong(path)]
 
 
-@each_file
-def test_nothing_is_pickled(path):
-    assert not {name.split(".")[0] for name, _ in imports(path)} & PICKLES
+def test_serve_is_never_imported_by_its_bare_name():
+    assert files(lambda path: ("serve", False) in imports(path)) == []  # Ray has a `serve` too
 
 
-@each_file
-def test_only_the_settings_read_the_environment(path):
-    names = {ast.unparse(n) for n in ast.walk(ast.parse(path.read_text())) if hasattr(n, "attr")}
-    if path != ROOT / "cluster" / "settings.py":
-        assert not names & {"os.environ", "os.environb", "os.getenv", "os.putenv"}
-        assert ("os.environ", True) not in set(imports(path))
+def test_nothing_is_pickled():
+    assert files(lambda path: {name.split(".")[0] for name, _ in imports(path)} & PICKLES) == []
 
 
-@each_file
-def test_a_file_has_a_docstring_or_is_empty(path):
-    tree = ast.parse(path.read_text())
-    assert not tree.body or ast.get_docstring(tree)
+def test_only_the_settings_read_the_environment():
+    def reads(path):
+        names = {ast.unparse(n) for n in nodes(path) if getattr(n, "attr", "") in ENVIRONMENT}
+        return names & {f"os.{n}" for n in ENVIRONMENT} or ("os.environ", True) in imports(path)
+
+    assert files(reads) == ["cluster/settings.py"]
+
+
+def test_a_file_has_a_docstring_or_is_empty():
+    trees = {path: nodes(path)[0] for path in PRODUCT}
+    assert files(lambda path: trees[path].body and not ast.get_docstring(trees[path])) == []
 
 
 def test_the_code_is_python_3_11():

@@ -15,6 +15,7 @@ def require(backend):
         pytest.skip(f"{SERVER} names no Postgres server to make databases on")
 
 
+@pytest.mark.slow
 def test_a_kill_at_some_bytecodes_harms_nothing():
     with bytecode_kills.zygote() as (template, folder):
         total, trials = bytecode_kills.kills(template, folder, "3", seed=os.getpid())

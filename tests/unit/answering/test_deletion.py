@@ -61,6 +61,7 @@ def learned():
     )
 
 
+@pytest.mark.slow
 def test_deleting_the_evidence_lowers_the_odds_more_than_deleting_other_words(learned):
     texts = learned.task.sample(300, 1)["text"].to_pylist()
     risky = [

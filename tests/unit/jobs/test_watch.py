@@ -129,6 +129,7 @@ def findings(*paths):
     return asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_check_says_what_is_wrong_with_each_source():
     found = findings("ok", "moved", "gone", "html", "limited", "inward", "empty", "silent")
     assert [(f.id, f.verdict) for f in found] == [

@@ -33,6 +33,7 @@ def test_a_database_from_a_newer_version_is_refused(registry, url):
         Registry(url)
 
 
+@pytest.mark.slow
 def test_processes_may_open_a_new_database_together(url, start):
     processes = [start(OPEN, url) for _ in range(3)]
     for process in processes:

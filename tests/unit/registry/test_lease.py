@@ -147,6 +147,7 @@ def test_of_threads_that_race_one_holds_the_lease(url):
         assert sum(pool.map(take, range(6))) == 1
 
 
+@pytest.mark.slow
 def test_of_processes_that_race_one_holds_the_lease(url, start):
     processes = [start(RACE, url) for _ in range(3)]
     for process in processes:

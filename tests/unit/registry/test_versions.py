@@ -85,6 +85,7 @@ def test_threads_that_race_never_get_one_number_twice(url, make_export, policy):
     assert sorted(numbers) == list(range(1, 13))
 
 
+@pytest.mark.slow
 def test_processes_that_race_never_get_one_number_twice(url, make_export, policy, start):
     exports = [make_export(seed) for seed in range(8)]
     shared = make_export(99)

@@ -97,6 +97,7 @@ def test_a_replica_without_a_version_tries_again_and_then_asks_to_be_replaced(
     assert server.served()["ref"] == config["ref"]
 
 
+@pytest.mark.slow
 def test_a_replica_does_not_import_torch() -> None:
     code = "import sys, serve.app; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -16,6 +16,8 @@ from spt_core.training.token_shards import TokenShard
 from tests.tiny_models import TEXT_CONFIG, tiny_text_facts, tiny_tokenizer
 from tests.unit.training.runs import Reports
 
+pytestmark = pytest.mark.slow
+
 WORDS = {"safe": "the patient is well", "risky": "the wire was forged"}
 CONFIG = TrainingConfig(
     family="text",

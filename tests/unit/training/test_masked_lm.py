@@ -38,6 +38,7 @@ def run(base, tmp_path, config=CONFIG, texts=TEXTS, **options):
     return adapt(base, texts, fingerprint="tiny", storage=str(tmp_path), config=config, **options)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_keeps_the_head_beside_the_base(base, tmp_path):
     config = dataclasses.replace(CONFIG, num_steps=60, save_steps=100)
     made = run(base, tmp_path, config)
@@ -53,6 +54,7 @@ def test_training_lowers_the_loss_and_keeps_the_head_beside_the_base(base, tmp_p
     assert made.base.weights().keys() == base.weights().keys()
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(base, tmp_path):
     seen = []
 
@@ -71,6 +73,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(base, tmp_path):
     assert run(base, tmp_path / "a").reused
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(base, tmp_path):
     first = run(base, tmp_path)
     again = run(base, tmp_path, fresh=True)
@@ -115,6 +118,7 @@ def test_words_are_masked_whole_or_but_for_their_first_pieces():
     assert windows.ids.shape[1] <= 32
 
 
+@pytest.mark.slow
 def test_a_long_text_is_cut_and_an_unreadable_one_still_counts(base, tmp_path):
     texts = ["warfarin " * 2000, "x" * 9000, "\ufffd 日本 😀", "\ud800", "\x00" * 400]
     made = run(base, tmp_path, dataclasses.replace(CONFIG, num_steps=40, save_steps=200), texts)

@@ -24,6 +24,7 @@ def reasons(extension):
     return {skipped.term: skipped.reason for skipped in extension.skipped}
 
 
+@pytest.mark.slow
 def test_the_specification_extends_the_financial_vocabulary(minilm, storage):
     financial_terms = [
         "credit_default_swap",
@@ -153,6 +154,7 @@ def test_more_terms_than_tokens_need_texts_to_be_ranked_by(tiny, storage):
     assert "others save more" in reasons(made)["phenytoin"]
 
 
+@pytest.mark.slow
 def test_thousands_of_phrases_still_make_a_tokenizer(tiny, storage):
     terms = [f"credit {a}{b}{c} swap" for a in "abcdefghij" for b in LETTERS for c in LETTERS]
     made = manager(tiny, storage).extend_vocabulary(industry=HEALTH, new_terms=terms[:2000])

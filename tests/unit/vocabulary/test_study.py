@@ -56,6 +56,7 @@ def test_bits_per_byte_are_those_of_the_words_own_pieces(tiny, storage):
     assert bits.before == pytest.approx(pieces * math.log2(size) / len("warfarin"), rel=0.25)
 
 
+@pytest.mark.slow
 def test_training_lowers_bits_per_byte(tiny, storage):
     bits = compare_bits(trained(tiny, storage), trained(tiny, storage, num_steps=80), TEXTS)
     assert bits.high < 0

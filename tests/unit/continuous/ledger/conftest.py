@@ -38,25 +38,39 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def server() -> Iterator[sa.URL]:
+    """A Postgres server with the same database as a template to copy; skipped without one."""
+    address = os.environ.get("SPT_TEST_POSTGRES_URL")
+    if not address:
+        pytest.skip("SPT_TEST_POSTGRES_URL names no Postgres server to make databases on")
+    url = sa.make_url(address).set(drivername="postgresql+psycopg")
+    name = f"spt_template_{uuid.uuid4().hex[:12]}"
+    _on_server(url, f"CREATE DATABASE {name}")
+    fill(url.set(database=name).render_as_string(hide_password=False))
+    yield url.set(database=name)
+    _on_server(url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _on_server(url: sa.URL, statement: str) -> None:
+    admin = sa.create_engine(
+        url.set(database="postgres"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool
+    )
+    with admin.connect() as connection:
+        connection.execute(sa.text(statement))
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def url(request: pytest.FixtureRequest, tmp_path: Path, template: Path) -> Iterator[str]:
     if request.param == "sqlite":
         shutil.copy(template, tmp_path / "spt.db")
         yield f"sqlite:///{tmp_path}/spt.db"
         return
-    server = os.environ.get("SPT_TEST_POSTGRES_URL")
-    if not server:
-        pytest.skip("SPT_TEST_POSTGRES_URL names no Postgres server to make databases on")
-    address = sa.make_url(server).set(drivername="postgresql+psycopg")
-    admin = sa.create_engine(address, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    server: sa.URL = request.getfixturevalue("server")
     name = f"spt_test_{uuid.uuid4().hex[:12]}"
-    with admin.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    url = address.set(database=name).render_as_string(hide_password=False)
-    fill(url)
-    yield url
-    with admin.connect() as connection:
-        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    _on_server(server, f"CREATE DATABASE {name} TEMPLATE {server.database}")
+    yield server.set(database=name).render_as_string(hide_password=False)
+    _on_server(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
