@@ -10,7 +10,7 @@ INSTALL = $(BIN)/pip install --quiet -c $(PINS) "$$(grep '^torch==' $(PINS))" &&
 COMPILE = $(BIN)/python -c 'from spt_core.runtime.kernel import compile_ahead; compile_ahead()'
 
 PYTEST = env -u RAY_ADDRESS $(BIN)/python -m pytest
-# A process for each core; with Ray two, which wait for processes to start most of the time.
+# A process for each core; with Ray one, which fills two cores alone.
 CORES = -n auto --dist loadfile
 
 # DeepSpeed compiles what it needs on first use, nothing when it is installed.
@@ -26,7 +26,7 @@ run: $(VENV)/run.stamp ## the main job on the bundled sample; TASK= and ARGS= ch
 
 test: $(VENV)/dev.stamp ## the test suite: without Ray, then with it
 	$(PYTEST) $(CORES) -m 'not ray and not gpu' --ignore=tests/chaos --durations=5
-	$(PYTEST) -n 2 --dist loadfile -m 'ray and not gpu' --ignore=tests/chaos --durations=10
+	$(PYTEST) -m 'ray and not gpu' --ignore=tests/chaos --durations=10
 
 unit: $(VENV)/dev.stamp ## the quick tests without Ray, in under a minute
 	$(PYTEST) $(CORES)

@@ -30,6 +30,7 @@ CONFIG = TrainingConfig(
     network=dataclasses.replace(TEXT_CONFIG, dropout=0.1),
 )
 NUM_TEXTS = 88  # 44 a worker: 5.5 batches of 8, 2.75 steps of 2 batches
+NUM_VALIDATION_TEXTS = 32
 
 
 def tiny_run(folder: Path, config: TrainingConfig) -> TrainingRun:
@@ -48,7 +49,7 @@ def tiny_run(folder: Path, config: TrainingConfig) -> TrainingRun:
     )
 
 
-def tiny_rows(num_texts: int, seed: int) -> ray.data.Dataset:
+def tiny_rows(num_texts: int, seed: int) -> list[dict[str, np.ndarray]]:
     """Texts of random tokens as a shard takes them; their labels are told by their tokens."""
     draw = np.random.default_rng(seed)
     rows = []
@@ -64,7 +65,12 @@ def tiny_rows(num_texts: int, seed: int) -> ray.data.Dataset:
                 "pairs": np.empty(0, np.int32),
             }
         )
-    return ray.data.from_arrow(pa.Table.from_pylist(rows))
+    return rows
+
+
+def tiny_dataset(num_texts: int, seed: int) -> ray.data.Dataset:
+    """The same for Ray."""
+    return ray.data.from_arrow(pa.Table.from_pylist(tiny_rows(num_texts, seed)))
 
 
 def train_tiny(
@@ -75,8 +81,8 @@ def train_tiny(
     reports: list[dict[str, float]] = []
     weights = fit_network(
         tiny_run(folder, config),
-        tiny_rows(NUM_TEXTS, 1),
-        tiny_rows(32, 2),
+        tiny_dataset(NUM_TEXTS, 1),
+        tiny_dataset(NUM_VALIDATION_TEXTS, 2),
         name=name,
         on_metrics=lambda metrics: reports.append(dict(metrics)),
     )

@@ -26,16 +26,24 @@ def tokenize_batch(
     facts: str,
     text: str,
     spans: str | None,
-    label: str,
+    label: str | None,
     class_weights: Mapping[str, float],
 ) -> pa.Table:
-    """One batch of typed rows: ids and lengths of windows, targets, weights and pairs, all flat."""
+    """One batch of typed rows: ids and lengths of windows, targets, weights and pairs, all flat.
+
+    Without a label the targets are zeros and weigh nothing.
+    """
     known = json.loads(facts)
     encoder = text_encoder(tokenizer, *sizes)
     encoded = encode_rows(encoder, table, text=text, spans=spans, head=known["head"])
-    labels = table[label].to_pylist()
+    if label is None:
+        targets = [no_targets(known, row) for row in encoded]
+    else:
+        values = table[label].to_pylist()
+        targets = [targets_of(known, v, row) for v, row in zip(values, encoded, strict=True)]
     rows = [
-        _row(known, value, row, class_weights) for value, row in zip(labels, encoded, strict=True)
+        _row(known, of_row, row, class_weights)
+        for of_row, row in zip(targets, encoded, strict=True)
     ]
     columns = {name: [row[name] for row in rows] for name in _TYPES}
     made = {name: pa.array(columns[name], kind) for name, kind in _TYPES.items()}
@@ -83,6 +91,24 @@ def targets_of(facts: Mapping[str, Any], value: Any, row: EncodedText) -> Floats
             return _one_hot(tags, 2 * len(classes) + 1)
 
 
+def no_targets(facts: Mapping[str, Any], row: EncodedText) -> Floats:
+    """Zeros in the shape of `targets_of`, for a row without a label."""
+    num_classes, num_items = len(facts["classes"]), 1
+    match facts["head"]:
+        case "ordinal":
+            width = num_classes - 1
+        case "regression":
+            width = 1
+        case "span":
+            width, special = 2 * num_classes + 1, frozenset(facts["special"])
+            num_items = sum(id not in special for window in row.windows for id in window.ids)
+        case "pair":
+            width, num_items = num_classes, len(row.pairs)
+        case _:
+            width = num_classes
+    return np.zeros((num_items, width), np.float32)
+
+
 @functools.lru_cache(maxsize=4)
 def text_encoder(tokenizer: bytes, max_tokens: int, overlap: int) -> TextEncoder:
     """The encoder of a tokenizer, built once per process."""
@@ -90,9 +116,8 @@ def text_encoder(tokenizer: bytes, max_tokens: int, overlap: int) -> TextEncoder
 
 
 def _row(
-    facts: Mapping[str, Any], value: Any, row: EncodedText, class_weights: Mapping[str, float]
+    facts: Mapping[str, Any], targets: Floats, row: EncodedText, class_weights: Mapping[str, float]
 ) -> dict[str, Any]:
-    targets = targets_of(facts, value, row)
     weights = targets.sum(1) > 0 if facts["head"] in ("single_label", "pair", "span") else None
     weights = np.ones(len(targets), np.float32) if weights is None else weights.astype(np.float32)
     if class_weights and len(targets):

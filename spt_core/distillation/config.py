@@ -10,7 +10,7 @@ from spt_core.training.config import TrainingConfig
 
 _FIELDS: Mapping[str, tuple[str, ...]] = {
     "tabular": ("swap_probability", "forget_probability"),
-    "text": ("mask_probability", "splice_probability", "temperature", "state_weight"),
+    "text": ("mask_probability", "splice_probability", "temperature", "state_weight", "unlabelled"),
 }
 
 
@@ -36,6 +36,9 @@ class DistillationConfig:
             and Dean, "Distilling the Knowledge in a Neural Network", 2015).
         state_weight: texts: weight of the cosine distance between the mean token states of student
             and teacher (as in Sanh et al., "DistilBERT", 2019).
+        unlabelled: texts: path or URI of more texts (Parquet, CSV, JSONL) that only the teacher
+            answers; a pair task's bring their mentions. Those that a held-out part holds are left
+            out.
         max_rows: rows that training sees at most; fewer copies are made of a larger corpus.
         training: the student's training.
     """
@@ -52,6 +55,7 @@ class DistillationConfig:
     splice_probability: float = 0.3
     temperature: float = 2.0
     state_weight: float = 1.0
+    unlabelled: str | None = None
     max_rows: int = 20_000_000
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
 

@@ -13,6 +13,7 @@ from spt_core.data.splits import Splits
 from spt_core.distillation.config import DistillationConfig
 from spt_core.distillation.tables import distill_table
 from spt_core.distillation.texts import distill_text
+from spt_core.distillation.unlabelled import unlabelled_corpus
 from spt_core.distillation.work import Distillation, Student
 from spt_core.errors import InputError, SptError
 from spt_core.metrics import LOWER_IS_BETTER
@@ -59,8 +60,12 @@ class DistillationPipeline:
             for name, value in dataclasses.asdict(config).items()
             if name not in ("training", "output_dir", "teacher_model_path")
         }
-        name = f"student-{run_digest(training, splits, source.signature, recipe, source.files)}"
         root = as_uri(training.output_dir)
+        more = None
+        if config.unlabelled is not None:
+            more = unlabelled_corpus(config.unlabelled, find(splits.task), root)
+            recipe["unlabelled"] = more.identity
+        name = f"student-{run_digest(training, splits, source.signature, recipe, source.files)}"
         work = Distillation(
             config=dataclasses.replace(config, training=training),
             teacher=source,
@@ -68,6 +73,7 @@ class DistillationPipeline:
             name=name,
             uri=f"{root}/{splits.task}/{training.model_name}/{name}",
             soft=f"{root}/runs/{name}-soft",
+            unlabelled=more,
             on_metrics=on_metrics,
         )
         if fresh:  # what is finished stays until its successor is, as in training

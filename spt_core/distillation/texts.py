@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from safetensors.torch import load as load_weights
 from torch import Tensor
@@ -25,8 +26,9 @@ from spt_core.artifacts import (
     remove,
     write_manifest,
 )
-from spt_core.data.read import read_files
+from spt_core.data.read import Dataset, read_files
 from spt_core.data.tokenizing import text_encoder
+from spt_core.distillation.unlabelled import unlabelled_tokens
 from spt_core.distillation.work import Distillation, Student
 from spt_core.errors import InputError
 from spt_core.models.bases import Base, build_encoder, embedding_name, store_base
@@ -70,7 +72,11 @@ def distill_text(work: Distillation) -> Student:
     known = json.loads(work.teacher.read(FACTS))
     sizes = (network.max_tokens, network.window_overlap)
     teacher_words = Vocabulary(work.teacher.read(TOKENIZER_FILE), *sizes)
-    body = student_body(work, known, teacher_words)
+    more = None
+    if work.unlabelled is not None:
+        bad = f"{work.soft}-quarantine"
+        more = unlabelled_tokens(work.unlabelled, splits, task, teacher_words, known, bad)
+    body = student_body(work, known, teacher_words, more)
     words = Vocabulary(body.base.tokenizer, *sizes)
     facts = _student_facts(work, known, body)
     run = TrainingRun(
@@ -78,7 +84,7 @@ def distill_text(work: Distillation) -> Student:
         role="student",
         config=config,
         facts=facts,
-        num_rows=splits.num_rows["train"] * (work.num_copies + 1),
+        num_rows=(splits.num_rows["train"] + (more.count() if more else 0)) * (work.num_copies + 1),
         head=task.head,
         temperature=work.config.temperature,
         state_weight=work.config.state_weight,
@@ -86,7 +92,7 @@ def distill_text(work: Distillation) -> Student:
     )
     _check_size(run, len(work.teacher.read(WEIGHTS)), work.config.compression_ratio)
     if not has_manifest(work.soft):
-        _write_soft_rows(work, known, teacher_words, body)
+        _write_soft_rows(work, known, teacher_words, body, more)
     weights = fit_network(
         run,
         read_files(parquet_files(work.soft)),
@@ -97,8 +103,10 @@ def distill_text(work: Distillation) -> Student:
     return Student(run, *finish_text(run, task, splits, words, weights))
 
 
-def student_body(work: Distillation, facts: Mapping[str, Any], words: Vocabulary) -> Body:
-    """The teacher's embeddings of the tokens that training texts use, and some of its layers."""
+def student_body(
+    work: Distillation, facts: Mapping[str, Any], words: Vocabulary, more: Dataset | None
+) -> Body:
+    """The teacher's embeddings of the tokens that its texts use, and some of its layers."""
     network, encoder = work.config.training.network, dict(facts["encoder"])
     state = load_weights(work.teacher.read(WEIGHTS))
     weights = {
@@ -108,7 +116,7 @@ def student_body(work: Distillation, facts: Mapping[str, Any], words: Vocabulary
     }
     tokenizer, kept = words.tokenizer, np.arange(encoder["vocab_size"])
     if network.trim_vocabulary:
-        tokenizer, ids = trimmed(words.tokenizer, _used(work, words))
+        tokenizer, ids = trimmed(words.tokenizer, _used(work, words, more))
         kept = np.array(ids)
     embeddings = weights[embedding_name(weights)][kept]
     encoder["vocab_size"] = len(kept)
@@ -207,37 +215,47 @@ def _student_facts(work: Distillation, known: Mapping[str, Any], body: Body) -> 
     return {**facts, "teacher": f"{work.teacher.uri}/{WEIGHTS}" if same_width else None}
 
 
-def _used(work: Distillation, words: Vocabulary) -> set[int]:
-    """The tokens of the training texts."""
+def _used(work: Distillation, words: Vocabulary, more: Dataset | None) -> set[int]:
+    """The tokens of the training texts and of those without labels."""
     task = find(work.splits.task)
     _, texts = encoded_part(work.splits, "train", task, words, limit=VOCABULARY_TEXTS)
-    return {token for text in texts for window in text.windows for token in window.ids}
+    found = {token for text in texts for window in text.windows for token in window.ids}
+    if more is not None:
+        for batch in more.select_columns("ids").iter_batches(batch_format="pyarrow"):
+            found.update(pc.unique(batch["ids"].combine_chunks().flatten()).to_pylist())
+    return found
 
 
 def _write_soft_rows(
-    work: Distillation, facts: Mapping[str, Any], words: Vocabulary, body: Body
+    work: Distillation,
+    facts: Mapping[str, Any],
+    words: Vocabulary,
+    body: Body,
+    more: Dataset | None,
 ) -> None:
     """Texts and copies with the teacher's answers, as Parquet; the manifest comes last."""
     config, task = work.config, find(work.splits.task)
     remove(work.soft)
-    rows = token_dataset(work.splits, "train", task, words, facts).map_batches(
-        soften_texts,  # pyright: ignore[reportArgumentType]  # ray's type has no keywords
-        batch_format="numpy",
-        batch_size=SOFT_ROWS,
-        fn_kwargs={
-            "teacher": json.dumps(work.teacher.to_json()),
-            "copies": work.num_copies,
-            "mask_id": words.encoder().mask,
-            "kept": body.kept,
-            "projection": body.projection,
-            "mask_probability": config.mask_probability,
-            "splice_probability": config.splice_probability,
-            "hard_label_weight": config.hard_label_weight,
-            "temperature": config.temperature,
-            "seed": config.training.seed,
-        },
-    )
-    rows.write_parquet(work.soft)
+    known = {
+        "teacher": json.dumps(work.teacher.to_json()),
+        "copies": work.num_copies,
+        "mask_id": words.encoder().mask,
+        "kept": body.kept,
+        "projection": body.projection,
+        "mask_probability": config.mask_probability,
+        "splice_probability": config.splice_probability,
+        "temperature": config.temperature,
+        "seed": config.training.seed,
+    }
+    labelled = token_dataset(work.splits, "train", task, words, facts)
+    for rows, hard_label_weight in ((labelled, config.hard_label_weight), (more, 0.0)):
+        if rows is not None:
+            rows.map_batches(
+                soften_texts,  # pyright: ignore[reportArgumentType]  # ray's type has no keywords
+                batch_format="numpy",
+                batch_size=SOFT_ROWS,
+                fn_kwargs={**known, "hard_label_weight": hard_label_weight},
+            ).write_parquet(work.soft)
     write_manifest(work.soft, {"teacher": work.teacher.uri, "copies": work.num_copies})
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from spt_core.artifacts import ModelArtifact
+from spt_core.data.corpus import Corpus
 from spt_core.data.splits import Splits
 from spt_core.distillation.config import DistillationConfig
 from spt_core.training.loop import TrainingRun
@@ -23,7 +24,7 @@ class Student(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Distillation:
-    """A teacher, the splits, and the addresses of the soft rows and of the student to be."""
+    """A teacher, the splits, more texts without labels, and the addresses of what is to be made."""
 
     config: DistillationConfig
     teacher: ModelArtifact
@@ -31,6 +32,7 @@ class Distillation:
     name: str
     uri: str
     soft: str
+    unlabelled: Corpus | None
     on_metrics: OnMetrics | None
 
     @property

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from spt_core.artifacts import as_uri
@@ -16,8 +17,11 @@ from spt_core.data.partition import PARTS
 from spt_core.data.sources import Source, open_corpus
 from spt_core.data.splits import SplitConfig, Splits, load_splits, splits_from_json
 from spt_core.data.splitting import split
+from spt_core.distillation.unlabelled import unlabelled_corpus, unlabelled_tokens
 from spt_core.errors import InputError
 from spt_core.task import Task, find
+from spt_core.training.texts import Vocabulary
+from tests.tiny_models import tiny_text_facts, tiny_tokenizer
 from tests.unit.data.text_examples import TEXT, task, topics
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
@@ -164,6 +168,27 @@ def test_validation_rows_of_the_caller_s_have_the_labels_of_the_head(tmp_path: P
     silent = pa.table({"text": ["one"], "y": ["[]"]})
     with pytest.raises(InputError, match="validation rows must have labels"):
         with_validation(splits, open_corpus(TOPICS, silent, storage=str(tmp_path)))
+
+
+def test_texts_without_labels_are_checked_and_none_is_held_out(tmp_path: Path) -> None:
+    splits = split_of(topics(300), tmp_path)
+    train, test = (splits.table(part)["text"].to_pylist() for part in ("train", "test"))
+    texts = ["One that is new.", test[0], " ", train[0], "And another one."]
+    path = tmp_path / "more.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    tokenizer = tiny_tokenizer(texts)
+    facts = tiny_text_facts("multi_label", splits.classes, tokenizer)
+    corpus = unlabelled_corpus(str(path), TOPICS, str(tmp_path))
+    words = Vocabulary(tokenizer, 24, 4)
+    bad = as_uri(tmp_path / "bad")
+    rows = unlabelled_tokens(corpus, splits, TOPICS, words, facts, bad).take_all()
+    assert sorted(row["row"] for row in rows) == [0, 3, 4]
+    assert [len(row["targets"]) for row in rows] == [3, 3, 3]
+    assert pq.read_table(tmp_path / "bad")["__row"].to_pylist() == [2]
+    path.write_text(json.dumps({"text": test[1]}) + "\n")
+    corpus = unlabelled_corpus(str(path), TOPICS, str(tmp_path))
+    with pytest.raises(InputError, match=r"some are not held out, however: more\S* has none"):
+        unlabelled_tokens(corpus, splits, TOPICS, words, facts, bad)
 
 
 @pytest.mark.parametrize(

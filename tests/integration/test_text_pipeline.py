@@ -24,7 +24,10 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ended(storage: Path) -> Ended:
     base = tiny_base(str(storage))
+    more = storage / "unlabelled.jsonl"
+    more.write_text(json.dumps({"text": "Nobody has said what this beacon does."}) + "\n")
     words = ["--recipe", "smoke", "--once", "--storage", str(storage)]
+    words += ["--set", f"distillation.unlabelled={more}"]
     return run_line(
         *command("pipeline", *words, "--set", f"training.network.base={base.uri}", task=TASK)
     )
