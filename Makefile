@@ -11,7 +11,7 @@ COMPILE = $(BIN)/python -c 'from spt_core.runtime.kernel import compile_ahead; c
 
 PYTEST = env -u RAY_ADDRESS $(BIN)/python -m pytest
 # A process for each core; with Ray one, which fills two cores alone.
-CORES = -n auto --dist loadfile
+CORES = -n auto --dist
 
 # DeepSpeed compiles what it needs on first use, nothing when it is installed.
 export DS_BUILD_OPS := 0
@@ -25,11 +25,11 @@ run: $(VENV)/run.stamp ## the main job on the bundled sample; TASK= and ARGS= ch
 	$(BIN)/python -m jobs.pipeline $(TASK) $(ARGS)
 
 test: $(VENV)/dev.stamp ## the test suite: without Ray, then with it
-	$(PYTEST) $(CORES) -m 'not ray and not gpu' --ignore=tests/chaos --durations=5
+	$(PYTEST) $(CORES) loadfile -m 'not ray and not gpu' --ignore=tests/chaos --durations=5
 	$(PYTEST) -m 'ray and not gpu' --ignore=tests/chaos --durations=10
 
 unit: $(VENV)/dev.stamp ## the quick tests without Ray, in under a minute
-	$(PYTEST) $(CORES)
+	$(PYTEST) $(CORES) worksteal
 
 chaos: $(VENV)/dev.stamp ## kill -9 of workers, drivers, replicas, watchers; on a quiet machine
 	$(PYTEST) -m 'not gpu' tests/chaos --durations=0

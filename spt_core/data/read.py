@@ -117,6 +117,9 @@ def quiet_context() -> None:
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    # The newer reader starts actors for the footers of every read: ten seconds, for files whose
+    # sizes and rows are known here.
+    context.use_datasource_v2 = False
     # Ray's wrapper loses its cause on the way here, and with it that the disk is full.
     context.raise_original_map_exception = True
 

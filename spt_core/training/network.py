@@ -62,7 +62,7 @@ def fit_network(
         trainer = _InterruptibleTrainer(
             work,
             train_loop_config={
-                "run": run,
+                "run": ray.put(run),  # what the controller, too, would load with torch and all
                 "progress": channel,
                 "num_threads": max(int(num_cpus // config.num_workers), 1),
             },

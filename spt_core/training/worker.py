@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import ray
 import ray.train
 import torch
 
@@ -19,7 +20,7 @@ from spt_core.training.token_shards import TokenShard, TokenStreamShard
 
 def work(config: dict[str, Any]) -> None:
     """One Ray Train worker."""
-    run: TrainingRun = config["run"]
+    run: TrainingRun = ray.get(config["run"])
     torch.set_num_threads(config["num_threads"])
     progress = config["progress"]
     is_main = ray.train.get_context().get_world_rank() == 0
