@@ -34,7 +34,7 @@ NUM_VALIDATION_TEXTS = 32
 
 
 def tiny_run(folder: Path, config: TrainingConfig) -> TrainingRun:
-    """A run of two layers, 32 wide, with 40 labels; its pretrained base is random."""
+    """A run of one layer, 32 wide, with 40 labels; its pretrained base is random."""
     facts = tiny_text_facts("multi_label", CLASSES, tiny_tokenizer())
     torch.manual_seed(0)
     start = TextNetwork(TEXT_CONFIG, facts).encoder.state_dict()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -44,10 +44,10 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield f"http://127.0.0.1:{ports[1]}"
     finally:
         family = psutil.Process(head.pid).children(recursive=True)
-        head.send_signal(signal.SIGTERM)
+        for process in (*family, head):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()  # asked to end, it takes half a minute
         head.wait(timeout=60)
-        for process in psutil.wait_procs(family, timeout=20)[1]:
-            process.kill()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -75,47 +75,6 @@ def run_line(line: list[str], environment: dict[str, str]) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("storage")
-
-
-@pytest.fixture(scope="module")
-def first(storage: Path) -> Ended:
-    return run("pipeline", "--recipe", "smoke", "--once", "--storage", str(storage))
-
-
-@pytest.fixture(scope="module")
-def second(storage: Path, first: Ended) -> Ended:
-    assert first.code == 0, first.err
-    return run("pipeline", "--recipe", "smoke", "--once", "--storage", str(storage))
-
-
-def test_one_command_goes_from_a_table_to_an_answer(first: Ended) -> None:
-    result = first.result
-    assert result["version"] == f"{FRAUD}/default@1"
-    assert set(result["answer"]) == set(find(FRAUD).answer)
-    assert Path(result["report"].removeprefix("file://")).read_text().startswith("<!")
-    assert len(first.out.splitlines()) == 1
-
-
-def test_a_person_sees_no_noise_of_ray(first: Ended, second: Ended) -> None:
-    noise = [line for line in first.err.splitlines() if any(word in line for word in NOISE)]
-    noise += [line for line in second.err.splitlines() if any(word in line for word in NOISE)]
-    assert not noise
-
-
-def test_the_same_command_again_reuses_and_registers_nothing_new(
-    first: Ended, second: Ended
-) -> None:
-    assert second.result["version"] == first.result["version"]
-    assert second.result["exported"] == first.result["exported"]
-    assert "reused" not in first.err
-    lines = {line.split(" ")[0]: line for line in second.err.splitlines()}
-    for stage in ("prepare", "train", "distill"):
-        assert "reused" in lines[stage]
-
-
 def customers_rows(num_rows: int, seed: int) -> pd.DataFrame:
     """A table with names of its own: an id, a dotted and an odd name, gaps, a late category."""
     draw = np.random.default_rng(seed)
@@ -143,9 +102,13 @@ def customers_rows(num_rows: int, seed: int) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def served(
-    storage: Path, second: Ended, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("storage")
+
+
+@pytest.fixture(scope="module")
+def words(storage: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What the customer types."""
     folder = tmp_path_factory.mktemp("customer")
     table = customers_rows(3000, seed=1).astype(object)
     for row, what in BAD_ROWS.items():
@@ -155,8 +118,22 @@ def served(
     table.to_csv(folder / "tx.csv", index=False)
     words = ["--data", str(folder / "tx.csv"), "--label", "is_bad", "--time", "ts"]
     words += ["--entity", "card", "--name", "customer", "--recipe", "smoke"]
-    line, environment = command("pipeline", *words, "--storage", str(storage))
-    err = folder / "err"
+    return [*words, "--storage", str(storage)]
+
+
+@pytest.fixture(scope="module")
+def first(words: list[str]) -> Ended:
+    return run("pipeline", *words, "--once")
+
+
+@pytest.fixture(scope="module")
+def served(
+    words: list[str], first: Ended, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """The same command again, which goes on serving."""
+    assert first.code == 0, first.err
+    line, environment = command("pipeline", *words)
+    err = tmp_path_factory.mktemp("served") / "err"
     with err.open("w") as stream:
         process = subprocess.Popen(
             line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=stream, text=True
@@ -170,6 +147,30 @@ def served(
         process.send_signal(signal.SIGINT)
         process.stdout.close()
         assert process.wait(timeout=120) == 0, err.read_text()
+
+
+def test_one_command_goes_from_a_table_to_an_answer(first: Ended) -> None:
+    result = first.result
+    assert result["version"] == f"{FRAUD}/customer@1"
+    assert set(result["answer"]) == set(find(FRAUD).answer)
+    assert Path(result["report"].removeprefix("file://")).read_text().startswith("<!")
+    assert len(first.out.splitlines()) == 1
+
+
+def test_a_person_sees_no_noise_of_ray(first: Ended, served: Served) -> None:
+    said = [*first.err.splitlines(), *served.err.read_text().splitlines()]
+    assert not [line for line in said if any(word in line for word in NOISE)]
+
+
+def test_the_same_command_again_reuses_and_registers_nothing_new(
+    first: Ended, served: Served
+) -> None:
+    assert served.result["version"] == first.result["version"]
+    assert served.result["exported"] == first.result["exported"]
+    assert "reused" not in first.err
+    lines = {line.split(" ")[0]: line for line in served.err.read_text().splitlines()}
+    for stage in ("prepare", "train", "distill"):
+        assert "reused" in lines[stage]
 
 
 def test_a_customers_table_is_answered_in_its_own_names(served: Served) -> None:
@@ -189,10 +190,9 @@ def test_what_training_never_saw_is_answered_too(served: Served) -> None:
     assert 0 <= served.ask(unseen)["fraud_probability"] <= 1
 
 
-def test_bad_rows_are_told_and_kept(served: Served) -> None:
-    text = served.err.read_text()
-    assert "2 bad rows, the field 'tx.amount' must be a finite number" in text
-    assert "1 bad rows, the label 'is_bad' must be known" in text
+def test_bad_rows_are_told_and_kept(first: Ended) -> None:
+    assert "2 bad rows, the field 'tx.amount' must be a finite number" in first.err
+    assert "1 bad rows, the label 'is_bad' must be known" in first.err
 
 
 def test_batch_scores_are_those_of_the_service(
