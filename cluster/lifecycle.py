@@ -113,6 +113,7 @@ def embedded_environment(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         "SPT_HAPROXY_ERRORS": str(ROOT / "cluster" / "errors"),
         "SPT_EMBEDDED": "1",
+        "SPT_SERVICE_DATABASE_URL": settings.database_url,
         "SPT_HAPROXY_BINARY": _haproxy_binary(),
         **serve_environment(),
     }

@@ -6,6 +6,7 @@
 | SPT_DATABASE_URL | SQLite or Postgres (postgresql+psycopg://...) | spt.db below a local root |
 | SPT_DATA_HOME | cache folder of public data sets | ./data |
 | SPT_HTTP_HOST, SPT_HTTP_PORT | where Serve listens | 127.0.0.1, 8000 |
+| SPT_REVIEWER_KEY | a principal's credential, for jobs.review | |
 | RAY_ADDRESS | the cluster to join; unset means an embedded local Ray | |
 | MLFLOW_TRACKING_URI, WANDB_API_KEY, WANDB_MODE | switch their tracker on | |
 """
@@ -66,6 +67,16 @@ def load_settings(*, storage: str | None = None, database_url: str | None = None
 def is_embedded() -> bool:
     """Whether this process belongs to a Ray that a job started on this machine for itself."""
     return os.environ.get("SPT_EMBEDDED") == "1"
+
+
+def reviewer_key() -> str | None:
+    """The credential of the principal who runs this; not an argument, so that no list shows it."""
+    return os.environ.get("SPT_REVIEWER_KEY") or None
+
+
+def service_database_url() -> str | None:
+    """The database of the service that this process is a part of; None when nobody has said."""
+    return os.environ.get("SPT_SERVICE_DATABASE_URL") or os.environ.get("SPT_DATABASE_URL") or None
 
 
 def actor() -> str:

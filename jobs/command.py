@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 from cluster.lifecycle import ray_session
 from cluster.settings import Settings, load_settings
@@ -128,12 +128,18 @@ def parser(verb: str, description: str) -> argparse.ArgumentParser:
     return made
 
 
-def read_run(arguments: argparse.Namespace) -> Run:
-    """The run that parsed flags describe, checked before anything starts."""
+def read_run(
+    arguments: argparse.Namespace, *, recipe: Callable[[Task], PipelineConfig] | None = None
+) -> Run:
+    """The run that parsed flags describe, checked before anything starts.
+
+    `recipe` takes the place of the one that the flags name.
+    """
     task = find(arguments.task)
     settings = load_settings(storage=arguments.storage)
     bundled = arguments.data is None and arguments.dataset is None
-    config = RECIPES[arguments.recipe or ("sample" if bundled else "default")](task)
+    named = RECIPES[arguments.recipe or ("sample" if bundled else "default")]
+    config = (recipe or named)(task)
     if arguments.dataset is not None:
         known = DATASETS.get(arguments.dataset)
         if known is not None and known.task != task.path:

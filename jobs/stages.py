@@ -205,12 +205,18 @@ def benchmarked(
 
 
 def registered(
-    run: Run, model: ExportedModel, policy: Policy, report: Report, report_uri: str
+    run: Run,
+    model: ExportedModel,
+    policy: Policy,
+    report: Report,
+    report_uri: str,
+    *,
+    created_by: str = "jobs.pipeline",
 ) -> ModelVersion:
     """Exported model + policy + report -> a version in the registry."""
     with run.screen.stage("register") as stage:
         version = run.registry().add(
-            model, policy, report.to_json(), created_by="jobs.pipeline", report_uri=report_uri
+            model, policy, report.to_json(), created_by=created_by, report_uri=report_uri
         )
         stage.say(version.ref)
     return version

@@ -1,9 +1,9 @@
-"""Everything but the hot route: which models are deployed, health, and the OpenAPI document."""
+"""Everything but the hot route: models, health, reviews, and the OpenAPI document."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
@@ -11,6 +11,9 @@ from starlette.exceptions import HTTPException
 
 from serve.model_server import MAX_BODY_BYTES, MAX_RECORDS
 from serve.problems import PROBLEM_TYPE, Problem
+
+if TYPE_CHECKING:
+    from serve.reviews import Books
 
 _PROBLEM = {
     "type": "object",
@@ -27,6 +30,13 @@ _ERRORS = {
     "413": f"over {MAX_BODY_BYTES:,} bytes or {MAX_RECORDS:,} records",
     "422": "a field is missing, unknown, out of range or of the wrong type",
     "503": "the service is full or still loading",
+}
+_REVIEWS = {  # serve/reviews.py
+    "/v1/reviews": {"get": "The candidates that wait for a person"},
+    "/v1/reviews/{retrain_id}": {"get": "One candidate; its sha is the ETag"},
+    "/v1/reviews/{retrain_id}/decision": {
+        "post": "Approve or reject the candidate that If-Match names"
+    },
 }
 
 
@@ -45,8 +55,11 @@ class Api:
         self.models = list(config["models"])
 
 
-def build(api: Api) -> FastAPI:
+def build(api: Api, books: Callable[[], Books] | None = None) -> FastAPI:
     """The FastAPI application."""
+    # Only here: a task's replica imports this module too, and has no use for the ledger.
+    from serve.reviews import add_reviews, challenge, open_books
+
     app = FastAPI(title="SPT", openapi_url=None, docs_url=None, redoc_url=None)
 
     @app.get("/healthz")
@@ -63,6 +76,12 @@ def build(api: Api) -> FastAPI:
     async def openapi() -> JSONResponse:
         """The OpenAPI document of the deployed models."""
         return JSONResponse(document(api.models))
+
+    add_reviews(app, books or open_books)
+
+    @app.exception_handler(Problem)
+    async def refuse(_: Request, error: Problem) -> Response:
+        return Response(error.body(), error.status, challenge(error), PROBLEM_TYPE.decode())
 
     @app.exception_handler(HTTPException)
     async def problem(request: Request, error: HTTPException) -> Response:
@@ -86,9 +105,21 @@ def document(models: list[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "SPT", "version": "1"},
-        "paths": {**{model["route"]: {"post": _operation(model)} for model in models}, **get},
-        "components": {"schemas": {"Problem": _PROBLEM}},
+        "paths": {
+            **{model["route"]: {"post": _operation(model)} for model in models},
+            **get,
+            **{path: _reviewed(methods) for path, methods in _REVIEWS.items()},
+        },
+        "components": {
+            "schemas": {"Problem": _PROBLEM},
+            "securitySchemes": {"principal": {"type": "http", "scheme": "bearer"}},
+        },
     }
+
+
+def _reviewed(methods: Mapping[str, str]) -> dict[str, Any]:
+    secured = {"security": [{"principal": []}], "responses": {"200": {"description": "ok"}}}
+    return {method: {"summary": text, **secured} for method, text in methods.items()}
 
 
 def _operation(model: Mapping[str, Any]) -> dict[str, Any]:

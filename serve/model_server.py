@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ import numpy as np
 import orjson
 
 from serve.problems import PROBLEM_TYPE, Problem
+from serve.tally import Tally
 from spt_core.answering.tabular import Answerer
 from spt_core.answering.text import TextAnswerer
 from spt_core.artifacts import ExportedModel, load_exported
@@ -61,6 +63,7 @@ class ModelServer:
         self._error = ""
         self._was_checked = False
         self.current: Served | None = None
+        self.tally = Tally()
 
     def __serve_build_asgi_app__(self) -> HotRoute:
         """Serve's hook for an ASGI application that is built in the replica."""
@@ -91,6 +94,18 @@ class ModelServer:
             "error": self._error,
         }
 
+    def windows(self) -> dict[str, list[dict[str, Any]]]:
+        """What each version did lately, for the roll-out's watcher."""
+        return self.tally.windows()
+
+    async def probe(self, records: list[dict[str, Any]]) -> dict[str, Any]:
+        """The labels (or the action) that this replica gives each record, and how surely."""
+        current = self.current
+        if current is None:
+            return {"ref": "", "answers": [{"error": self._error or "no version"}] * len(records)}
+        answers = [await asyncio.to_thread(probed, current.answerer, record) for record in records]
+        return {"ref": current.ref, "answers": answers}
+
     async def check_health(self) -> None:
         """Healthy while any version answers; without one, try to load it again.
 
@@ -115,10 +130,12 @@ class HotRoute:
             await _lifespan(receive, send)
             return
         headers: Headers = []
+        ref, body, began_s = "", b"", 0.0
         try:
             current = self._current(scope)
             headers.append(current.header)
             body = await _body(receive)
+            ref, began_s = current.ref, time.perf_counter()
             status, kind, content = 200, b"application/json", await _answer(current, body)
         except Problem as problem:
             status, kind, content = problem.status, PROBLEM_TYPE, problem.body()
@@ -128,6 +145,11 @@ class HotRoute:
             _log.exception("answering %s", scope["path"])
             problem = Problem(500, "this is a fault of the service; its log says more")
             status, kind, content = 500, PROBLEM_TYPE, problem.body()
+        if ref:
+            seconds = time.perf_counter() - began_s
+            self._server.tally.add(
+                ref, is_error=status >= 500, seconds=seconds, num_bytes=len(body)
+            )
         headers += [(b"content-type", kind), (b"content-length", str(len(content)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
@@ -190,6 +212,22 @@ def text_gap(exported: ExportedModel, answerer: TextAnswerer) -> float:
         found = answerer.probabilities(answerer.read(record)).ravel()
         gaps.append(float(np.max(np.abs(found - wanted), initial=0.0)))
     return max(gaps)
+
+
+def probed(answerer: AnyAnswerer, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What an answerer gives a record; an error is an answer too, and the worst."""
+    try:
+        if isinstance(answerer, TextAnswerer):
+            scores = answerer.judge(answerer.read(record)).scores
+            labels = sorted(score.label for score in scores if score.is_given)
+            return {"labels": labels, "probability": scores[0].probability if scores else 0.0}
+        answer = answerer.answer(record)
+        return {
+            "labels": [str(answer.get("recommendation", ""))],
+            "probability": float(answer.get("confidence", 0.0)),
+        }
+    except Exception as error:  # noqa: BLE001  # whatever a broken model makes a library raise
+        return {"error": f"{type(error).__name__}: {error}"[:300]}
 
 
 async def _answer(current: Served, body: bytes) -> bytes:

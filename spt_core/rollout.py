@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, final
 
-from spt_core.errors import InputError, SptError
+from spt_core.errors import ConflictError, InputError, SptError
 from spt_core.registry import (
     CHAMPION,
     DEFAULT_MODEL_NAME,
@@ -24,6 +24,7 @@ from spt_core.task import example_record, find
 LEASE = "rollout"
 API_APPLICATION = "api"
 READ_BACK_TIMEOUT_S = 180.0
+ASK_TIMEOUT_S = 20.0
 _POLL_S = 0.1
 
 
@@ -72,10 +73,12 @@ def promote(
     reason: str = "",
     num_replicas: int | None = None,
     service: Service | None = None,
+    champion_before: str | None = None,
 ) -> Deployment:
     """The live deployment of the version; RolloutError when a replica refused it.
 
-    Without `num_replicas` there are as many as before, or one.
+    Without `num_replicas` there are as many as before, or one. `champion_before` is the reference
+    that must be the champion now ("": none), if this version is not so already: ConflictError.
     """
     name, number = version.name, version.version
     if num_replicas is not None and num_replicas < 1:
@@ -83,6 +86,7 @@ def promote(
     service = service or RayServe()
     with registry.lease(LEASE):
         before = registry.aliases(name).get(CHAMPION)
+        _require_champion(version, before, champion_before)
         if before != number:
             registry.set_alias(name, CHAMPION, number, expected=before, actor=actor, reason=reason)
         epoch = next((d.epoch for d in registry.deployments() if d.name == name), 0)
@@ -100,6 +104,15 @@ def promote(
             _go_back(registry, service, name, error)
             raise
         return registry.mark(deployment, "live")
+
+
+def _require_champion(version: ModelVersion, before: int | None, wanted: str | None) -> None:
+    found = "" if before is None else f"{version.name}@{before}"
+    if wanted is not None and found not in (wanted, version.ref):
+        raise ConflictError(
+            f"{wanted or 'nothing'} must be the champion for {version.ref} to follow it, however: "
+            f"{found or 'nothing'} is"
+        )
 
 
 def resume(registry: Registry, *, service: Service | None = None) -> list[Deployment]:
@@ -195,6 +208,22 @@ class RayServe:
         except (RayError, TimeoutError):  # a replica that is just ending, or not there yet
             return None
         return [Replica(**content) for content in found] if len(found) == num_replicas else None
+
+    def ask(self, application: str, method: str, *arguments: Any) -> list[Any]:
+        """What every replica of a task's server returns; RolloutError when not all answer."""
+        from ray import serve
+        from ray.exceptions import RayError
+        from ray.serve.exceptions import RayServeException
+
+        try:
+            handle: Any = serve.get_deployment_handle("ModelServer", application)
+            if not handle.is_initialized:
+                handle._init(_run_router_in_separate_loop=True)
+            return list(handle.broadcast(method, *arguments).results(timeout_s=ASK_TIMEOUT_S))
+        except (RayError, RayServeException, TimeoutError) as error:
+            raise RolloutError(
+                f"every replica of {application} must answer, however: {str(error)[:300]}"
+            ) from error
 
     def num_replicas(self, application: str) -> int | None:
         """The target that Serve's controller holds."""

@@ -136,6 +136,10 @@ class Task:
     those of the training rows. `respond` words a Judgement, for the text family a TextJudgement.
     Costs and capacity belong to binary decisions; other heads get thresholds per label
     (LabelPolicy).
+
+    `label_patterns` are regular expressions that hint at a class in new texts without a label; how
+    far each is believed is measured on labelled rows. Every new version of a `high_risk` task needs
+    a person's approval.
     """
 
     industry: IndustryType
@@ -167,6 +171,8 @@ class Task:
     compliance_checks: tuple[ComplianceCheck, ...] = ()
     latency_target_ms: float = 5.0
     size_target_mb: float = 10.0
+    label_patterns: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+    high_risk: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a task whose parts contradict each other."""

@@ -7,12 +7,14 @@ another process, which takes commands as JSON lines.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import http.client
 import json
 import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -127,6 +129,8 @@ def main() -> None:
             ref, num_replicas = arguments
             version = registry.get(ref)
             return promote(registry, version, actor="test", num_replicas=num_replicas).to_json()
+        if command == "rollouts":
+            return _drive(settings.database_url, registry)
         if command == "metrics_port":
             import ray
 
@@ -144,6 +148,18 @@ def main() -> None:
             sys.stdout.write(json.dumps(answer) + "\n")
             sys.stdout.flush()
         stop_serve()
+
+
+def _drive(database_url: str, registry: Any) -> dict[str, Any]:
+    """One pass of a watcher over the roll-outs, with real replicas."""
+    from spt_core.continuous.ledger import Ledger, fence_of
+    from spt_core.continuous.rollouts import drive_rollouts
+    from spt_core.continuous.serving import ServeLive
+
+    ledger, live = Ledger(database_url), ServeLive(registry, actor="watcher")
+    with ledger.lead() as lease:
+        rolled = drive_rollouts(ledger, fence_of(lease), registry, live, now_s=time.time())
+    return dataclasses.asdict(rolled)
 
 
 def _replica_pids(application: str) -> list[int]:

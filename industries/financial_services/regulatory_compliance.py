@@ -242,6 +242,19 @@ def _pick(choices: tuple[str, ...], draw: np.random.Generator) -> str:
     return choices[int(draw.integers(len(choices)))]
 
 
+# Hints for texts without a label; how far each is believed is measured on labelled rows.
+LABEL_PATTERNS: Mapping[str, str] = {
+    "a": r"arbitrat\w+|class action|jury trial",
+    "ch": r"(?:change|modif\w+|amend|alter|revise)\b.{0,60}\b(?:terms|conditions|agreement|fees)",
+    "cr": r"(?:remove|delete|erase|take down)\b.{0,40}\b(?:content|files|posts?|material)",
+    "j": r"(?:exclusive jurisdiction|courts? (?:of|in|located))",
+    "law": r"govern(?:ed|ing)\b.{0,30}\blaws?|laws? of\b.{0,40}\bgovern",
+    "ltd": r"not (?:be )?liable|no liability|limitation of liability|without .{0,12}warrant",
+    "pinc": r"privacy policy\b.{0,60}\b(?:part of|incorporated|consent|accept)",
+    "ter": r"(?:terminate|suspend|close)\b.{0,60}\b(?:account|access|service)",
+    "use": r"by (?:using|accessing|visiting|opening)\b.{0,60}\b(?:agree|bound|accept)",
+}
+
 _PHRASES: Mapping[str, Any] = {
     "type": "array",
     "description": "words of the text, with the characters [start, end) that they take",
@@ -323,4 +336,5 @@ REGULATORY_COMPLIANCE = Task(
     compliance_checks=("data_licence_known",),
     latency_target_ms=20.0,
     size_target_mb=25.0,
+    label_patterns=LABEL_PATTERNS,
 )

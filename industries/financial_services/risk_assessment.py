@@ -226,4 +226,5 @@ RISK_ASSESSMENT = Task(
         "adverse_action_reasons",
         "data_licence_known",
     ),
+    high_risk=True,
 )

@@ -321,4 +321,5 @@ DRUG_INTERACTION_DETECTION = Task(
     compliance_checks=("data_licence_known",),
     latency_target_ms=20.0,
     size_target_mb=25.0,
+    high_risk=True,
 )

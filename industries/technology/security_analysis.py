@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from industries.technology.techniques import NAMES as TECHNIQUES
 from industries.technology.techniques import link_to, name_of
 from spt_core.signature import Field
 from spt_core.task import IndustryType, LabelScore, Task, TextJudgement
@@ -207,4 +209,8 @@ SECURITY_ANALYSIS = Task(
     compliance_checks=("data_licence_known",),
     latency_target_ms=20.0,
     size_target_mb=25.0,
+    label_patterns={  # its id, or its name as MITRE writes it
+        technique: rf"\b{re.escape(technique)}(?![\d.])|\b{re.escape(name)}\b"
+        for technique, name in TECHNIQUES.items()
+    },
 )

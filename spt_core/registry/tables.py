@@ -127,6 +127,7 @@ ITEM = sa.Table(
     sa.Column("trigger_id", sa.Text, nullable=False),
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("text_uri", sa.Text, nullable=False),
+    sa.Column("categories", sa.Text, nullable=False, server_default=""),
     sa.Index("spt_item_trigger", "trigger_id", "bucket"),
 )
 

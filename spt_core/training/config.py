@@ -173,3 +173,11 @@ def _check_strategy(config: TrainingConfig) -> None:
             f"the strategy {config.strategy} needs DeepSpeed: DS_BUILD_OPS=0 pip install -c "
             "constraints.txt '.[deepspeed]' or take data_parallel"
         )
+
+
+def training_config_from_json(content: Mapping[str, Any]) -> TrainingConfig:
+    """The TrainingConfig that an artifact's configuration holds."""
+    network = NETWORK_CONFIGS[content["family"]]
+    values = {**content, "network": network(**content["network"])}
+    values["trackers"] = tuple(content["trackers"])
+    return TrainingConfig(**values)

@@ -258,6 +258,13 @@ class Ledger:
             seq = audit.append(tx, "bucket.configured", {"bucket": bucket, "body": dict(body)})
             involvement.note(tx, seq, "edited its configuration", f"bucket:{bucket}")
 
+    def configuration(self, bucket: str) -> Mapping[str, Any]:
+        """What `configured` was last told of the bucket; empty when it never was."""
+        with self._database.read() as connection:
+            return audit.last_body(connection, "bucket.configured", "bucket", bucket).get(
+                "body", {}
+            )
+
     def try_again(self, retrain_id: str, why: str, *, actor: str, manifest_sha: str = "") -> bool:
         """Queue the next attempt of a run that has ended; its candidate and approval are void.
 
@@ -302,7 +309,7 @@ class Ledger:
             return principals.remove(tx, name)
 
     def authenticate(self, name: str, key: str) -> Principal:
-        """The principal who holds the key; InputError for anybody else."""
+        """The principal who holds the key; ForbiddenError for anybody else."""
         with self._database.read() as connection:
             return principals.authenticate(connection, name, key)
 
@@ -312,6 +319,11 @@ class Ledger:
             return audit.append(tx, event, body)
 
     # Reading
+
+    def noted(self, event: str, key: str, value: str) -> Mapping[str, Any]:
+        """The body of the latest `note` of an event that has this value under `key`, or nothing."""
+        with self._database.read() as connection:
+            return audit.last_body(connection, event, key, value)
 
     def sources(self) -> list[Source]:
         """Every source, with its next check and why."""

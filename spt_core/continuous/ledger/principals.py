@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from spt_core.continuous.ledger import audit
 from spt_core.continuous.ledger.transaction import Transaction
 from spt_core.continuous.ledger.values import ROLES, Principal, Role, canonical
-from spt_core.errors import InputError
+from spt_core.errors import ForbiddenError, InputError
 from spt_core.registry.tables import PRINCIPAL
 
 _SALT_BYTES = 16
@@ -59,7 +59,7 @@ def authenticate(connection: sa.Connection, name: str, key: str) -> Principal:
     stored = _NOBODY if row is None else bytes.fromhex(row.key_hash)
     same = hmac.compare_digest(_hash(key, salt), stored)
     if row is None or not same:
-        raise InputError("name and key must be those of a principal, however: they are not")
+        raise ForbiddenError("name and key must be those of a principal, however: they are not")
     return Principal(name=row.name, roles=tuple(json.loads(row.roles)))
 
 
@@ -71,11 +71,11 @@ def every(connection: sa.Connection) -> list[Principal]:
 
 
 def require(connection: sa.Connection, name: str, role: Role) -> None:
-    """InputError unless the name is a principal's who has the role now."""
+    """ForbiddenError unless the name is a principal's who has the role now."""
     roles = {principal.name: principal.roles for principal in every(connection)}
     if role not in roles.get(name, ()):
         fact = f"{name!r} has {', '.join(roles[name])}" if name in roles else f"{name!r} is nobody"
-        raise InputError(f"this needs a principal with the role {role!r}, however: {fact}")
+        raise ForbiddenError(f"this needs a principal with the role {role!r}, however: {fact}")
 
 
 def _hash(key: str, salt: bytes) -> bytes:

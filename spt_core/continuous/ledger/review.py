@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from spt_core.continuous.ledger import audit, involvement, principals, retrain
 from spt_core.continuous.ledger.transaction import Transaction
 from spt_core.continuous.ledger.values import Decision, Retrain, RetrainState, Review
-from spt_core.errors import ConflictError, InputError
+from spt_core.errors import ConflictError, ForbiddenError, InputError
 from spt_core.registry.tables import RETRAIN, REVIEW
 
 NOBODY = "deadline"  # who rejects when the time is up
@@ -84,7 +84,7 @@ def _require_candidate(now: Retrain, candidate_sha: str) -> None:
 def _require_independent(tx: Transaction, now: Retrain) -> None:
     did = involvement.parts(tx.connection, now, tx.actor)
     if did:
-        raise InputError(
+        raise ForbiddenError(
             f"who approves must have had no part in the run, however: {tx.actor!r} "
             f"{' and '.join(did)}"
         )

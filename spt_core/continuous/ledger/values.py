@@ -115,6 +115,7 @@ class Item:
 
     `bucket` "" is relevant to nothing; `trigger_id` is the retraining that it belongs to, "" while
     it waits for one. `published_raw` is what the feed said, untrusted; order is by `detected_at`.
+    `categories` is what the source files it under (agency, docket), as a JSON list; "" for none.
     """
 
     source_id: str
@@ -132,6 +133,7 @@ class Item:
     trigger_id: str = ""
     text: str = ""
     text_uri: str = ""
+    categories: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what no database could hold and what could not be told from another item."""

@@ -222,7 +222,7 @@ def zygote() -> Any:
     upgrade = Database._upgrade
     try:
         story.new(template)
-        Database._upgrade = lambda self: "0002"  # the template has the schema
+        Database._upgrade = lambda self: "0003"  # the template has the schema
         story.tell(copy(template, folder / "warm"), 0)  # fills SQLAlchemy's caches for the forks
         yield template, folder
     finally:

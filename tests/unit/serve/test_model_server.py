@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 
-from serve.model_server import ModelServer
+from serve.model_server import HotRoute, ModelServer
 from spt_core.artifacts import MANIFEST, ExportedModel
 from spt_core.runtime.onnx import SCORE_GRAPH
+from spt_core.task import find
+from spt_core.traffic import merged, quantile_ms, window_from_json
 from tests.tiny_models import FRAUD
+from tests.unit.serve.asgi import ask
 
 ROOT = Path(__file__).parents[3]
 
@@ -101,3 +104,46 @@ def test_a_replica_without_a_version_tries_again_and_then_asks_to_be_replaced(
 def test_a_replica_does_not_import_torch() -> None:
     code = "import sys, serve.app; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_replica_counts_what_each_version_did(
+    server: ModelServer, config: dict[str, Any]
+) -> None:
+    route = HotRoute(server)
+    good = json.dumps(dict(find(FRAUD).example)).encode()
+    for body in (good, good, b"{", b"[]"):
+        asyncio.run(ask(route, body))
+    take(server, second(config))
+    asyncio.run(ask(route, good))
+    windows = server.windows()
+    first, after = (merged(map(window_from_json, windows[ref])) for ref in windows)
+    assert list(windows) == [f"{FRAUD}/default@1", f"{FRAUD}/default@2"]
+    assert (first.num_requests, after.num_requests) == (4, 1)
+    assert first.num_errors == 0  # what a client did wrong is no fault of the version
+    assert 0 < quantile_ms(first.latency, 0.5) < 5000
+
+
+def test_a_fault_of_the_version_counts_as_its_error(
+    server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(record: Any) -> Any:
+        raise ZeroDivisionError
+
+    assert server.current is not None
+    monkeypatch.setattr(server.current.answerer, "answer", fail)
+    record = dict(find(FRAUD).example)
+    assert asyncio.run(ask(HotRoute(server), json.dumps(record).encode())).status == 500
+    (windows,) = server.windows().values()
+    assert sum(one["num_errors"] for one in windows) == 1
+    probe = asyncio.run(server.probe([record]))
+    assert probe["answers"] == [{"error": "ZeroDivisionError: "}]
+
+
+def test_a_replica_answers_golden_records(server: ModelServer) -> None:
+    probe = asyncio.run(server.probe([dict(find(FRAUD).example), {"nothing": 1}]))
+    assert probe["ref"] == f"{FRAUD}/default@1"
+    good, bad = probe["answers"]
+    assert good["labels"][0] in ("approve", "review", "decline")
+    assert 0.5 <= good["probability"] <= 1
+    assert "InputError" in bad["error"]
+    assert asyncio.run(ModelServer(FRAUD).probe([{}]))["ref"] == ""

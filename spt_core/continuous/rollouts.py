@@ -1,0 +1,240 @@
+"""The ledger's DEPLOY and ROLL_BACK effects, and the watch over what was deployed.
+
+outbox -> champion by compare-and-set -> Serve follows and is read back -> DEPLOYED -> golden
+records and live windows -> one rollback at most, then the bucket is frozen
+
+`drive_rollouts` is called by the leader in each of his passes. It keeps nothing between them: the
+replicas' counts, the ledger and the registry are asked anew, so another leader goes on from there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from spt_core.continuous.ledger import DEPLOY, ROLL_BACK, Fence, Ledger, OutboxEntry, Retrain
+from spt_core.continuous.live_rules import Finding, LiveRules, ProbeAnswer, decide
+from spt_core.errors import CorruptArtifactError, FencedError, SptError
+from spt_core.registry import CHAMPION, Deployment, ModelVersion, Registry
+from spt_core.rollout import RolloutError
+from spt_core.traffic import Window, merged, window_from_json, window_to_json
+
+BASELINE, LOOK = "rollout.baseline", "rollout.look"
+MIN_BASELINE = 50  # requests of the champion, below which an older note of him says more
+
+
+class Live(Protocol):
+    """What serves, as the roll-out needs it. One caller at a time; RolloutError when it cannot."""
+
+    def promote(self, version: ModelVersion, *, champion_before: str, reason: str) -> Deployment:
+        """Make the version the champion and have every replica serve it, or leave all as it was."""
+        ...
+
+    def windows(self, version: ModelVersion) -> Mapping[str, Sequence[Window]]:
+        """What the replicas of the version's model did lately, by reference."""
+        ...
+
+    def probe(
+        self, version: ModelVersion, golden: Sequence[Mapping[str, Any]]
+    ) -> list[ProbeAnswer]:
+        """What every replica that serves the version says of golden records."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Rolled:
+    """What one pass came to, by retraining: deployed, taken back with why, to be looked at."""
+
+    deployed: tuple[str, ...] = ()
+    rolled_back: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+    to_look_at: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+    errors: tuple[str, ...] = ()
+
+
+def drive_rollouts(
+    ledger: Ledger,
+    fence: Fence,
+    registry: Registry,
+    live: Live,
+    *,
+    now_s: float,
+    rules: LiveRules | None = None,
+) -> Rolled:
+    """One pass: make the effects that are due, watch what is deployed, take back what is bad."""
+    work = _Pass(ledger, fence, registry, live, rules or LiveRules(), now_s)
+    work.effects()
+    work.watch()
+    work.effects()  # a rollback waits for nobody
+    return Rolled(
+        deployed=tuple(work.deployed),
+        rolled_back=work.rolled_back,
+        to_look_at=work.to_look_at,
+        errors=tuple(work.errors),
+    )
+
+
+def require_loadable(version: ModelVersion) -> None:
+    """Return if the version's files are there and are those that were registered."""
+    for name in version.exported.files:
+        try:
+            version.exported.read(name)
+        except (SptError, OSError) as error:
+            raise CorruptArtifactError(
+                f"the version to go back to must be loadable, however: {version.ref}: {error}"
+            ) from error
+
+
+class _Pass:
+    """The state of one pass."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        fence: Fence,
+        registry: Registry,
+        live: Live,
+        rules: LiveRules,
+        now_s: float,
+    ) -> None:
+        self._ledger, self._fence, self._registry, self._live = ledger, fence, registry, live
+        self._rules, self._now_s = rules, now_s
+        self.deployed: list[str] = []
+        self.rolled_back: dict[str, str] = {}
+        self.to_look_at: dict[str, str] = {}
+        self.errors: list[str] = []
+
+    def effects(self) -> None:
+        """Deployments and rollbacks that the ledger asks for, each at least once."""
+        for entry in self._ledger.claim_effects(self._fence, [DEPLOY, ROLL_BACK]):
+            try:
+                if entry.kind == DEPLOY:
+                    self._deploy(entry)
+                else:
+                    self._roll_back(entry)
+            except FencedError:
+                raise
+            except SptError as error:  # it comes up again after its backoff; status shows it
+                self._ledger.effect_failed(self._fence, entry, str(error))
+                self.errors.append(f"{entry.kind} {entry.key}: {error}")
+
+    def watch(self) -> None:
+        """Golden records and live windows of each bucket's deployed candidate."""
+        latest = {one.bucket: one for one in self._ledger.retrains(state="DEPLOYED")}
+        frozen = self._ledger.frozen()
+        for retrain in latest.values():
+            if retrain.bucket in frozen or self._champion(retrain) != retrain.candidate_version:
+                continue
+            try:
+                self._look(retrain)
+            except FencedError:
+                raise
+            except SptError as error:
+                self.errors.append(f"watch {retrain.retrain_id}: {error}")
+
+    def _deploy(self, entry: OutboxEntry) -> None:
+        retrain = self._ledger.retrain(str(entry.payload["retrain_id"]))
+        if retrain.state != "PROMOTED":  # overtaken
+            self._ledger.effect_done(self._fence, entry)
+            return
+        candidate = self._registry.get(retrain.candidate_version)
+        champion, before = self._champion(retrain), retrain.champion_before
+        if champion not in (before, candidate.ref):
+            reason = f"the champion is {champion or 'none'}, not {before or 'none'}, at roll-out"
+            self._take_back(retrain, entry.key, reason)
+            return
+        if before:
+            require_loadable(self._registry.get(before))
+            if champion == before:
+                self._note_baseline(retrain, before)
+        self._ledger.check(self._fence)
+        try:
+            deployment = self._serving(candidate) or self._live.promote(
+                candidate, champion_before=before, reason=f"retraining {retrain.retrain_id}"
+            )
+        except RolloutError as error:
+            self._take_back(retrain, entry.key, f"its roll-out failed: {error}")
+            return
+        deployment_id = f"{deployment.name}#{deployment.epoch}"
+        self._ledger.deployed(self._fence, retrain.retrain_id, deployment_id)
+        self.deployed.append(retrain.retrain_id)
+
+    def _roll_back(self, entry: OutboxEntry) -> None:
+        """Return to the champion before, unless somebody else has moved it since."""
+        retrain = self._ledger.retrain(str(entry.payload["retrain_id"]))
+        before, champion = retrain.champion_before, self._champion(retrain)
+        if before and champion in (before, retrain.candidate_version):
+            target = self._registry.get(before)
+            if self._serving(target) is None:
+                self._ledger.check(self._fence)
+                self._live.promote(
+                    target,
+                    champion_before=retrain.candidate_version,
+                    reason=f"rollback of {retrain.retrain_id}",
+                )
+        else:
+            fact = f"{champion} is" if before else "there was none before"
+            body = {"retrain_id": retrain.retrain_id, "fact": f"the champion stays: {fact}"}
+            self._ledger.note("rollout.not_needed", body, actor=self._fence.name)
+        self._ledger.effect_done(self._fence, entry)
+
+    def _look(self, retrain: Retrain) -> None:
+        candidate = self._registry.get(retrain.candidate_version)
+        golden = [one for one in retrain.evaluation.get("golden", ()) if one["candidate_right"]]
+        answers = self._live.probe(candidate, golden)
+        windows = self._live.windows(candidate)
+        findings = decide(
+            windows.get(candidate.ref, ()),
+            [self._baseline(retrain, windows)],
+            answers,
+            self._rules,
+            now_s=self._now_s,
+        )
+        for finding in findings:
+            if finding.is_bad:
+                self._take_back(retrain, retrain.deployment_id, finding.reason)
+                return
+            self._ask_to_look(retrain, finding)
+
+    def _take_back(self, retrain: Retrain, deployment_id: str, reason: str) -> None:
+        self._ledger.rolled_back(self._fence, retrain.retrain_id, deployment_id, reason)
+        self.rolled_back[retrain.retrain_id] = reason
+
+    def _ask_to_look(self, retrain: Retrain, finding: Finding) -> None:
+        """Note it once per retraining: nothing is taken back for it."""
+        known = self._ledger.noted(LOOK, "retrain_id", retrain.retrain_id)
+        if known.get("rule") != finding.rule:
+            body = {"retrain_id": retrain.retrain_id, "rule": finding.rule}
+            self._ledger.note(LOOK, {**body, "reason": finding.reason}, actor=self._fence.name)
+        self.to_look_at[retrain.retrain_id] = finding.reason
+
+    def _note_baseline(self, retrain: Retrain, before: str) -> None:
+        """Keep what the champion did: replicas forget it when they are replaced."""
+        if self._ledger.noted(BASELINE, "retrain_id", retrain.retrain_id):
+            return
+        try:
+            windows = self._live.windows(self._registry.get(before)).get(before, ())
+        except RolloutError:  # nothing serves yet
+            windows = ()
+        body = {"retrain_id": retrain.retrain_id, "window": window_to_json(merged(windows))}
+        self._ledger.note(BASELINE, body, actor=self._fence.name)
+
+    def _baseline(self, retrain: Retrain, windows: Mapping[str, Sequence[Window]]) -> Window:
+        seen = merged(windows.get(retrain.champion_before, ()))
+        noted = self._ledger.noted(BASELINE, "retrain_id", retrain.retrain_id)
+        if seen.num_requests >= MIN_BASELINE or not noted:
+            return seen
+        return max(seen, window_from_json(noted["window"]), key=lambda one: one.num_requests)
+
+    def _champion(self, retrain: Retrain) -> str:
+        name = retrain.candidate_version.rpartition("@")[0]
+        number = self._registry.aliases(name).get(CHAMPION)
+        return "" if number is None else f"{name}@{number}"
+
+    def _serving(self, version: ModelVersion) -> Deployment | None:
+        """The deployment of the version if it is live already: a former leader got so far."""
+        for deployment in self._registry.serving():
+            is_it = (deployment.name, deployment.version) == (version.name, version.version)
+            if is_it and deployment.state == "live":
+                return deployment
+        return None
