@@ -28,7 +28,14 @@ from spt_core.continuous.ledger import (
     sources,
 )
 from spt_core.continuous.ledger.ingest import Decide, Ingested
-from spt_core.continuous.ledger.transaction import LEADER, Fence, Transaction, require_leader
+from spt_core.continuous.ledger.transaction import (
+    LEADER,
+    Fence,
+    Leader,
+    Transaction,
+    leader,
+    require_leader,
+)
 from spt_core.continuous.ledger.values import (
     AuditEntry,
     AuditHead,
@@ -317,6 +324,26 @@ class Ledger:
         """Every source, with its next check and why."""
         with self._database.read() as connection:
             return sources.every(connection)
+
+    def now_s(self) -> float:
+        """Seconds since 1970 by the clock that all hosts share."""
+        with self._database.read() as connection:
+            return self._database.now_s(connection, self._clock)
+
+    def leader(self) -> Leader | None:
+        """Who leads, or led last."""
+        with self._database.read() as connection:
+            return leader(connection, self._database.now_s(connection, self._clock))
+
+    def fresh(self, results: Sequence[SourceResult]) -> list[SourceResult]:
+        """The answers without known items: what is left is to be scored before it is ingested."""
+        with self._database.read() as connection:
+            return ingest.fresh(connection, results)
+
+    def weekly(self) -> dict[str, float]:
+        """New items a week by source, of those that have been watched for a day or longer."""
+        with self._database.read() as connection:
+            return ingest.weekly(connection, self._database.now_s(connection, self._clock))
 
     def due(self, *, limit: int = 100) -> list[Source]:
         """Sources to check now, the longest overdue first."""
