@@ -21,6 +21,7 @@ from spt_core.task import IndustryType, Task, all_tasks, find
 
 DAY_S = 86_400.0
 HIGH_RISK, STANDARD_RISK = "high", "standard"
+_WHOLE_TEXT = ("single_label", "multi_label", "ordinal")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,18 +96,16 @@ class Monitoring:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in content.items()}
 
 
+def monitoring_from_json(content: Mapping[str, Any]) -> Monitoring:
+    """The monitoring that `to_json` wrote."""
+    values: dict[str, Any] = dict(content)
+    values["keywords"], values["terms"] = tuple(content["keywords"]), tuple(content["terms"])
+    return Monitoring(**values)
+
+
 def bucket_of(model: str) -> str:
-    """`industry.task.model_name`, the bucket of a model: names have no dots in them."""
-    return model.replace("/", ".")
-
-
-def model_of(bucket: str) -> tuple[str, str]:
-    """The task (`industry/task`) and the model name that a bucket stands for."""
-    industry, _, rest = bucket.partition(".")
-    task, _, name = rest.partition(".")
-    if not industry or not task or not name:
-        raise InputError(f"a bucket is named industry.task.model_name, however: {bucket!r}")
-    return f"{industry}/{task}", name
+    """`industry.task` or `industry.task.model_name`, the bucket of a model: names have no dots."""
+    return model.removesuffix(f"/{DEFAULT_MODEL_NAME}").replace("/", ".")
 
 
 def monitoring_for(key: str, content: Mapping[str, Any], where: str) -> Monitoring:
@@ -138,7 +137,7 @@ def default_monitoring(industries: Iterable[IndustryType]) -> tuple[Monitoring, 
 
 def text_tasks(industry: IndustryType) -> list[Task]:
     """The industry's tasks that publications can retrain."""
-    return [t for t in all_tasks().values() if t.industry == industry and t.family == "text"]
+    return [t for t in all_tasks().values() if t.industry == industry and t.head in _WHOLE_TEXT]
 
 
 def shipped_keywords(industry: IndustryType) -> tuple[str, ...]:
@@ -168,8 +167,8 @@ def _model(key: str, where: str) -> str:
     if len(tasks) != 1:
         found = ", ".join(task.path for task in tasks) or "none"
         raise InputError(
-            f"{where}: an industry with one task on text can be monitored by its name, others by "
-            f"INDUSTRY/TASK, however: {industry} has {found}"
+            f"{where}: an industry is monitored by its name if it has one task that labels whole "
+            f"texts, else by INDUSTRY/TASK, however: {industry} has {found}"
         )
     return f"{tasks[0].path}/{DEFAULT_MODEL_NAME}"
 
@@ -178,8 +177,12 @@ def _require_text_task(model: str) -> None:
     path, _, name = model.rpartition("/")
     if model.count("/") != 2 or not name or "." in model:
         raise InputError(f"a model is named industry/task/model_name, however: {model!r}")
-    if find(path).family != "text":
-        raise InputError(f"publications can retrain models of text, however: {path} is on tables")
+    task = find(path)
+    if task.head not in _WHOLE_TEXT or task.family != "text":
+        raise InputError(
+            "publications can retrain models that label a whole text, however: "
+            f"{path} is on {task.family} with head {task.head}"
+        )
 
 
 def _typed(value: Any, declared: str, at: str) -> Any:

@@ -265,6 +265,25 @@ class Ledger:
             seq = audit.append(tx, "bucket.configured", {"bucket": bucket, "body": dict(body)})
             involvement.note(tx, seq, "edited its configuration", f"bucket:{bucket}")
 
+    def configuration(self, bucket: str) -> Mapping[str, Any]:
+        """What `configured` was last told of the bucket; empty when it never was."""
+        with self._database.read() as connection:
+            return audit.last_body(connection, "bucket.configured", "bucket", bucket).get(
+                "body", {}
+            )
+
+    def configurations(self) -> dict[str, Mapping[str, Any]]:
+        """What `configured` was last told of each bucket."""
+        with self._database.read() as connection:
+            bodies = audit.bodies(connection, "bucket.configured")
+            return {str(body["bucket"]): body["body"] for body in bodies}
+
+    def hold(self, retrain_id: str) -> str:
+        """Why a person must look at a retraining before it is queued; "" where none must."""
+        with self._database.read() as connection:
+            begun = audit.last_body(connection, "retrain.DETECTED", "retrain_id", retrain_id)
+            return str(begun.get("hold", ""))
+
     def try_again(self, retrain_id: str, why: str, *, actor: str, manifest_sha: str = "") -> bool:
         """Queue the next attempt of a run that has ended; its candidate and approval are void.
 

@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from spt_core.continuous.monitoring import Monitoring, model_of
+from spt_core.continuous.monitoring import Monitoring
 from spt_core.continuous.sources import from_monitoring_config, source_from_mapping, sources_from
 from spt_core.errors import InputError
 from spt_core.task import IndustryType
@@ -69,7 +69,6 @@ def test_the_toml_section_says_everything_that_can_be_said():
         + "max_source_share = 0.25\nvalidation_required = false\nmin_score = 2\n"
     ).watched
     assert rules.bucket == "financial_services.regulatory_compliance.rules"
-    assert model_of(rules.bucket) == ("financial_services/regulatory_compliance", "rules")
     assert (rules.max_wait_days, rules.max_source_share, rules.risk_tier) == (7, 0.25, "standard")
     assert (
         Monitoring(**{**rules.to_json(), "keywords": ("risk",), "terms": ("Basel III",)}) == rules
@@ -94,7 +93,10 @@ def test_an_industry_without_a_task_on_text_is_watched_for_nothing():
         ("[monitoring.banking]\n", "industry must be one that exists, however: 'banking'"),
         ("[monitoring.manufacturing]\n", "manufacturing has none"),
         ('[monitoring."financial_services/frauds"]\n', "a task is named INDUSTRY/TASK"),
-        ('[monitoring."financial_services/fraud_detection"]\n', "is on tables"),
+        (
+            '[monitoring."financial_services/fraud_detection"]\n',
+            "publications can retrain models that label a whole text",
+        ),
         (FINANCE + "threshold = 3\n", "there is no key 'threshold', however: the nearest is"),
         (FINANCE + "model = 'a/b/c'\n", "there is no key 'model'"),
         (FINANCE + "trigger_threshold = 0\n", "trigger_threshold must be at least 1"),
