@@ -6,6 +6,8 @@
 | SPT_DATABASE_URL | SQLite or Postgres (postgresql+psycopg://...) | spt.db below a local root |
 | SPT_DATA_HOME | cache folder of public data sets | ./data |
 | SPT_HTTP_HOST, SPT_HTTP_PORT | where Serve listens | 127.0.0.1, 8000 |
+| SPT_REVIEWER_KEY | a principal's credential, for jobs.review | |
+| SPT_SECRET_{SOURCE ID} | the key that a source's API wants, sent in its secret_header | |
 | RAY_ADDRESS | the cluster to join; unset means an embedded local Ray | |
 | MLFLOW_TRACKING_URI, WANDB_API_KEY, WANDB_MODE | switch their tracker on | |
 """
@@ -16,6 +18,7 @@ import dataclasses
 import getpass
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from spt_core.artifacts import as_uri
@@ -66,6 +69,17 @@ def load_settings(*, storage: str | None = None, database_url: str | None = None
 def is_embedded() -> bool:
     """Whether this process belongs to a Ray that a job started on this machine for itself."""
     return os.environ.get("SPT_EMBEDDED") == "1"
+
+
+def reviewer_key() -> str | None:
+    """The credential of the principal who runs this; not an argument, so that no list shows it."""
+    return os.environ.get("SPT_REVIEWER_KEY") or None
+
+
+def source_secrets(source_ids: Sequence[str]) -> dict[str, str]:
+    """The keys of sources whose APIs want one, by source id."""
+    found = {name: os.environ.get(f"SPT_SECRET_{name.upper()}", "") for name in source_ids}
+    return {name: secret for name, secret in found.items() if secret}
 
 
 def actor() -> str:

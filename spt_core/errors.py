@@ -18,6 +18,10 @@ class NotFoundError(InputError):
     """Something was named that does not exist; the sentence lists or suggests what does."""
 
 
+class ForbiddenError(InputError):
+    """Somebody asked for what he has no right to, or could not prove who he is."""
+
+
 class ConflictError(SptError):
     """Somebody else changed or holds the thing: a compare-and-set failed, or a lease is taken."""
 

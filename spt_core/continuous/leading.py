@@ -177,7 +177,7 @@ class Leading:
             weekly = self._weekly.get(row.source_id)
             try:
                 outcome, result = await poller.poll(row, source, now, weekly)
-            except FencedError:
+            except (FencedError, UnavailableError):
                 raise
             except Exception as error:  # noqa: BLE001  one source must not stop the others
                 _LOG.exception("%s could not be polled", row.source_id)

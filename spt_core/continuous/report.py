@@ -34,7 +34,10 @@ _ADVICE = (
         "only public http(s) addresses are; an operator opens his own network",
     ),
     ("it answers with an error", "some want a contact in fetch.user_agent, or a key"),
-    ("a page", "the site blocks programs or has no feed here: name a contact, or kind html_list"),
+    (
+        "a web page",
+        "the site blocks programs or has no feed here: name a contact, or kind html_list",
+    ),
     ("its items could not be kept", "show this to a developer; the other sources go on"),
     ("our own fault", "show this to a developer; the other sources go on"),
 )

@@ -19,6 +19,7 @@ from spt_core.errors import InputError, NotFoundError
 from spt_core.registry.tables import ITEM
 
 Decide = Callable[[Sequence[Item]], Trigger | None]
+MAX_PENDING = 1000
 WEEK_S = 7 * 86_400.0
 _PAGE = 400  # pairs of bound variables in one statement
 
@@ -130,19 +131,12 @@ def begin(tx: Transaction, trigger: Trigger, waiting: Sequence[Item]) -> Retrain
 
 
 def pending(connection: sa.Connection, bucket: str) -> list[Item]:
-    """Items that wait for a retraining, in order of detection, without text; latest revisions."""
-    newer = ITEM.alias()
-    superseded = sa.exists().where(
-        newer.c.source_id == ITEM.c.source_id,
-        newer.c.item_key == ITEM.c.item_key,
-        newer.c.rev > ITEM.c.rev,
-    )
-    columns = [column for column in ITEM.c if column.name != "text"]
-    query = sa.select(*columns).where(
-        ITEM.c.bucket == bucket, ITEM.c.trigger_id == "", sa.not_(superseded)
-    )
-    found = [Item(**row) for row in connection.execute(query).mappings()]
-    return sorted(found, key=lambda item: (item.detected_at, item.ref))
+    """Items that wait for a retraining, in order of detection, without text; latest revisions.
+
+    Of each source the first MAX_PENDING: a flood must not keep the others from being seen.
+    """
+    rows = connection.execute(_PENDING, {"b_bucket": bucket}).mappings()
+    return sorted((Item(**row) for row in rows), key=lambda item: (item.detected_at, item.ref))
 
 
 def waiting_buckets(connection: sa.Connection) -> list[str]:
@@ -203,3 +197,27 @@ def _assign(tx: Transaction, retrain_id: str, refs: Sequence[ItemRef]) -> None:
     )
     rows = [{"b_source": ref[0], "b_key": ref[1], "b_rev": ref[2]} for ref in refs]
     tx.connection.execute(sa.update(ITEM).where(ours).values(trigger_id=retrain_id), rows)
+
+
+def _pending_query() -> sa.Executable:
+    newer = ITEM.alias()
+    superseded = sa.exists().where(
+        newer.c.source_id == ITEM.c.source_id,
+        newer.c.item_key == ITEM.c.item_key,
+        newer.c.rev > ITEM.c.rev,
+    )
+    place = sa.func.row_number().over(
+        partition_by=ITEM.c.source_id, order_by=(ITEM.c.detected_at, ITEM.c.item_key)
+    )
+    columns = [column for column in ITEM.c if column.name != "text"]
+    waiting = (
+        sa.select(*columns, place.label("place"))
+        .where(ITEM.c.bucket == sa.bindparam("b_bucket"), ITEM.c.trigger_id == "")
+        .where(sa.not_(superseded))
+        .subquery()
+    )
+    wanted = [waiting.c[column.name] for column in columns]
+    return sa.select(*wanted).where(waiting.c.place <= MAX_PENDING)
+
+
+_PENDING = _pending_query()  # making it takes longer than asking it

@@ -346,6 +346,8 @@ class Ledger:
 
     def now_s(self) -> float:
         """Seconds since 1970 by the clock that all hosts share."""
+        if not self._database.has_clock:
+            return self._clock()
         with self._database.read() as connection:
             return self._database.now_s(connection, self._clock)
 

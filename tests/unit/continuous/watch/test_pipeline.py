@@ -327,6 +327,28 @@ def test_only_what_is_not_known_is_scored(ledger):
     assert left.items == (changed, new)
 
 
+def test_a_flood_does_not_hide_what_others_publish(ledger):
+    rows = [source_row(Site(port=80).source(name)) for name in "ab"]
+    ledger.upsert_sources(rows, actor="olga")
+    of_a, of_b = (
+        [
+            Item(source_id=name, item_key=str(n), content_sha="1", bucket=BUCKET, detected_at=n + 1)
+            for n in range(number)
+        ]
+        for name, number in (("a", 1005), ("b", 1))
+    )
+    with ledger.lead() as lease:
+        answers = [
+            SourceResult(source=row, items=tuple(items))
+            for row, items in zip(rows, (of_a, of_b), strict=True)
+        ]
+        ledger.ingest(fence_of(lease), answers, lambda _: None)
+    waiting = ledger.pending(BUCKET)
+    assert [item.source_id for item in waiting].count("a") == 1000
+    assert max(int(item.item_key) for item in waiting) == 999
+    assert "b" in {item.source_id for item in waiting}
+
+
 def test_the_weekly_rate_leaves_out_the_first_answer(ledger, tmp_path):
     row = source_row(Site(port=80).source("a"))
     ledger.upsert_sources([row], actor="olga")
