@@ -23,6 +23,7 @@ from spt_core.continuous.feeds.source import Source
 from spt_core.continuous.fetch import Fetcher, FetchPolicy
 from spt_core.continuous.ledger import (
     Fence,
+    Item,
     JobApi,
     Ledger,
     SourceResult,
@@ -37,7 +38,7 @@ from spt_core.continuous.monitoring import Monitoring
 from spt_core.continuous.options import WatchOptions
 from spt_core.continuous.poll import Poller, broken
 from spt_core.continuous.relevance import Relevance
-from spt_core.continuous.triggers import Standing, decide_at, standing
+from spt_core.continuous.triggers import Standing, counted, decide_at
 from spt_core.continuous.troubles import Troubles
 from spt_core.errors import ConflictError, FencedError, InputError, UnavailableError
 from spt_core.registry.lease import Lease
@@ -49,6 +50,7 @@ CLOCK_BACK_S = 60.0
 WEEKLY_EVERY_S = 600.0
 PATIENCE_S = 60.0
 LAG_EVERY_S = 0.05
+REMEMBERED_ITEMS = 500  # of a source's last answer: what a poll repeats is not looked up again
 _LOG = logging.getLogger(__name__)
 
 
@@ -86,6 +88,7 @@ class Leading:
         self._asked: asyncio.Queue[Row] = asyncio.Queue(part.policy.max_connections)
         self._answers: asyncio.Queue[SourceResult] = asyncio.Queue(4 * part.options.batch_size)
         self._in_flight: set[str] = set()
+        self._seen: dict[str, frozenset[tuple[str, str]]] = {}
         self._weekly: Mapping[str, float] = {}
         self._clock_ahead_s = 0.0  # of the ledger's clock over the monotonic one
         self._standings: tuple[Standing, ...] = ()
@@ -213,7 +216,7 @@ class Leading:
         """Score what is new and ingest everything; an answer that cannot be kept is named."""
         part = self._part
         num_items = sum(len(result.items) for result in batch)
-        scored = [self._scored(result) for result in part.ledger.fresh(batch)]
+        scored = [self._scored(result) for result in part.ledger.fresh(self._unseen(batch))]
         decide = decide_at(self._now().timestamp(), part.monitoring, self._num_sources)
         try:
             done = part.ledger.ingest(self._fence, scored, decide)
@@ -229,8 +232,22 @@ class Leading:
                 broken(row, f"its items could not be kept: {error}", self._now()) for row in known
             ]
             return part.ledger.ingest(self._fence, kept, decide)
+        for result in batch:
+            if len(result.items) in range(1, REMEMBERED_ITEMS):
+                self._seen[result.source.source_id] = frozenset(map(_content, result.items))
         num_left = sum(len(result.items) for result in scored)
         return dataclasses.replace(done, num_known=done.num_known + num_items - num_left)
+
+    def _unseen(self, batch: Sequence[SourceResult]) -> list[SourceResult]:
+        """The answers without what the answer before, which was kept, had too."""
+        return [
+            dataclasses.replace(
+                result, items=tuple(i for i in result.items if _content(i) not in seen)
+            )
+            if (seen := self._seen.get(result.source.source_id)) and result.items
+            else result
+            for result in batch
+        ]
 
     def _scored(self, result: SourceResult) -> SourceResult:
         if not result.items:
@@ -288,7 +305,7 @@ class Leading:
     def _measure(self) -> None:
         part, now_s = self._part, self._now().timestamp()
         self._standings = tuple(
-            standing(one, part.ledger.pending(one.bucket), now_s, self._num_sources[one.bucket])
+            counted(one, *part.ledger.waiting(one.bucket), now_s, self._num_sources[one.bucket])
             for one in part.monitoring
         )
         for one in self._standings:
@@ -366,6 +383,10 @@ class Leading:
         """A call that is under way ends before the lease is given back."""
         for thread in (self._ledger_thread, self._jobs_thread):
             thread.shutdown(wait=True)
+
+
+def _content(item: Item) -> tuple[str, str]:
+    return item.item_key, item.content_sha
 
 
 def _num_sources(part: Part) -> dict[str, int]:

@@ -42,7 +42,7 @@ class Reason:
 
     def to_json(self) -> dict[str, Any]:
         """The reason as plain JSON."""
-        return dataclasses.asdict(self)
+        return {"what": self.what, "name": self.name, "where": self.where, "adds": self.adds}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,7 +19,7 @@ from spt_core.continuous.ledger.values import UNDER_WAY
 from spt_core.continuous.monitoring import Monitoring, monitoring_from_json
 from spt_core.continuous.poll import is_adopted
 from spt_core.continuous.registration import industry_of
-from spt_core.continuous.triggers import standing
+from spt_core.continuous.triggers import counted
 from spt_core.errors import SptError
 
 LATE_S = 600.0
@@ -152,14 +152,15 @@ def _waiting(
     bucket: str,
     now_s: float,
 ) -> dict[str, Any]:
-    pending = ledger.pending(bucket)
+    by_source, oldest = ledger.waiting(bucket)
     if monitoring is None:
-        said = f"{len(pending)} publications wait, but the bucket is not watched any more"
-        return {"num_pending": len(pending), "words": said if pending else "not watched"}
+        number = sum(by_source.values())
+        said = f"{number} publications wait, but the bucket is not watched any more"
+        return {"num_pending": number, "words": said if number else "not watched"}
     num_sources = sum(
         industry_of(row) == monitoring.industry and row.state != "PAUSED" for row in rows
     )
-    now = standing(monitoring, pending, now_s, num_sources)
+    now = counted(monitoring, by_source, oldest, now_s, num_sources)
     return {**now.to_json(), "words": now.words()}
 
 

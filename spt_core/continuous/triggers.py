@@ -68,15 +68,27 @@ def standing(
 ) -> Standing:
     """Where the model's bucket stands, with so many sources that could give to it."""
     by_source = Counter(item.source_id for item in pending)
+    oldest = min((item.detected_at for item in pending), default=None)
+    return counted(monitoring, by_source, oldest, now_s, num_sources)
+
+
+def counted(
+    monitoring: Monitoring,
+    by_source: Mapping[str, int],
+    oldest: float | None,
+    now_s: float,
+    num_sources: int,
+) -> Standing:
+    """Where the model's bucket stands, from what waits by source and since when."""
     cap = source_cap(monitoring, num_sources)
     return Standing(
         bucket=monitoring.bucket,
-        num_pending=len(pending),
+        num_pending=sum(by_source.values()),
         num_counted=sum(min(number, cap) for number in by_source.values()),
         threshold=monitoring.trigger_threshold,
         cap=cap,
         by_source=by_source,
-        oldest_s=now_s - min(item.detected_at for item in pending) if pending else None,
+        oldest_s=None if oldest is None else now_s - oldest,
         max_wait_s=monitoring.max_wait_days * DAY_S,
     )
 

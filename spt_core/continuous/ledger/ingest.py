@@ -139,6 +139,17 @@ def pending(connection: sa.Connection, bucket: str) -> list[Item]:
     return sorted((Item(**row) for row in rows), key=lambda item: (item.detected_at, item.ref))
 
 
+def waiting(connection: sa.Connection, bucket: str) -> tuple[dict[str, int], float | None]:
+    """How many items wait by source, superseded revisions too, and since when the oldest does."""
+    query = (
+        sa.select(ITEM.c.source_id, sa.func.count(), sa.func.min(ITEM.c.detected_at))
+        .where(ITEM.c.bucket == bucket, ITEM.c.trigger_id == "")
+        .group_by(ITEM.c.source_id)
+    )
+    rows = connection.execute(query).all()
+    return {row[0]: row[1] for row in rows}, min((row[2] for row in rows), default=None)
+
+
 def waiting_buckets(connection: sa.Connection) -> list[str]:
     """The buckets that have unassigned items."""
     query = sa.select(ITEM.c.bucket).where(ITEM.c.trigger_id == "", ITEM.c.bucket > "")

@@ -377,6 +377,11 @@ class Ledger:
         with self._database.read() as connection:
             return ingest.pending(connection, bucket)
 
+    def waiting(self, bucket: str) -> tuple[dict[str, int], float | None]:
+        """How many items wait by source, and the oldest one's moment: `pending` for a display."""
+        with self._database.read() as connection:
+            return ingest.waiting(connection, bucket)
+
     def items(self, **wanted: str) -> list[Item]:
         """Items whose columns have these values (`trigger_id=`, `source_id=`, `bucket=`, ...)."""
         where = [ITEM.c[name] == value for name, value in wanted.items()]
