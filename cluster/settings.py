@@ -7,6 +7,7 @@
 | SPT_DATA_HOME | cache folder of public data sets | ./data |
 | SPT_HTTP_HOST, SPT_HTTP_PORT | where Serve listens | 127.0.0.1, 8000 |
 | SPT_REVIEWER_KEY | a principal's credential, for jobs.review | |
+| SPT_SECRET_{SOURCE ID} | the key that a source's API wants, sent in its secret_header | |
 | RAY_ADDRESS | the cluster to join; unset means an embedded local Ray | |
 | MLFLOW_TRACKING_URI, WANDB_API_KEY, WANDB_MODE | switch their tracker on | |
 """
@@ -17,6 +18,7 @@ import dataclasses
 import getpass
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from spt_core.artifacts import as_uri
@@ -77,6 +79,12 @@ def reviewer_key() -> str | None:
 def service_database_url() -> str | None:
     """The database of the service that this process is a part of; None when nobody has said."""
     return os.environ.get("SPT_SERVICE_DATABASE_URL") or os.environ.get("SPT_DATABASE_URL") or None
+
+
+def source_secrets(source_ids: Sequence[str]) -> dict[str, str]:
+    """The keys of sources whose APIs want one, by source id."""
+    found = {name: os.environ.get(f"SPT_SECRET_{name.upper()}", "") for name in source_ids}
+    return {name: secret for name, secret in found.items() if secret}
 
 
 def actor() -> str:

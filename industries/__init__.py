@@ -1,4 +1,4 @@
-"""Industries, their tasks and feeds. Adding one: a folder with TASKS and FEEDS, one line here."""
+"""Industries. Adding one: a folder with TASKS, FEEDS and KEYWORDS, and one line here."""
 
 from types import ModuleType
 

@@ -1,7 +1,8 @@
 """Watch regulators' publications: python -m jobs.watch COMMAND ...
 
-`sources check` asks every source once and says what is wrong with each. `parse` shows what would be
-made of documents on disk. Neither keeps anything.
+`run` watches in this process until Ctrl-C; `start` and `stop` have a Ray cluster's watcher do it.
+`status` says where everything stands; `trigger` begins a retraining, `release` lets one go on that
+was held. `sources check` and `parse` try sources and documents, and keep nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from jobs import watching
 from jobs.console import Screen
 from jobs.exits import run as call
 from spt_core.continuous.feeds.documents import documents, parse_unknown
@@ -26,6 +28,9 @@ from spt_core.errors import InputError, NotFoundError, nearest
 
 _EPILOG = """\
 examples:
+  python -m jobs.watch run --sources my_sources.toml
+  python -m jobs.watch status
+  python -m jobs.watch trigger financial_services/regulatory_compliance --reason "new rule"
   python -m jobs.watch sources check                          what the industries ship
   python -m jobs.watch sources check --only sec_press_releases
   python -m jobs.watch sources check --sources my_sources.toml --json
@@ -57,9 +62,37 @@ A sources file (TOML) names whom to ask:
   url = "https://regulator.example/rules"
   links = { css = "main a", url_pattern = "/rules/[0-9]+", min_links = 5, max_churn = 0.5 }
 
+  [monitoring.financial_services]                  # or "INDUSTRY/TASK[/MODEL_NAME]"
+  keywords = ["regulation", "compliance", "capital", "risk"]   # one in a text makes it relevant
+  terms = ["Basel III", "credit default swap"]     # two do
+  trigger_threshold = 10                           # relevant publications that begin a retraining
+  max_wait_days = 30                               # what one waits at most
+  max_source_share = 0.5                           # of the threshold, what one source can give
+  validation_required = true                       # a person must approve
+  classifier = "relevance.json"                    # or a registered model, with classifier_label
+
+What a source lists when it is asked first counts too.
+
 kind json_api takes json = { items = "results", id = "number", title = "title", ... }. Other keys:
 interval_s (seconds between checks) and identity (auto, guid, link, guid+link, title+date, content:
 what makes two entries the same publication)."""
+_RUN = """\
+Asks each source when it is due, stores what is new with its score, and begins a retraining when
+enough relevant publications wait: a process of this machine, or a job of the RAY_ADDRESS cluster.
+Killed at any moment, the next one goes on; a second one stands by until the first is gone."""
+_START = """\
+Starts a detached actor on the cluster in RAY_ADDRESS, which Ray restarts without limit. It does
+what `run` does and needs nobody; its log is in Ray's dashboard."""
+_STATUS = """\
+Who watches; each source with its state, its next check and why; what waits for each model and the
+retraining under way. Ends with 1 if somebody should look: a full disk, a clock that went back, a
+database that is away, sources that nobody asks."""
+_TRIGGER = """\
+Begins a retraining on the publications that wait, few or many. It needs the credential of a
+principal with the role operator in SPT_REVIEWER_KEY, who cannot approve what comes of it."""
+_RELEASE = """\
+A retraining is held when one source gave more than its share of what waited too long. Look at its
+publications (`status --json` names it), then let it go on as an operator (SPT_REVIEWER_KEY)."""
 _PARSE = """\
 Shows what would be made of documents on disk: feeds, JSON answers, web pages; folders, .gz files
 and tar archives give one document per file in them. One line for each document:
@@ -167,18 +200,47 @@ def _parser() -> argparse.ArgumentParser:
         "--sources", metavar="FILE", help="a TOML file (default: what the industries ship)"
     )
     check.add_argument("--only", metavar="ID", help="one source")
-    check.add_argument(
+    _allow_network(check)
+    check.set_defaults(verb=sources_check)
+    documents_ = _command(commands, "parse", "what would be made of documents on disk", _PARSE)
+    documents_.add_argument("paths", metavar="PATH", nargs="+", help="file, folder or archive")
+    documents_.set_defaults(verb=parse)
+    _add_watching(commands)
+    return made
+
+
+def _add_watching(commands: Any) -> None:
+    run = _command(commands, "run", "watch in this process, until Ctrl-C", _RUN)
+    start = _command(commands, "start", "have a Ray cluster's watcher watch", _START)
+    for made, verb in ((run, watching.run), (start, watching.start)):
+        made.add_argument(
+            "--sources", metavar="FILE", help="a TOML file (see sources check --help)"
+        )
+        _allow_network(made)
+        made.set_defaults(verb=verb)
+    stop = _command(commands, "stop", "end a Ray cluster's watcher", "Ends it; nothing is lost.")
+    stop.set_defaults(verb=watching.stop)
+    status = _command(commands, "status", "where everything stands, in words", _STATUS)
+    status.set_defaults(verb=watching.status)
+    trigger = _command(commands, "trigger", "begin a retraining now", _TRIGGER)
+    trigger.add_argument("model", metavar="INDUSTRY/TASK", help="or INDUSTRY/TASK/MODEL_NAME")
+    trigger.add_argument("--reason", required=True, help="why, for the audit log")
+    trigger.set_defaults(verb=watching.trigger)
+    release = _command(commands, "release", "let a retraining go on that was held", _RELEASE)
+    release.add_argument("retrain_id", metavar="ID")
+    release.set_defaults(verb=watching.release)
+    for made in (run, start, stop, status, trigger, release):
+        made.add_argument("--storage", metavar="URI", help="default: SPT_STORAGE or ./spt_storage")
+
+
+def _allow_network(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
         "--allow-network",
         metavar="NETWORK",
         action="append",
         default=[],
         help="ask addresses of this private network too (10.1.0.0/16), on any port; repeatable",
     )
-    check.set_defaults(verb=sources_check)
-    documents_ = _command(commands, "parse", "what would be made of documents on disk", _PARSE)
-    documents_.add_argument("paths", metavar="PATH", nargs="+", help="file, folder or archive")
-    documents_.set_defaults(verb=parse)
-    return made
 
 
 def _command(commands: Any, name: str, summary: str, description: str) -> argparse.ArgumentParser:

@@ -1,6 +1,7 @@
 """Tasks of banks, lenders and payment companies. Adding one: a file, and one line here."""
 
 from industries.financial_services.feeds import FEEDS as FEEDS
+from industries.financial_services.feeds import KEYWORDS as KEYWORDS
 from industries.financial_services.fraud_detection import FRAUD_DETECTION
 from industries.financial_services.regulatory_compliance import REGULATORY_COMPLIANCE
 from industries.financial_services.risk_assessment import RISK_ASSESSMENT

@@ -6,6 +6,8 @@ from spt_core.task import IndustryType
 
 _FINANCE = IndustryType.FINANCIAL_SERVICES
 
+KEYWORDS: tuple[str, ...] = ("regulation", "compliance", "capital", "risk")
+
 FEEDS: tuple[Source, ...] = (
     Source(
         id="sec_press_releases",

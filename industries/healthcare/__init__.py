@@ -2,6 +2,7 @@
 
 from industries.healthcare.drug_interaction_detection import DRUG_INTERACTION_DETECTION
 from industries.healthcare.feeds import FEEDS as FEEDS
+from industries.healthcare.feeds import KEYWORDS as KEYWORDS
 from spt_core.task import Task
 
 TASKS: tuple[Task, ...] = (DRUG_INTERACTION_DETECTION,)

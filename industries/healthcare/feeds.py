@@ -6,6 +6,16 @@ from spt_core.task import IndustryType
 
 _HEALTH = IndustryType.HEALTHCARE
 
+KEYWORDS: tuple[str, ...] = (
+    "safety",
+    "recall",
+    "adverse",
+    "interaction",
+    "contraindication",
+    "drug",
+    "warning",
+)
+
 FEEDS: tuple[Source, ...] = (
     Source(
         id="fda_press_releases",

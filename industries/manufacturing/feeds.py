@@ -6,6 +6,8 @@ from spt_core.task import IndustryType
 
 _FACTORIES = IndustryType.MANUFACTURING
 
+KEYWORDS: tuple[str, ...] = ("safety", "standard", "hazard", "inspection", "violation")
+
 FEEDS: tuple[Source, ...] = (
     Source(
         id="osha_news",

@@ -1,6 +1,7 @@
 """Tasks of software and security teams. Adding one: a file, and one line here."""
 
 from industries.technology.feeds import FEEDS as FEEDS
+from industries.technology.feeds import KEYWORDS as KEYWORDS
 from industries.technology.security_analysis import SECURITY_ANALYSIS
 from spt_core.task import Task
 

@@ -8,6 +8,15 @@ from spt_core.task import IndustryType
 
 _TECHNOLOGY = IndustryType.TECHNOLOGY
 
+KEYWORDS: tuple[str, ...] = (
+    "vulnerability",
+    "exploit",
+    "malware",
+    "ransomware",
+    "attack",
+    "privilege",
+)
+
 FEEDS: tuple[Source, ...] = (
     Source(
         id="nvd_cves",

@@ -114,7 +114,9 @@ def _moves(ledger: Ledger, retrain: Retrain, log: list[AuditEntry]) -> list[dict
     """Every step with its moment, its actor and its place in the log."""
     entries = {entry.seq: entry for entry in log}
     begun = entries[retrain.audit_seq]
-    steps = [{"to": "DETECTED", "at": begun.at, "actor": begun.actor, "audit_seq": begun.seq}]
+    steps: list[dict[str, Any]] = [
+        {"to": "DETECTED", "at": begun.at, "actor": begun.actor, "audit_seq": begun.seq}
+    ]
     for move in ledger.transitions(retrain.retrain_id):
         entry = entries[move.audit_seq]
         step = {"to": move.to_state, "at": entry.at, "actor": move.actor, "key": move.key}

@@ -146,11 +146,6 @@ def model_of(bucket: str) -> str:
     return "/".join(parts if len(parts) == 3 else [*parts, DEFAULT_MODEL_NAME])
 
 
-def bucket_of(name: str) -> str:
-    """The bucket of a model's name."""
-    return name.removesuffix(f"/{DEFAULT_MODEL_NAME}").replace("/", ".")
-
-
 def task_of(bucket: str) -> Task:
     """The bucket's task, if publications can train it."""
     task = find(model_of(bucket).rpartition("/")[0])

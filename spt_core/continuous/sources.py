@@ -17,12 +17,19 @@ url = "https://regulator.example/news.xml"
 ...
 kind = "html_list"
 links = { css = "main a", url_pattern = "/rules/", min_links = 5, max_churn = 0.5 }
+
+[monitoring.financial_services]                    # see monitoring.py; has defaults
+keywords = ["regulation", "compliance", "capital", "risk"]
+trigger_threshold = 10
+
+The specification's dictionaries say the same: `source_from_mapping`, `from_monitoring_config`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -31,21 +38,34 @@ from typing import Any, get_args, get_type_hints
 
 from spt_core.continuous.feeds.source import JsonLayout, LinkList, Source, TimeWindow
 from spt_core.continuous.fetch import DEFAULT_USER_AGENT
+from spt_core.continuous.monitoring import (
+    Monitoring,
+    default_monitoring,
+    known_industry,
+    monitoring_for,
+)
 from spt_core.errors import InputError, NotFoundError, nearest
-from spt_core.task import IndustryType
 
 _TABLES = {"links": LinkList, "json": JsonLayout, "window": TimeWindow}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class SourcesFile:
-    """What a TOML file says: whom to ask, and as whom."""
+    """What a TOML file says: whom to ask, as whom, and what is watched for ((): by default)."""
 
     sources: tuple[Source, ...]
     user_agent: str = DEFAULT_USER_AGENT
+    monitoring: tuple[Monitoring, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse two sources with one id."""
+        """Refuse two sources with one id, and two monitorings of one model."""
+        models = [monitoring.model for monitoring in self.monitoring]
+        for model in models:
+            if models.count(model) > 1:
+                raise InputError(
+                    f"a model must be monitored by one section, however: {model} by "
+                    f"{models.count(model)}"
+                )
         seen: set[str] = set()
         for source in self.sources:
             if source.id in seen:
@@ -53,6 +73,19 @@ class SourcesFile:
                     f"a source's id must be its own, however: two sources have the id {source.id!r}"
                 )
             seen.add(source.id)
+
+    @property
+    def watched(self) -> tuple[Monitoring, ...]:
+        """What is watched for: as the file says, else by the keywords of the sources' industries.
+
+        A model whose industry has no source here is watched for nothing, and left out.
+        """
+        industries = {source.industry for source in self.sources}
+        stated = {monitoring.industry for monitoring in self.monitoring}
+        return (
+            *(monitoring for monitoring in self.monitoring if monitoring.industry in industries),
+            *default_monitoring(industries - stated),
+        )
 
 
 def default_sources() -> tuple[Source, ...]:
@@ -74,7 +107,7 @@ def load_sources(path: str | None = None) -> SourcesFile:
 
 def sources_from(content: Mapping[str, Any], where: str) -> SourcesFile:
     """The sources that a parsed TOML file holds; `where` is its name, for messages."""
-    _known_keys(content, ("fetch", "sources", "source"), where)
+    _known_keys(content, ("fetch", "sources", "source", "monitoring"), where)
     fetch = _table(content.get("fetch", {}), f"{where}: fetch")
     _known_keys(fetch, ("user_agent",), f"{where}: fetch")
     chosen = _table(content.get("sources", {}), f"{where}: sources")
@@ -85,6 +118,7 @@ def sources_from(content: Mapping[str, Any], where: str) -> SourcesFile:
     user_agent = fetch.get("user_agent", DEFAULT_USER_AGENT)
     if not isinstance(user_agent, str):
         raise InputError(f"{where}: fetch.user_agent must be a text, however: {user_agent!r}")
+    monitoring = _table(content.get("monitoring", {}), f"{where}: monitoring")
     try:
         return SourcesFile(
             sources=(
@@ -92,6 +126,11 @@ def sources_from(content: Mapping[str, Any], where: str) -> SourcesFile:
                 *(source_from(entry, f"{where}: source {n}") for n, entry in enumerate(own, 1)),
             ),
             user_agent=user_agent,
+            monitoring=tuple(
+                monitoring_for(key, _table(table, at), at)
+                for key, table in monitoring.items()
+                for at in [f"{where}: monitoring.{key}"]
+            ),
         )
     except InputError as error:
         raise InputError(_placed(str(error), where)) from error
@@ -104,8 +143,46 @@ def source_from(content: object, where: str) -> Source:
         where = f"{where} ({table['id']!r})"
     fields = {**table}
     if isinstance(fields.get("industry"), str):
-        fields["industry"] = _industry(fields["industry"], where)
+        fields["industry"] = known_industry(fields["industry"], where)
     return _built(Source, fields, where)
+
+
+def from_monitoring_config(config: Mapping[str, Any]) -> SourcesFile:
+    """What the specification's monitoring configuration says, by industry."""
+    sources: list[Source] = []
+    monitoring: list[Monitoring] = []
+    for key, content in config.items():
+        where = f"monitoring_config[{key!r}]"
+        table = _table(content, where)
+        industry = known_industry(key.partition("/")[0], where)
+        sources += [
+            source_from_mapping({"industry": industry, **_table(source, where)}, where)
+            for source in table.get("sources", [])
+        ]
+        rest = {name: value for name, value in table.items() if name != "sources"}
+        if rest:
+            monitoring.append(monitoring_for(key, rest, where))
+    return SourcesFile(sources=tuple(sources), monitoring=tuple(monitoring))
+
+
+def source_from_mapping(content: Mapping[str, Any], where: str = "source") -> Source:
+    """The source that a dictionary of name, url, industry and type (the kind) describes.
+
+    Without a type, a URL that an industry ships is read as that source is, any other as a feed. The
+    id, unless it is given, is the name in lower case.
+    """
+    fields = {**_table(dict(content), where)}
+    if "type" in fields:
+        fields["kind"] = fields.pop("type")
+    shipped = next((s for s in default_sources() if s.url == fields.get("url")), None)
+    if "kind" not in fields:
+        read_as = shipped.to_json() if shipped is not None else {"kind": "rss"}
+        fields = {k: read_as[k] for k in ("kind", "identity") if k in read_as} | fields
+        if shipped is not None:
+            fields |= {"links": shipped.links, "json": shipped.json}
+    if "id" not in fields and isinstance(fields.get("name"), str):
+        fields["id"] = re.sub(r"[^a-z0-9]+", "_", fields["name"].lower()).strip("_")
+    return source_from(fields, where)
 
 
 def _built(kind: type[Any], content: Mapping[str, Any], where: str) -> Any:
@@ -116,7 +193,9 @@ def _built(kind: type[Any], content: Mapping[str, Any], where: str) -> Any:
     values: dict[str, Any] = {}
     for name, value in content.items():
         at = f"{where}: {name}"
-        if name in _TABLES:
+        if name in _TABLES and isinstance(value, _TABLES[name] | None):
+            values[name] = value
+        elif name in _TABLES:
             values[name] = _built(_TABLES[name], _table(value, at), at)
         else:
             values[name] = _typed(value, types[name], at)
@@ -147,15 +226,6 @@ def _typed(value: Any, declared: Any, at: str) -> Any:
 
 def _is_texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(element, str) for element in value)
-
-
-def _industry(name: str, where: str) -> IndustryType:
-    known = [industry.value for industry in IndustryType]
-    if name not in known:
-        raise NotFoundError(
-            f"{where}: industry must be one that exists, however: {name!r}; {nearest(name, known)}"
-        )
-    return IndustryType(name)
 
 
 def _defaults(wanted: object, where: str) -> tuple[Source, ...]:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from spt_core.continuous.leading import Step
 from spt_core.continuous.ledger import Fence, Ledger
 from spt_core.continuous.live_rules import LiveRules
+from spt_core.continuous.options import WatchOptions
 from spt_core.continuous.rollouts import Live, drive_rollouts
+from spt_core.continuous.serving import ServeLive
 from spt_core.continuous.verdicts import drive_verdicts
 from spt_core.errors import SptError
 from spt_core.registry import Registry
-
-Step = Callable[[Ledger, Fence], object]
 
 
 class StepError(SptError):
@@ -40,6 +41,12 @@ def after_training(
         _tell(found.errors)
 
     return (judge_candidates,) if live is None else (judge_candidates, roll_out)
+
+
+def on_cluster(options: WatchOptions) -> tuple[Step, ...]:
+    """All steps, beside the service of the Ray cluster that this process belongs to."""
+    registry = Registry(options.database_url)
+    return after_training(registry, ServeLive(registry, actor=options.actor))
 
 
 def _tell(errors: tuple[str, ...]) -> None:

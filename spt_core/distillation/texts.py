@@ -221,6 +221,7 @@ def _used(work: Distillation, words: Vocabulary, more: Dataset | None) -> set[in
     _, texts = encoded_part(work.splits, "train", task, words, limit=VOCABULARY_TEXTS)
     found = {token for text in texts for window in text.windows for token in window.ids}
     if more is not None:
+        batch: Any  # a table, as asked for; the signature says "any batch"
         for batch in more.select_columns("ids").iter_batches(batch_format="pyarrow"):
             found.update(pc.unique(batch["ids"].combine_chunks().flatten()).to_pylist())
     return found

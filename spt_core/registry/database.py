@@ -70,6 +70,11 @@ class Database:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER_LOCK)))
             yield connection
 
+    @property
+    def has_clock(self) -> bool:
+        """Whether the database's own clock counts, and not its clients'."""
+        return self._is_postgres
+
     def now_s(self, connection: sa.Connection, clock: Callable[[], float]) -> float:
         """Seconds since 1970 by the clock that all hosts share: the server's, or else ours."""
         if not self._is_postgres:

@@ -55,7 +55,7 @@ class Lease:
         with self._database.write() as connection:
             now_s = self._database.now_s(connection, self._clock)
             found = connection.execute(sa.select(LEASE).where(LEASE.c.name == self.name)).first()
-            if found is not None and _is_held(found, now_s):
+            if found is not None and is_held(found, now_s):
                 raise ConflictError(
                     f"a lease has one holder at a time, however: {_held(found, now_s)}"
                 )
@@ -141,7 +141,8 @@ def process_owner() -> str:
     return f"{socket.gethostname()}:{pid}:{_start_time(pid) or 0}"
 
 
-def _is_held(row: sa.Row[Any], now_s: float) -> bool:
+def is_held(row: sa.Row[Any], now_s: float) -> bool:
+    """Whether a lease's row is somebody's now."""
     return row.expires_s > now_s and not _is_dead(row.owner)
 
 

@@ -107,6 +107,11 @@ SOURCE = sa.Table(
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("redirect_target", sa.Text, nullable=False),
     sa.Column("redirect_seen", sa.Double, nullable=False),
+    sa.Column("cursor", sa.Text, nullable=False, server_default=""),
+    sa.Column("hints", sa.Text, nullable=False, server_default=""),
+    sa.Column("checked_at", sa.Double, nullable=False, server_default="0"),
+    sa.Column("redirect_count", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("trouble", sa.Text, nullable=False, server_default=""),
 )
 
 ITEM = sa.Table(
@@ -128,7 +133,9 @@ ITEM = sa.Table(
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("text_uri", sa.Text, nullable=False),
     sa.Column("categories", sa.Text, nullable=False, server_default=""),
+    sa.Column("explanation", sa.Text, nullable=False, server_default=""),
     sa.Index("spt_item_trigger", "trigger_id", "bucket"),
+    sa.Index("spt_item_detected", "source_id", "detected_at"),
 )
 
 RETRAIN = sa.Table(

@@ -1,13 +1,15 @@
-"""Many feeds on loopback, polled by one process: CPU time, loop lag, memory, healthy feeds lost.
+"""Many feeds on loopback, watched by one process, ledger included: CPU, loop lag, memory, losses.
 
 python -m tests.bench.bench_feed_load [--feeds 2000] [--rounds 3]
 
 60 % answer 304, 25 % send what is known, 10 % new items, 2 % answer after two seconds, 1 % never,
-1 % are broken, 1 % huge or hostile (tests/feed_server.py, a process of its own). A first round
-learns validators and bodies; the next ones are measured. What is parsed goes to a sink that keeps
-nothing: the ledger is not part of it. CPU time is that of this process and its parser processes.
-`loop_busy` is the part of the lag that this process computed itself: on a busy machine the rest of
-`loop_lag` is waiting for a core.
+1 % are broken, 1 % huge or hostile (tests/feed_server.py, a process of its own). It is the pipeline
+as it is: leader's lease, guarded fetch, parsing, scores, ingest with fence into SQLite
+(synchronous=FULL), triggers; the job system takes what comes and does nothing. A first round learns
+validators and bodies; before each of the next ones, which are measured, every source is made due.
+CPU time is that of this process and its parser processes. `loop_busy` is the part of the lag that
+the loop's thread computed itself: on a busy machine the rest of `loop_lag` is waiting for a core.
+`--profile FILE` writes what cProfile sees of the loop's thread.
 """
 
 from __future__ import annotations
@@ -15,79 +17,38 @@ from __future__ import annotations
 import argparse
 import asyncio
 import collections
-import dataclasses
-import datetime
+import contextlib
+import cProfile
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
 
-from spt_core.continuous.feeds.documents import parse_in_loop
-from spt_core.continuous.feeds.kinds import request
-from spt_core.continuous.feeds.pool import ParserPool
+import psutil
+import uvloop
+
+from spt_core.continuous import ContinuousTrainingPipeline, WatchOptions
 from spt_core.continuous.feeds.source import Source
-from spt_core.continuous.feeds.values import Parsed
-from spt_core.continuous.fetch import Fetched, Fetcher, FetchPolicy, Request
+from spt_core.continuous.fetch import FetchPolicy
 from spt_core.continuous.fetch_guard import Guard
-from spt_core.continuous.fetch_schedule import next_check
+from spt_core.continuous.ledger import Ledger
+from spt_core.continuous.meters import Counters
+from spt_core.continuous.monitoring import Monitoring
+from spt_core.continuous.sources import SourcesFile
 from spt_core.task import IndustryType
 from tests.bench.results import finish
 from tests.feed_server import HEALTHY, Loopback, kind_of
+from tests.watching import NotedJobs
 
-NOW = datetime.datetime(2026, 3, 3, tzinfo=datetime.UTC)
 TICK_S = 0.01
-
-
-@dataclasses.dataclass(slots=True)
-class Known:
-    """What the last poll left of a source."""
-
-    etag: str = ""
-    body_sha: str = ""
-
-
-class Round:
-    """One poll of every source, and what came of it."""
-
-    def __init__(self, known: list[Known]) -> None:
-        self.known = known
-        self.outcomes: collections.Counter[str] = collections.Counter()
-        self.healthy_lost: list[str] = []
-        self.num_items = 0
-
-    async def work(
-        self, due: Iterator[tuple[int, Source]], fetcher: Fetcher, pool: ParserPool
-    ) -> None:
-        """Poll sources one after the other, as long as there are any."""
-        for number, source in due:
-            await self.poll(number, source, fetcher, pool)
-
-    async def poll(self, number: int, source: Source, fetcher: Fetcher, pool: ParserPool) -> None:
-        """Ask one source, parse what is new, plan its next check."""
-        known = self.known[number]
-        planned = request(source, "", NOW)
-        asked = Request(url=planned.url, etag=known.etag, body_sha=known.body_sha)
-        async with fetcher.fetch(asked) as fetched:
-            parsed = None
-            if fetched.outcome == "changed":
-                parsed = await parse_in_loop(
-                    fetched.body, fetched.content_type, source, planned, pool
-                )
-            self._sink(number, fetched, parsed)
-        next_check(NOW, fetched, num_items_last_week=10)
-
-    def _sink(self, number: int, fetched: Fetched, parsed: Parsed | None) -> None:
-        kind, state = kind_of(number), parsed.state if parsed else ""
-        self.outcomes[f"{kind}: {fetched.outcome} {state}".strip()] += 1
-        if kind in HEALTHY and (
-            fetched.outcome not in ("changed", "unchanged", "not_modified") or state == "DEGRADED"
-        ):
-            self.healthy_lost.append(f"feed {number} ({kind}): {fetched.reason or parsed}"[:300])
-        if parsed is not None and parsed.state == "OK":
-            self.known[number] = Known(etag=fetched.etag, body_sha=fetched.body_sha)
-            self.num_items += len(parsed.items)
+RULES = Monitoring(
+    model="technology/security_analysis/default",
+    keywords=("reporting", "institution", "class"),
+    terms=tuple(f"term {n} of a vocabulary" for n in range(500)),
+)
 
 
 async def lag(late: list[float], busy: list[float]) -> None:
@@ -104,15 +65,71 @@ def percentile_ms(seconds: list[float], share: float) -> float:
     return 1000 * sorted(seconds)[min(int(share * len(seconds)), len(seconds) - 1)]
 
 
-def cpu_seconds(pool: ParserPool) -> tuple[float, float]:
-    """CPU time of this process, and of its parser processes, ended or waiting."""
+def cpu_seconds() -> tuple[float, float]:
+    """CPU time of this process, and of its parser processes, ended or at work."""
     own = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
-    return own, sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) + pool.cpu_seconds()
+    ended = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+    at_work = 0.0
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "spt_core.continuous.feeds.tolerant" in child.cmdline():
+                at_work += sum(child.cpu_times()[:2])
+    return own, ended + at_work
 
 
-async def run(port: int, num_feeds: int, num_rounds: int) -> list[dict[str, Any]]:
-    """Poll all feeds in rounds."""
-    sources = [
+def make_due(ledger: Ledger) -> None:
+    """Have every source asked again."""
+    with ledger._database.write() as connection:
+        connection.exec_driver_sql("UPDATE spt_source SET next_check = 0")
+
+
+def healthy_lost(ledger: Ledger) -> list[str]:
+    """Healthy feeds that were not read."""
+    return [
+        f"{row.source_id} ({kind}): {row.trouble}"
+        for row in ledger.sources()
+        if (kind := kind_of(int(row.source_id.removeprefix("feed_")))) in HEALTHY
+        and (row.trouble or row.state != "OK")
+    ]
+
+
+async def one_round(pipeline: ContinuousTrainingPipeline, num_feeds: int) -> dict[str, Any]:
+    """Wait until every source was asked and kept once more; what it took."""
+    meters = pipeline.meters
+    assert isinstance(meters, Counters)
+    polls = meters.values["spt_watch_polls"]
+    before, items = dict(polls), dict(meters.values["spt_watch_items"])
+    wanted = sum(before.values()) + num_feeds
+    late, busy = list[float](), list[float]()
+    watching = asyncio.create_task(lag(late, busy))
+    cpu, wall = cpu_seconds(), time.perf_counter()
+    while sum(polls.values()) < wanted or pipeline.status().get("num_asked_now"):
+        await asyncio.sleep(0.05)
+    wall = time.perf_counter() - wall
+    own, parsers = (now - then for now, then in zip(cpu_seconds(), cpu, strict=True))
+    watching.cancel()
+    outcomes = collections.Counter(polls) - collections.Counter(before)
+    return {
+        "cpu_s": own,
+        "cpu_parser_processes_s": parsers,
+        "wall_s": wall,
+        "feeds_per_cpu_minute": 60 * num_feeds / (own + parsers),
+        "loop_lag_p99_ms": percentile_ms(late, 0.99),
+        "loop_lag_max_ms": percentile_ms(late, 1.0),
+        "loop_busy_p99_ms": percentile_ms(busy, 0.99),
+        "loop_busy_max_ms": percentile_ms(busy, 1.0),
+        "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "items": {
+            kind: number - items.get(kind, 0.0)
+            for kind, number in meters.values["spt_watch_items"].items()
+        },
+        "outcomes": dict(sorted(outcomes.items())),
+    }
+
+
+async def run(port: int, num_feeds: int, num_rounds: int, folder: str) -> list[dict[str, Any]]:
+    """Watch all feeds, round after round."""
+    sources = tuple(
         Source(
             id=f"feed_{n}",
             name="",
@@ -121,59 +138,72 @@ async def run(port: int, num_feeds: int, num_rounds: int) -> list[dict[str, Any]
             url=f"http://feed{n}.example:{port}/",
         )
         for n in range(num_feeds)
-    ]
-    known = [Known() for _ in sources]
+    )
     policy = FetchPolicy(guard=Guard(allow_networks=("127.0.0.1/32",)), deadline_s=10.0)
+    options = WatchOptions(storage=folder, policy=policy)
+    pipeline = ContinuousTrainingPipeline(
+        SourcesFile(sources=sources, monitoring=(RULES,)),
+        options=options,
+        jobs=NotedJobs(),
+        resolver=Loopback(),
+    )
+    ledger = Ledger(options.database)
+    watching = asyncio.create_task(pipeline.start_monitoring())
+    while not pipeline.status()["phase"].startswith("leads"):
+        await asyncio.sleep(0.05)
     rounds: list[dict[str, Any]] = []
-    with ParserPool() as pool:
-        async with Fetcher(policy, resolver=Loopback()) as fetcher:
-            for number in range(num_rounds + 1):
-                late, busy = list[float](), list[float]()
-                watching = asyncio.create_task(lag(late, busy))
-                this, cpu, wall = Round(known), cpu_seconds(pool), time.perf_counter()
-                due = iter(list(enumerate(sources)))
-                await asyncio.gather(
-                    *(this.work(due, fetcher, pool) for _ in range(policy.max_connections))
-                )
-                wall = time.perf_counter() - wall
-                own, parsers = (
-                    now - then for now, then in zip(cpu_seconds(pool), cpu, strict=True)
-                )
-                watching.cancel()
-                rounds.append(
-                    {
-                        "measured": number > 0,
-                        "cpu_s": own,
-                        "cpu_parser_processes_s": parsers,
-                        "wall_s": wall,
-                        "feeds_per_cpu_minute": 60 * num_feeds / (own + parsers),
-                        "loop_lag_p99_ms": percentile_ms(late, 0.99),
-                        "loop_lag_max_ms": percentile_ms(late, 1.0),
-                        "loop_busy_p99_ms": percentile_ms(busy, 0.99),
-                        "loop_busy_max_ms": percentile_ms(busy, 1.0),
-                        "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-                        "items_parsed": this.num_items,
-                        "healthy_lost": len(this.healthy_lost),
-                        "healthy_lost_examples": this.healthy_lost[:5],
-                        "outcomes": dict(sorted(this.outcomes.items())),
-                    }
-                )
+    for number in range(num_rounds + 1):
+        if number:
+            await asyncio.to_thread(make_due, ledger)
+        found = await one_round(pipeline, num_feeds)
+        lost = healthy_lost(ledger)
+        rounds.append(
+            {
+                "measured": number > 0,
+                **found,
+                "healthy_lost": len(lost),
+                "healthy_lost_examples": lost[:5],
+                "items_in_ledger": len(ledger.items()),
+                "retrainings": len(ledger.retrains()),
+                "troubles": pipeline.status()["troubles"],
+            }
+        )
+    pipeline.stop()
+    await watching
+    ledger.verify_audit()
     return rounds
 
 
+@contextlib.contextmanager
+def profiled(file: str | None) -> Iterator[None]:
+    """The block, with its profile in a file if one is named."""
+    if file is None:
+        yield
+        return
+    with cProfile.Profile() as profile:
+        yield
+    profile.dump_stats(file)
+
+
 def main() -> None:
-    """Start the server, poll it, print the figures."""
+    """Start the server, watch it, print the figures."""
     made = argparse.ArgumentParser(description=__doc__)
     made.add_argument("--feeds", type=int, default=2000)
     made.add_argument("--rounds", type=int, default=3)
+    made.add_argument("--profile", metavar="FILE")
     given = made.parse_args()
     command = [sys.executable, "-m", "tests.feed_server"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server,
+    ):
         assert server.stdout is not None
         port = int(server.stdout.readline())
-        rounds = asyncio.run(run(port, given.feeds, given.rounds))
+        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        with profiled(given.profile), runner:
+            rounds = runner.run(run(port, given.feeds, given.rounds, folder))
         server.kill()
-    finish("feed_load", {"feeds": given.feeds, "sink": "keeps nothing", "rounds": rounds})
+    finish("feed_load", {"feeds": given.feeds, "sink": "ledger (SQLite)", "rounds": rounds})
 
 
 if __name__ == "__main__":

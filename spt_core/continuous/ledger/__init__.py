@@ -8,7 +8,7 @@ from spt_core.continuous.ledger.ingest import Decide, Ingested
 from spt_core.continuous.ledger.ledger import Ledger
 from spt_core.continuous.ledger.patience import patiently
 from spt_core.continuous.ledger.retrain import DEPLOY, ROLL_BACK, SUBMIT
-from spt_core.continuous.ledger.transaction import Fence, fence_of
+from spt_core.continuous.ledger.transaction import Fence, Leader, fence_of
 from spt_core.continuous.ledger.values import (
     TRANSITIONS,
     AuditEntry,
@@ -48,6 +48,7 @@ __all__ = [
     "ItemRef",
     "JobApi",
     "JobStatus",
+    "Leader",
     "Ledger",
     "OutboxEntry",
     "Principal",

@@ -81,6 +81,12 @@ def last_body(connection: sa.Connection, event: str, key: str, value: str) -> Ma
     return next((body for body in bodies if body.get(key) == value), {})
 
 
+def bodies(connection: sa.Connection, event: str) -> list[Mapping[str, Any]]:
+    """The bodies of all entries of the event, oldest first."""
+    query = sa.select(AUDIT.c.body).where(AUDIT.c.event == event).order_by(AUDIT.c.seq)
+    return [json.loads(text) for text in connection.scalars(query)]
+
+
 def stamp(now_s: float) -> str:
     """A moment as the log writes it: ISO 8601, UTC, milliseconds."""
     moment = datetime.datetime.fromtimestamp(now_s, datetime.UTC)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -18,7 +19,9 @@ from spt_core.errors import InputError, NotFoundError
 from spt_core.registry.tables import ITEM
 
 Decide = Callable[[Sequence[Item]], Trigger | None]
-_PAGE = 500  # bound variables of one statement
+MAX_PENDING = 1000
+WEEK_S = 7 * 86_400.0
+_PAGE = 400  # pairs of bound variables in one statement
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +55,54 @@ def ingest(tx: Transaction, results: Sequence[SourceResult], decide: Decide) -> 
     )
 
 
+def fresh(connection: sa.Connection, results: Sequence[SourceResult]) -> list[SourceResult]:
+    """The answers without the items that are known with that very content."""
+    known: set[tuple[str, str, str]] = set()
+    wanted = [(result.source.source_id, i.item_key) for result in results for i in result.items]
+    pair = sa.tuple_(ITEM.c.source_id, ITEM.c.item_key)
+    for start in range(0, len(wanted), _PAGE):
+        query = sa.select(ITEM.c.source_id, ITEM.c.item_key, ITEM.c.rev, ITEM.c.content_sha).where(
+            pair.in_(wanted[start : start + _PAGE])
+        )
+        latest = {(r.source_id, r.item_key): r.content_sha for r in _by_rev(connection, query)}
+        known |= {(*key, sha) for key, sha in latest.items()}
+    return [
+        dataclasses.replace(
+            result,
+            items=tuple(
+                i for i in result.items if (i.source_id, i.item_key, i.content_sha) not in known
+            ),
+        )
+        if result.items
+        else result
+        for result in results
+    ]
+
+
+def weekly(connection: sa.Connection, now_s: float) -> dict[str, float]:
+    """New items a week by source, as far as they came after its first answer.
+
+    A source whose first answer is younger than a day has no rate yet.
+    """
+    first = (
+        sa.select(ITEM.c.source_id, sa.func.min(ITEM.c.detected_at).label("at"))
+        .group_by(ITEM.c.source_id)
+        .subquery()
+    )
+    later = sa.and_(ITEM.c.detected_at > first.c.at, ITEM.c.detected_at > now_s - WEEK_S)
+    query = (
+        sa.select(first.c.source_id, first.c.at, sa.func.count(ITEM.c.item_key).label("number"))
+        .select_from(first)
+        .outerjoin(ITEM, sa.and_(ITEM.c.source_id == first.c.source_id, later))
+        .group_by(first.c.source_id, first.c.at)
+    )
+    return {
+        row.source_id: row.number * WEEK_S / min(now_s - row.at, WEEK_S)
+        for row in connection.execute(query)
+        if now_s - row.at >= WEEK_S / 7
+    }
+
+
 def evaluate(tx: Transaction, buckets: Iterable[str], decide: Decide) -> list[Retrain]:
     """The retrainings that `decide` calls for; a frozen bucket or one under way is left alone."""
     begun: list[Retrain] = []
@@ -80,19 +131,23 @@ def begin(tx: Transaction, trigger: Trigger, waiting: Sequence[Item]) -> Retrain
 
 
 def pending(connection: sa.Connection, bucket: str) -> list[Item]:
-    """Items that wait for a retraining, in order of detection, without text; latest revisions."""
-    newer = ITEM.alias()
-    superseded = sa.exists().where(
-        newer.c.source_id == ITEM.c.source_id,
-        newer.c.item_key == ITEM.c.item_key,
-        newer.c.rev > ITEM.c.rev,
+    """Items that wait for a retraining, in order of detection, without text; latest revisions.
+
+    Of each source the first MAX_PENDING: a flood must not keep the others from being seen.
+    """
+    rows = connection.execute(_PENDING, {"b_bucket": bucket}).mappings()
+    return sorted((Item(**row) for row in rows), key=lambda item: (item.detected_at, item.ref))
+
+
+def waiting(connection: sa.Connection, bucket: str) -> tuple[dict[str, int], float | None]:
+    """How many items wait by source, superseded revisions too, and since when the oldest does."""
+    query = (
+        sa.select(ITEM.c.source_id, sa.func.count(), sa.func.min(ITEM.c.detected_at))
+        .where(ITEM.c.bucket == bucket, ITEM.c.trigger_id == "")
+        .group_by(ITEM.c.source_id)
     )
-    columns = [column for column in ITEM.c if column.name != "text"]
-    query = sa.select(*columns).where(
-        ITEM.c.bucket == bucket, ITEM.c.trigger_id == "", sa.not_(superseded)
-    )
-    found = [Item(**row) for row in connection.execute(query).mappings()]
-    return sorted(found, key=lambda item: (item.detected_at, item.ref))
+    rows = connection.execute(query).all()
+    return {row[0]: row[1] for row in rows}, min((row[2] for row in rows), default=None)
 
 
 def waiting_buckets(connection: sa.Connection) -> list[str]:
@@ -130,16 +185,17 @@ def _latest(connection: sa.Connection, result: SourceResult) -> dict[str, tuple[
     keys = [item.item_key for item in result.items]
     found: dict[str, tuple[int, str]] = {}
     for start in range(0, len(keys), _PAGE):
-        query = (
-            sa.select(ITEM.c.item_key, ITEM.c.rev, ITEM.c.content_sha)
-            .where(
-                ITEM.c.source_id == result.source.source_id,
-                ITEM.c.item_key.in_(keys[start : start + _PAGE]),
-            )
-            .order_by(ITEM.c.rev)
+        query = sa.select(ITEM.c.item_key, ITEM.c.rev, ITEM.c.content_sha).where(
+            ITEM.c.source_id == result.source.source_id,
+            ITEM.c.item_key.in_(keys[start : start + _PAGE]),
         )
-        found |= {r.item_key: (r.rev, r.content_sha) for r in connection.execute(query)}
+        found |= {r.item_key: (r.rev, r.content_sha) for r in _by_rev(connection, query)}
     return found
+
+
+def _by_rev(connection: sa.Connection, query: sa.Executable) -> list[sa.Row[Any]]:
+    """The rows, later revisions last."""
+    return sorted(connection.execute(query).all(), key=lambda row: row.rev)
 
 
 def _assign(tx: Transaction, retrain_id: str, refs: Sequence[ItemRef]) -> None:
@@ -152,3 +208,27 @@ def _assign(tx: Transaction, retrain_id: str, refs: Sequence[ItemRef]) -> None:
     )
     rows = [{"b_source": ref[0], "b_key": ref[1], "b_rev": ref[2]} for ref in refs]
     tx.connection.execute(sa.update(ITEM).where(ours).values(trigger_id=retrain_id), rows)
+
+
+def _pending_query() -> sa.Executable:
+    newer = ITEM.alias()
+    superseded = sa.exists().where(
+        newer.c.source_id == ITEM.c.source_id,
+        newer.c.item_key == ITEM.c.item_key,
+        newer.c.rev > ITEM.c.rev,
+    )
+    place = sa.func.row_number().over(
+        partition_by=ITEM.c.source_id, order_by=(ITEM.c.detected_at, ITEM.c.item_key)
+    )
+    columns = [column for column in ITEM.c if column.name != "text"]
+    waiting = (
+        sa.select(*columns, place.label("place"))
+        .where(ITEM.c.bucket == sa.bindparam("b_bucket"), ITEM.c.trigger_id == "")
+        .where(sa.not_(superseded))
+        .subquery()
+    )
+    wanted = [waiting.c[column.name] for column in columns]
+    return sa.select(*wanted).where(waiting.c.place <= MAX_PENDING)
+
+
+_PENDING = _pending_query()  # making it takes longer than asking it

@@ -28,7 +28,14 @@ from spt_core.continuous.ledger import (
     sources,
 )
 from spt_core.continuous.ledger.ingest import Decide, Ingested
-from spt_core.continuous.ledger.transaction import LEADER, Fence, Transaction, require_leader
+from spt_core.continuous.ledger.transaction import (
+    LEADER,
+    Fence,
+    Leader,
+    Transaction,
+    leader,
+    require_leader,
+)
 from spt_core.continuous.ledger.values import (
     AuditEntry,
     AuditHead,
@@ -265,6 +272,18 @@ class Ledger:
                 "body", {}
             )
 
+    def configurations(self) -> dict[str, Mapping[str, Any]]:
+        """What `configured` was last told of each bucket."""
+        with self._database.read() as connection:
+            bodies = audit.bodies(connection, "bucket.configured")
+            return {str(body["bucket"]): body["body"] for body in bodies}
+
+    def hold(self, retrain_id: str) -> str:
+        """Why a person must look at a retraining before it is queued; "" where none must."""
+        with self._database.read() as connection:
+            begun = audit.last_body(connection, "retrain.DETECTED", "retrain_id", retrain_id)
+            return str(begun.get("hold", ""))
+
     def try_again(self, retrain_id: str, why: str, *, actor: str, manifest_sha: str = "") -> bool:
         """Queue the next attempt of a run that has ended; its candidate and approval are void.
 
@@ -330,6 +349,28 @@ class Ledger:
         with self._database.read() as connection:
             return sources.every(connection)
 
+    def now_s(self) -> float:
+        """Seconds since 1970 by the clock that all hosts share."""
+        if not self._database.has_clock:
+            return self._clock()
+        with self._database.read() as connection:
+            return self._database.now_s(connection, self._clock)
+
+    def leader(self) -> Leader | None:
+        """Who leads, or led last."""
+        with self._database.read() as connection:
+            return leader(connection, self._database.now_s(connection, self._clock))
+
+    def fresh(self, results: Sequence[SourceResult]) -> list[SourceResult]:
+        """The answers without known items: what is left is to be scored before it is ingested."""
+        with self._database.read() as connection:
+            return ingest.fresh(connection, results)
+
+    def weekly(self) -> dict[str, float]:
+        """New items a week by source, of those that have been watched for a day or longer."""
+        with self._database.read() as connection:
+            return ingest.weekly(connection, self._database.now_s(connection, self._clock))
+
     def due(self, *, limit: int = 100) -> list[Source]:
         """Sources to check now, the longest overdue first."""
         with self._database.read() as connection:
@@ -340,6 +381,11 @@ class Ledger:
         """Items that wait for a retraining, in order of detection, without their text."""
         with self._database.read() as connection:
             return ingest.pending(connection, bucket)
+
+    def waiting(self, bucket: str) -> tuple[dict[str, int], float | None]:
+        """How many items wait by source, and the oldest one's moment: `pending` for a display."""
+        with self._database.read() as connection:
+            return ingest.waiting(connection, bucket)
 
     def items(self, **wanted: str) -> list[Item]:
         """Items whose columns have these values (`trigger_id=`, `source_id=`, `bucket=`, ...)."""

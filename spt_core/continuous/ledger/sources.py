@@ -1,6 +1,6 @@
 """Sources: how each is polled is a person's configuration, where polling stands is the leader's.
 
-A source that moves to another url or kind loses its validators: they were the other answer's.
+A source with another url, kind or selector loses its validators: they were for another reading.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from spt_core.errors import InputError, NotFoundError, nearest
 from spt_core.registry.tables import SOURCE
 
 MAX_WAIT_S = 31 * 86400.0  # a check further off was planned by a clock that has since gone back
+FUTURE_S = 60.0  # so was one that is later than now by more than clocks of several hosts differ
 CONFIGURATION = ("kind", "url", "selector", "threshold")
 POLLING = tuple(c.name for c in SOURCE.c if c.name not in (*CONFIGURATION, "source_id"))
 
@@ -45,9 +46,12 @@ def every(connection: sa.Connection) -> list[Source]:
 def due(connection: sa.Connection, now_s: float, limit: int) -> list[Source]:
     """The sources to check now, the longest overdue first."""
     when = SOURCE.c.next_check
+    is_due = sa.or_(
+        when <= now_s, when > now_s + MAX_WAIT_S, SOURCE.c.checked_at > now_s + FUTURE_S
+    )
     query = (
         sa.select(SOURCE)
-        .where(SOURCE.c.state != "PAUSED", sa.or_(when <= now_s, when > now_s + MAX_WAIT_S))
+        .where(SOURCE.c.state != "PAUSED", is_due)
         .order_by(when, SOURCE.c.source_id)
         .limit(limit)
     )
@@ -99,7 +103,7 @@ def _upsert(tx: Transaction, source: Source, known: Source | None) -> bool:
         return False
     else:
         fresh = Source(source_id=source.source_id, kind=source.kind, url=source.url)
-        moved = (known.kind, known.url) != (source.kind, source.url)
+        moved = any(getattr(known, n) != getattr(source, n) for n in ("kind", "url", "selector"))
         polling = {name: getattr(fresh, name) for name in POLLING} if moved else {}
         if known.state == "PAUSED":
             polling["state"] = "PAUSED"

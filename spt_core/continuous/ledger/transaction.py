@@ -11,7 +11,7 @@ import dataclasses
 import sqlalchemy as sa
 
 from spt_core.errors import FencedError
-from spt_core.registry.lease import Lease
+from spt_core.registry.lease import Lease, is_held
 from spt_core.registry.tables import LEASE
 
 LEADER = "watcher"
@@ -34,6 +34,31 @@ class Transaction:
     now_s: float
     actor: str
     epoch: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Leader:
+    """Who leads or led last; `expires_s` is when it runs out unless renewed, or was released."""
+
+    owner: str
+    epoch: int
+    since_s: float
+    expires_s: float
+    is_alive: bool
+
+
+def leader(connection: sa.Connection, now_s: float) -> Leader | None:
+    """The leader now or before; None when there never was one."""
+    row = connection.execute(sa.select(LEASE).where(LEASE.c.name == LEADER)).first()
+    if row is None:
+        return None
+    return Leader(
+        owner=row.owner,
+        epoch=row.epoch,
+        since_s=row.since_s,
+        expires_s=row.expires_s,
+        is_alive=is_held(row, now_s),
+    )
 
 
 def fence_of(lease: Lease) -> Fence:

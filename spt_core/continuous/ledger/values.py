@@ -67,7 +67,9 @@ class Source:
     """Something that is polled: how (kind, url, selector, threshold), and where polling stands.
 
     Validators and texts are "" when there are none; `selector` is the kind's own JSON. `next_check`
-    0 is at once; `redirect_seen` is when `redirect_target` was first answered.
+    0 is at once; `redirect_seen` is when `redirect_target` was first answered, `redirect_count` how
+    often since. `cursor` is how far the source was read, `hints` (JSON) what it says about polling,
+    `checked_at` when it was last asked, and `trouble` what was wrong then.
     """
 
     source_id: str
@@ -84,6 +86,11 @@ class Source:
     state: SourceState = "NEW"
     redirect_target: str = ""
     redirect_seen: float = 0.0
+    cursor: str = ""
+    hints: str = ""
+    checked_at: float = 0.0
+    redirect_count: int = 0
+    trouble: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what no database could hold or nobody could poll."""
@@ -116,6 +123,7 @@ class Item:
     `bucket` "" is relevant to nothing; `trigger_id` is the retraining that it belongs to, "" while
     it waits for one. `published_raw` is what the feed said, untrusted; order is by `detected_at`.
     `categories` is what the source files it under (agency, docket), as a JSON list; "" for none.
+    `explanation` (JSON) says how the score came about.
     """
 
     source_id: str
@@ -134,6 +142,7 @@ class Item:
     text: str = ""
     text_uri: str = ""
     categories: str = ""
+    explanation: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what no database could hold and what could not be told from another item."""

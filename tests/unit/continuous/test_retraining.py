@@ -12,10 +12,10 @@ import pyarrow as pa
 import pytest
 
 from spt_core.continuous.ledger import Fence, ItemRef, Ledger, fence_of
+from spt_core.continuous.monitoring import bucket_of
 from spt_core.continuous.retraining import (
     Labeled,
     RetrainConfig,
-    bucket_of,
     labeled,
     mixture,
     model_of,

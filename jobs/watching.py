@@ -1,0 +1,265 @@
+"""The verbs of jobs.watch that keep something: run, start, stop, status, trigger, release."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import logging
+import signal
+from collections.abc import Mapping
+from typing import Any
+
+import uvloop
+
+from cluster.settings import (
+    Settings,
+    actor,
+    load_settings,
+    reviewer_key,
+    source_secrets,
+)
+from jobs.console import Screen
+from spt_core.continuous import ContinuousTrainingPipeline, WatchOptions
+from spt_core.continuous.fetch import FetchPolicy
+from spt_core.continuous.fetch_guard import Guard
+from spt_core.continuous.ledger import JobApi, Ledger, Principal
+from spt_core.continuous.monitoring import bucket_of, monitoring_from_json
+from spt_core.continuous.report import report, unreadable
+from spt_core.continuous.review import authenticated, require_role
+from spt_core.continuous.sources import SourcesFile, load_sources
+from spt_core.continuous.steps import after_training, on_cluster
+from spt_core.continuous.triggers import manual_trigger
+from spt_core.errors import ForbiddenError, InputError, NotFoundError, UnavailableError, nearest
+from spt_core.registry import DEFAULT_MODEL_NAME, Registry
+from spt_core.task import find
+
+TELL_EVERY_S = 2.0
+
+
+def run(args: argparse.Namespace) -> int:
+    """Watch in this process, until Ctrl-C."""
+    settings, file = load_settings(storage=args.storage), load_sources(args.sources)
+    options = _options(args, settings, file)
+    secrets = source_secrets([source.id for source in file.sources])
+    pipeline = ContinuousTrainingPipeline(
+        file,
+        options=dataclasses.replace(options, secrets=secrets),
+        jobs=_jobs(settings, options),
+        steps=after_training(Registry(settings.database_url), None),  # a cluster's rolls out too
+    )
+    screen = Screen(as_json=False)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    watched = ", ".join(one.model for one in pipeline.monitoring) or "no model"
+    screen.say(f"{len(file.sources)} sources are watched for {watched}; Ctrl-C ends")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as in the actor
+        runner.run(_until_interrupted(pipeline, screen))
+    return 0
+
+
+def start(args: argparse.Namespace) -> int:
+    """Have the cluster's watcher watch, from now on and without this process."""
+    settings, file = _on_cluster(args, "start"), load_sources(args.sources)
+    from cluster.lifecycle import ray_session  # Ray takes seconds, and the other verbs have no use
+    from cluster.watcher import WatchPlan
+    from cluster.watcher import start as start_watcher
+
+    options = _options(args, settings, file)
+    with ray_session(settings):
+        found = start_watcher(WatchPlan(file=file, options=options, make_steps=on_cluster))
+    told = f"the watcher is process {found['pid']}: {found['phase']}"
+    Screen(as_json=args.json).result(found, told)
+    return 0
+
+
+def stop(args: argparse.Namespace) -> int:
+    """End the cluster's watcher."""
+    settings = _on_cluster(args, "stop")
+    from cluster.lifecycle import ray_session
+    from cluster.watcher import stop as stop_watcher
+
+    with ray_session(settings):
+        was_there = stop_watcher()
+    told = "the watcher has ended" if was_there else "there was no watcher"
+    Screen(as_json=args.json).result({"stopped": was_there}, told)
+    return 0
+
+
+def status(args: argparse.Namespace) -> int:
+    """Where everything stands; 1 where somebody should look."""
+    settings, screen = load_settings(storage=args.storage), Screen(as_json=args.json)
+    try:
+        ledger = Ledger(settings.database_url)
+        content = report(ledger, database_url=settings.database_url)
+    except UnavailableError as error:
+        content = dict(unreadable(error))
+    content["watcher"] = _watcher(settings)
+    _show(screen, content)
+    return int(bool(content["troubles"]))
+
+
+def trigger(args: argparse.Namespace) -> int:
+    """A retraining that a person asks for."""
+    ledger, principal = _signed(args)
+    model = _model(args.model)
+    content = ledger.configurations().get(bucket_of(model), {}).get("monitoring")
+    if content is None:
+        known = [
+            body["monitoring"]["model"]
+            for body in ledger.configurations().values()
+            if body.get("monitoring")
+        ]
+        raise NotFoundError(
+            f"a model must be watched for to be triggered, however: {model} is not; "
+            f"{nearest(model, known)}"
+        )
+    monitoring = monitoring_from_json(content)
+    asked = manual_trigger(monitoring, ledger.pending(monitoring.bucket), args.reason)
+    begun = ledger.trigger(asked, actor=principal.name)
+    Screen(as_json=args.json).result(
+        begun.to_json(),
+        f"{begun.retrain_id} begins on {len(asked.items)} publications; the watcher submits it",
+    )
+    return 0
+
+
+def release(args: argparse.Namespace) -> int:
+    """Let a retraining go on that was held for a person to look at."""
+    ledger, principal = _signed(args)
+    hold = ledger.hold(args.retrain_id)
+    ledger.release(args.retrain_id, actor=principal.name)
+    begun = ledger.retrain(args.retrain_id)
+    Screen(as_json=args.json).result(
+        begun.to_json(), f"{begun.retrain_id} is {begun.state}; it was held: {hold}"
+    )
+    return 0
+
+
+def _options(args: argparse.Namespace, settings: Settings, file: SourcesFile) -> WatchOptions:
+    if not file.sources:
+        raise InputError("there must be a source to watch, however: the file names none")
+    guard = Guard(allow_networks=tuple(args.allow_network))
+    return WatchOptions(
+        storage=settings.storage,
+        database_url=settings.database_url,
+        actor=_configurer(settings),
+        policy=FetchPolicy(guard=guard, user_agent=file.user_agent),
+    )
+
+
+def _configurer(settings: Settings) -> str:
+    """Who changes what is watched: the principal, if he shows his credential, else the user."""
+    shown = reviewer_key()
+    if shown is None:
+        return actor()
+    return authenticated(Ledger(settings.database_url), shown).name
+
+
+def _jobs(settings: Settings, options: WatchOptions) -> JobApi | None:
+    """Jobs of the cluster that is named; None for processes of this machine."""
+    if settings.ray_address is None:
+        return None
+    from cluster.submit import RayJobs
+    from cluster.watcher import job_environment
+
+    return RayJobs(
+        settings.ray_address,
+        storage=settings.storage,
+        runtime_env=job_environment(options, ""),
+    )
+
+
+async def _until_interrupted(pipeline: ContinuousTrainingPipeline, screen: Screen) -> None:
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None, "it is one"
+    watching = asyncio.create_task(pipeline.start_monitoring())
+    for sent in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(sent, pipeline.stop)
+    told: dict[str, Any] = {}
+    while not watching.done():
+        await asyncio.wait([watching], timeout=TELL_EVERY_S)
+        now = pipeline.status()
+        troubles = {what: trouble["what"] for what, trouble in now["troubles"].items()}
+        if {"phase": now["phase"], **troubles} != told:
+            told = {"phase": now["phase"], **troubles}
+            screen.say("; ".join(told.values()))
+    await watching
+
+
+def _on_cluster(args: argparse.Namespace, verb: str) -> Settings:
+    settings = load_settings(storage=args.storage)
+    if settings.ray_address is None:
+        raise InputError(
+            f"{verb} needs a Ray cluster that goes on without this process, however: RAY_ADDRESS "
+            "is not set; `python -m jobs.watch run` watches in this process"
+        )
+    return settings
+
+
+def _watcher(settings: Settings) -> Mapping[str, Any] | None:
+    """What the cluster's watcher says of itself; None without a cluster or watcher."""
+    if settings.ray_address is None:
+        return None
+    from cluster.lifecycle import ray_session
+    from cluster.watcher import status as watcher_status
+
+    try:
+        with ray_session(settings):
+            return watcher_status()
+    except (ConnectionError, UnavailableError) as error:
+        return {"phase": f"the cluster does not answer: {error}", "troubles": {}}
+
+
+def _signed(args: argparse.Namespace) -> tuple[Ledger, Principal]:
+    """The ledger, and who holds the credential in the environment."""
+    ledger = Ledger(load_settings(storage=args.storage).database_url)
+    shown = reviewer_key()
+    if shown is None:
+        raise ForbiddenError(
+            "this needs a principal's credential in SPT_REVIEWER_KEY, however: it is not set; see "
+            "`python -m jobs.review principals add`"
+        )
+    principal = authenticated(ledger, shown)
+    require_role(principal, "operator")
+    return ledger, principal
+
+
+def _model(name: str) -> str:
+    return name if name.count("/") == 2 else f"{find(name).path}/{DEFAULT_MODEL_NAME}"
+
+
+def _show(screen: Screen, content: Mapping[str, Any]) -> None:
+    for trouble in content["troubles"]:
+        screen.say(f"[yellow]![/yellow] {trouble}")
+    watcher = content["watcher"]
+    if watcher is not None:
+        troubles = "; ".join(one["what"] for one in watcher["troubles"].values())
+        screen.say(
+            f"the cluster's watcher {watcher['phase']}" + (f"; {troubles}" if troubles else "")
+        )
+    if "sources" not in content:
+        screen.result(content, "nothing else can be told")
+        return
+    screen.table(
+        "sources",
+        ["source", "state", "next check and why", "what is wrong"],
+        [[s["id"], s["state"], s["words"], _told(s)] for s in content["sources"]],
+    )
+    screen.table(
+        "models",
+        ["bucket", "what waits", "retraining"],
+        [[b["bucket"], b["words"], _retraining(b)] for b in content["buckets"]],
+    )
+    screen.result(content, content["leader"]["words"])
+
+
+def _told(source: Mapping[str, Any]) -> str:
+    parts = [source["trouble"], source["advice"]]
+    told = "; ".join(part for part in parts if part)
+    return f"{told} ({source['errors']} times)" if source["errors"] > 1 else told
+
+
+def _retraining(bucket: Mapping[str, Any]) -> str:
+    latest = bucket["retraining"]
+    told = f"{latest['retrain_id']} {latest['state']}: {latest['words']}" if latest else "none yet"
+    return f"FROZEN ({bucket['frozen']}); {told}" if bucket["frozen"] else told

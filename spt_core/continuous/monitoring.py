@@ -1,0 +1,206 @@
+"""What is watched for: which publications matter to which model, and how many of them are enough.
+
+monitoring configuration of the specification, or of the TOML file -> Monitoring, one for each model
+
+[monitoring.financial_services]            # the industry's task on text; or "INDUSTRY/TASK[/NAME]"
+keywords = ["regulation", "compliance", "capital", "risk"]
+trigger_threshold = 10
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from spt_core.errors import InputError, NotFoundError, nearest
+from spt_core.registry import DEFAULT_MODEL_NAME
+from spt_core.task import IndustryType, Task, all_tasks, find
+
+DAY_S = 86_400.0
+HIGH_RISK, STANDARD_RISK = "high", "standard"
+_WHOLE_TEXT = ("single_label", "multi_label", "ordinal")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Monitoring:
+    """What makes a publication relevant to one model, and when there are enough to retrain it.
+
+    Args:
+        model: `industry/task/model_name`.
+        keywords: words or phrases; one in the text makes a publication relevant.
+        terms: a vocabulary, of which two in the text do.
+        min_score: the score from which a publication is relevant (see relevance.py).
+        classifier: a linear model's file, or a registered text model's reference; "" for none.
+        classifier_label: which label's probability counts, for a registered model.
+        classifier_weight: what a probability of 1 adds to the score.
+        trigger_threshold: relevant publications that begin a retraining.
+        max_wait_days: how long a relevant publication waits for it at most.
+        max_source_share: of the threshold, what any one source can give.
+        validation_required: whether a person must approve whatever comes of it.
+    """
+
+    model: str
+    keywords: tuple[str, ...] = ()
+    terms: tuple[str, ...] = ()
+    min_score: float = 1.0
+    classifier: str = ""
+    classifier_label: str = ""
+    classifier_weight: float = 2.0
+    trigger_threshold: int = 10
+    max_wait_days: float = 30.0
+    max_source_share: float = 0.5
+    validation_required: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what could never begin a retraining, or would always."""
+        _require_text_task(self.model)
+        if not (self.keywords or self.terms or self.classifier):
+            raise InputError(
+                f"{self.model} must be monitored by keywords, terms or a classifier, however: "
+                "there are none"
+            )
+        if self.trigger_threshold < 1:
+            raise InputError(
+                f"trigger_threshold must be at least 1, however: {self.trigger_threshold}"
+            )
+        if not 0 < self.max_source_share <= 1:
+            raise InputError(
+                f"max_source_share must be in (0, 1], however: {self.max_source_share}"
+            )
+        for name in ("min_score", "max_wait_days", "classifier_weight"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise InputError(f"{name} must be above 0, however: {value}")
+
+    @property
+    def bucket(self) -> str:
+        """The ledger's name for what is retrained together."""
+        return bucket_of(self.model)
+
+    @property
+    def industry(self) -> IndustryType:
+        """Whose publications count."""
+        return IndustryType(self.model.partition("/")[0])
+
+    @property
+    def risk_tier(self) -> str:
+        """How a retraining is judged: a high risk needs a person's approval."""
+        return HIGH_RISK if self.validation_required else STANDARD_RISK
+
+    def to_json(self) -> dict[str, Any]:
+        """The configuration as plain JSON."""
+        content = dataclasses.asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in content.items()}
+
+
+def monitoring_from_json(content: Mapping[str, Any]) -> Monitoring:
+    """The monitoring that `to_json` wrote."""
+    values: dict[str, Any] = dict(content)
+    values["keywords"], values["terms"] = tuple(content["keywords"]), tuple(content["terms"])
+    return Monitoring(**values)
+
+
+def bucket_of(model: str) -> str:
+    """`industry.task` or `industry.task.model_name`, the bucket of a model: names have no dots."""
+    return model.removesuffix(f"/{DEFAULT_MODEL_NAME}").replace("/", ".")
+
+
+def monitoring_for(key: str, content: Mapping[str, Any], where: str) -> Monitoring:
+    """The monitoring that a table says, under an industry's or a model's name."""
+    declared = {field.name: field.type for field in dataclasses.fields(Monitoring)}
+    names = [name for name in declared if name != "model"]
+    values: dict[str, Any] = {}
+    for name, value in content.items():
+        if name not in names:
+            raise InputError(f"{where}: there is no key {name!r}, however: {nearest(name, names)}")
+        values[name] = _typed(value, str(declared[name]), f"{where}: {name}")
+    model = _model(key, where)
+    if not {"keywords", "terms", "classifier"} & set(values):
+        values["keywords"] = shipped_keywords(IndustryType(model.partition("/")[0]))
+    try:
+        return Monitoring(model=model, **values)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def default_monitoring(industries: Iterable[IndustryType]) -> tuple[Monitoring, ...]:
+    """Monitoring by the industries' own keywords, of those that have one task on text."""
+    return tuple(
+        Monitoring(model=f"{tasks[0].path}/{DEFAULT_MODEL_NAME}", keywords=keywords)
+        for industry in sorted(set(industries))
+        if len(tasks := text_tasks(industry)) == 1 and (keywords := shipped_keywords(industry))
+    )
+
+
+def text_tasks(industry: IndustryType) -> list[Task]:
+    """The industry's tasks that publications can retrain."""
+    return [t for t in all_tasks().values() if t.industry == industry and t.head in _WHOLE_TEXT]
+
+
+def shipped_keywords(industry: IndustryType) -> tuple[str, ...]:
+    """The industry's KEYWORDS. A dynamic import: the library does not depend on industries."""
+    modules = importlib.import_module("industries").INDUSTRIES
+    named = {module.__name__.rpartition(".")[2]: module for module in modules}
+    return tuple(named[industry].KEYWORDS) if industry in named else ()
+
+
+def known_industry(name: object, where: str) -> IndustryType:
+    """The industry of this name; NotFoundError says which there are."""
+    known = [industry.value for industry in IndustryType]
+    if not isinstance(name, str) or name not in known:
+        raise NotFoundError(
+            f"{where}: industry must be one that exists, however: {name!r}; "
+            f"{nearest(str(name), known)}"
+        )
+    return IndustryType(name)
+
+
+def _model(key: str, where: str) -> str:
+    """`industry/task/model_name` of a key that may leave out what is clear."""
+    industry = known_industry(key.partition("/")[0], where)
+    if "/" in key:
+        return key if key.count("/") == 2 else f"{find(key).path}/{DEFAULT_MODEL_NAME}"
+    tasks = text_tasks(industry)
+    if len(tasks) != 1:
+        found = ", ".join(task.path for task in tasks) or "none"
+        raise InputError(
+            f"{where}: an industry is monitored by its name if it has one task that labels whole "
+            f"texts, else by INDUSTRY/TASK, however: {industry} has {found}"
+        )
+    return f"{tasks[0].path}/{DEFAULT_MODEL_NAME}"
+
+
+def _require_text_task(model: str) -> None:
+    path, _, name = model.rpartition("/")
+    if model.count("/") != 2 or not name or "." in model:
+        raise InputError(f"a model is named industry/task/model_name, however: {model!r}")
+    task = find(path)
+    if task.head not in _WHOLE_TEXT or task.family != "text":
+        raise InputError(
+            "publications can retrain models that label a whole text, however: "
+            f"{path} is on {task.family} with head {task.head}"
+        )
+
+
+def _typed(value: Any, declared: str, at: str) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    match declared:
+        case "bool":
+            name, fits = "true or false", isinstance(value, bool)
+        case "int":
+            name, fits = "a whole number", is_number and isinstance(value, int)
+        case "float":
+            name, fits = "a number", is_number
+        case "str":
+            name, fits = "a text", isinstance(value, str)
+        case _:
+            name = "a list of texts that are not empty"
+            fits = isinstance(value, list | tuple) and all(
+                isinstance(text, str) and text.strip() for text in value
+            )
+    if not fits:
+        raise InputError(f"{at} must be {name}, however: {value!r}")
+    return tuple(value) if isinstance(value, list) else value
