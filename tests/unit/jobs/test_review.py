@@ -16,6 +16,8 @@ from spt_core.errors import ConflictError, ForbiddenError, InputError, NotFoundE
 from spt_core.registry import Registry
 from tests.publications import BUCKET, MODEL, begun, item, trained, version
 
+pytestmark = pytest.mark.slow  # a ledger with a finished retraining for each
+
 
 class Desk:
     """The command line over one database."""

@@ -18,6 +18,8 @@ from spt_core.continuous.verdicts import drive_verdicts
 from spt_core.registry import Registry
 from tests.publications import BUCKET, MODEL, begun, item, trained, version
 
+pytestmark = pytest.mark.slow  # a ledger with a finished retraining for each
+
 
 class World:
     """A candidate that waits for a person, a reviewer, and somebody who is none."""

@@ -15,6 +15,8 @@ from spt_core.registry import database
 from tests.unit.continuous.ledger.steps import Clock
 from tests.watching import RULES, NotedJobs, Site, ask_again, pipeline, rss, running, until
 
+pytestmark = pytest.mark.slow  # whole passes, with servers on loopback and parser processes
+
 DAY_S = 86_400.0
 
 

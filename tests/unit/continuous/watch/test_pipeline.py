@@ -29,6 +29,8 @@ from tests.watching import (
     until,
 )
 
+pytestmark = pytest.mark.slow  # whole passes, with servers on loopback and parser processes
+
 
 def all_asked(ledger):
     rows = ledger.sources()
