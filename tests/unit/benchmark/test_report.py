@@ -15,6 +15,8 @@ from spt_core.models.boosters import Rows
 from spt_core.task import find
 from tests.tiny_models import FRAUD
 
+pytestmark = pytest.mark.slow  # plots and tuned baselines
+
 LABELS = np.arange(200) % 2 * 1.0
 SCORES = np.linspace(0.01, 0.99, 200)
 FIGURE = {"value": 0.5, "low": 0.4, "high": 0.6}

@@ -11,6 +11,8 @@ import pytest
 from spt_core.continuous.jobs import LocalJobs
 from spt_core.errors import ConflictError
 
+pytestmark = pytest.mark.slow  # processes
+
 NAME = "retrain-rules-1-a1-0123456789ab"
 
 

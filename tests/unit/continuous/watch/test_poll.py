@@ -16,6 +16,8 @@ from spt_core.continuous.poll import ADOPTED, Poller, broken, is_adopted, ledger
 from spt_core.continuous.registration import source_row
 from tests.watching import Site, options, rss
 
+pytestmark = pytest.mark.slow  # servers on loopback and parser processes
+
 NOW = datetime.datetime(2026, 3, 3, 12, tzinfo=datetime.UTC)
 DAY = datetime.timedelta(days=1)
 
