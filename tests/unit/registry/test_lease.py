@@ -23,8 +23,6 @@ RACE = """
 import sys
 from spt_core.errors import ConflictError
 from spt_core.registry import Registry
-
-pytestmark = pytest.mark.slow  # processes, and waits for a lease to run out
 registry = Registry(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
