@@ -46,12 +46,13 @@ def run(args: argparse.Namespace) -> int:
         file,
         options=dataclasses.replace(options, secrets=secrets),
         jobs=_jobs(settings, options),
-        steps=after_training(Registry(settings.database_url), None),  # a cluster's rolls out too
+        steps=after_training(Registry(settings.database_url), None),
     )
     screen = Screen(as_json=False)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     watched = ", ".join(one.model for one in pipeline.monitoring) or "no model"
     screen.say(f"{len(file.sources)} sources are watched for {watched}; Ctrl-C ends")
+    screen.say("candidates are judged here; approved ones wait for a cluster's watcher to roll out")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as in the actor
         runner.run(_until_interrupted(pipeline, screen))
     return 0

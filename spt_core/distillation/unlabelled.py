@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from spt_core.artifacts import remove
 from spt_core.data.corpus import Corpus
 from spt_core.data.hashing import Hashes, column_hashes
 from spt_core.data.partition import PARTS
@@ -43,6 +44,7 @@ def unlabelled_tokens(
     would be measured on what it has seen. Bad rows go to the folder `quarantine`.
     """
     spans, text = task.spans_field, task.text_field.name
+    remove(quarantine)  # a run that resumes reads everything again
     with plain_errors():
         rows = read(corpus, splits.signature.fields, quarantine=quarantine, with_label=False)
         kept = rows.map_batches(

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from aiohttp import web
 from ray.job_submission import JobSubmissionClient
 
 from spt_core.continuous.ledger import Ledger
+from tests.integration.test_job_submit import free_ports
 from tests.watching import Site, ask_again, rss
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -81,16 +81,6 @@ def head() -> Iterator[Head]:
         for one in psutil.wait_procs(family, timeout=20)[1]:
             one.kill()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def free_ports(number: int) -> list[int]:
-    probes = [socket.socket() for _ in range(number)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 class ForgetfulFeeds:
