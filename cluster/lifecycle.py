@@ -40,9 +40,7 @@ def ray_session(settings: Settings) -> Generator[None]:
         finally:
             ray.shutdown()
         return
-    put_environment(embedded_environment(settings))
-    # Ray decides at import whether it may listen beyond this machine; by now it is imported.
-    ray_constants.ENABLE_RAY_CLUSTER = False
+    stay_on_loopback(embedded_environment(settings))
     with warnings.catch_warnings(), _only_errors("ray"):
         warnings.simplefilter("ignore")
         ray.init(
@@ -58,6 +56,13 @@ def ray_session(settings: Settings) -> Generator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def stay_on_loopback(environment: dict[str, str]) -> None:
+    """Give this process and its children the variables of an embedded Ray."""
+    put_environment(environment)
+    # Ray decides at import whether it may listen beyond this machine; by now it is imported.
+    ray_constants.ENABLE_RAY_CLUSTER = False
 
 
 def start_serve(settings: Settings) -> None:

@@ -29,6 +29,7 @@ from spt_core.errors import InputError, NotFoundError, nearest
 _EPILOG = """\
 examples:
   python -m jobs.watch run --sources my_sources.toml
+  python -m jobs.watch demo                                   all of it in minutes, on this machine
   python -m jobs.watch status
   python -m jobs.watch trigger financial_services/regulatory_compliance --reason "new rule"
   python -m jobs.watch sources check                          what the industries ship
@@ -93,6 +94,11 @@ principal with the role operator in SPT_REVIEWER_KEY, who cannot approve what co
 _RELEASE = """\
 A retraining is held when one source gave more than its share of what waited too long. Look at its
 publications (`status --json` names it), then let it go on as an operator (SPT_REVIEWER_KEY)."""
+_DEMO = """\
+Starts a Ray of one node, a service and a web site with three feeds on this machine, trains a small
+model, and shows what becomes of publications: trigger, Ray job, gate, review, roll-out, another
+answer over HTTP; then a planted bad model and its rollback. All data is SYNTHETIC. It ends with 0
+if every part came true and no request was lost; what it made is kept."""
 _PARSE = """\
 Shows what would be made of documents on disk: feeds, JSON answers, web pages; folders, .gz files
 and tar archives give one document per file in them. One line for each document:
@@ -163,6 +169,12 @@ def _parsed(paths: Sequence[str], pool: ParserPool) -> Iterator[tuple[str, Parse
             yield name, content if isinstance(content, Parsed) else parse_unknown(content, pool)
 
 
+def _demo(args: argparse.Namespace) -> int:
+    from jobs.demo.story import demo  # Ray and torch take seconds, and the other verbs need neither
+
+    return demo(args)
+
+
 def _show(screen: Screen, findings: Sequence[Finding]) -> None:
     num_bad = sum(finding.verdict != "ok" for finding in findings)
     content: dict[str, Any] = {
@@ -218,6 +230,8 @@ def _add_watching(commands: Any) -> None:
         )
         _allow_network(made)
         made.set_defaults(verb=verb)
+    demo = _command(commands, "demo", "the whole story on this machine, in minutes", _DEMO)
+    demo.set_defaults(verb=_demo)
     stop = _command(commands, "stop", "end a Ray cluster's watcher", "Ends it; nothing is lost.")
     stop.set_defaults(verb=watching.stop)
     status = _command(commands, "status", "where everything stands, in words", _STATUS)
@@ -231,6 +245,7 @@ def _add_watching(commands: Any) -> None:
     release.set_defaults(verb=watching.release)
     for made in (run, start, stop, status, trigger, release):
         made.add_argument("--storage", metavar="URI", help="default: SPT_STORAGE or ./spt_storage")
+    demo.add_argument("--storage", metavar="URI", help="default: a new folder for temporary files")
 
 
 def _allow_network(made: argparse.ArgumentParser) -> None:

@@ -1,0 +1,113 @@
+"""A Ray cluster of one node on 127.0.0.1, with the dashboard and jobs an embedded Ray lacks."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+from ray._private.authentication import authentication_token_setup as token_setup
+
+from cluster.lifecycle import embedded_environment, stay_on_loopback
+from cluster.settings import Settings, environment, put_environment
+from spt_core.errors import InputError, UnavailableError
+
+START_S, STOP_S = 90.0, 10.0
+_PORTS = (
+    "port",
+    "dashboard-port",
+    "dashboard-agent-listen-port",
+    "dashboard-agent-grpc-port",
+    "ray-client-server-port",
+    "metrics-export-port",
+)
+
+
+class Head(NamedTuple):
+    """Where a cluster of one node answers: its GCS, and its dashboard with the jobs."""
+
+    address: str
+    dashboard: str
+
+
+@contextlib.contextmanager
+def local_cluster(settings: Settings) -> Generator[Head]:
+    """The cluster for the block, on free ports; this process' settings name it from now on.
+
+    InputError when the settings name a cluster already, UnavailableError when it does not start.
+    """
+    if settings.ray_address is not None:
+        raise InputError(
+            "this starts a Ray of its own, however: RAY_ADDRESS names another; unset it"
+        )
+    stay_on_loopback(embedded_environment(settings))
+    logging.getLogger(token_setup.__name__).setLevel(logging.ERROR)
+    token_setup.enable_token_auth_by_default()  # as ray.init does, and `ray start` does not
+    folder = Path(tempfile.mkdtemp(prefix="spt-ray-"))  # sockets need a short path
+    ports = free_ports(len(_PORTS))
+    words = [f"--{name}={port}" for name, port in zip(_PORTS, ports, strict=True)]
+    process = subprocess.Popen(
+        [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--num-cpus=2"]
+        + ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", "--disable-usage-stats"]
+        + [f"--temp-dir={folder}", *words],
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        head = Head(f"127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}")
+        _wait_until_it_takes_jobs(process, head.dashboard)
+        put_environment({"RAY_ADDRESS": head.address})  # Ray's clients prefer it to what they are told
+        yield head
+    finally:
+        _end(process)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports that nothing listens on just now."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+def _wait_until_it_takes_jobs(process: subprocess.Popen[bytes], dashboard: str) -> None:
+    from ray.job_submission import JobSubmissionClient  # reads its environment when imported
+
+    deadline = time.monotonic() + START_S
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            JobSubmissionClient(dashboard).list_jobs()
+        except (RuntimeError, ConnectionError):  # no dashboard yet, no agent yet
+            time.sleep(0.3)
+        else:
+            return
+    raise UnavailableError(
+        f"a Ray of one node must start within {START_S:.0f} s, however: it "
+        + ("did not" if process.poll() is None else f"ended with {process.returncode}")
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask it to end, and then make it: by itself it takes half a minute."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGTERM)
+        psutil.wait_procs(family, timeout=STOP_S)
+        for one in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+    process.kill()
+    process.wait()

@@ -1,0 +1,1 @@
+"""The story that `python -m jobs.watch demo` tells."""
