@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from cluster.lifecycle import embedded_environment, stay_on_loopback
 from cluster.settings import Settings, environment, put_environment
 from spt_core.errors import InputError, UnavailableError
 
-START_S, STOP_S = 90.0, 10.0
+START_S, STOP_S = 90.0, 3.0
 _PORTS = (
     "port",
     "dashboard-port",
@@ -34,15 +34,16 @@ _PORTS = (
 
 
 class Head(NamedTuple):
-    """Where a cluster of one node answers: its GCS, and its dashboard with the jobs."""
+    """Where a cluster of one node answers: its GCS, its dashboard with the jobs, its metrics."""
 
     address: str
     dashboard: str
+    metrics: str
 
 
 @contextlib.contextmanager
 def local_cluster(settings: Settings) -> Generator[Head]:
-    """The cluster for the block, on free ports; this process' settings name it from now on.
+    """The cluster for the block; this process' settings name it from now on.
 
     InputError when the settings name a cluster already, UnavailableError when it does not start.
     """
@@ -53,21 +54,31 @@ def local_cluster(settings: Settings) -> Generator[Head]:
     stay_on_loopback(embedded_environment(settings))
     logging.getLogger(token_setup.__name__).setLevel(logging.ERROR)
     token_setup.enable_token_auth_by_default()  # as ray.init does, and `ray start` does not
+    with head_node(environment()) as head:
+        put_environment({"RAY_ADDRESS": head.address})
+        yield head
+
+
+@contextlib.contextmanager
+def head_node(variables: Mapping[str, str]) -> Generator[Head]:
+    """A head node in a process with these variables, on free ports, once it takes jobs."""
     folder = Path(tempfile.mkdtemp(prefix="spt-ray-"))  # sockets need a short path
-    ports = free_ports(len(_PORTS))
-    words = [f"--{name}={port}" for name, port in zip(_PORTS, ports, strict=True)]
+    ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
     process = subprocess.Popen(
         [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--num-cpus=2"]
         + ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", "--disable-usage-stats"]
-        + [f"--temp-dir={folder}", *words],
-        env=environment(),
+        + [f"--temp-dir={folder}", *(f"--{name}={port}" for name, port in ports.items())],
+        env=dict(variables),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    head = Head(
+        f"127.0.0.1:{ports['port']}",
+        f"http://127.0.0.1:{ports['dashboard-port']}",
+        f"http://127.0.0.1:{ports['metrics-export-port']}/metrics",
+    )
     try:
-        head = Head(f"127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}")
         _wait_until_it_takes_jobs(process, head.dashboard)
-        put_environment({"RAY_ADDRESS": head.address})  # Ray's clients prefer it to what they are told
         yield head
     finally:
         _end(process)

@@ -161,7 +161,10 @@ def retrained(
     )
     teacher = based(run.config.training, base.base)
     run = dataclasses.replace(run, config=dataclasses.replace(run.config, training=teacher))
-    model = exported(run, distilled(run, trained(run, splits), splits), splits)
+    made = trained(run, splits)
+    if champion.exported.artifact.role == "student":  # else it was small enough as it was
+        made = distilled(run, made, splits)
+    model = exported(run, made, splits)
     policy = decided(run, model, splits)
     report, report_uri = benchmarked(run, model, policy, splits)
     version = registered(run, model, policy, report, report_uri, created_by="jobs.retrain")

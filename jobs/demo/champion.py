@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from cluster.settings import Settings
 from jobs.command import parser, read_run
-from jobs.stages import benchmarked, decided, distilled, exported, prepared, registered, trained
+from jobs.stages import benchmarked, decided, exported, prepared, registered, trained
 from spt_core.models.bases import Base, build_encoder, store_base
 from spt_core.registry import ModelVersion
 from spt_core.task import find
@@ -23,9 +23,11 @@ ROWS = "data.sample_rows=400"
 ASSIGNMENTS = (
     "training.num_epochs=12",
     "training.learning_rate=0.003",
+    "training.save_strategy=no",
     "training.network.max_tokens=64",
     "distillation.training.num_epochs=12",
     "distillation.training.learning_rate=0.003",
+    "distillation.training.save_strategy=no",
     "distillation.training.network.max_tokens=64",
 )
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -33,14 +35,14 @@ _WIDTH, _MIN_USES = 64, 2
 
 
 def first_model(settings: Settings, *, as_json: bool) -> ModelVersion:
-    """The whole pipeline on the sample, up to the registry."""
+    """The pipeline on the sample up to the registry, without distillation: it is small already."""
     base = small_base(settings.storage)
     words = [TASK, "--recipe", "smoke", "--storage", settings.storage]
     given = (ROWS, f"training.network.base={base.uri}", *ASSIGNMENTS)
     words += [word for one in given for word in ("--set", one)]
     run = read_run(parser("watch", "").parse_args([*words, *(["--json"] if as_json else [])]))
     splits = prepared(run)
-    model = exported(run, distilled(run, trained(run, splits), splits), splits)
+    model = exported(run, trained(run, splits), splits)
     policy = decided(run, model, splits)
     report, uri = benchmarked(run, model, policy, splits)
     return registered(run, model, policy, report, uri, created_by="jobs.watch demo")

@@ -44,7 +44,7 @@ from spt_core.task import IndustryType
 
 OPERATOR, REVIEWER = "olga", "rita"
 PEOPLE: Mapping[str, Role] = {OPERATOR: "operator", REVIEWER: "reviewer"}
-ASK_PAUSE_S, LOOK_S = 0.05, 0.3
+ASK_PAUSE_S, LOOK_S = 0.1, 0.5
 ANSWER_S, ROLL_OUT_S, RETRAIN_S = 30.0, 120.0, 600.0
 MONITORING = Monitoring(
     model=f"{TASK}/{DEFAULT_MODEL_NAME}",
@@ -153,8 +153,7 @@ class _Story:
                 database_url=self._settings.database_url,
                 actor=OPERATOR,
                 policy=FetchPolicy(guard=Guard(allow_networks=("127.0.0.1/32",)), host_pause_s=0.1),
-                tick_s=0.3,
-                drive_s=0.5,
+                drive_s=1.0,
                 evaluate_s=2.0,
             )
             plan = watcher.WatchPlan(

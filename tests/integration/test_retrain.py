@@ -13,8 +13,7 @@ from spt_core.continuous.ledger import Ledger, fence_of
 from spt_core.continuous.verdicts import drive_verdicts
 from spt_core.registry import Registry
 from tests.integration.test_pipeline import Ended, command, run_line
-from tests.publications import BUCKET, MODEL, SECURITY, begun, item
-from tests.unit.vocabulary.tiny import tiny_base
+from tests.publications import BUCKET, MODEL, begun, item
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 CONFIG = {"recipe": "smoke", "mlm_steps": 4, "max_new_tokens": 3, "min_term_uses": 3}
@@ -26,16 +25,12 @@ def retrain(storage: Path, submission_id: str) -> Ended:
     return run_line([sys.executable, "-m", "jobs.retrain", *words], environment)
 
 
-def test_publications_become_a_candidate_that_the_gate_judges(tmp_path: Path) -> None:
-    base = tiny_base(str(tmp_path))
-    words = ["--recipe", "smoke", "--storage", str(tmp_path)]
-    made = run_line(
-        *command("benchmark", *words, "--set", f"training.network.base={base.uri}", task=SECURITY)
-    )
-    assert made.result["version"] == f"{MODEL}@1"
-    url = f"sqlite:///{tmp_path}/spt.db"
+def test_publications_become_a_candidate_that_the_gate_judges(
+    text_pipeline: Ended, text_storage: Path
+) -> None:
+    assert text_pipeline.result["version"] == f"{MODEL}@1"
+    url = f"sqlite:///{text_storage}/spt.db"
     registry, ledger = Registry(url), Ledger(url)
-    registry.set_alias(MODEL, "champion", 1, expected=None, actor="olga")
     ledger.configured(BUCKET, {"retraining": CONFIG}, actor="carl")
     told = [
         item(str(n), f"A cryptoclipper number {n} hides its strings.", label="T1027",
@@ -47,9 +42,9 @@ def test_publications_become_a_candidate_that_the_gate_judges(tmp_path: Path) ->
         made_ = begun(ledger, fence, *told, item("7", "Nothing that anybody knows."))
         submission = made_.submission_id or ""
         ledger.submitted(fence, submission)
-        first = retrain(tmp_path, submission)
+        first = retrain(text_storage, submission)
         assert first.result["candidate_version"] == f"{MODEL}@2"
-        again = retrain(tmp_path, submission)
+        again = retrain(text_storage, submission)
         assert (again.code, "must not have run" in again.err) == (2, True)
         ledger.trained(fence, submission)
         judged = drive_verdicts(ledger, fence, registry, now_s=time.time())

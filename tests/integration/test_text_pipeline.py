@@ -9,45 +9,27 @@ import pandas as pd
 import pytest
 
 from spt_core.task import find
+from tests.integration.conftest import TASK
 from tests.integration.test_pipeline import Ended, command, run_line
-from tests.unit.vocabulary.tiny import tiny_base
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
-TASK = "technology/security_analysis"
 
 
-@pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("storage")
-
-
-@pytest.fixture(scope="module")
-def ended(storage: Path) -> Ended:
-    base = tiny_base(str(storage))
-    more = storage / "unlabelled.jsonl"
-    more.write_text(json.dumps({"text": "Nobody has said what this beacon does."}) + "\n")
-    words = ["--recipe", "smoke", "--once", "--storage", str(storage)]
-    words += ["--set", f"distillation.unlabelled={more}"]
-    return run_line(
-        *command("pipeline", *words, "--set", f"training.network.base={base.uri}", task=TASK)
-    )
-
-
-def test_one_command_goes_from_texts_to_an_answer(ended: Ended) -> None:
-    result = ended.result
+def test_one_command_goes_from_texts_to_an_answer(text_pipeline: Ended) -> None:
+    result = text_pipeline.result
     assert result["version"] == f"{TASK}/default@1"
     assert set(result["answer"]) == set(find(TASK).answer)
     text = result["record"]["text"]
     for phrase in result["answer"]["evidence"]:
         assert text[phrase["start"] : phrase["end"]] == phrase["text"]
     assert Path(result["report"].removeprefix("file://")).read_text().startswith("<!")
-    assert "TF-IDF" in ended.err
+    assert "TF-IDF" in text_pipeline.err
 
 
 def test_texts_without_labels_are_scored_in_batch(
-    ended: Ended, storage: Path, tmp_path: Path
+    text_pipeline: Ended, text_storage: Path, tmp_path: Path
 ) -> None:
-    assert ended.code == 0, ended.err
+    assert text_pipeline.code == 0, text_pipeline.err
     texts = [
         "The dropper encodes its payload.",
         " ",
@@ -57,7 +39,7 @@ def test_texts_without_labels_are_scored_in_batch(
     rows = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
     (tmp_path / "new.jsonl").write_text(rows)
     words = ["--data", str(tmp_path / "new.jsonl"), "--output", str(tmp_path / "scored")]
-    result = run_line(*command("predict", *words, "--storage", str(storage), task=TASK)).result
+    result = run_line(*command("predict", *words, "--storage", str(text_storage), task=TASK)).result
     assert (result["num_rows"], result["num_quarantined"]) == (3, 1)
     parts = sorted((tmp_path / "scored").glob("[!_.]*.parquet"))
     scores = pd.concat([pd.read_parquet(part) for part in parts]).set_index("row").sort_index()

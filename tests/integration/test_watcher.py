@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.request
@@ -17,13 +15,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
 import pytest
 from aiohttp import web
 from ray.job_submission import JobSubmissionClient
 
+from cluster.local import Head, head_node
 from spt_core.continuous.ledger import Ledger
-from tests.integration.test_job_submit import free_ports
 from tests.watching import Site, ask_again, rss
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -44,43 +41,21 @@ with ray_session(load_settings()):
 """
 
 
-class Head(NamedTuple):
-    """A cluster of one node."""
+class Cluster(NamedTuple):
+    """A head node, and the variables of what belongs to it."""
 
+    head: Head
     environment: dict[str, str]
-    dashboard: str
-    metrics: str
 
 
 @pytest.fixture
-def head() -> Iterator[Head]:
-    folder = Path(tempfile.mkdtemp(prefix="spt-"))  # sockets need a short path
-    ports = free_ports(5)
-    flags = ("port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port")
-    words = [f"--{flag}={port}" for flag, port in zip(flags, ports, strict=False)]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("SPT_", "RAY_"))}
-    environment |= {"RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--num-cpus=2"]
-        + ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", "--disable-usage-stats"]
-        + [f"--metrics-export-port={ports[4]}", f"--temp-dir={folder}", *words],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield Head(
-            {**environment, "RAY_ADDRESS": f"127.0.0.1:{ports[0]}"},
-            f"http://127.0.0.1:{ports[1]}",
-            f"http://127.0.0.1:{ports[4]}/metrics",
-        )
-    finally:
-        family = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=60)
-        for one in psutil.wait_procs(family, timeout=20)[1]:
-            one.kill()
-        shutil.rmtree(folder, ignore_errors=True)
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("SPT_")}
+    with head_node(environment) as head:
+        yield Cluster(head, {**environment, "RAY_ADDRESS": head.address})
 
 
 class ForgetfulFeeds:
@@ -132,33 +107,33 @@ def until(condition: Callable[[], Any], *, seconds: float = 120.0) -> Any:
     return found
 
 
-def watch(head: Head, *words: str) -> dict[str, Any]:
+def watch(cluster: Cluster, *words: str) -> dict[str, Any]:
     """What a command of jobs.watch prints as JSON."""
     command = [sys.executable, "-m", "jobs.watch", *words, "--json"]
     ran = subprocess.run(
-        command, env=head.environment, cwd=ROOT, capture_output=True, text=True, check=False
+        command, env=cluster.environment, cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert ran.stdout, ran.stderr
     return json.loads(ran.stdout)
 
 
-def test_a_killed_watcher_comes_back_and_submits_one_job(head: Head, tmp_path: Path) -> None:
+def test_a_killed_watcher_comes_back_and_submits_one_job(cluster: Cluster, tmp_path: Path) -> None:
     ledger, ran = Ledger(f"sqlite:///{tmp_path}/spt.db"), tmp_path / "ran"
     storage = ("--storage", str(tmp_path))
     with ForgetfulFeeds() as feeds:
         file = tmp_path / "sources.toml"
         file.write_text(sources_file(feeds.site.port))
         feeds.published |= {"a": 3, "b": 1}
-        until(lambda: started(head, file, tmp_path, ran))
+        assert started(cluster, file, tmp_path, ran)
         until(lambda: len(ledger.items()) == 4)
-        first = watch(head, "status", *storage)["watcher"]
+        first = watch(cluster, "status", *storage)["watcher"]
         assert first["phase"].startswith("leads with epoch")
 
         os.kill(first["pid"], signal.SIGKILL)
         feeds.published |= {"a": 5, "b": 4}
         ask_again(ledger)
         until(lambda: len(ledger.items()) == 9)
-        again = watch(head, "status", *storage)["watcher"]
+        again = watch(cluster, "status", *storage)["watcher"]
         assert again["pid"] != first["pid"]
         assert again["was_restarted"]
         assert again["epoch"] > first["epoch"]
@@ -170,19 +145,19 @@ def test_a_killed_watcher_comes_back_and_submits_one_job(head: Head, tmp_path: P
         feeds.published["a"] = 6
         ask_again(ledger)
         until(lambda: len(ledger.items()) == 10)
-        until(lambda: "ray_spt_watch_polls_total" in metrics(head))
+        until(lambda: "ray_spt_watch_polls_total" in metrics(cluster))
     assert ran.read_text().split()[:2] == ["--submission-id", begun.submission_id]
     assert len(ran.read_text().splitlines()) == 1
-    jobs = JobSubmissionClient(head.dashboard).list_jobs()
+    jobs = JobSubmissionClient(cluster.head.dashboard).list_jobs()
     assert [j.submission_id for j in jobs if j.submission_id] == [begun.submission_id]
     titles = sorted((item.source_id, item.title, item.rev) for item in ledger.items())
     assert titles == sorted(
         [("a", f"Capital {n}", 1) for n in range(6)] + [("b", f"Capital {n}", 1) for n in range(4)]
     )
     ledger.verify_audit()
-    assert watch(head, "stop", *storage) == {"stopped": True}
+    assert watch(cluster, "stop", *storage) == {"stopped": True}
     assert not ledger.leader().is_alive
-    assert watch(head, "status", *storage)["watcher"] is None
+    assert watch(cluster, "status", *storage)["watcher"] is None
 
 
 def sources_file(port: int) -> str:
@@ -196,11 +171,11 @@ def sources_file(port: int) -> str:
     )
 
 
-def started(head: Head, file: Path, storage: Path, ran: Path) -> bool:
-    """Whether the actor could be started; a head that has just begun takes a while."""
+def started(cluster: Cluster, file: Path, storage: Path, ran: Path) -> bool:
+    """Whether the actor could be started."""
     ran_ = subprocess.run(
         [sys.executable, "-c", START, str(file), str(storage), str(ran)],
-        env={**head.environment, "SPT_STORAGE": str(storage)},
+        env={**cluster.environment, "SPT_STORAGE": str(storage)},
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -211,6 +186,6 @@ def started(head: Head, file: Path, storage: Path, ran: Path) -> bool:
     return ran_.returncode == 0
 
 
-def metrics(head: Head) -> str:
-    with urllib.request.urlopen(head.metrics, timeout=10) as response:
+def metrics(cluster: Cluster) -> str:
+    with urllib.request.urlopen(cluster.head.metrics, timeout=10) as response:
         return response.read().decode()
