@@ -20,10 +20,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What asks for an export is slow: torch needs ten seconds to write even a tiny graph."""
+    """Say what is slow, and what goes one after the other where processes share the tests.
+
+    What asks for an export is slow: torch needs ten seconds to write even a tiny graph. Ray's tests
+    are one group, the first: they keep one core and a half busy, so one process does the others
+    beside them.
+    """
     for item in items:
         if {"export", "text_export"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
+        is_ray = item.get_closest_marker("ray") is not None
+        item.add_marker(pytest.mark.xdist_group("ray" if is_ray else item.nodeid.split("::")[0]))
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
 
 
 def pytest_collection() -> None:

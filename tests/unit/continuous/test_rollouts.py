@@ -20,6 +20,8 @@ from spt_core.rollout import RolloutError
 from spt_core.traffic import WINDOW_S, Window, latency_bin
 from tests.publications import BUCKET, MODEL, begun, item, trained
 
+pytestmark = pytest.mark.slow  # a ledger with a finished retraining for each
+
 
 class MemoryLive:
     """A service that moves the alias and the deployment as the real one does."""

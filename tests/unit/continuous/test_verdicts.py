@@ -14,6 +14,8 @@ from spt_core.errors import ConflictError
 from spt_core.registry import Registry
 from tests.publications import BUCKET, MODEL, begun, item, trained
 
+pytestmark = pytest.mark.slow  # a ledger with a finished retraining for each
+
 
 @pytest.fixture
 def ended(ledger: Ledger, fence: Fence, registry: Registry, tmp_path: Path) -> Any:

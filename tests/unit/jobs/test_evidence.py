@@ -15,6 +15,8 @@ from spt_core.errors import CorruptArtifactError, NotFoundError
 from spt_core.registry import Registry
 from tests.publications import BUCKET, MODEL, begun, item, trained, version
 
+pytestmark = pytest.mark.slow  # a ledger with a finished retraining for each
+
 
 @pytest.fixture
 def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

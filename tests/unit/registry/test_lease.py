@@ -63,6 +63,7 @@ def test_a_lease_is_released_after_an_error(registry):
         pass
 
 
+@pytest.mark.slow
 def test_after_kill_9_the_lease_is_taken_over_at_once(registry, url, start):
     holder = start(HOLD, url, "600")
     assert holder.stdout.readline() == "1\n"

@@ -13,6 +13,8 @@ from tests.unit.continuous.ledger.steps import (
     train,
 )
 
+pytestmark = pytest.mark.slow  # a ledger with a finished retraining for each
+
 
 @pytest.fixture
 def approve(ledger, reviewer):
