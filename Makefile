@@ -24,7 +24,7 @@ run: $(VENV)/run.stamp ## the main job on the bundled sample; TASK= and ARGS= ch
 	$(BIN)/python -m jobs.pipeline $(TASK) $(ARGS)
 
 test: $(VENV)/dev.stamp ## the test suite; one process has those with Ray, the other all others
-	$(PYTEST) $(CORES) loadgroup --no-loadscope-reorder -m 'not gpu' --ignore=tests/chaos --durations=15
+	$(PYTEST) $(CORES) loadfile --no-loadscope-reorder -m 'not gpu' --ignore=tests/chaos --durations=15
 
 unit: $(VENV)/dev.stamp ## the quick tests without Ray, in under a minute
 	$(PYTEST) $(CORES) worksteal

@@ -20,18 +20,26 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say what is slow, and what goes one after the other where processes share the tests.
-
-    What asks for an export is slow: torch needs ten seconds to write even a tiny graph. Ray's tests
-    are one group, the first: they keep one core and a half busy, so one process does the others
-    beside them.
-    """
+    """What asks for an export is slow: torch needs ten seconds to write even a tiny graph."""
     for item in items:
         if {"export", "text_export"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
-        is_ray = item.get_closest_marker("ray") is not None
-        item.add_marker(pytest.mark.xdist_group("ray" if is_ray else item.nodeid.split("::")[0]))
-    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
+    """With `--dist loadfile`, tests with Ray go one after the other, beside all others.
+
+    They keep a core and a half busy, and two Rays at a time get in each other's way.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneRay(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            with_ray = "tests/integration/"
+            return with_ray if nodeid.startswith(with_ray) else super()._split_scope(nodeid)
+
+    return OneRay(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_collection() -> None:
