@@ -31,6 +31,7 @@ from spt_core.compression.quantize import QuantizeConfig, quantize
 from spt_core.data.splits import Splits
 from spt_core.data.splitting import split
 from spt_core.distillation import DistillationPipeline
+from spt_core.distillation.texts import NUM_REFUSED, NUM_UNLABELLED
 from spt_core.encoder import Encoder
 from spt_core.errors import QualityError
 from spt_core.export import export
@@ -104,6 +105,13 @@ def distilled(run: Run, teacher: SpecializedModel, splits: Splits) -> Specialize
             teacher, splits, fresh=run.fresh, on_metrics=_watch(stage, config.training)
         )
         stage.say(_quality("student", run.task, student))
+    metrics = student.artifact.metrics
+    if metrics.get(NUM_REFUSED):
+        name = f"{student.artifact.uri.rpartition('/')[2]}-soft-quarantine"
+        run.screen.say(
+            f"  [yellow]quarantine[/yellow]: {metrics[NUM_REFUSED]:,.0f} bad texts without labels, "
+            f"{metrics[NUM_UNLABELLED]:,.0f} good; see {config.training.output_dir}/runs/{name}"
+        )
     return student
 
 

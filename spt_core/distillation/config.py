@@ -39,6 +39,7 @@ class DistillationConfig:
         unlabelled: texts: path or URI of more texts (Parquet, CSV, JSONL) that only the teacher
             answers; a pair task's bring their mentions. Those that a held-out part holds are left
             out.
+        unlabelled_licences: under which those texts are given; the student carries them along.
         max_rows: rows that training sees at most; fewer copies are made of a larger corpus.
         training: the student's training.
     """
@@ -56,6 +57,7 @@ class DistillationConfig:
     temperature: float = 2.0
     state_weight: float = 1.0
     unlabelled: str | None = None
+    unlabelled_licences: tuple[str, ...] = ("the owner's own data",)
     max_rows: int = 20_000_000
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
 

@@ -85,7 +85,13 @@ class DistillationPipeline:
         self._check_quality(student.metrics, source, find(splits.task).metric)
         parents = (source.uri,)
         artifact = write_artifact(
-            work.uri, splits, student.run, student.files, student.metrics, parents
+            work.uri,
+            splits,
+            student.run,
+            student.files,
+            student.metrics,
+            parents,
+            licences=config.unlabelled_licences if more is not None else (),
         )
         remove(work.soft)
         return SpecializedModel(artifact)

@@ -28,7 +28,7 @@ from spt_core.artifacts import (
 )
 from spt_core.data.read import Dataset, read_files
 from spt_core.data.tokenizing import text_encoder
-from spt_core.distillation.unlabelled import unlabelled_tokens
+from spt_core.distillation.unlabelled import num_refused, unlabelled_tokens
 from spt_core.distillation.work import Distillation, Student
 from spt_core.errors import InputError
 from spt_core.models.bases import Base, build_encoder, embedding_name, store_base
@@ -49,6 +49,7 @@ from spt_core.training.texts import (
 )
 
 VOCABULARY_TEXTS = 200_000
+NUM_UNLABELLED, NUM_REFUSED = "num_unlabelled_texts", "num_unlabelled_refused"
 SOFT_ROWS = 256  # of one call: the teacher scores them sorted by length
 _LAYER = re.compile(r"(?P<before>(?:^|.*\.)layers?\.)(?P<number>\d+)(?P<after>\..*)")
 
@@ -100,7 +101,11 @@ def distill_text(work: Distillation) -> Student:
         name=work.name,
         on_metrics=work.on_metrics,
     )
-    return Student(run, *finish_text(run, task, splits, words, weights))
+    files, metrics = finish_text(run, task, splits, words, weights)
+    if more is not None:
+        told = {NUM_UNLABELLED: more.count(), NUM_REFUSED: num_refused(f"{work.soft}-quarantine")}
+        metrics = {**metrics, **told}
+    return Student(run, files, metrics)
 
 
 def student_body(

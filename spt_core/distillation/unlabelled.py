@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from spt_core.artifacts import remove
+from spt_core.artifacts import parquet_files, remove
 from spt_core.data.corpus import Corpus
 from spt_core.data.hashing import Hashes, column_hashes
 from spt_core.data.partition import PARTS
 from spt_core.data.read import Dataset, plain_errors, read
 from spt_core.data.sources import open_corpus
-from spt_core.data.splits import Splits
+from spt_core.data.splits import Splits, table_of
 from spt_core.data.tokenizing import tokenize_batch
 from spt_core.errors import InputError
 from spt_core.task import Task
@@ -71,6 +71,11 @@ def unlabelled_tokens(
             f"{corpus.name} has none"
         )
     return tokens
+
+
+def num_refused(quarantine: str) -> int:
+    """The bad rows in the folder."""
+    return sum(table_of([uri]).num_rows for uri in parquet_files(quarantine))
 
 
 def _held_out(splits: Splits, text: str) -> Hashes:

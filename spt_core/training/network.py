@@ -23,6 +23,7 @@ from spt_core.artifacts import (
     code_fingerprint,
     digest,
     filesystem,
+    merge_licences,
     write_bytes,
     write_manifest,
 )
@@ -109,8 +110,9 @@ def write_artifact(
     files: Mapping[str, bytes],
     metrics: Mapping[str, float],
     parents: tuple[str, ...] = (),
+    licences: tuple[str, ...] = (),
 ) -> ModelArtifact:
-    """Write a model's files, then its manifest."""
+    """Write a model's files, then its manifest; `licences` are of data beside the splits."""
     contents = {**files, FACTS: json.dumps(run.facts).encode()}
     digests = {name: write_bytes(f"{uri}/{name}", content) for name, content in contents.items()}
     artifact = ModelArtifact(
@@ -128,7 +130,7 @@ def write_artifact(
         code_fingerprint=code_fingerprint(),
         splits=splits.uri,
         protected=splits.protected,
-        licences=splits.licences,
+        licences=merge_licences([splits.licences, licences]),
         parents=parents,
     )
     write_manifest(uri, artifact.to_json())

@@ -23,8 +23,10 @@ def text_pipeline(text_storage: Path) -> Ended:
     """What `jobs.pipeline` did; its model is the champion."""
     base = tiny_base(str(text_storage))
     more = text_storage / "unlabelled.jsonl"
-    more.write_text(json.dumps({"text": "Nobody has said what this beacon does."}) + "\n")
+    texts = ("Nobody has said what this beacon does.", " ")
+    more.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     words = ["--recipe", "smoke", "--once", "--storage", str(text_storage)]
     words += ["--set", f"distillation.unlabelled={more}"]
+    words += ["--set", "distillation.unlabelled_licences=a licence of its own"]
     words += ["--set", f"training.network.base={base.uri}"]
     return run_line(*command("pipeline", *words, task=TASK))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from spt_core.registry import Registry
 from spt_core.task import find
 from tests.integration.conftest import TASK
 from tests.integration.test_pipeline import Ended, command, run_line
@@ -24,6 +25,14 @@ def test_one_command_goes_from_texts_to_an_answer(text_pipeline: Ended) -> None:
         assert text[phrase["start"] : phrase["end"]] == phrase["text"]
     assert Path(result["report"].removeprefix("file://")).read_text().startswith("<!")
     assert "TF-IDF" in text_pipeline.err
+
+
+def test_texts_without_labels_are_told_and_their_licence_stays(
+    text_pipeline: Ended, text_storage: Path
+) -> None:
+    assert "1 bad texts without labels, 1 good" in text_pipeline.err
+    version = Registry(f"sqlite:///{text_storage}/spt.db").get(f"{TASK}/default@1")
+    assert "a licence of its own" in version.licences
 
 
 def test_texts_without_labels_are_scored_in_batch(
