@@ -10,6 +10,7 @@ INSTALL = $(BIN)/pip install --quiet -c $(PINS) "$$(grep '^torch==' $(PINS))" &&
 COMPILE = $(BIN)/python -c 'from spt_core.runtime.kernel import compile_ahead; compile_ahead()'
 
 PYTEST = env -u RAY_ADDRESS $(BIN)/python -m pytest
+# A process for each core; with Ray one: others beside it make it slower, and disturb the service's.
 CORES = -n auto --dist
 
 # DeepSpeed compiles what it needs on first use, nothing when it is installed.
@@ -23,8 +24,9 @@ help: ## print these lines
 run: $(VENV)/run.stamp ## the main job on the bundled sample; TASK= and ARGS= change it
 	$(BIN)/python -m jobs.pipeline $(TASK) $(ARGS)
 
-test: $(VENV)/dev.stamp ## the test suite; one process has those with Ray, the other all others
-	$(PYTEST) $(CORES) loadfile --no-loadscope-reorder -m 'not gpu' --ignore=tests/chaos --durations=15
+test: $(VENV)/dev.stamp ## the test suite: without Ray, then with it
+	$(PYTEST) $(CORES) loadfile -m 'not ray and not gpu' --ignore=tests/chaos --durations=5
+	$(PYTEST) -m 'ray and not gpu' --ignore=tests/chaos --durations=15
 
 unit: $(VENV)/dev.stamp ## the quick tests without Ray, in under a minute
 	$(PYTEST) $(CORES) worksteal

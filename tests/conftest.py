@@ -26,22 +26,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
-    """With `--dist loadfile`, tests with Ray go one after the other, beside all others.
-
-    They keep a core and a half busy, and two Rays at a time get in each other's way.
-    """
-    from xdist.scheduler import LoadFileScheduling
-
-    class OneRay(LoadFileScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            with_ray = "tests/integration/"
-            return with_ray if nodeid.startswith(with_ray) else super()._split_scope(nodeid)
-
-    return OneRay(config, log) if config.getvalue("dist") == "loadfile" else None
-
-
 def pytest_collection() -> None:
     """Modules stay until the end, so the collector has nothing to find in them."""
     gc.disable()

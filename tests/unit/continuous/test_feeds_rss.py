@@ -1,3 +1,5 @@
+import time
+
 import psutil
 import pytest
 
@@ -146,10 +148,18 @@ def test_markers_in_comments_and_cdata_are_no_items():
     assert (parsed.markers, len(parsed.items), parsed.state) == (NUM_ITEMS, NUM_ITEMS, "OK")
 
 
+def until_all_are_ready(pool):
+    deadline = time.monotonic() + 60
+    while not all(worker.is_ready() for worker in pool._idle):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_a_parser_process_that_hangs_is_killed_and_replaced():
     others = set(psutil.Process().children())
     with ParserPool(size=1, wall_s=1.0) as pool:
         pool.parse(feed(), "", ON_DISK, Poll(url=BASE))
+        until_all_are_ready(pool)
         for process in set(psutil.Process().children()) - others:
             process.suspend()
         answers = [pool.parse(feed(), "", ON_DISK, Poll(url=BASE)) for _ in range(3)]
