@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import random
 import shutil
 import signal
 import socket
@@ -19,10 +20,11 @@ import psutil
 from ray._private.authentication import authentication_token_setup as token_setup
 
 from cluster.lifecycle import embedded_environment, stay_on_loopback
-from cluster.settings import Settings, environment, put_environment
+from cluster.settings import Settings, put_environment
 from spt_core.errors import InputError, UnavailableError
 
 START_S, STOP_S = 90.0, 3.0
+_PORT_RANGE = range(20_000, 32_000)  # below Linux' ephemeral ports, which Ray's processes take
 _PORTS = (
     "port",
     "dashboard-port",
@@ -54,21 +56,24 @@ def local_cluster(settings: Settings) -> Generator[Head]:
     stay_on_loopback(embedded_environment(settings))
     logging.getLogger(token_setup.__name__).setLevel(logging.ERROR)
     token_setup.enable_token_auth_by_default()  # as ray.init does, and `ray start` does not
-    with head_node(environment()) as head:
+    with head_node() as head:
         put_environment({"RAY_ADDRESS": head.address})
         yield head
 
 
 @contextlib.contextmanager
-def head_node(variables: Mapping[str, str]) -> Generator[Head]:
-    """A head node in a process with these variables, on free ports, once it takes jobs."""
+def head_node(variables: Mapping[str, str] | None = None) -> Generator[Head]:
+    """A head node on free ports, once it takes jobs, in a process with these variables or ours.
+
+    RAY_ADDRESS must not be set here: Ray's client would ask that cluster whether it does.
+    """
     folder = Path(tempfile.mkdtemp(prefix="spt-ray-"))  # sockets need a short path
-    ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
+    ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
     process = subprocess.Popen(
         [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--num-cpus=2"]
         + ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", "--disable-usage-stats"]
         + [f"--temp-dir={folder}", *(f"--{name}={port}" for name, port in ports.items())],
-        env=dict(variables),
+        env=variables,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -85,13 +90,16 @@ def head_node(variables: Mapping[str, str]) -> Generator[Head]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def free_ports(number: int) -> list[int]:
-    """Ports that nothing listens on just now."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
+def _free_ports(number: int) -> list[int]:
+    """Ports that nothing listens on, and that the system gives to nobody who asks for any."""
+    found: list[int] = []
+    for port in random.sample(_PORT_RANGE, len(_PORT_RANGE)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == number:
+            break
+    return found
 
 
 def _wait_until_it_takes_jobs(process: subprocess.Popen[bytes], dashboard: str) -> None:
@@ -101,7 +109,7 @@ def _wait_until_it_takes_jobs(process: subprocess.Popen[bytes], dashboard: str) 
     while process.poll() is None and time.monotonic() < deadline:
         try:
             JobSubmissionClient(dashboard).list_jobs()
-        except (RuntimeError, ConnectionError):  # no dashboard yet, no agent yet
+        except (RuntimeError, ConnectionError, ValueError):  # no dashboard yet, no agent yet
             time.sleep(0.3)
         else:
             return

@@ -96,11 +96,6 @@ def actor() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-def environment() -> dict[str, str]:
-    """All variables, for a child."""
-    return dict(os.environ)
-
-
 def put_environment(variables: dict[str, str]) -> None:
     """Set variables that Ray reads when it starts; what the user has set stays."""
     for name, value in variables.items():

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from cluster.settings import load_settings
 from jobs.console import Screen
@@ -28,15 +29,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     content = collected(ledger, registry, args.version)
     name = content["version"].replace("/", "-").replace("@", "-")
     folder = as_uri(args.out or f"evidence-{name}")
-    text = json.dumps(content, indent=1, sort_keys=True)
-    write_bytes(f"{folder}/evidence.html", html(content).encode())
-    sha256 = write_bytes(f"{folder}/evidence.json", text.encode())
+    sha256 = written(content, folder)
     head = content["audit_head"]
     Screen(as_json=args.json).result(
         {"version": content["version"], "folder": folder, "sha256": sha256, "audit_head": head},
         f"{folder}/evidence.html\naudit head: entry {head['seq']}, {head['hash']} (keep it)",
     )
     return 0
+
+
+def written(content: Mapping[str, Any], folder: str) -> str:
+    """Write the page and the JSON; the sha256 of the JSON."""
+    text = json.dumps(content, indent=1, sort_keys=True)
+    write_bytes(f"{folder}/evidence.html", html(content).encode())
+    return write_bytes(f"{folder}/evidence.json", text.encode())
 
 
 def _parser() -> argparse.ArgumentParser:

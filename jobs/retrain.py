@@ -63,9 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run, champion = run_of(settings, retrain, config, as_json=args.json)
         with started(run):
             result = retrained(run, ledger, retrain, config, champion)
-        uri = f"{settings.storage}/retrains/{args.submission_id}/result.json"
-        write_bytes(uri, json.dumps(result, indent=1).encode())
-        ledger.finish_run(claim, uri, result["candidate_sha"])
+        uri = stored(settings, ledger, claim, result)
     found = result["evaluation"]["sets"][0]
     run.screen.result(
         {"result": uri, **{k: v for k, v in result.items() if k != "evaluation"}},
@@ -73,6 +71,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{result['champion_before']}; {uri}",
     )
     return 0
+
+
+def stored(settings: Settings, ledger: Ledger, claim: RunClaim, result: Mapping[str, Any]) -> str:
+    """The address of the result, which ends the claim."""
+    uri = f"{settings.storage}/retrains/{claim.submission_id}/result.json"
+    write_bytes(uri, json.dumps(result, indent=1).encode())
+    ledger.finish_run(claim, uri, result["candidate_sha"])
+    return uri
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from cluster.settings import load_settings
 from jobs.exits import run as call
-from jobs.retrain import claimed
+from jobs.retrain import claimed, stored
 from jobs.retrain import main as retrain
 from spt_core.artifacts import ExportedModel, write_bytes, write_manifest
 from spt_core.continuous.ledger import Ledger, Retrain
@@ -35,9 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return retrain(["--submission-id", args.submission_id, "--storage", args.storage])
     with claimed(ledger, args.submission_id) as claim:
         result = planted(Registry(settings.database_url), good[-1], args.submission_id)
-        uri = f"{settings.storage}/retrains/{args.submission_id}/result.json"
-        write_bytes(uri, json.dumps(result, indent=1).encode())
-        ledger.finish_run(claim, uri, str(result["candidate_sha"]))
+        stored(settings, ledger, claim, result)
     return 0
 
 

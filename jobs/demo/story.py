@@ -26,10 +26,10 @@ from cluster.settings import Settings, load_settings
 from jobs.console import Screen, Stage
 from jobs.demo.champion import ASSIGNMENTS, TASK, first_model
 from jobs.demo.site import FEEDS, QUESTION, TOPIC, Site, first_wave, second_wave
+from jobs.evidence import written
 from jobs.service import rolled_out
-from spt_core.artifacts import write_bytes
 from spt_core.continuous import WatchOptions
-from spt_core.continuous.evidence import collected, html
+from spt_core.continuous.evidence import collected
 from spt_core.continuous.feeds.source import Source
 from spt_core.continuous.fetch import FetchPolicy
 from spt_core.continuous.fetch_guard import Guard
@@ -260,11 +260,9 @@ class _Story:
     def _evidence(self, good: Retrain) -> str:
         """The trail of the version that serves."""
         content = collected(self._ledger, self._registry, good.candidate_version)
-        uri = f"{self._settings.storage}/evidence"
-        text = json.dumps(content, indent=1, sort_keys=True)
-        write_bytes(f"{uri}/evidence.json", text.encode())
-        write_bytes(f"{uri}/evidence.html", html(content).encode())
-        return f"{uri}/evidence.html"
+        folder = f"{self._settings.storage}/evidence"
+        written(content, folder)
+        return f"{folder}/evidence.html"
 
 
 class Client(threading.Thread):

@@ -10,7 +10,14 @@ from spt_core.training.config import TrainingConfig
 
 _FIELDS: Mapping[str, tuple[str, ...]] = {
     "tabular": ("swap_probability", "forget_probability"),
-    "text": ("mask_probability", "splice_probability", "temperature", "state_weight", "unlabelled"),
+    "text": (
+        "mask_probability",
+        "splice_probability",
+        "temperature",
+        "state_weight",
+        "unlabelled",
+        "unlabelled_licences",
+    ),
 }
 
 
@@ -83,13 +90,18 @@ class DistillationConfig:
                 "temperature must be above 0 and state_weight at least 0, however: "
                 f"{self.temperature=}, {self.state_weight=}"
             )
+        usual = {field.name: field.default for field in dataclasses.fields(self)}
+        if self.unlabelled is None and self.unlabelled_licences != usual["unlabelled_licences"]:
+            raise InputError(
+                "unlabelled_licences must be those of texts that unlabelled names, however: it "
+                "names none"
+            )
         foreign = {
             name
             for family, names in _FIELDS.items()
             if family != self.training.family
             for name in names
         }
-        usual = {field.name: field.default for field in dataclasses.fields(self)}
         changed = sorted(name for name in foreign if getattr(self, name) != usual[name])
         if changed:
             raise InputError(

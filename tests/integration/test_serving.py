@@ -70,12 +70,13 @@ def _corrupt(export: ExportedModel) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"\0\0")
 
 
-def _until_on_the_hot_path(live: LiveService, route: str, record: Any) -> None:
-    """HAProxy takes a moment to see a new replica; until then Serve's own proxy answers."""
+def _until_on_the_hot_path(live: LiveService, route: str, record: Any) -> str:
+    """The hot path's request id; until HAProxy sees a new replica, Serve's own proxy answers."""
     deadline = time.monotonic() + 20
-    while "-" in live.ask(route, record).headers["x-request-id"]:
+    while "-" in (found := live.ask(route, record).headers["x-request-id"]):
         assert time.monotonic() < deadline, "the hot path is not active"
         time.sleep(0.2)
+    return found
 
 
 class Load(threading.Thread):
@@ -227,7 +228,7 @@ def test_the_hot_path_is_active_and_keeps_a_given_request_id(service: LiveServic
     )
     with urllib.request.urlopen(request, timeout=10) as response:
         assert response.headers["x-request-id"] == "from-the-client"
-    _until_on_the_hot_path(service, ROUTE, EXAMPLE)
+    assert re.fullmatch("[0-9a-f]{32}", _until_on_the_hot_path(service, ROUTE, EXAMPLE))
 
 
 def test_serves_metrics_count_hot_requests(service: LiveService) -> None:

@@ -188,6 +188,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     os.environ["RAY_AUTH_MODE"] = "disabled"  # before Ray is imported
+    os.environ.pop("RAY_ADDRESS", None)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with fresh(args.backend) as paths:
         done, found = torment(paths, kills=args.kills, of=args.of, seed=args.seed)

@@ -65,6 +65,12 @@ def test_what_only_tables_know_is_refused_for_texts(field):
         DistillationConfig(training=TrainingConfig(family="text"), **{field: 0.3})
 
 
+@pytest.mark.parametrize("family", ["tabular", "text"])
+def test_a_licence_of_no_texts_is_refused(family):
+    with pytest.raises(InputError, match="unlabelled_licences"):
+        DistillationConfig(training=TrainingConfig(family=family), unlabelled_licences=("MIT",))
+
+
 def soft_rows(artifact, kept, size, copies, *, num_logits=3, temperature=2.0):
     encoder = TextEncoder(artifact.read("tokenizer.json"), max_tokens=24, overlap=4)
     texts = encoder.encode(TEXTS)
