@@ -127,6 +127,7 @@ class Fetcher:
         connector = aiohttp.TCPConnector(
             resolver=GuardedResolver(resolver, guard),
             socket_factory=guard.open_socket,
+            use_dns_cache=False,  # a name is asked for at each connection, which is what is guarded
             limit=0,  # places are given out before
             keepalive_timeout=1.0,  # for the next page; a poll comes back after minutes
         )
@@ -165,7 +166,7 @@ class Fetcher:
                 return _refused(url, f"{url[:200]!r} must not be asked: {problem}")
             fetched, location = await self._ask(request, url, large)
             if location is None:
-                return dataclasses.replace(fetched, moved_to=moved_to)
+                return dataclasses.replace(fetched, moved_to=moved_to) if moved_to else fetched
             target = _joined(url, location)
             if url.lower().startswith("https:") and target.lower().startswith("http:"):
                 return _refused(url, f"it redirects from https to {target[:200]!r}")
@@ -227,8 +228,8 @@ class Fetcher:
         body = await read_body(chunks, encoding, self._policy, grown_large)
         sha = await _sha256(body)
         if sha == request.body_sha:
-            return dataclasses.replace(_answer("unchanged", url, response), body_sha=sha)
-        return dataclasses.replace(_answer("changed", url, response), body=body, body_sha=sha)
+            return _answer("unchanged", url, response, body_sha=sha)
+        return _answer("changed", url, response, body=body, body_sha=sha)
 
 
 class _LargePlace:
@@ -282,7 +283,13 @@ def _validator(text: str) -> str:
 
 
 def _answer(
-    outcome: Outcome, url: str, response: aiohttp.ClientResponse, reason: str = ""
+    outcome: Outcome,
+    url: str,
+    response: aiohttp.ClientResponse,
+    reason: str = "",
+    *,
+    body: bytes = b"",
+    body_sha: str = "",
 ) -> Fetched:
     headers = response.headers
     return Fetched(
@@ -290,6 +297,8 @@ def _answer(
         url=url,
         status=response.status,
         reason=reason,
+        body=body,
+        body_sha=body_sha,
         content_type=headers.get("Content-Type", "")[:200],
         etag=_validator(headers.get("ETag", "")),
         last_modified=_validator(headers.get("Last-Modified", "")),

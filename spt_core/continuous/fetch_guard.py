@@ -8,6 +8,7 @@ the address that is really connected, which catches literals and names that chan
 from __future__ import annotations
 
 import dataclasses
+import functools
 import ipaddress
 import socket
 from typing import Any
@@ -103,9 +104,8 @@ class Guard:
 
     def address_problem(self, text: str, port: int) -> str:
         """Why this address and port must not be connected; empty when they may be."""
-        try:
-            address = ipaddress.ip_address(text.partition("%")[0])
-        except ValueError:
+        address = address_literal(text.partition("%")[0])
+        if address is None:
             return f"{text!r} is no address"
         if self.allows(address):
             return ""
@@ -151,6 +151,7 @@ class GuardedResolver(AbstractResolver):
         await self._inner.close()
 
 
+@functools.lru_cache(maxsize=4096)
 def forbidden_kind(address: Address) -> str:
     """What makes an address one that must not be asked; empty for a public one."""
     if isinstance(address, ipaddress.IPv4Address):

@@ -169,6 +169,7 @@ class Leading:
             for row in new:
                 self._in_flight.add(row.source_id)
                 await self._asked.put(row)
+                await asyncio.sleep(0)  # one at a time: many at once would hold up the loop
             if not new or len(due) < limit:
                 await asyncio.sleep(part.options.tick_s)
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import json
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from spt_core.continuous import ledger
 from spt_core.continuous.feeds.documents import parse_in_loop
@@ -33,6 +34,7 @@ _TROUBLES = {
     "refused": "it must not be asked",
     "failed": "it answers with an error",
 }
+_NO_TARGET: dict[str, Any] = {"redirect_target": "", "redirect_seen": 0.0, "redirect_count": 0}
 Unknown = Callable[[ledger.SourceResult], Awaitable[ledger.SourceResult]]
 
 
@@ -152,36 +154,37 @@ def after(
     """The source's row once the reading is kept."""
     fetched, trouble = reading.fetched, reading.trouble
     errors = row.errors + 1 if trouble else 0
-    hints = reading.hints if reading.hints is not None and not trouble else _hints(row)
+    hints = reading.hints if reading.hints is not None and not trouble else None
     planned = next_check(
         now,
-        dataclasses.replace(fetched, reason=trouble or fetched.reason),
-        hints=hints,
+        dataclasses.replace(fetched, reason=trouble) if trouble else fetched,
+        hints=_hints(row.hints) if hints is None else hints,
         interval_s=source.interval_s,
         num_items_last_week=num_items_last_week,
         num_errors=errors,
         jitter=_jitter(row),
     )
-    row = dataclasses.replace(
-        row,
-        next_check=planned.at.timestamp(),
-        next_reason=planned.reason,
-        errors=errors,
-        state="DEGRADED" if trouble else "OK",
-        trouble=trouble[:500],
-        checked_at=now.timestamp(),
-    )
+    changes: dict[str, Any] = {
+        "next_check": planned.at.timestamp(),
+        "next_reason": planned.reason,
+        "errors": errors,
+        "state": "DEGRADED" if trouble else "OK",
+        "trouble": trouble[:500],
+        "checked_at": now.timestamp(),
+    }
     if trouble:
-        return _forget_target(row) if errors >= FORGET_AFTER else row
-    return dataclasses.replace(
-        _moved(row, fetched.moved_to, now),
-        etag=fetched.etag or (row.etag if fetched.outcome == "not_modified" else ""),
-        last_modified=fetched.last_modified
-        or (row.last_modified if fetched.outcome == "not_modified" else ""),
-        body_sha=fetched.body_sha or row.body_sha,
-        cursor=row.cursor if reading.cursor is None else reading.cursor,
-        hints=_hints_json(hints),
-    )
+        changes |= _NO_TARGET if errors >= FORGET_AFTER else {}
+        return dataclasses.replace(row, **changes)
+    is_same = fetched.outcome == "not_modified"
+    changes |= _moved(row, fetched.moved_to, now)
+    changes |= {
+        "etag": fetched.etag or (row.etag if is_same else ""),
+        "last_modified": fetched.last_modified or (row.last_modified if is_same else ""),
+        "body_sha": fetched.body_sha or row.body_sha,
+        "cursor": row.cursor if reading.cursor is None else reading.cursor,
+        "hints": row.hints if hints is None else _hints_json(hints),
+    }
+    return dataclasses.replace(row, **changes)
 
 
 def broken(row: ledger.Source, sentence: str, now: datetime.datetime) -> ledger.SourceResult:
@@ -249,33 +252,29 @@ def _trouble(fetched: Fetched) -> str:
     return f"{_TROUBLES[fetched.outcome]}: {fetched.reason}"
 
 
-def _moved(row: ledger.Source, target: str, now: datetime.datetime) -> ledger.Source:
-    """The row with what is remembered of a permanent redirect, whose target was read as usual."""
+def _moved(row: ledger.Source, target: str, now: datetime.datetime) -> dict[str, Any]:
+    """What is to be remembered of a permanent redirect, whose target was read as usual."""
     if is_adopted(row) and not target:
-        return row
+        return {}
     before = None
     if row.redirect_target and not is_adopted(row):
         first = datetime.datetime.fromtimestamp(row.redirect_seen, datetime.UTC)
         before = MovedTo(target=row.redirect_target, first_seen=first, num_seen=row.redirect_count)
     seen, is_to_adopt = redirect_seen(before, target, now)
     if seen is None:
-        return _forget_target(row)
-    return dataclasses.replace(
-        row,
-        redirect_target=seen.target,
-        redirect_seen=seen.first_seen.timestamp(),
-        redirect_count=ADOPTED if is_to_adopt else seen.num_seen,
-    )
+        return _NO_TARGET
+    return {
+        "redirect_target": seen.target,
+        "redirect_seen": seen.first_seen.timestamp(),
+        "redirect_count": ADOPTED if is_to_adopt else seen.num_seen,
+    }
 
 
-def _forget_target(row: ledger.Source) -> ledger.Source:
-    return dataclasses.replace(row, redirect_target="", redirect_seen=0.0, redirect_count=0)
-
-
-def _hints(row: ledger.Source) -> PollHints:
-    if not row.hints:
+@functools.lru_cache(maxsize=256)  # most feeds say the same
+def _hints(text: str) -> PollHints:
+    if not text:
         return PollHints()
-    content = json.loads(row.hints)
+    content = json.loads(text)
     return PollHints(
         ttl_s=content["ttl_s"],
         skip_hours=frozenset(content["skip_hours"]),

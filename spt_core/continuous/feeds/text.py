@@ -42,6 +42,8 @@ def plain_text(markup: str) -> str:
                 break
         else:
             text = _TAG.sub("", text)
+    if text.isprintable():  # one line, nothing to strike out
+        return " ".join(text.split())
     if not text.replace("\n", " ").isprintable():
         text = _CONTROL.sub("", text)
     lines = (" ".join(line.split()) for line in text.split("\n"))
@@ -66,7 +68,7 @@ def readable_bytes(body: bytes) -> bytes:
             return _narrow(body, encoding)
     if declared_encoding(body).startswith(("iso-2022", "hz", "utf-7")):
         return body  # escape bytes are part of these encodings
-    return body.translate(None, _CONTROL_BYTES) if _has_control(body) else body
+    return body.translate(None, _CONTROL_BYTES)
 
 
 def starts_json(body: bytes) -> bool:
@@ -101,10 +103,3 @@ def without_declaration(body: bytes) -> bytes:
 def _narrow(body: bytes, encoding: str) -> bytes:
     text = body.decode(encoding, "replace").encode("utf-8", "replace")
     return without_declaration(text).translate(None, _CONTROL_BYTES)
-
-
-def _has_control(body: bytes) -> bool:
-    return _CONTROL_SEARCH.search(body) is not None
-
-
-_CONTROL_SEARCH = re.compile(b"[" + re.escape(_CONTROL_BYTES) + b"]")

@@ -22,6 +22,8 @@ from spt_core.registry.tables import AUDIT
 NO_ENTRY = AuditHead(0, "0" * 64)
 CLOCK_BACK_S = 60.0  # clocks of several hosts differ by less
 _PAGE = 1000
+_INSERT = sa.insert(AUDIT)  # making a statement takes longer than running it
+_LAST = sa.select(AUDIT).order_by(AUDIT.c.seq.desc()).limit(1)
 
 
 def append(tx: Transaction, event: str, body: Mapping[str, Any], *, actor: str = "") -> int:
@@ -105,7 +107,7 @@ def _insert(
         "prev": prev.hash,
     }
     digest = _hash(row)
-    tx.connection.execute(sa.insert(AUDIT).values(**row, hash=digest))
+    tx.connection.execute(_INSERT, {**row, "hash": digest})
     return AuditHead(prev.seq + 1, digest)
 
 
@@ -124,7 +126,7 @@ def _hash(row: Mapping[str, Any]) -> str:
 
 
 def _last(connection: sa.Connection) -> sa.Row[Any] | None:
-    return connection.execute(sa.select(AUDIT).order_by(AUDIT.c.seq.desc()).limit(1)).first()
+    return connection.execute(_LAST).first()
 
 
 def _rows(connection: sa.Connection, after: int) -> Iterator[dict[str, Any]]:

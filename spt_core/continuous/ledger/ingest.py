@@ -21,7 +21,12 @@ from spt_core.registry.tables import ITEM
 Decide = Callable[[Sequence[Item]], Trigger | None]
 MAX_PENDING = 1000
 WEEK_S = 7 * 86_400.0
-_PAGE = 400  # pairs of bound variables in one statement
+_PAGE = 400  # bound variables in one statement
+# A source at a time: asked for pairs of source and key, SQLite reads the whole table.
+_REVISIONS = sa.select(ITEM.c.item_key, ITEM.c.rev, ITEM.c.content_sha).where(
+    ITEM.c.source_id == sa.bindparam("b_source"),
+    ITEM.c.item_key.in_(sa.bindparam("b_keys", expanding=True)),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,26 +62,13 @@ def ingest(tx: Transaction, results: Sequence[SourceResult], decide: Decide) -> 
 
 def fresh(connection: sa.Connection, results: Sequence[SourceResult]) -> list[SourceResult]:
     """The answers without the items that are known with that very content."""
-    known: set[tuple[str, str, str]] = set()
-    wanted = [(result.source.source_id, i.item_key) for result in results for i in result.items]
-    pair = sa.tuple_(ITEM.c.source_id, ITEM.c.item_key)
-    for start in range(0, len(wanted), _PAGE):
-        query = sa.select(ITEM.c.source_id, ITEM.c.item_key, ITEM.c.rev, ITEM.c.content_sha).where(
-            pair.in_(wanted[start : start + _PAGE])
-        )
-        latest = {(r.source_id, r.item_key): r.content_sha for r in _by_rev(connection, query)}
-        known |= {(*key, sha) for key, sha in latest.items()}
-    return [
-        dataclasses.replace(
-            result,
-            items=tuple(
-                i for i in result.items if (i.source_id, i.item_key, i.content_sha) not in known
-            ),
-        )
-        if result.items
-        else result
-        for result in results
-    ]
+    return [_fresh(connection, result) if result.items else result for result in results]
+
+
+def _fresh(connection: sa.Connection, result: SourceResult) -> SourceResult:
+    known = _latest(connection, result)
+    items = (i for i in result.items if known.get(i.item_key, (0, ""))[1] != i.content_sha)
+    return dataclasses.replace(result, items=tuple(items))
 
 
 def weekly(connection: sa.Connection, now_s: float) -> dict[str, float]:
@@ -185,17 +177,10 @@ def _latest(connection: sa.Connection, result: SourceResult) -> dict[str, tuple[
     keys = [item.item_key for item in result.items]
     found: dict[str, tuple[int, str]] = {}
     for start in range(0, len(keys), _PAGE):
-        query = sa.select(ITEM.c.item_key, ITEM.c.rev, ITEM.c.content_sha).where(
-            ITEM.c.source_id == result.source.source_id,
-            ITEM.c.item_key.in_(keys[start : start + _PAGE]),
-        )
-        found |= {r.item_key: (r.rev, r.content_sha) for r in _by_rev(connection, query)}
+        wanted = {"b_source": result.source.source_id, "b_keys": keys[start : start + _PAGE]}
+        rows = connection.execute(_REVISIONS, wanted).all()
+        found |= {r.item_key: (r.rev, r.content_sha) for r in sorted(rows, key=lambda r: r.rev)}
     return found
-
-
-def _by_rev(connection: sa.Connection, query: sa.Executable) -> list[sa.Row[Any]]:
-    """The rows, later revisions last."""
-    return sorted(connection.execute(query).all(), key=lambda row: row.rev)
 
 
 def _assign(tx: Transaction, retrain_id: str, refs: Sequence[ItemRef]) -> None:

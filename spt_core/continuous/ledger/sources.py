@@ -19,6 +19,25 @@ MAX_WAIT_S = 31 * 86400.0  # a check further off was planned by a clock that has
 FUTURE_S = 60.0  # so was one that is later than now by more than clocks of several hosts differ
 CONFIGURATION = ("kind", "url", "selector", "threshold")
 POLLING = tuple(c.name for c in SOURCE.c if c.name not in (*CONFIGURATION, "source_id"))
+_BY_ID = sa.select(SOURCE).where(SOURCE.c.source_id.in_(sa.bindparam("b_ids", expanding=True)))
+_DUE = (
+    sa.select(SOURCE)
+    .where(
+        SOURCE.c.state != "PAUSED",
+        sa.or_(
+            SOURCE.c.next_check <= sa.bindparam("b_now"),
+            SOURCE.c.next_check > sa.bindparam("b_too_far"),
+            SOURCE.c.checked_at > sa.bindparam("b_future"),
+        ),
+    )
+    .order_by(SOURCE.c.next_check, SOURCE.c.source_id)
+    .limit(sa.bindparam("b_limit"))
+)
+_SAVE = (
+    sa.update(SOURCE)
+    .where(SOURCE.c.source_id == sa.bindparam("b_source_id"))
+    .values({name: sa.bindparam(f"b_{name}") for name in POLLING})
+)
 
 
 def upsert(tx: Transaction, sources: Sequence[Source]) -> list[str]:
@@ -33,8 +52,8 @@ def upsert(tx: Transaction, sources: Sequence[Source]) -> list[str]:
 
 def by_id(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Source]:
     """Those of the sources that exist, by id."""
-    query = sa.select(SOURCE).where(SOURCE.c.source_id.in_(ids))
-    return {row["source_id"]: Source(**row) for row in connection.execute(query).mappings()}
+    rows = connection.execute(_BY_ID, {"b_ids": ids}).mappings()
+    return {row["source_id"]: Source(**row) for row in rows}
 
 
 def every(connection: sa.Connection) -> list[Source]:
@@ -45,17 +64,13 @@ def every(connection: sa.Connection) -> list[Source]:
 
 def due(connection: sa.Connection, now_s: float, limit: int) -> list[Source]:
     """The sources to check now, the longest overdue first."""
-    when = SOURCE.c.next_check
-    is_due = sa.or_(
-        when <= now_s, when > now_s + MAX_WAIT_S, SOURCE.c.checked_at > now_s + FUTURE_S
-    )
-    query = (
-        sa.select(SOURCE)
-        .where(SOURCE.c.state != "PAUSED", is_due)
-        .order_by(when, SOURCE.c.source_id)
-        .limit(limit)
-    )
-    return [Source(**row) for row in connection.execute(query).mappings()]
+    wanted = {
+        "b_now": now_s,
+        "b_too_far": now_s + MAX_WAIT_S,
+        "b_future": now_s + FUTURE_S,
+        "b_limit": limit,
+    }
+    return [Source(**row) for row in connection.execute(_DUE, wanted).mappings()]
 
 
 def pause(tx: Transaction, source_id: str, *, paused: bool, reason: str) -> bool:
@@ -80,10 +95,8 @@ def save_polling(tx: Transaction, before: dict[str, Source], after: Sequence[Sou
     saved = [(b, a) for b, a in pairs if b.state != "PAUSED" and _are_polled_alike(b, a)]
     if not saved:
         return
-    values = {name: sa.bindparam(f"b_{name}") for name in POLLING}
-    where = SOURCE.c.source_id == sa.bindparam("b_source_id")
     rows = [{f"b_{name}": getattr(a, name) for name in ("source_id", *POLLING)} for _, a in saved]
-    tx.connection.execute(sa.update(SOURCE).where(where).values(values), rows)
+    tx.connection.execute(_SAVE, rows)
     for was, now in saved:
         if was.state != now.state:
             body = {"source_id": now.source_id, "from": was.state, "state": now.state}

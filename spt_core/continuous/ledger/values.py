@@ -377,17 +377,17 @@ def canonical(content: object) -> str:
 
 
 def _require_clean(value: Source | Item) -> None:
-    for field in dataclasses.fields(value):
-        content = getattr(value, field.name)
+    for name in value.__slots__:
+        content = getattr(value, name)
         if isinstance(content, str):
             bad = "\0" in content or not content.isascii() and not _is_utf8(content)
             if bad:
                 raise InputError(
                     "a text must be Unicode without NUL bytes and lone surrogates, however: "
-                    f"{field.name} is {content[:60]!r}"
+                    f"{name} is {content[:60]!r}"
                 )
         elif isinstance(content, float) and not math.isfinite(content):
-            raise InputError(f"a number must be finite, however: {field.name} is {content}")
+            raise InputError(f"a number must be finite, however: {name} is {content}")
 
 
 def _is_utf8(text: str) -> bool:
