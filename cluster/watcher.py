@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import logging
 import os
 import sys
@@ -83,6 +84,7 @@ class Watcher:
             steps=plan.make_steps(options) if plan.make_steps is not None else (),
             meters=RayMeters(),
         )
+        gc.freeze()  # to look through all that is loaded for garbage would hold up the loop
         self._task = asyncio.get_running_loop().create_task(self._watch())
 
     async def status(self) -> dict[str, Any]:

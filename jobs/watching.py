@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import gc
 import logging
 import signal
 from collections.abc import Mapping
@@ -53,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     watched = ", ".join(one.model for one in pipeline.monitoring) or "no model"
     screen.say(f"{len(file.sources)} sources are watched for {watched}; Ctrl-C ends")
     screen.say("candidates are judged here; approved ones wait for a cluster's watcher to roll out")
+    gc.freeze()  # to look through all that is loaded for garbage would hold up the loop
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as in the actor
         runner.run(_until_interrupted(pipeline, screen))
     return 0

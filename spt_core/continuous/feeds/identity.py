@@ -95,14 +95,17 @@ def _plain(entry: Entry, base: str) -> Entry:
     return Entry(
         guid=one_line(entry.guid),
         link=canonical_url(entry.link, base) if entry.link else "",
-        title=one_line(plain_text(entry.title)),
+        title=_line(entry.title),
         text=plain_text(entry.text),
-        published=one_line(plain_text(entry.published))[:200],
-        updated=one_line(plain_text(entry.updated))[:200],
-        categories=tuple(
-            dict.fromkeys(c for c in (one_line(plain_text(c)) for c in entry.categories) if c)
-        ),
+        published=_line(entry.published)[:200],
+        updated=_line(entry.updated)[:200],
+        categories=tuple(dict.fromkeys(c for c in map(_line, entry.categories) if c)),
     )
+
+
+def _line(markup: str) -> str:
+    """The text of markup in one line."""
+    return plain_text(markup).replace("\n", " ")
 
 
 def _distinct_keys(plain: Sequence[Entry], shas: Sequence[str], identity: Identity) -> list[str]:

@@ -3,8 +3,10 @@
 import asyncio
 import ipaddress
 import socket
+import sys
 
 import pytest
+import uvloop
 from aiohttp import web
 from aiohttp.abc import AbstractResolver
 
@@ -54,20 +56,32 @@ class Names(AbstractResolver):
         pass
 
 
-@pytest.fixture
-def connected(monkeypatch):
+@pytest.fixture(
+    params=[asyncio.SelectorEventLoop, pytest.param(uvloop.Loop, marks=pytest.mark.slow)],
+    ids=["asyncio", "uvloop"],
+)
+def connected(request, monkeypatch):
     """Every address that a socket is connected to; only our own server is really reached."""
     seen = []
-    original = asyncio.SelectorEventLoop.sock_connect
 
-    async def record(loop, sock, address):
-        seen.append(address[0])
-        if address[0] != "127.0.0.1":
-            raise OSError("the test goes no further")
-        await original(loop, sock, address)
+    class Recording(request.param):
+        async def sock_connect(self, sock, address):
+            seen.append(address[0])
+            if address[0] != "127.0.0.1":
+                raise OSError("the test goes no further")
+            await super().sock_connect(sock, address)
 
-    monkeypatch.setattr(asyncio.SelectorEventLoop, "sock_connect", record)
+    monkeypatch.setattr(sys.modules[__name__], "new_loop", Recording)
     return seen
+
+
+new_loop = asyncio.new_event_loop
+
+
+def run_on_loop(coroutine):
+    """What the coroutine returns on a loop of the test's kind."""
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        return runner.run(coroutine)
 
 
 def policy(*networks):
@@ -84,7 +98,7 @@ def ask(url, *, names=None, networks=(), request=None):
         ):
             return fetched
 
-    return asyncio.run(run())
+    return run_on_loop(run())
 
 
 def ask_server(answer, *, path="/", names=None, request=None):
@@ -114,7 +128,7 @@ def ask_server(answer, *, path="/", names=None, request=None):
         finally:
             await runner.cleanup()
 
-    return asyncio.run(run()), asked
+    return run_on_loop(run()), asked
 
 
 @pytest.mark.parametrize("url", [*LITERALS, *ENCODED])
