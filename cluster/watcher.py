@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import ray
 from ray.exceptions import GetTimeoutError
@@ -28,7 +29,7 @@ from spt_core.continuous.jobs import RETRAIN
 from spt_core.continuous.leading import Step
 from spt_core.continuous.meters import COUNTS, LEVELS, Count, Level
 from spt_core.continuous.sources import SourcesFile
-from spt_core.errors import ConflictError, UnavailableError
+from spt_core.errors import ConflictError, InputError, UnavailableError
 
 NAME, NAMESPACE = "watcher", "spt"
 ANSWER_S = 60.0
@@ -50,8 +51,14 @@ class WatchPlan:
     make_steps: MakeSteps | None = None
 
     def __post_init__(self) -> None:
-        """The actor reads its own secrets: what Ray stores is for many eyes."""
+        """The actor and its jobs read their own secrets: what Ray stores is for many eyes."""
         assert not self.options.secrets, "secrets do not travel"
+        if urlsplit(self.options.database_url).password:
+            raise InputError(
+                "a cluster's database must be named without a password, however: SPT_DATABASE_URL "
+                "holds one, and the dashboard shows a job's environment to all who see it; give "
+                "the nodes PGPASSFILE or PGPASSWORD"
+            )
 
     @property
     def fingerprint(self) -> str:

@@ -4,7 +4,8 @@ submit(id) -> sh -> python -m jobs.retrain --submission-id id
 
 The job outlives whoever submitted it. Three files per id say where it stands to whoever asks later:
 `.lock` is locked as long as the job lives (whatever kills it), `.started` says that it began, and
-`.code` holds its exit code.
+`.code` holds its exit code. One job runs at a time, the others wait for the file `turn`: two
+trainings would share this machine's memory.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Generator, Mapping, Sequence
@@ -19,7 +21,7 @@ from pathlib import Path
 from typing import Any, final
 
 from spt_core.continuous.ledger import JobStatus
-from spt_core.errors import ConflictError
+from spt_core.errors import ConflictError, UnavailableError
 
 RETRAIN: tuple[str, ...] = (sys.executable, "-m", "jobs.retrain")
 _ROOT = Path(__file__).parents[2]
@@ -27,7 +29,8 @@ _ROOT = Path(__file__).parents[2]
 _SCRIPT = (
     'while IFS= read -r line; do [ "$line" = . ] && whole=1 && break; export "$line"; done; '
     '[ "$whole" ] || exit 75; '  # who submitted it was killed halfway: it will be submitted again
-    'name=$1; shift; { : > "$name.started"; "$@" < /dev/null; '
+    'name=$1; turn=$2; shift 2; { exec 9>> "$turn"; flock 9 || exit 75; '
+    ': > "$name.started"; "$@" < /dev/null; '
     'echo $? > "$name.tmp" && mv "$name.tmp" "$name.code"; } &'  # nobody's child, no zombie
 )
 
@@ -58,6 +61,11 @@ class LocalJobs:
     def submit(self, submission_id: str, payload: dict[str, Any]) -> None:
         """Start the job; ConflictError when it was started before."""
         del payload  # the job reads it in the ledger
+        if shutil.which("flock") is None:
+            raise UnavailableError(
+                "a job waits its turn by the command flock, however: it is not installed "
+                "(it is part of util-linux)"
+            )
         self._folder.mkdir(parents=True, exist_ok=True)
         name = self._folder / submission_id
         with self._locked(submission_id) as lock:
@@ -67,7 +75,7 @@ class LocalJobs:
             with self._file(submission_id, "log").open("ab") as log:
                 subprocess.run(
                     [
-                        *("/bin/sh", "-c", _SCRIPT, "sh", str(name)),
+                        *("/bin/sh", "-c", _SCRIPT, "sh", str(name), str(self._folder / "turn")),
                         *job_command(submission_id, self._storage, self._command),
                     ],
                     cwd=_ROOT,

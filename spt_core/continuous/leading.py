@@ -152,6 +152,7 @@ class Leading:
     async def _schedule(self) -> None:
         """Put what is due on the way, the longest overdue first."""
         part, refreshed = self._part, float("-inf")
+        limit = 2 * part.policy.max_connections
         while True:
             await self._clock_read()
             if time.monotonic() - refreshed > WEEKLY_EVERY_S:
@@ -159,17 +160,14 @@ class Leading:
                     time.monotonic(),
                     await self._ask_ledger(part.ledger.weekly),
                 )
-            limit = len(self._in_flight) + 2 * part.policy.max_connections
-            due = await self._ask_ledger(lambda number=limit: part.ledger.due(limit=number))
-            new = [
-                row
-                for row in due
-                if row.source_id in part.sources and row.source_id not in self._in_flight
-            ]
+            due = await self._ask_ledger(
+                lambda asked=frozenset(self._in_flight): part.ledger.due(limit=limit, besides=asked)
+            )
+            new = [row for row in due if row.source_id in part.sources]
             for row in new:
                 self._in_flight.add(row.source_id)
                 await self._asked.put(row)
-                await asyncio.sleep(0)  # one at a time: many at once would hold up the loop
+                await asyncio.sleep(0)  # many at once would hold up the loop
             if not new or len(due) < limit:
                 await asyncio.sleep(part.options.tick_s)
 

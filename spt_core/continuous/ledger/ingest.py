@@ -43,7 +43,7 @@ def ingest(tx: Transaction, results: Sequence[SourceResult], decide: Decide) -> 
     names = [result.source.source_id for result in results]
     if len(set(names)) != len(names):
         raise InputError(f"results must be of different sources, however: {sorted(names)}")
-    before = sources.by_id(tx.connection, names)
+    before = sources.standing(tx.connection, names)
     missing = sorted(set(names) - set(before))
     if missing:
         raise NotFoundError(f"a source must be known to be ingested, however: {missing} are not")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from typing import Any, final
 
 import sqlalchemy as sa
@@ -371,11 +371,11 @@ class Ledger:
         with self._database.read() as connection:
             return ingest.weekly(connection, self._database.now_s(connection, self._clock))
 
-    def due(self, *, limit: int = 100) -> list[Source]:
-        """Sources to check now, the longest overdue first."""
+    def due(self, *, limit: int = 100, besides: Collection[str] = ()) -> list[Source]:
+        """At most `limit` sources to check now `besides` those, the longest overdue first."""
         with self._database.read() as connection:
             now_s = self._database.now_s(connection, self._clock)
-            return sources.due(connection, now_s, limit)
+            return sources.due(connection, now_s, limit, besides)
 
     def pending(self, bucket: str) -> list[Item]:
         """Items that wait for a retraining, in order of detection, without their text."""

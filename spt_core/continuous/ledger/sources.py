@@ -5,7 +5,8 @@ A source with another url, kind or selector loses its validators: they were for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -19,6 +20,7 @@ MAX_WAIT_S = 31 * 86400.0  # a check further off was planned by a clock that has
 FUTURE_S = 60.0  # so was one that is later than now by more than clocks of several hosts differ
 CONFIGURATION = ("kind", "url", "selector", "threshold")
 POLLING = tuple(c.name for c in SOURCE.c if c.name not in (*CONFIGURATION, "source_id"))
+_COLUMNS = tuple(c.name for c in SOURCE.c)
 _BY_ID = sa.select(SOURCE).where(SOURCE.c.source_id.in_(sa.bindparam("b_ids", expanding=True)))
 _DUE = (
     sa.select(SOURCE)
@@ -33,6 +35,9 @@ _DUE = (
     .order_by(SOURCE.c.next_check, SOURCE.c.source_id)
     .limit(sa.bindparam("b_limit"))
 )
+_STANDING = sa.select(
+    SOURCE.c.source_id, SOURCE.c.state, *(SOURCE.c[name] for name in CONFIGURATION)
+).where(SOURCE.c.source_id.in_(sa.bindparam("b_ids", expanding=True)))
 _SAVE = (
     sa.update(SOURCE)
     .where(SOURCE.c.source_id == sa.bindparam("b_source_id"))
@@ -52,25 +57,32 @@ def upsert(tx: Transaction, sources: Sequence[Source]) -> list[str]:
 
 def by_id(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Source]:
     """Those of the sources that exist, by id."""
-    rows = connection.execute(_BY_ID, {"b_ids": ids}).mappings()
-    return {row["source_id"]: Source(**row) for row in rows}
+    return {row.source_id: _source(row) for row in connection.execute(_BY_ID, {"b_ids": ids})}
+
+
+def standing(connection: sa.Connection, ids: Sequence[str]) -> dict[str, sa.Row[Any]]:
+    """State and configuration of those of the sources that exist, by id."""
+    return {row.source_id: row for row in connection.execute(_STANDING, {"b_ids": ids})}
 
 
 def every(connection: sa.Connection) -> list[Source]:
     """All sources, by id."""
-    rows = connection.execute(sa.select(SOURCE)).mappings()
-    return sorted((Source(**row) for row in rows), key=lambda source: source.source_id)
+    rows = connection.execute(sa.select(SOURCE))
+    return sorted(map(_source, rows), key=lambda source: source.source_id)
 
 
-def due(connection: sa.Connection, now_s: float, limit: int) -> list[Source]:
-    """The sources to check now, the longest overdue first."""
+def due(
+    connection: sa.Connection, now_s: float, limit: int, besides: Collection[str]
+) -> list[Source]:
+    """The sources to check now besides those, the longest overdue first."""
     wanted = {
         "b_now": now_s,
         "b_too_far": now_s + MAX_WAIT_S,
         "b_future": now_s + FUTURE_S,
-        "b_limit": limit,
+        "b_limit": limit + len(besides),
     }
-    return [Source(**row) for row in connection.execute(_DUE, wanted).mappings()]
+    rows = connection.execute(_DUE, wanted).all()
+    return [_source(row) for row in rows if row.source_id not in besides][:limit]
 
 
 def pause(tx: Transaction, source_id: str, *, paused: bool, reason: str) -> bool:
@@ -89,7 +101,9 @@ def pause(tx: Transaction, source_id: str, *, paused: bool, reason: str) -> bool
     return True
 
 
-def save_polling(tx: Transaction, before: dict[str, Source], after: Sequence[Source]) -> None:
+def save_polling(
+    tx: Transaction, before: Mapping[str, sa.Row[Any]], after: Sequence[Source]
+) -> None:
     """Store where polling stands; one that was paused or reconfigured meanwhile keeps that."""
     pairs = [(before[source.source_id], source) for source in after]
     saved = [(b, a) for b, a in pairs if b.state != "PAUSED" and _are_polled_alike(b, a)]
@@ -103,7 +117,11 @@ def save_polling(tx: Transaction, before: dict[str, Source], after: Sequence[Sou
             audit.append(tx, "source.state", {**body, "reason": now.next_reason})
 
 
-def _are_polled_alike(one: Source, other: Source) -> bool:
+def _source(row: sa.Row[Any]) -> Source:
+    return Source(**dict(zip(_COLUMNS, row, strict=True)))
+
+
+def _are_polled_alike(one: Source | sa.Row[Any], other: Source) -> bool:
     """Whether both are polled alike."""
     return all(getattr(one, name) == getattr(other, name) for name in CONFIGURATION)
 

@@ -188,6 +188,7 @@ def test_a_paused_source_is_not_due_and_stays_paused(ledger, fence):
     assert [s.source_id for s in ledger.due()] == ["ecb"]
     assert ledger.pause_source("sec", paused=False, reason="it is well", actor="olga")
     assert {s.source_id for s in ledger.due()} == {"sec", "ecb"}
+    assert [s.source_id for s in ledger.due(limit=1, besides={"ecb"})] == ["sec"]
     with pytest.raises(NotFoundError, match="the nearest is 'sec'"):
         ledger.pause_source("sek", paused=True, reason="", actor="olga")
 

@@ -97,3 +97,21 @@ def test_a_submission_that_was_cut_off_leaves_nothing_and_may_be_made_again(tmp_
     assert made.status(NAME) is None
     made.submit(NAME, {})
     ended(made, to="SUCCEEDED")
+
+
+def test_jobs_of_this_machine_wait_for_each_other(tmp_path):
+    (work := tmp_path / "work").mkdir()
+    made = jobs(tmp_path, f"echo $$; while [ ! -e {work}/go ]; do sleep 0.05; done")
+    made.submit(NAME, {})
+    ended(made, to="RUNNING")
+    later = NAME.replace("rules-1", "rules-2")
+    made.submit(later, {})
+    time.sleep(0.3)
+    assert made.status(later) == "PENDING"
+    with pytest.raises(ConflictError, match="already exists"):
+        made.submit(later, {})
+    os.killpg(os.getpgid(int(made.log(NAME).read_text())), signal.SIGKILL)  # which frees the turn
+    ended(made, NAME, to="FAILED")
+    ended(made, later, to="RUNNING")
+    (work / "go").touch()
+    ended(made, later, to="SUCCEEDED")
