@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import gc
 import logging
 import os
 import sys
@@ -28,6 +27,7 @@ from spt_core.continuous import ContinuousTrainingPipeline, WatchOptions
 from spt_core.continuous.jobs import RETRAIN
 from spt_core.continuous.leading import Step
 from spt_core.continuous.meters import COUNTS, LEVELS, Count, Level
+from spt_core.continuous.pipeline import calm_collector
 from spt_core.continuous.sources import SourcesFile
 from spt_core.errors import ConflictError, InputError, UnavailableError
 
@@ -91,7 +91,7 @@ class Watcher:
             steps=plan.make_steps(options) if plan.make_steps is not None else (),
             meters=RayMeters(),
         )
-        gc.freeze()  # to look through all that is loaded for garbage would hold up the loop
+        calm_collector()
         self._task = asyncio.get_running_loop().create_task(self._watch())
 
     async def status(self) -> dict[str, Any]:

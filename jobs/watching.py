@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
-import gc
 import logging
 import signal
 from collections.abc import Mapping
@@ -26,6 +25,7 @@ from spt_core.continuous.fetch import FetchPolicy
 from spt_core.continuous.fetch_guard import Guard
 from spt_core.continuous.ledger import JobApi, Ledger, Principal
 from spt_core.continuous.monitoring import bucket_of, monitoring_from_json
+from spt_core.continuous.pipeline import calm_collector
 from spt_core.continuous.report import report, unreadable
 from spt_core.continuous.review import authenticated, require_role
 from spt_core.continuous.sources import SourcesFile, load_sources
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     watched = ", ".join(one.model for one in pipeline.monitoring) or "no model"
     screen.say(f"{len(file.sources)} sources are watched for {watched}; Ctrl-C ends")
     screen.say("candidates are judged here; approved ones wait for a cluster's watcher to roll out")
-    gc.freeze()  # to look through all that is loaded for garbage would hold up the loop
+    calm_collector()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as in the actor
         runner.run(_until_interrupted(pipeline, screen))
     return 0

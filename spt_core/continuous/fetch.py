@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
@@ -179,17 +180,17 @@ class Fetcher:
     ) -> tuple[Fetched, str | None]:
         """One hop: its outcome, and the Location of a redirect."""
         assert self._session is not None, "open the Fetcher with `async with`"
-        asked = URL(url, encoded=True)
-        if (asked.raw_host or "").lower() != (
-            urlsplit(url).hostname or ""
-        ):  # two readings of one URL are an attack
+        asked = _unambiguous(url)
+        if asked is None:
             return _refused(url, f"{url[:200]!r} must not be asked: its host is ambiguous"), None
         headers = _headers(request, url)
-        async with self._hosts.turn(urlsplit(url).netloc.lower()), self._places:
+        async with self._hosts.turn(asked.host_port), self._places:
             try:
                 async with (
                     asyncio.timeout(self._policy.deadline_s) as clock,
-                    self._session.get(asked, allow_redirects=False, headers=headers) as response,
+                    self._session.get(
+                        asked.url, allow_redirects=False, headers=headers
+                    ) as response,
                 ):
                     location = response.headers.get("Location")
                     if response.status in _REDIRECTS and location:
@@ -257,6 +258,20 @@ class _LargePlace:
         if self._is_held:
             self._is_held = False
             self._places.release()
+
+
+class _Asked(NamedTuple):
+    url: URL
+    host_port: str
+
+
+@functools.lru_cache(maxsize=4096)  # the same sources are asked again and again
+def _unambiguous(url: str) -> _Asked | None:
+    """The URL as it is asked, unless it can be read in two ways, which is an attack."""
+    read, parts = URL(url, encoded=True), urlsplit(url)
+    if (read.raw_host or "").lower() != (parts.hostname or "").lower():
+        return None
+    return _Asked(read, parts.netloc.lower())
 
 
 def origin(url: str) -> tuple[str, str, int]:

@@ -85,18 +85,7 @@ class Guard:
 
     def url_problem(self, url: str) -> str:
         """Why this URL must not be asked; empty when it may."""
-        problem = malformed_url(url)
-        if problem:
-            return problem
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        literal = address_literal(host)
-        if literal is not None and not self.allows(literal):
-            return f"its host is the address {host}; a source must name a host"
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        if port not in self.ports and not self.networks:
-            return f"its port is {port}; allowed are {', '.join(map(str, self.ports))}"
-        return ""
+        return _url_problem(self, url)
 
     def allows(self, address: Address) -> bool:
         """Whether the operator opened this address's network."""
@@ -104,17 +93,7 @@ class Guard:
 
     def address_problem(self, text: str, port: int) -> str:
         """Why this address and port must not be connected; empty when they may be."""
-        address = address_literal(text.partition("%")[0])
-        if address is None:
-            return f"{text!r} is no address"
-        if self.allows(address):
-            return ""
-        kind = forbidden_kind(address)
-        if kind:
-            return f"{address} is {kind}"
-        if port and port not in self.ports:
-            return f"port {port} is not allowed"
-        return ""
+        return _address_problem(self, text, port)
 
     def open_socket(self, info: tuple[Any, ...]) -> socket.socket:
         """A socket for exactly this address, or ForbiddenAddressError; aiohttp's last step."""
@@ -151,7 +130,37 @@ class GuardedResolver(AbstractResolver):
         await self._inner.close()
 
 
+@functools.lru_cache(maxsize=4096)  # the same sources are asked again and again
+def _url_problem(guard: Guard, url: str) -> str:
+    problem = malformed_url(url)
+    if problem:
+        return problem
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    literal = address_literal(host)
+    if literal is not None and not guard.allows(literal):
+        return f"its host is the address {host}; a source must name a host"
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    if port not in guard.ports and not guard.networks:
+        return f"its port is {port}; allowed are {', '.join(map(str, guard.ports))}"
+    return ""
+
+
 @functools.lru_cache(maxsize=4096)
+def _address_problem(guard: Guard, text: str, port: int) -> str:
+    address = address_literal(text.partition("%")[0])
+    if address is None:
+        return f"{text!r} is no address"
+    if guard.allows(address):
+        return ""
+    kind = forbidden_kind(address)
+    if kind:
+        return f"{address} is {kind}"
+    if port and port not in guard.ports:
+        return f"port {port} is not allowed"
+    return ""
+
+
 def forbidden_kind(address: Address) -> str:
     """What makes an address one that must not be asked; empty for a public one."""
     if isinstance(address, ipaddress.IPv4Address):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import ipaddress
 import re
 from urllib.parse import urlsplit
@@ -19,11 +18,6 @@ def malformed_url(url: str) -> str:
     """What is wrong with a URL whoever asks it; empty when nothing is."""
     if not url or len(url) > MAX_URL_LENGTH:
         return f"it must have 1 to {MAX_URL_LENGTH} characters"
-    return _malformed_url(url)
-
-
-@functools.lru_cache(maxsize=4096)  # sources are asked again and again
-def _malformed_url(url: str) -> str:
     if not url.isascii() or _UNSAFE.search(url):
         return "it holds a character that a URL must encode (space, backslash, control, non-ASCII)"
     scheme, separator, rest = url.partition("://")
@@ -44,7 +38,6 @@ def _malformed_url(url: str) -> str:
     return _host_problem(host)
 
 
-@functools.lru_cache(maxsize=4096)
 def address_literal(host: str) -> Address | None:
     """The address that a host is written as, if it is one."""
     try:

@@ -215,7 +215,7 @@ class Leading:
         """Score what is new and ingest everything; an answer that cannot be kept is named."""
         part = self._part
         num_items = sum(len(result.items) for result in batch)
-        scored = [self._scored(result) for result in part.ledger.fresh(self._unseen(batch))]
+        scored = [self._scored(result) for result in self._fresh(batch)]
         decide = decide_at(self._now().timestamp(), part.monitoring, self._num_sources)
         try:
             done = part.ledger.ingest(self._fence, scored, decide)
@@ -237,15 +237,14 @@ class Leading:
         num_left = sum(len(result.items) for result in scored)
         return dataclasses.replace(done, num_known=done.num_known + num_items - num_left)
 
-    def _unseen(self, batch: Sequence[SourceResult]) -> list[SourceResult]:
-        """The answers without what the answer before, which was kept, had too."""
+    def _fresh(self, batch: Sequence[SourceResult]) -> list[SourceResult]:
+        """The answers without known items: by the answer before, else as the ledger knows them."""
+        seen = [self._seen.get(result.source.source_id) for result in batch]
+        unknown = [result for result, known in zip(batch, seen, strict=True) if known is None]
+        looked_up = iter(self._part.ledger.fresh(unknown))
         return [
-            dataclasses.replace(
-                result, items=tuple(i for i in result.items if _content(i) not in seen)
-            )
-            if (seen := self._seen.get(result.source.source_id)) and result.items
-            else result
-            for result in batch
+            next(looked_up) if known is None else _without(result, known)
+            for result, known in zip(batch, seen, strict=True)
         ]
 
     def _scored(self, result: SourceResult) -> SourceResult:
@@ -382,6 +381,13 @@ class Leading:
         """A call that is under way ends before the lease is given back."""
         for thread in (self._ledger_thread, self._jobs_thread):
             thread.shutdown(wait=True)
+
+
+def _without(result: SourceResult, known: frozenset[tuple[str, str]]) -> SourceResult:
+    if not result.items:
+        return result
+    left = tuple(item for item in result.items if _content(item) not in known)
+    return dataclasses.replace(result, items=left)
 
 
 def _content(item: Item) -> tuple[str, str]:

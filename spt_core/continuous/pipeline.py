@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -193,6 +194,12 @@ class ContinuousTrainingPipeline:
             self._troubles.tell("database", database)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), min(self._options.lease_ttl_s / 6, 5.0))
+
+
+def calm_collector() -> None:
+    """Keep the garbage collector out of the loop's way, in a process that does nothing else."""
+    gc.freeze()  # to look through all that is loaded would hold up the loop
+    gc.set_threshold(20_000, 20, 20)
 
 
 def local_jobs(options: WatchOptions) -> LocalJobs:

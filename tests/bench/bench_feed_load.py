@@ -19,7 +19,6 @@ import asyncio
 import collections
 import contextlib
 import cProfile
-import gc
 import resource
 import subprocess
 import sys
@@ -38,6 +37,7 @@ from spt_core.continuous.fetch_guard import Guard
 from spt_core.continuous.ledger import Ledger
 from spt_core.continuous.meters import Counters
 from spt_core.continuous.monitoring import Monitoring
+from spt_core.continuous.pipeline import calm_collector
 from spt_core.continuous.sources import SourcesFile
 from spt_core.task import IndustryType
 from tests.bench.results import finish
@@ -207,7 +207,7 @@ def main() -> None:
         assert server.stdout is not None
         port = int(server.stdout.readline())
         runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-        gc.freeze()  # as `jobs.watch run` does
+        calm_collector()  # as `jobs.watch run` does
         with profiled(given.profile), runner:
             rounds = runner.run(run(port, given.feeds, given.rounds, folder))
         server.kill()
