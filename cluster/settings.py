@@ -6,7 +6,7 @@
 | SPT_DATABASE_URL | SQLite or Postgres (postgresql+psycopg://...) | spt.db below a local root |
 | SPT_DATA_HOME | cache folder of public data sets | ./data |
 | SPT_HTTP_HOST, SPT_HTTP_PORT | where Serve listens | 127.0.0.1, 8000 |
-| SPT_REVIEWER_KEY | a principal's credential, for jobs.review | |
+| SPT_REVIEWER_KEY | a principal's credential, for jobs.review and jobs.watch | |
 | SPT_SECRET_{SOURCE ID} | the key that a source's API wants, sent in its secret_header | |
 | RAY_ADDRESS | the cluster to join; unset means an embedded local Ray | |
 | MLFLOW_TRACKING_URI, WANDB_API_KEY, WANDB_MODE | switch their tracker on | |
@@ -105,8 +105,8 @@ def put_environment(variables: dict[str, str]) -> None:
 def _local_database(root: str) -> str:
     if not root.startswith("file://"):
         raise InputError(
-            f"a storage root that is not local needs a database, however: SPT_STORAGE is {root} "
-            "and SPT_DATABASE_URL is not set"
+            "a storage root that is not local needs a database, however: SPT_DATABASE_URL is not "
+            "set"  # the root may hold a key
         )
     return f"sqlite:///{Path(root.removeprefix('file://')) / 'spt.db'}"
 

@@ -10,14 +10,17 @@ import asyncio
 import dataclasses
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl
 
 import ray
+import sqlalchemy as sa
 from ray.exceptions import GetTimeoutError
 from ray.util.metrics import Counter, Gauge
+from sqlalchemy.exc import ArgumentError
 
 from cluster.lifecycle import ROOT
 from cluster.settings import source_secrets
@@ -34,6 +37,9 @@ from spt_core.errors import ConflictError, InputError, UnavailableError
 NAME, NAMESPACE = "watcher", "spt"
 ANSWER_S = 60.0
 RESTART_PAUSE_S = 5.0  # a fault that comes back at once must not keep a core busy
+# A key before the host (s3://KEY:SECRET@bucket); a port that a path follows is none.
+_KEY_IN_ADDRESS = re.compile(r"[^:/]+://[^/@]*:(?!\d{1,5}/).*@", re.DOTALL)
+_SECRET_NAME = re.compile(r"passw|secret|token|_key$|^sig$", re.IGNORECASE)
 _LOG = logging.getLogger(__name__)
 MakeSteps = Callable[[WatchOptions], tuple[Step, ...]]
 
@@ -53,12 +59,7 @@ class WatchPlan:
     def __post_init__(self) -> None:
         """The actor and its jobs read their own secrets: what Ray stores is for many eyes."""
         assert not self.options.secrets, "secrets do not travel"
-        if urlsplit(self.options.database_url).password:
-            raise InputError(
-                "a cluster's database must be named without a password, however: SPT_DATABASE_URL "
-                "holds one, and the dashboard shows a job's environment to all who see it; give "
-                "the nodes PGPASSFILE or PGPASSWORD"
-            )
+        require_no_secret(self.options)
 
     @property
     def fingerprint(self) -> str:
@@ -184,10 +185,36 @@ def stop() -> bool:
 
 def job_environment(options: WatchOptions, working_dir: str) -> dict[str, Any]:
     """The runtime environment of a job that finds this project and its settings."""
+    require_no_secret(options)
     settings = {"SPT_STORAGE": as_uri(options.storage), "SPT_DATABASE_URL": options.database}
     if working_dir:
         return {"working_dir": working_dir, "env_vars": settings}
     return {"env_vars": {**settings, "PYTHONPATH": str(ROOT)}}
+
+
+def require_no_secret(options: WatchOptions) -> None:
+    """Return if storage and database may be seen, as a job's command and environment are."""
+    storage = as_uri(options.storage)
+    query = dict(parse_qsl(storage.partition("?")[2]))
+    if _KEY_IN_ADDRESS.match(storage) or any(map(_SECRET_NAME.search, query)):
+        raise InputError(
+            "a cluster's storage must be named without a key, however: SPT_STORAGE holds one, and "
+            "the dashboard shows it to all who see it; give the nodes a role, or the key in their "
+            "own environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
+        )
+    try:
+        url = sa.make_url(options.database)
+    except (ArgumentError, ValueError):
+        raise InputError(
+            "a cluster's database must be named by a URL such as "
+            "postgresql+psycopg://user@host/spt, however: the text in SPT_DATABASE_URL is none"
+        ) from None  # the cause may quote a part of the password
+    if url.password or any(map(_SECRET_NAME.search, url.query)):
+        raise InputError(
+            "a cluster's database must be named without a password, however: SPT_DATABASE_URL "
+            "holds one, and the dashboard shows a job's environment to all who see it; give "
+            "the nodes PGPASSFILE or PGPASSWORD"
+        )
 
 
 def _actor_environment() -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Generator, Mapping
 from typing import Any
@@ -11,20 +12,25 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
+from rich.text import Text
 
 PIPED_WIDTH = 140
 _FIXED = Column(no_wrap=True)
+_MARK = re.compile(r"(\s*)\[yellow\]([^][]*)\[/yellow\](.*)", re.DOTALL)
 
 
 class Screen:
-    """One run's progress bars and messages; with `as_json` standard output holds one JSON line."""
+    """One run's progress bars and messages; with `as_json` standard output holds one JSON line.
+
+    Texts are shown as they are: rich's markup in what a stranger wrote means nothing.
+    """
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
-        self.err = Console(stderr=True, highlight=False)
+        self.err = Console(stderr=True, highlight=False, markup=False, emoji=False)
         if not self.err.is_terminal:
-            self.err = Console(stderr=True, highlight=False, width=PIPED_WIDTH)
-        self.out = Console(highlight=False, soft_wrap=True)
+            self.err.width = PIPED_WIDTH
+        self.out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
         self._progress: Progress | None = None
         self.seconds: dict[str, float] = {}
 
@@ -33,10 +39,10 @@ class Screen:
         """A bar for one stage; it ends with the stage's result and duration."""
         start = time.monotonic()
         with Progress(
-            TextColumn("{task.fields[stage]:<10}", style="bold", table_column=_FIXED),
+            TextColumn("{task.fields[stage]:<10}", style="bold", markup=False, table_column=_FIXED),
             BarColumn(bar_width=20, table_column=_FIXED),
             TimeElapsedColumn(table_column=_FIXED),
-            TextColumn("{task.description}", table_column=Column(overflow="fold")),
+            TextColumn("{task.description}", markup=False, table_column=Column(overflow="fold")),
             console=self.err,
         ) as progress:
             stage = Stage(progress, progress.add_task("", total=None, stage=name))
@@ -45,8 +51,9 @@ class Screen:
         self.seconds[name] = round(time.monotonic() - start, 1)
 
     def say(self, text: str) -> None:
-        """A line for a person."""
-        self.err.print(text)
+        """A line for a person; only a first word in [yellow]...[/yellow] is a style."""
+        found = _MARK.fullmatch(text)
+        self.err.print(Text.assemble(found[1], (found[2], "yellow"), found[3]) if found else text)
 
     def table(self, title: str, header: list[str], rows: list[list[str]]) -> None:
         """A table for a person."""
@@ -62,7 +69,7 @@ class Screen:
         if self._as_json:
             print(json.dumps(content, default=str), flush=True)  # noqa: T201  # the contract of --json
         else:
-            self.out.print(text, markup=False)
+            self.out.print(text)
 
 
 class Stage:

@@ -1,8 +1,9 @@
 """Decide on retrained models: python -m jobs.review list | show ID | approve ID CANDIDATE ...
 
 An approval is for one candidate: name it by its sha as `show` prints it (eight characters do).
-Whoever triggered the run, or edited its labels or configuration, cannot approve it. Decisions,
-labels and configurations are a principal's: his credential is in SPT_REVIEWER_KEY.
+Whoever triggered the run, or edited its labels or configuration, cannot approve it. A run that
+failed or cannot be judged is given another try or is discarded, and so is one that is held. All of
+this, labels and configurations are a principal's: his credential is in SPT_REVIEWER_KEY.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from spt_core.continuous.retraining import retrain_config, task_of
 from spt_core.continuous.review import (
     authenticated,
     credential,
+    explained,
     hold_until,
     listed,
     page,
@@ -39,6 +41,8 @@ examples:
   python -m jobs.review show technology.security_analysis-3
   python -m jobs.review approve technology.security_analysis-3 5f1c09ab --reason "looks right" \\
       --not-before 2027-01-31
+  python -m jobs.review retry technology.security_analysis-3 --reason "there is memory now"
+  python -m jobs.review discard technology.security_analysis-4 --reason "one source's flood"
   python -m jobs.review label cert ITEM_KEY T1055
   python -m jobs.review configure technology.security_analysis '{"gate": {"max_churn": 0.2}}'"""
 
@@ -103,6 +107,11 @@ def described(content: Mapping[str, Any]) -> list[str]:
         f"against {content['champion_before'] or 'no champion'}; decide until "
         f"{content['deadline'] or '-'}",
     ]
+    if content["held_until"]:
+        lines.append(f"approved; its roll-out is held until {content['held_until']}")
+    ended = content["discarded"]
+    if ended:
+        lines.append(f"{ended['at']} {ended['by']}: discarded, {ended['reason']}")
     lines += [f"  ! {reason}" for reason in content["verdict"].get("reasons", ())]
     evaluation = content["evaluation"]
     for one in evaluation.get("sets", ()):
@@ -123,11 +132,12 @@ def described(content: Mapping[str, Any]) -> list[str]:
     golden = content["golden"]
     lines.append(f"golden records: {golden['num_wrong']} of {golden['num_records']} wrong")
     lines.append(f"publications ({len(content['publications'])}):")
-    lines += [
-        f"  {one['detected_at'][:10]} {one['source_id']}: {one['title']} {one['url']}"
-        f" [{one['label_source'] or 'no person'}: {one['label'] or '-'}]"
-        for one in content["publications"]
-    ]
+    for one in content["publications"]:
+        lines.append(
+            f"  {one['detected_at'][:10]} {one['source_id']}: {one['title']} {one['url']}"
+            f" [{one['label_source'] or 'no person'}: {one['label'] or '-'}]"
+        )
+        lines.append(f"    {_score(one)}")
     lines += [
         f"  takes effect {one['date']}: {one['phrase']!r}" for one in content["effective_dates"]
     ]
@@ -139,6 +149,12 @@ def described(content: Mapping[str, Any]) -> list[str]:
         for one in content["decisions"]
     ]
     return lines
+
+
+def _score(one: Mapping[str, Any]) -> str:
+    needed = one["explanation"].get("needed")
+    why = ", ".join(explained(one["explanation"])) or "no explanation is kept"
+    return f"score {one['score']:g}{'' if needed is None else f' of {needed:g}'}: {why}"
 
 
 def _figure(figure: Mapping[str, float]) -> str:
@@ -174,6 +190,29 @@ def _decide(desk: Desk, decision: Decision, not_before: float) -> None:
     content = {"retrain_id": args.retrain_id, "state": state, "decided_before": not moved}
     again = "" if moved else " (so decided before)"
     desk.screen.result(content, f"{args.retrain_id} is {state}{again}")
+
+
+def _retry(desk: Desk) -> None:
+    principal, args = desk.principal, desk.args
+    require_role(principal, "operator")
+    desk.ledger.try_again(args.retrain_id, args.reason, actor=principal.name)
+    begun = desk.ledger.retrain(args.retrain_id)
+    desk.screen.result(
+        {"retrain_id": begun.retrain_id, "state": begun.state, "attempt": begun.attempt},
+        f"{begun.retrain_id} is {begun.state}, attempt {begun.attempt}; the watcher submits it",
+    )
+
+
+def _discard(desk: Desk) -> None:
+    principal, args = desk.principal, desk.args
+    require_role(principal, "operator")
+    moved = desk.ledger.discard(args.retrain_id, args.reason, actor=principal.name)
+    state = desk.ledger.retrain(args.retrain_id).state
+    again = "" if moved else " (so discarded before)"
+    desk.screen.result(
+        {"retrain_id": args.retrain_id, "state": state, "discarded_before": not moved},
+        f"{args.retrain_id} is {state}{again}; its bucket is free, its publications stay with it",
+    )
 
 
 def _label(desk: Desk) -> None:
@@ -248,6 +287,8 @@ _COMMANDS: Mapping[str, Callable[[Desk], None]] = {
     "show": _show,
     "approve": _approve,
     "reject": _reject,
+    "retry": _retry,
+    "discard": _discard,
     "label": _label,
     "configure": _configure,
     "thaw": _thaw,
@@ -284,8 +325,17 @@ def _parser() -> argparse.ArgumentParser:
         decision.add_argument("--reason", required=True, help="why, for the audit log")
         if name == "approve":
             decision.add_argument(
-                "--not-before", metavar="DATE", help="roll out on this day (UTC) or later"
+                "--not-before",
+                metavar="DATE",
+                help="roll out on this day (UTC) or later; a time may name its offset",
             )
+    for name, text in (
+        ("retry", "give a run that has ended another attempt (role operator)"),
+        ("discard", "end a run that is held, has failed or cannot be judged (role operator)"),
+    ):
+        ended = command(name, text)
+        ended.add_argument("retrain_id", metavar="ID")
+        ended.add_argument("--reason", required=True, help="why, for the audit log")
     label = command("label", "give the latest revision of an item a label (role operator)")
     label.add_argument("source_id", metavar="SOURCE")
     label.add_argument("item_key", metavar="ITEM_KEY")

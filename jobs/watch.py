@@ -2,7 +2,8 @@
 
 `run` watches in this process until Ctrl-C; `start` and `stop` have a Ray cluster's watcher do it.
 `status` says where everything stands; `trigger` begins a retraining, `release` lets one go on that
-was held. `sources check` and `parse` try sources and documents, and keep nothing.
+was held; `audit verify` looks for changes in the audit log. `sources check` and `parse` try sources
+and documents, and keep nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from cluster.settings import source_secrets
 from jobs import watching
 from jobs.console import Screen
 from jobs.exits import run as call
@@ -32,6 +34,7 @@ examples:
   python -m jobs.watch demo                                   all of it in minutes, on this machine
   python -m jobs.watch status
   python -m jobs.watch trigger financial_services/regulatory_compliance --reason "new rule"
+  python -m jobs.watch audit verify --earlier 812:5f1c...     what an earlier call printed
   python -m jobs.watch sources check                          what the industries ship
   python -m jobs.watch sources check --only sec_press_releases
   python -m jobs.watch sources check --sources my_sources.toml --json
@@ -75,25 +78,41 @@ A sources file (TOML) names whom to ask:
 What a source lists when it is asked first counts too.
 
 kind json_api takes json = { items = "results", id = "number", title = "title", ... }. Other keys:
-interval_s (seconds between checks) and identity (auto, guid, link, guid+link, title+date, content:
-what makes two entries the same publication)."""
+interval_s (seconds between checks), identity (auto, guid, link, guid+link, title+date, content:
+what makes two entries the same publication), and secret_header: the header in which an API wants a
+key. The key is in the environment, SPT_SECRET_{ID} with the id in capitals, and goes to the url's
+own host only."""
 _RUN = """\
 Asks each source when it is due, stores what is new with its score, and begins a retraining when
 enough relevant publications wait: a process of this machine, or a job of the RAY_ADDRESS cluster.
-Killed at any moment, the next one goes on; a second one stands by until the first is gone."""
+Killed at any moment, the next one goes on; a second one stands by until the first is gone. Once
+there are principals (jobs.review principals) it needs the credential of one in SPT_REVIEWER_KEY:
+who changes what is watched cannot approve what comes of it."""
 _START = """\
 Starts a detached actor on the cluster in RAY_ADDRESS, which Ray restarts without limit. It does
-what `run` does and needs nobody; its log is in Ray's dashboard."""
+what `run` does and needs nobody; its log is in Ray's dashboard. Once there are principals it needs
+the credential of one in SPT_REVIEWER_KEY, as `run` does. An address that holds a password or a key
+is refused: Ray shows it."""
 _STATUS = """\
 Who watches; each source with its state, its next check and why; what waits for each model and the
 retraining under way. Ends with 1 if somebody should look: a full disk, a clock that went back, a
-database that is away, sources that nobody asks."""
+database that is away, sources that nobody asks, a retraining that failed for good or does not move
+on, an effect that fails again and again, a frozen bucket, what the cluster's watcher complains of.
+What the steps of a `run` in another process complain of is in its own log only."""
 _TRIGGER = """\
 Begins a retraining on the publications that wait, few or many. It needs the credential of a
 principal with the role operator in SPT_REVIEWER_KEY, who cannot approve what comes of it."""
 _RELEASE = """\
 A retraining is held when one source gave more than its share of what waited too long. Look at its
 publications (`status --json` names it), then let it go on as an operator (SPT_REVIEWER_KEY)."""
+_AUDIT = """\
+Reads the whole audit log: each entry's hash covers the one before it. Prints the head of a sound
+chain as SEQ:HASH and ends with 0. Ends with 1 and one sentence where an entry is broken (the first
+is named) or the earlier head is not in it, and with 2 where the log could not be read.
+
+Keep the head, daily, where the owner of the database cannot write: a mail, a ticket, a file of
+another machine. Whoever owns the database can rewrite the whole chain or cut off its end, which is
+sound in itself; with --earlier and a head from before that, it is found."""
 _DEMO = """\
 Starts a Ray of one node, a service and a web site with three feeds on this machine, trains a small
 model, and shows what becomes of publications: trigger, Ray job, gate, review, roll-out, another
@@ -132,7 +151,8 @@ def sources_check(args: argparse.Namespace) -> int:
         guard=Guard(allow_networks=tuple(args.allow_network)), user_agent=file.user_agent
     )
     now = datetime.datetime.now(datetime.UTC)
-    findings = asyncio.run(check_sources(chosen, policy, now=now))
+    secrets = source_secrets([source.id for source in chosen])
+    findings = asyncio.run(check_sources(chosen, policy, now=now, secrets=secrets))
     _show(Screen(as_json=args.json), findings)
     return int(any(finding.verdict != "ok" for finding in findings))
 
@@ -194,7 +214,7 @@ def _show(screen: Screen, findings: Sequence[Finding]) -> None:
 
 
 def _told(finding: Finding) -> str:
-    return f"{finding.reason}; {finding.advice}" if finding.advice else finding.reason
+    return "; ".join(part for part in (finding.reason, finding.advice) if part)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -243,7 +263,12 @@ def _add_watching(commands: Any) -> None:
     release = _command(commands, "release", "let a retraining go on that was held", _RELEASE)
     release.add_argument("retrain_id", metavar="ID")
     release.set_defaults(verb=watching.release)
-    for made in (run, start, stop, status, trigger, release):
+    audit = commands.add_parser("audit", help="the audit log")
+    of_audit = audit.add_subparsers(metavar="COMMAND", required=True)
+    verify = _command(of_audit, "verify", "whether the audit log is as it was written", _AUDIT)
+    verify.add_argument("--earlier", metavar="SEQ:HASH", help="a head that must still be in it")
+    verify.set_defaults(verb=watching.audit_verify)
+    for made in (run, start, stop, status, trigger, release, verify):
         made.add_argument("--storage", metavar="URI", help="default: SPT_STORAGE or ./spt_storage")
     demo.add_argument("--storage", metavar="URI", help="default: a new folder for temporary files")
 

@@ -1,4 +1,4 @@
-"""The verbs of jobs.watch that keep something: run, start, stop, status, trigger, release."""
+"""The verbs of jobs.watch on a ledger: run, start, stop, status, trigger, release, audit verify."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import dataclasses
 import logging
+import re
 import signal
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +24,7 @@ from jobs.console import Screen
 from spt_core.continuous import ContinuousTrainingPipeline, WatchOptions
 from spt_core.continuous.fetch import FetchPolicy
 from spt_core.continuous.fetch_guard import Guard
-from spt_core.continuous.ledger import JobApi, Ledger, Principal
+from spt_core.continuous.ledger import AuditHead, JobApi, Ledger, Principal
 from spt_core.continuous.monitoring import bucket_of, monitoring_from_json
 from spt_core.continuous.pipeline import calm_collector
 from spt_core.continuous.report import report, unreadable
@@ -31,22 +32,31 @@ from spt_core.continuous.review import authenticated, require_role
 from spt_core.continuous.sources import SourcesFile, load_sources
 from spt_core.continuous.steps import after_training, on_cluster
 from spt_core.continuous.triggers import manual_trigger
-from spt_core.errors import ForbiddenError, InputError, NotFoundError, UnavailableError, nearest
+from spt_core.errors import (
+    CorruptArtifactError,
+    ForbiddenError,
+    InputError,
+    NotFoundError,
+    UnavailableError,
+    nearest,
+)
 from spt_core.registry import DEFAULT_MODEL_NAME, Registry
 from spt_core.task import find
 
 TELL_EVERY_S = 2.0
+_HEAD = re.compile(r"([0-9]{1,18}):([0-9a-f]{64})")
 
 
 def run(args: argparse.Namespace) -> int:
     """Watch in this process, until Ctrl-C."""
     settings, file = load_settings(storage=args.storage), load_sources(args.sources)
     options = _options(args, settings, file)
+    jobs = _jobs(settings, options)
     secrets = source_secrets([source.id for source in file.sources])
     pipeline = ContinuousTrainingPipeline(
         file,
-        options=dataclasses.replace(options, secrets=secrets),
-        jobs=_jobs(settings, options),
+        options=dataclasses.replace(options, secrets=secrets, actor=_configurer(settings)),
+        jobs=jobs,
         steps=after_training(Registry(settings.database_url), None),
     )
     screen = Screen(as_json=False)
@@ -67,9 +77,11 @@ def start(args: argparse.Namespace) -> int:
     from cluster.watcher import WatchPlan
     from cluster.watcher import start as start_watcher
 
-    options = _options(args, settings, file)
+    plan = WatchPlan(file=file, options=_options(args, settings, file), make_steps=on_cluster)
+    # What Ray must not show has been refused before the database is asked who this is.
+    options = dataclasses.replace(plan.options, actor=_configurer(settings))
     with ray_session(settings):
-        found = start_watcher(WatchPlan(file=file, options=options, make_steps=on_cluster))
+        found = start_watcher(dataclasses.replace(plan, options=options))
     told = f"the watcher is process {found['pid']}: {found['phase']}"
     Screen(as_json=args.json).result(found, told)
     return 0
@@ -96,7 +108,10 @@ def status(args: argparse.Namespace) -> int:
         content = report(ledger, database_url=settings.database_url)
     except UnavailableError as error:
         content = dict(unreadable(error))
-    content["watcher"] = _watcher(settings)
+    watcher = content["watcher"] = _watcher(settings)
+    if watcher is not None:
+        told = [one["what"] for one in watcher["troubles"].values()]
+        content["troubles"] += [f"the cluster's watcher: {what}" for what in told]
     _show(screen, content)
     return int(bool(content["troubles"]))
 
@@ -138,6 +153,35 @@ def release(args: argparse.Namespace) -> int:
     return 0
 
 
+def audit_verify(args: argparse.Namespace) -> int:
+    """The head of a sound audit chain; 1 where it is broken or lacks the earlier head."""
+    ledger = Ledger(load_settings(storage=args.storage).database_url)
+    screen = Screen(as_json=args.json)
+    try:
+        head = ledger.verify_audit(_head(args.earlier))
+    except CorruptArtifactError as error:
+        screen.result({"is_sound": False, "trouble": str(error)}, str(error))
+        return 1
+    shown = f"{head.seq}:{head.hash}"
+    content = {"is_sound": True, "num_entries": head.seq, "seq": head.seq, "hash": head.hash}
+    screen.result(
+        {**content, "head": shown},
+        f"the audit chain is sound: {head.seq:,} entries; keep its head elsewhere: {shown}",
+    )
+    return 0
+
+
+def _head(text: str | None) -> AuditHead | None:
+    if text is None:
+        return None
+    found = _HEAD.fullmatch(text.strip())
+    if found is None:
+        raise InputError(
+            f"--earlier must be SEQ:HASH as `audit verify` printed it, however: {text!r}"
+        )
+    return AuditHead(int(found[1]), found[2])
+
+
 def _options(args: argparse.Namespace, settings: Settings, file: SourcesFile) -> WatchOptions:
     if not file.sources:
         raise InputError("there must be a source to watch, however: the file names none")
@@ -145,17 +189,22 @@ def _options(args: argparse.Namespace, settings: Settings, file: SourcesFile) ->
     return WatchOptions(
         storage=settings.storage,
         database_url=settings.database_url,
-        actor=_configurer(settings),
         policy=FetchPolicy(guard=guard, user_agent=file.user_agent),
     )
 
 
 def _configurer(settings: Settings) -> str:
-    """Who changes what is watched: the principal, if he shows his credential, else the user."""
-    shown = reviewer_key()
-    if shown is None:
-        return actor()
-    return authenticated(Ledger(settings.database_url), shown).name
+    """Who changes what is watched: a principal; the user as long as there are none."""
+    ledger, shown = Ledger(settings.database_url), reviewer_key()
+    if shown is not None:
+        return authenticated(ledger, shown).name
+    if ledger.principals():
+        raise ForbiddenError(
+            "what is watched must be configured under a principal's name, however: there are "
+            "principals, and SPT_REVIEWER_KEY is not set; whoever changes it cannot approve what "
+            "comes of it"
+        )
+    return actor()
 
 
 def _jobs(settings: Settings, options: WatchOptions) -> JobApi | None:
@@ -210,7 +259,8 @@ def _watcher(settings: Settings) -> Mapping[str, Any] | None:
         with ray_session(settings):
             return watcher_status()
     except (ConnectionError, UnavailableError) as error:
-        return {"phase": f"the cluster does not answer: {error}", "troubles": {}}
+        trouble = {"what": f"it cannot be asked: {error}"}
+        return {"phase": "cannot be asked", "troubles": {"cluster": trouble}}
 
 
 def _signed(args: argparse.Namespace) -> tuple[Ledger, Principal]:
@@ -236,10 +286,7 @@ def _show(screen: Screen, content: Mapping[str, Any]) -> None:
         screen.say(f"[yellow]![/yellow] {trouble}")
     watcher = content["watcher"]
     if watcher is not None:
-        troubles = "; ".join(one["what"] for one in watcher["troubles"].values())
-        screen.say(
-            f"the cluster's watcher {watcher['phase']}" + (f"; {troubles}" if troubles else "")
-        )
+        screen.say(f"the cluster's watcher {watcher['phase']}")
     if "sources" not in content:
         screen.result(content, "nothing else can be told")
         return

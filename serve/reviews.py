@@ -84,12 +84,13 @@ def add_reviews(app: FastAPI, open_books: Callable[[], Books]) -> None:
     @app.post("/v1/reviews/{retrain_id}/decision")
     async def decide(request: Request, retrain_id: str) -> JSONResponse:
         """Approve or reject the candidate that If-Match names."""
-        body = await request.body()
+        principal = await _asked(request, open_books, lambda _, principal: principal)
+        body = await _read(request)  # of those who have a right to send one
 
-        def write(books: Books, principal: Principal) -> dict[str, Any]:
+        def write(books: Books) -> dict[str, Any]:
             return _decide(books, principal, retrain_id, request.headers.get("if-match"), body)
 
-        return JSONResponse(await _asked(request, open_books, write))
+        return JSONResponse(await asyncio.to_thread(_called, open_books, write))
 
 
 async def _asked(
@@ -99,19 +100,32 @@ async def _asked(
     kind, _, shown = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not shown.strip():
         raise Unauthorized("a review needs Authorization: Bearer with a principal's credential")
-    return await asyncio.to_thread(_called, open_books, shown.strip(), call)
 
-
-def _called(
-    open_books: Callable[[], Books], shown: str, call: Callable[[Books, Principal], T]
-) -> T:
-    try:
-        books = open_books()
+    def work(books: Books) -> T:
         try:
-            principal = authenticated(books.ledger, shown)
+            principal = authenticated(books.ledger, shown.strip())
         except ForbiddenError as error:
             raise Unauthorized(str(error)) from error
         return call(books, principal)
+
+    return await asyncio.to_thread(_called, open_books, work)
+
+
+async def _read(request: Request) -> bytes:
+    """The body, of which no more is read than a decision may have."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BODY_BYTES:
+            raise Problem(
+                413, f"a decision may have {MAX_BODY_BYTES:,} bytes, however: it has more"
+            )
+    return bytes(body)
+
+
+def _called(open_books: Callable[[], Books], work: Callable[[Books], T]) -> T:
+    try:
+        return work(open_books())
     except UnavailableError as error:
         raise Problem(503, str(error)) from error
     except NotFoundError as error:
@@ -151,8 +165,6 @@ def _decide(
 
 
 def _body(body: bytes) -> Mapping[str, Any]:
-    if len(body) > MAX_BODY_BYTES:
-        raise Problem(413, f"a decision may have {MAX_BODY_BYTES:,} bytes, however: it has more")
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError as error:

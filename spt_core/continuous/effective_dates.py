@@ -48,8 +48,9 @@ def to_come(found: Sequence[Effective], now_s: float) -> list[str]:
 
 
 def moment_of(date: str) -> float:
-    """The first second of an ISO date, UTC."""
-    return datetime.datetime.fromisoformat(date).replace(tzinfo=datetime.UTC).timestamp()
+    """The first second of an ISO date, or the moment of an ISO time; UTC where it says nothing."""
+    found = datetime.datetime.fromisoformat(date)
+    return (found if found.tzinfo else found.replace(tzinfo=datetime.UTC)).timestamp()
 
 
 def _date(match: re.Match[str]) -> str | None:

@@ -15,7 +15,13 @@ import jinja2
 
 from spt_core.continuous.ledger import AuditEntry, Ledger, Retrain
 from spt_core.continuous.retraining import candidate_sha
-from spt_core.continuous.review import effective, lineage_of, publication, verdict_in_log
+from spt_core.continuous.review import (
+    effective,
+    explained,
+    lineage_of,
+    publication,
+    verdict_in_log,
+)
 from spt_core.continuous.verdicts import read_result
 from spt_core.errors import CorruptArtifactError, SptError
 from spt_core.registry import ModelVersion, Registry
@@ -43,7 +49,7 @@ def collected(ledger: Ledger, registry: Registry, ref: str) -> dict[str, Any]:
 def html(content: Mapping[str, Any]) -> str:
     """The page, which needs nothing else."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(TEMPLATE.read_text()).render(**content)
+    return environment.from_string(TEMPLATE.read_text()).render(**content, explained=explained)
 
 
 def _retrain_of(ledger: Ledger, version: ModelVersion) -> Retrain | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from aiohttp.abc import AbstractResolver
@@ -67,27 +67,31 @@ async def check_sources(
     policy: FetchPolicy,
     *,
     now: datetime.datetime,
+    secrets: Mapping[str, str],
     resolver: AbstractResolver | None = None,
 ) -> list[Finding]:
-    """What is wrong with each source, all asked at once, in their order."""
+    """What is wrong with each source, all asked at once, in their order; `secrets` by source id."""
     with ParserPool() as pool:
         async with Fetcher(policy, resolver=resolver) as fetcher:
-            checks = (_check(source, fetcher, pool, now) for source in sources)
+            checks = (
+                _check(source, fetcher, pool, now, secrets.get(source.id, "")) for source in sources
+            )
             return list(await asyncio.gather(*checks))
 
 
 async def _check(
-    source: Source, fetcher: Fetcher, pool: ParserPool, now: datetime.datetime
+    source: Source, fetcher: Fetcher, pool: ParserPool, now: datetime.datetime, secret: str
 ) -> Finding:
     poll = request(source, "", now)
-    async with fetcher.fetch(Request(url=poll.url)) as fetched:
+    headers = {source.secret_header: secret} if source.secret_header and secret else {}
+    async with fetcher.fetch(Request(url=poll.url, secret_headers=headers)) as fetched:
         parsed = await _parsed(fetched, source, poll, pool)
     verdict, reason = _verdict(fetched, parsed)
     advice = _ADVICE.get(verdict, "")
     if verdict == "moved":
         advice = f"set url to {fetched.moved_to}"
-    if source.secret_header and verdict == "failed":
-        advice = f"it wants its key in the header {source.secret_header}, which no check sends"
+    if source.secret_header and (not secret or fetched.status in (401, 403)):
+        advice = "; ".join(part for part in (advice, _about_key(source, secret)) if part)
     hints = parsed.hints if parsed else PollHints()
     planned = next_check(now, fetched, hints=hints, interval_s=source.interval_s, jitter=0.0)
     return Finding(
@@ -107,6 +111,15 @@ async def _parsed(fetched: Fetched, source: Source, poll: Poll, pool: ParserPool
         return None
     poll = dataclasses.replace(poll, url=fetched.url)
     return await parse_in_loop(fetched.body, fetched.content_type, source, poll, pool)
+
+
+def _about_key(source: Source, secret: str) -> str:
+    variable = f"SPT_SECRET_{source.id.upper()}"
+    if secret:
+        return f"it refuses the key in {variable}, sent as {source.secret_header}: renew it"
+    return (
+        f"it wants its key in the header {source.secret_header}, and none was sent: set {variable}"
+    )
 
 
 def _verdict(fetched: Fetched, parsed: Parsed | None) -> tuple[Verdict, str]:

@@ -82,6 +82,8 @@ class Guard:
                 f"allow_networks must hold networks such as 10.1.0.0/16, however: {error}"
             ) from error
         object.__setattr__(self, "networks", read)
+        object.__setattr__(self, "allow_networks", tuple(self.allow_networks))
+        object.__setattr__(self, "ports", tuple(self.ports))  # what is judged is remembered by them
 
     def url_problem(self, url: str) -> str:
         """Why this URL must not be asked; empty when it may."""

@@ -1,7 +1,8 @@
 """What a watcher does while it leads: poll, ingest, trigger, and look after jobs, all at once.
 
-One event loop asks and parses; one thread talks to the ledger, another to the job system. It ends
-with FencedError when the lease is lost, with UnavailableError when the database stays away.
+One event loop asks and parses; one thread talks to the ledger, another to the job system, a third
+compares, rolls out and watches over what is live. It ends with FencedError when the lease is lost,
+with UnavailableError when the database stays away.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from spt_core.continuous.poll import Poller, broken
 from spt_core.continuous.relevance import Relevance
 from spt_core.continuous.triggers import Standing, counted, decide_at
 from spt_core.continuous.troubles import Troubles
+from spt_core.continuous.turns import Turns
 from spt_core.errors import ConflictError, FencedError, InputError, UnavailableError
 from spt_core.registry.lease import Lease
 
@@ -85,9 +87,13 @@ class Leading:
         self._wake = asyncio.Event()
         self._ledger_thread = ThreadPoolExecutor(1, "watch-ledger")
         self._jobs_thread = ThreadPoolExecutor(1, "watch-jobs")
+        self._steps_thread = ThreadPoolExecutor(1, "watch-steps")  # a roll-out takes minutes
+        self._threads = (self._ledger_thread, self._jobs_thread, self._steps_thread)
         self._asked: asyncio.Queue[Row] = asyncio.Queue(part.policy.max_connections)
         self._answers: asyncio.Queue[SourceResult] = asyncio.Queue(4 * part.options.batch_size)
         self._in_flight: set[str] = set()
+        self._unkept: set[str] = set()  # sources whose last answer could not be kept
+        self._turns = Turns(part.policy.host_at_a_time)
         self._seen: dict[str, frozenset[tuple[str, str]]] = {}
         self._weekly: Mapping[str, float] = {}
         self._clock_ahead_s = 0.0  # of the ledger's clock over the monotonic one
@@ -105,7 +111,7 @@ class Leading:
                     await self._run_all(stop, fetcher, pool)
         finally:
             self._over.set()
-            for thread in (self._ledger_thread, self._jobs_thread):
+            for thread in self._threads:
                 thread.shutdown(wait=False, cancel_futures=True)
             await asyncio.to_thread(self._wait_for_threads)
 
@@ -125,6 +131,7 @@ class Leading:
             self._schedule(),
             self._ingest(),
             self._drive(),
+            self._take_steps(),
             self._measure_lag(),
             *(self._ask(poller) for _ in range(self._part.policy.max_connections)),
         ]
@@ -156,6 +163,7 @@ class Leading:
         while True:
             await self._clock_read()
             if time.monotonic() - refreshed > WEEKLY_EVERY_S:
+                self._part.troubles.clear("clock")  # it was told for a while
                 refreshed, self._weekly = (
                     time.monotonic(),
                     await self._ask_ledger(part.ledger.weekly),
@@ -166,27 +174,32 @@ class Leading:
             new = [row for row in due if row.source_id in part.sources]
             for row in new:
                 self._in_flight.add(row.source_id)
-                await self._asked.put(row)
-                await asyncio.sleep(0)  # many at once would hold up the loop
+                if self._turns.begin(row):
+                    await self._asked.put(row)
+                    await asyncio.sleep(0)  # many at once would hold up the loop
             if not new or len(due) < limit:
                 await asyncio.sleep(part.options.tick_s)
 
     async def _ask(self, poller: Poller) -> None:
         """Poll one source after the other."""
         while True:
-            row = await self._asked.get()
-            source, now = self._part.sources[row.source_id], self._now()
-            weekly = self._weekly.get(row.source_id)
-            try:
-                outcome, result = await poller.poll(row, source, now, weekly)
-            except (FencedError, UnavailableError):
-                raise
-            except Exception as error:  # noqa: BLE001  one source must not stop the others
-                _LOG.exception("%s could not be polled", row.source_id)
-                fault = f"our own fault: {type(error).__name__}: {error}"
-                outcome, result = "fault", broken(row, fault, now)
-            self._part.meters.add("spt_watch_polls", label=outcome)
-            await self._answers.put(result)
+            row: Row | None = await self._asked.get()
+            while row is not None:
+                await self._answers.put(await self._poll(poller, row))
+                row = self._turns.end(row)
+
+    async def _poll(self, poller: Poller, row: Row) -> SourceResult:
+        source, now = self._part.sources[row.source_id], self._now()
+        try:
+            outcome, result = await poller.poll(row, source, now, self._weekly.get(row.source_id))
+        except (FencedError, UnavailableError):
+            raise
+        except Exception as error:  # noqa: BLE001  one source must not stop the others
+            _LOG.exception("%s could not be polled", row.source_id)
+            fault = f"our own fault: {type(error).__name__}: {error}"
+            outcome, result = "fault", broken(row, fault, now)
+        self._part.meters.add("spt_watch_polls", label=outcome)
+        return result
 
     async def _ingest(self) -> None:
         """Store answers, many in one transaction."""
@@ -225,14 +238,20 @@ class Leading:
             if len(batch) > 1:
                 return _summed([self._store([result]) for result in batch])
             name = batch[0].source.source_id
+            self._unkept.add(name)
             part.troubles.tell("ingest", f"{name}: {error}")
             known = [row for row in part.ledger.sources() if row.source_id == name]
             kept = [
                 broken(row, f"its items could not be kept: {error}", self._now()) for row in known
             ]
             return part.ledger.ingest(self._fence, kept, decide)
+        self._unkept.difference_update(result.source.source_id for result in batch)
+        if not self._unkept:
+            part.troubles.clear("ingest")
         for result in batch:
-            if len(result.items) in range(1, REMEMBERED_ITEMS):
+            if len(result.items) >= REMEMBERED_ITEMS:
+                self._seen.pop(result.source.source_id, None)
+            elif result.items:
                 self._seen[result.source.source_id] = frozenset(map(_content, result.items))
         num_left = sum(len(result.items) for result in scored)
         return dataclasses.replace(done, num_known=done.num_known + num_items - num_left)
@@ -254,9 +273,11 @@ class Leading:
         rated = tuple(self._part.relevance.rated(item, industry) for item in result.items)
         return dataclasses.replace(result, items=rated)
 
-    async def _unknown(self, result: SourceResult) -> SourceResult:
-        """The answer without known items, for a walk through pages."""
-        (left,) = await self._ask_ledger(lambda: self._part.ledger.fresh([result]))
+    async def _unknown(self, result: SourceResult, before_s: float) -> SourceResult:
+        """The answer without items known before, for a walk through pages."""
+        (left,) = await self._ask_ledger(
+            lambda: self._part.ledger.fresh([result], before_s=before_s)
+        )
         return left
 
     async def _drive(self) -> None:
@@ -269,19 +290,36 @@ class Leading:
             if is_time:
                 evaluated = time.monotonic()
             await loop.run_in_executor(
-                self._jobs_thread, self._patient, lambda full=is_time: self._pass(full)
+                self._jobs_thread, self._patient, lambda full=is_time: self._look_after(full)
             )
             try:
                 await asyncio.wait_for(self._wake.wait(), options.drive_s)
             except TimeoutError:
                 continue
 
-    def _pass(self, is_full: bool) -> None:
-        """One look at jobs, time limits and whatever else the leader is given to do."""
+    def _look_after(self, is_full: bool) -> None:
+        """One look at jobs, and at time limits."""
         part = self._part
         driven = drive(part.ledger, self._fence, part.jobs)
         part.troubles.tell("jobs", "; ".join(driven.errors))
-        told: list[str] = []
+        if is_full:
+            decide = decide_at(self._now().timestamp(), part.monitoring, self._num_sources)
+            begun = part.ledger.evaluate(self._fence, decide)
+            part.meters.add("spt_watch_retrainings", len(begun))
+            part.ledger.expire_reviews(self._fence)
+            self._measure()
+            if begun:
+                drive(part.ledger, self._fence, part.jobs)
+
+    async def _take_steps(self) -> None:
+        """Do whatever else the leader is given to do; jobs do not wait for it."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await loop.run_in_executor(self._steps_thread, self._patient, self._all_steps)
+            await asyncio.sleep(self._part.options.drive_s)
+
+    def _all_steps(self) -> None:
+        part, told = self._part, list[str]()
         for step in part.steps:
             try:
                 step(part.ledger, self._fence)
@@ -291,14 +329,6 @@ class Leading:
                 _LOG.exception("a step failed")
                 told.append(f"{getattr(step, '__name__', step)}: {type(error).__name__}: {error}")
         part.troubles.tell("step", "; ".join(told))
-        if is_full:
-            decide = decide_at(self._now().timestamp(), part.monitoring, self._num_sources)
-            begun = part.ledger.evaluate(self._fence, decide)
-            part.meters.add("spt_watch_retrainings", len(begun))
-            part.ledger.expire_reviews(self._fence)
-            self._measure()
-            if begun:
-                drive(part.ledger, self._fence, part.jobs)
 
     def _measure(self) -> None:
         part, now_s = self._part, self._now().timestamp()
@@ -379,7 +409,7 @@ class Leading:
 
     def _wait_for_threads(self) -> None:
         """A call that is under way ends before the lease is given back."""
-        for thread in (self._ledger_thread, self._jobs_thread):
+        for thread in self._threads:
             thread.shutdown(wait=True)
 
 

@@ -137,6 +137,10 @@ class ContinuousTrainingPipeline:
             _LOG.info("%s", self._phase)
             leading = self._leading = Leading(part, lease)
             try:
+                # The leader's file counts: one who stands by with another changes nothing.
+                await asyncio.to_thread(
+                    register, part.ledger, self._file, actor=self._options.actor
+                )
                 await leading.run(stop)
             except FencedError as error:
                 await self._pause(stop, f"leads no more: {error}")
@@ -161,7 +165,6 @@ class ContinuousTrainingPipeline:
     def _prepare(self, options: WatchOptions, file: SourcesFile) -> Part:
         ledger = Ledger(options.database, clock=self._clock)
         watched = file.watched
-        register(ledger, file, actor=options.actor)
         classifiers = {
             monitoring.bucket: open_classifier(
                 monitoring.classifier,

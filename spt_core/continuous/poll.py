@@ -2,7 +2,8 @@
 
 (ledger's Source, feed's Source) -> guarded fetch, page by page -> SourceResult, never an exception
 for what a server does. Items of a degraded answer are kept, its validators and cursor are not, so
-the source is asked again as before; a cursor holds only after the last page.
+the source is asked again as before; a cursor holds only after the last page. A walk through pages
+that was cut off leaves its moment as the cursor: the next one goes on beyond what came since then.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import dataclasses
 import datetime
 import functools
 import json
+import math
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -21,7 +23,7 @@ from spt_core.continuous.feeds.kinds import request
 from spt_core.continuous.feeds.pool import ParserPool
 from spt_core.continuous.feeds.source import Source
 from spt_core.continuous.feeds.values import Item, Parsed, Poll, PollHints
-from spt_core.continuous.fetch import Fetched, Fetcher, Request
+from spt_core.continuous.fetch import Fetched, Fetcher, Request, origin
 from spt_core.continuous.fetch_schedule import MovedTo, next_check, redirect_seen
 
 MAX_PAGES = 50
@@ -35,7 +37,8 @@ _TROUBLES = {
     "failed": "it answers with an error",
 }
 _NO_TARGET: dict[str, Any] = {"redirect_target": "", "redirect_seen": 0.0, "redirect_count": 0}
-Unknown = Callable[[ledger.SourceResult], Awaitable[ledger.SourceResult]]
+Unknown = Callable[[ledger.SourceResult, float], Awaitable[ledger.SourceResult]]
+_CUT = "cut:"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +60,11 @@ class Polled(NamedTuple):
 
 
 class Poller:
-    """Asks sources. `unknown` takes known items out of an answer: it ends a walk through pages."""
+    """Asks sources.
+
+    `unknown` takes out of an answer the items that were known before a moment: when none is left, a
+    walk through pages ends.
+    """
 
     def __init__(
         self, fetcher: Fetcher, pool: ParserPool, *, secrets: Mapping[str, str], unknown: Unknown
@@ -122,7 +129,9 @@ class Poller:
                 items=(*reading.items, *page.items),
                 cursor=page.cursor,
             )
-        more = f"it has more than {MAX_PAGES} pages"
+        more = (
+            f"it has more than {MAX_PAGES} pages of news, older ones are not read: give it a window"
+        )
         return dataclasses.replace(reading, trouble=more, cursor=None)
 
     async def _goes_on(self, row: ledger.Source, page: Parsed) -> bool:
@@ -130,11 +139,13 @@ class Poller:
         if not row.body_sha:
             return False
         items = ledger_items(row.source_id, page.items)
-        left = await self._unknown(ledger.SourceResult(source=row, items=items))
+        before_s = float(row.cursor.removeprefix(_CUT)) if _was_cut(row) else math.inf
+        left = await self._unknown(ledger.SourceResult(source=row, items=items), before_s)
         return bool(left.items)
 
     async def _page(self, url: str, source: Source, planned: Poll) -> Parsed | str:
-        asked = Request(url=url, secret_headers=_secret(source, self._secrets.get(source.id, "")))
+        secrets = _secret(source, self._secrets.get(source.id, ""), url)
+        asked = Request(url=url, secret_headers=secrets)
         async with self._fetcher.fetch(asked) as fetched:
             if fetched.outcome != "changed":
                 return _trouble(fetched)
@@ -174,14 +185,20 @@ def after(
     }
     if trouble:
         changes |= _NO_TARGET if errors >= FORGET_AFTER else {}
+        is_cut = fetched.outcome == "changed" and _is_walked(source) and row.body_sha != ""
+        if is_cut and not _was_cut(row):
+            changes["cursor"] = f"{_CUT}{now.timestamp()}"
         return dataclasses.replace(row, **changes)
     is_same = fetched.outcome == "not_modified"
+    is_whole = fetched.outcome == "changed" and _was_cut(
+        row
+    )  # what had been cut off is made up for
     changes |= _moved(row, fetched.moved_to, now)
     changes |= {
         "etag": fetched.etag or (row.etag if is_same else ""),
         "last_modified": fetched.last_modified or (row.last_modified if is_same else ""),
         "body_sha": fetched.body_sha or row.body_sha,
-        "cursor": row.cursor if reading.cursor is None else reading.cursor,
+        "cursor": "" if is_whole else row.cursor if reading.cursor is None else reading.cursor,
         "hints": row.hints if hints is None else _hints_json(hints),
     }
     return dataclasses.replace(row, **changes)
@@ -228,24 +245,35 @@ def is_adopted(row: ledger.Source) -> bool:
 
 
 def _request(row: ledger.Source, source: Source, url: str, secret: str) -> Request:
-    secrets = _secret(source, secret)
     if _has_window(source):  # each window is another question
-        return Request(url=url, secret_headers=secrets)
+        return Request(url=url, secret_headers=_secret(source, secret, url))
+    url = row.redirect_target if is_adopted(row) else url
     return Request(
-        url=row.redirect_target if is_adopted(row) else url,
+        url=url,
         etag=row.etag,
         last_modified=row.last_modified,
         body_sha=row.body_sha,
-        secret_headers=secrets,
+        secret_headers=_secret(source, secret, url),
     )
 
 
-def _secret(source: Source, secret: str) -> Mapping[str, str]:
-    return {source.secret_header: secret} if source.secret_header and secret else {}
+def _secret(source: Source, secret: str, url: str) -> Mapping[str, str]:
+    """The source's key, for its own origin alone: not for where it redirects or links to."""
+    is_own = origin(url) == origin(source.url)
+    return {source.secret_header: secret} if source.secret_header and secret and is_own else {}
 
 
 def _has_window(source: Source) -> bool:
     return source.json is not None and source.json.window is not None
+
+
+def _is_walked(source: Source) -> bool:
+    """Whether its pages are read from the newest on until nothing is new."""
+    return source.json is not None and source.json.window is None
+
+
+def _was_cut(row: ledger.Source) -> bool:
+    return row.cursor.startswith(_CUT)
 
 
 def _trouble(fetched: Fetched) -> str:

@@ -5,6 +5,7 @@ Whoever watches may be dead, elsewhere, or cut off: what is said here needs nobo
 
 from __future__ import annotations
 
+import datetime
 import shutil
 import socket
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 
 from spt_core.continuous.ledger import Leader, Ledger, OutboxEntry, Retrain, Source
 from spt_core.continuous.ledger.audit import stamp
+from spt_core.continuous.ledger.drive import MAX_ATTEMPTS
 from spt_core.continuous.ledger.values import UNDER_WAY
 from spt_core.continuous.monitoring import Monitoring, monitoring_from_json
 from spt_core.continuous.poll import is_adopted
@@ -23,6 +25,7 @@ from spt_core.continuous.triggers import counted
 from spt_core.errors import SptError
 
 LATE_S = 600.0
+MANY_TRIES = 5  # of an effect on the outside: half a minute of backoffs
 SMALL_DISK_BYTES = 100 * 2**20
 RECENT = 2000  # audit entries that are looked at for a clock that went back
 _ADVICE = (
@@ -51,6 +54,9 @@ def report(ledger: Ledger, *, database_url: str) -> dict[str, Any]:
         *_clock_troubles(ledger),
         *_disk_troubles(database_url),
         *_late(rows, leader, now_s),
+        *_retrain_troubles(ledger, leader, now_s),
+        *_effect_troubles(outbox),
+        *_frozen_troubles(ledger),
     ]
     sources = [_source(row, now_s) for row in rows]
     return {
@@ -204,10 +210,11 @@ def _told(ledger: Ledger, retrain: Retrain, outbox: Sequence[OutboxEntry], now_s
         case "NEEDS_REVIEW":
             until = f" until {stamp(retrain.deadline)}" if retrain.deadline else ""
             return f"a person must decide{until}: python -m jobs.review show {retrain.retrain_id}"
+        case "TRAINED" | "EVALUATED" as state:
+            waits = "to be compared with the champion" if state == "TRAINED" else "for the gate"
+            return f"it waits {waits} since {stamp(_since(ledger, retrain))}"
         case state:
             return {
-                "TRAINED": "it waits to be compared with the champion",
-                "EVALUATED": "it waits for the gate",
                 "PROMOTED": "it waits to be rolled out",
                 "REJECTED": "it was rejected",
                 "DEPLOYED": "it serves",
@@ -247,6 +254,52 @@ def _late(rows: Sequence[Source], leader: Leader | None, now_s: float) -> list[s
     longest = span(now_s - min(row.next_check for row in late))
     why = "nobody watches" if leader is None or not leader.is_alive else "its watcher is behind"
     return [f"{len(late)} sources should have been asked up to {longest} ago: {why}"]
+
+
+def _retrain_troubles(ledger: Ledger, leader: Leader | None, now_s: float) -> list[str]:
+    """What is wrong with the latest retraining of each bucket; one before it is history."""
+    latest = {retrain.bucket: retrain for retrain in ledger.retrains()}
+    watched = leader is not None and leader.is_alive
+    found: list[str] = []
+    for one in latest.values():
+        if one.state == "FAILED" and one.attempt >= MAX_ATTEMPTS:
+            found.append(
+                f"{one.retrain_id} failed in all its {one.attempt} attempts and is not tried "
+                "again: the job's log says why; `python -m jobs.review retry` or `discard` it"
+            )
+        elif one.state in ("TRAINED", "EVALUATED"):
+            since_s = _since(ledger, one)
+            if now_s - since_s > LATE_S:
+                why = "its watcher's log says why" if watched else "nobody watches"
+                found.append(
+                    f"{one.retrain_id} is {one.state} since {stamp(since_s)} (attempt "
+                    f"{one.attempt} of {MAX_ATTEMPTS}) and does not move on: {why}"
+                )
+    return found
+
+
+def _effect_troubles(outbox: Sequence[OutboxEntry]) -> list[str]:
+    return [
+        f"{entry.kind} of {entry.key} was tried {entry.tries} times in vain, and goes on: "
+        f"{entry.error}"
+        for entry in outbox
+        if entry.error and entry.tries >= MANY_TRIES
+    ]
+
+
+def _frozen_troubles(ledger: Ledger) -> list[str]:
+    return [
+        f"{bucket} is frozen ({reason}): an admin lets it go on with `python -m jobs.review thaw "
+        f"{bucket}`"
+        for bucket, reason in ledger.frozen().items()
+    ]
+
+
+def _since(ledger: Ledger, retrain: Retrain) -> float:
+    """Since when the retraining is in its state."""
+    last = ledger.transitions(retrain.retrain_id)[-1]
+    entry = next(ledger.audit(after=last.audit_seq - 1))
+    return datetime.datetime.fromisoformat(entry.at).timestamp()
 
 
 def unreadable(error: SptError) -> Mapping[str, Any]:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from spt_core.artifacts import load_artifact
 from spt_core.continuous.effective_dates import effective_dates, moment_of
-from spt_core.continuous.ledger import Item, Ledger, Principal, Retrain, RetrainState
+from spt_core.continuous.ledger import DEPLOY, Item, Ledger, Principal, Retrain, RetrainState
 from spt_core.continuous.ledger.audit import stamp
+from spt_core.continuous.ledger.retrain import DISCARDED
 from spt_core.continuous.ledger.values import Verdict
 from spt_core.continuous.retraining import text_of
 from spt_core.errors import ForbiddenError, InputError, NotFoundError
@@ -87,6 +89,8 @@ def page(ledger: Ledger, registry: Registry, retrain_id: str) -> dict[str, Any]:
             )
         },
         "deadline": _stamp(retrain.deadline),
+        "held_until": _stamp(_held_until(ledger, retrain_id)),
+        "discarded": _discarded(ledger, retrain_id),
         "verdict": verdict_in_log(ledger, retrain),
         "publications": [publication(item) for item in items],
         "effective_dates": effective(items),
@@ -103,7 +107,7 @@ def page(ledger: Ledger, registry: Registry, retrain_id: str) -> dict[str, Any]:
 
 
 def publication(item: Item) -> dict[str, Any]:
-    """A publication as a person reads of it; its text is at its address."""
+    """A publication as a person reads of it, with its score and why; its text is elsewhere."""
     return {
         "source_id": item.source_id,
         "item_key": item.item_key,
@@ -113,9 +117,23 @@ def publication(item: Item) -> dict[str, Any]:
         "published": item.published_raw,
         "detected_at": stamp(item.detected_at),
         "content_sha": item.content_sha,
+        "score": item.score,
+        "explanation": json.loads(item.explanation) if item.explanation else {},
         "label": item.label,
         "label_source": item.label_source,
     }
+
+
+def explained(explanation: Mapping[str, Any]) -> list[str]:
+    """Why a publication has its score, in words: what was found, where, and what it adds."""
+    found = [
+        f"{one['what']} {one['name']!r} in the {one['where']} {one['adds']:+g}"
+        if one["what"] != "classifier"
+        else f"classifier {one['name']} ({one['where']}) {one['adds']:+g}"
+        for one in explanation.get("reasons", ())
+    ]
+    others = explanation.get("others", 0)
+    return [*found, f"{others} more"] if others else found
 
 
 def effective(items: Sequence[Item]) -> list[dict[str, Any]]:
@@ -156,7 +174,8 @@ def verdict_in_log(ledger: Ledger, retrain: Retrain) -> Mapping[str, Any]:
     """The gate's verdict on the present candidate as the log has it; empty before there is one."""
     found = None
     for move in ledger.transitions(retrain.retrain_id):
-        if move.from_state == "EVALUATED" and move.to_state in get_args(Verdict):
+        is_gate_s = move.from_state == "EVALUATED" and move.key != DISCARDED
+        if is_gate_s and move.to_state in get_args(Verdict):
             found = move
         elif move.to_state in ("QUEUED", "EVALUATED"):  # another candidate, or judged anew
             found = None
@@ -166,14 +185,15 @@ def verdict_in_log(ledger: Ledger, retrain: Retrain) -> Mapping[str, Any]:
 
 
 def hold_until(text: str | None) -> float:
-    """The moment before which nothing is rolled out: of an ISO date; 0 for none."""
+    """The moment before which nothing is rolled out: of an ISO date or time; 0 for none."""
     if not text:
         return 0.0
     try:
         return moment_of(text)
     except ValueError as error:
         raise InputError(
-            f"not-before must be a date such as 2027-01-31, however: {text!r}"
+            "not-before must be a date such as 2027-01-31, or a time such as "
+            f"2027-01-31T09:00+01:00, however: {text!r}"
         ) from error
 
 
@@ -181,6 +201,22 @@ def _involved(ledger: Ledger, retrain_id: str) -> dict[str, list[str]]:
     """The principals who had a part in the run, and which."""
     parts = {one.name: ledger.involved(retrain_id, one.name) for one in ledger.principals()}
     return {name: did for name, did in parts.items() if did}
+
+
+def _held_until(ledger: Ledger, retrain_id: str) -> float | None:
+    """The moment before which an approved candidate is not rolled out; None where nothing holds."""
+    waiting = [e for e in ledger.outbox() if (e.kind, e.key) == (DEPLOY, retrain_id)]
+    # Once it was tried, it is the next try's moment.
+    return next((e.not_before for e in waiting if not e.tries and e.not_before), None)
+
+
+def _discarded(ledger: Ledger, retrain_id: str) -> dict[str, Any] | None:
+    """Who ended the retraining without a review, when and why; None where nobody did."""
+    for move in ledger.transitions(retrain_id):
+        if move.key == DISCARDED:
+            entry = next(ledger.audit(after=move.audit_seq - 1))
+            return {"by": entry.actor, "at": entry.at, "reason": entry.body["body"]["reason"]}
+    return None
 
 
 def _stamp(moment: float | None) -> str | None:

@@ -5,12 +5,15 @@ records and live windows -> one rollback at most, then the bucket is frozen
 
 `drive_rollouts` is called by the leader in each of his passes. It keeps nothing between them: the
 replicas' counts, the ledger and the registry are asked anew, so another leader goes on from there.
+A roll-out waits for its replicas for minutes: the other buckets are looked at before and meanwhile,
+and the wait is broken off for one that must be taken back. The next try finds it where it was left.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from spt_core.continuous.ledger import DEPLOY, ROLL_BACK, Fence, Ledger, OutboxEntry, Retrain
@@ -25,10 +28,28 @@ MIN_BASELINE = 50  # requests of the champion, below which an older note of him 
 
 
 class Live(Protocol):
-    """What serves, as the roll-out needs it. One caller at a time; RolloutError when it cannot."""
+    """What serves, as the roll-out needs it. One caller at a time; RolloutError when it cannot.
 
-    def promote(self, version: ModelVersion, *, champion_before: str, reason: str) -> Deployment:
-        """Make the version the champion and have every replica serve it, or leave all as it was."""
+    UnavailableError when it does not run or cannot be asked: nobody's fault, to be tried again.
+    """
+
+    def check(self, version: ModelVersion) -> None:
+        """Return if what is to serve the version can be asked."""
+        ...
+
+    def promote(
+        self,
+        version: ModelVersion,
+        *,
+        champion_before: str,
+        reason: str,
+        meanwhile: Callable[[], None],
+    ) -> Deployment:
+        """Make the version the champion and have every replica serve it, or leave all as it was.
+
+        `meanwhile` is called every few seconds of the wait; what it raises breaks off the wait, and
+        the same call goes on from there later.
+        """
         ...
 
     def windows(self, version: ModelVersion) -> Mapping[str, Sequence[Window]]:
@@ -63,15 +84,21 @@ def drive_rollouts(
 ) -> Rolled:
     """One pass: make the effects that are due, watch what is deployed, take back what is bad."""
     work = _Pass(ledger, fence, registry, live, rules or LiveRules(), now_s)
-    work.effects()
     work.watch()
-    work.effects()  # a rollback waits for nobody
+    work.take_back()
+    if work.roll_out():  # what has just been deployed is looked at too
+        work.watch()
+        work.take_back()
     return Rolled(
         deployed=tuple(work.deployed),
         rolled_back=work.rolled_back,
         to_look_at=work.to_look_at,
         errors=tuple(work.errors),
     )
+
+
+class _BrokenOffError(SptError):
+    """A roll-out goes on later: another bucket must be taken back first."""
 
 
 def require_loadable(version: ModelVersion) -> None:
@@ -83,6 +110,10 @@ def require_loadable(version: ModelVersion) -> None:
             raise CorruptArtifactError(
                 f"the version to go back to must be loadable, however: {version.ref}: {error}"
             ) from error
+
+
+def _put_off(found_bad: str) -> str:
+    return f"its replicas have not all taken it yet, and {found_bad} is taken back first"
 
 
 class _Pass:
@@ -98,39 +129,53 @@ class _Pass:
         now_s: float,
     ) -> None:
         self._ledger, self._fence, self._registry, self._live = ledger, fence, registry, live
-        self._rules, self._now_s = rules, now_s
+        self._rules, self._ahead_s = rules, now_s - time.monotonic()
         self.deployed: list[str] = []
         self.rolled_back: dict[str, str] = {}
         self.to_look_at: dict[str, str] = {}
         self.errors: list[str] = []
 
-    def effects(self) -> None:
-        """Deployments and rollbacks that the ledger asks for, each at least once."""
-        for entry in self._ledger.claim_effects(self._fence, [DEPLOY, ROLL_BACK]):
-            try:
-                if entry.kind == DEPLOY:
-                    self._deploy(entry)
-                else:
-                    self._roll_back(entry)
-            except FencedError:
-                raise
-            except SptError as error:  # it comes up again after its backoff; status shows it
-                self._ledger.effect_failed(self._fence, entry, str(error))
-                self.errors.append(f"{entry.kind} {entry.key}: {error}")
+    def roll_out(self) -> bool:
+        """Whether the ledger asked for deployments; each is made at least once."""
+        entries = self._ledger.claim_effects(self._fence, [DEPLOY])
+        for entry in entries:
+            self._make(entry, self._deploy)
+            self.take_back()  # a rollback waits for no other deployment
+        return bool(entries)
 
-    def watch(self) -> None:
+    def take_back(self) -> None:
+        """Rollbacks that the ledger asks for, each at least once."""
+        for entry in self._ledger.claim_effects(self._fence, [ROLL_BACK]):
+            self._make(entry, self._roll_back)
+
+    def watch(self, *, besides: str = "") -> None:
         """Golden records and live windows of each bucket's deployed candidate."""
         latest = {one.bucket: one for one in self._ledger.retrains(state="DEPLOYED")}
         frozen = self._ledger.frozen()
         for retrain in latest.values():
-            if retrain.bucket in frozen or self._champion(retrain) != retrain.candidate_version:
+            if retrain.bucket in frozen or retrain.bucket == besides:
+                continue
+            if self._champion(retrain) != retrain.candidate_version:
                 continue
             try:
                 self._look(retrain)
             except FencedError:
                 raise
             except SptError as error:
-                self.errors.append(f"watch {retrain.retrain_id}: {error}")
+                self._tell(f"watch {retrain.retrain_id}: {error}")
+
+    def _make(self, entry: OutboxEntry, effect: Callable[[OutboxEntry], None]) -> None:
+        """Make the effect, or keep why not: it comes up again after its backoff."""
+        try:
+            effect(entry)
+        except FencedError:
+            raise
+        except _BrokenOffError as error:
+            self._ledger.effect_failed(self._fence, entry, str(error))
+            self.take_back()
+        except SptError as error:
+            self._ledger.effect_failed(self._fence, entry, str(error))
+            self._tell(f"{entry.kind} {entry.key}: {error}")
 
     def _deploy(self, entry: OutboxEntry) -> None:
         retrain = self._ledger.retrain(str(entry.payload["retrain_id"]))
@@ -143,6 +188,7 @@ class _Pass:
             reason = f"the champion is {champion or 'none'}, not {before or 'none'}, at roll-out"
             self._take_back(retrain, entry.key, reason)
             return
+        self._live.check(candidate)
         if before:
             require_loadable(self._registry.get(before))
             if champion == before:
@@ -150,7 +196,10 @@ class _Pass:
         self._ledger.check(self._fence)
         try:
             deployment = self._serving(candidate) or self._live.promote(
-                candidate, champion_before=before, reason=f"retraining {retrain.retrain_id}"
+                candidate,
+                champion_before=before,
+                reason=f"retraining {retrain.retrain_id}",
+                meanwhile=lambda: self._while_deploying(retrain),
             )
         except RolloutError as error:
             self._take_back(retrain, entry.key, f"its roll-out failed: {error}")
@@ -166,17 +215,34 @@ class _Pass:
         if before and champion in (before, retrain.candidate_version):
             target = self._registry.get(before)
             if self._serving(target) is None:
+                self._live.check(target)
                 self._ledger.check(self._fence)
                 self._live.promote(
                     target,
                     champion_before=retrain.candidate_version,
                     reason=f"rollback of {retrain.retrain_id}",
+                    meanwhile=lambda: self._while_taking_back(retrain),
                 )
         else:
             fact = f"{champion} is" if before else "there was none before"
             body = {"retrain_id": retrain.retrain_id, "fact": f"the champion stays: {fact}"}
             self._ledger.note("rollout.not_needed", body, actor=self._fence.name)
         self._ledger.effect_done(self._fence, entry)
+
+    def _while_deploying(self, retrain: Retrain) -> None:
+        """Watch the other buckets; a deployment does not keep a rollback waiting."""
+        self.watch(besides=retrain.bucket)
+        now_s = self._ledger.now_s()
+        for entry in self._ledger.outbox():
+            if entry.kind == ROLL_BACK and entry.not_before <= now_s:
+                raise _BrokenOffError(_put_off(str(entry.payload["retrain_id"])))
+
+    def _while_taking_back(self, retrain: Retrain) -> None:
+        """Watch the other buckets; of two that are taken back, what was found first waits."""
+        known = len(self.rolled_back)
+        self.watch(besides=retrain.bucket)
+        for found in list(self.rolled_back)[known:]:
+            raise _BrokenOffError(_put_off(found))
 
     def _look(self, retrain: Retrain) -> None:
         candidate = self._registry.get(retrain.candidate_version)
@@ -188,13 +254,17 @@ class _Pass:
             [self._baseline(retrain, windows)],
             answers,
             self._rules,
-            now_s=self._now_s,
+            now_s=time.monotonic() + self._ahead_s,
         )
         for finding in findings:
             if finding.is_bad:
                 self._take_back(retrain, retrain.deployment_id, finding.reason)
                 return
             self._ask_to_look(retrain, finding)
+
+    def _tell(self, error: str) -> None:
+        if error not in self.errors:  # a bucket is looked at again and again during a roll-out
+            self.errors.append(error)
 
     def _take_back(self, retrain: Retrain, deployment_id: str, reason: str) -> None:
         self._ledger.rolled_back(self._fence, retrain.retrain_id, deployment_id, reason)

@@ -156,8 +156,10 @@ def _judge(ledger: Ledger, fence: Fence, retrain_id: str, now_s: float) -> GateV
 
 def _train_again(ledger: Ledger, fence: Fence, retrain: Retrain, reason: str) -> None:
     if retrain.attempt >= MAX_ATTEMPTS:
+        end = "reject" if retrain.state == "NEEDS_REVIEW" else "discard"
         raise ConflictError(
             f"a retraining has {MAX_ATTEMPTS} attempts, however: {retrain.retrain_id!r} has used "
-            f"them and {reason}; reject it, or try again by hand"
+            f"them and {reason}; `python -m jobs.review retry {retrain.retrain_id} --reason ...` "
+            f"gives it another, `{end}` ends it"
         )
     ledger.queue_again(fence, retrain.retrain_id, reason)

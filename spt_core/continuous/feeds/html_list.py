@@ -107,5 +107,8 @@ def _problem(source: Source, urls: set[str], known: str) -> str:
     before = set(known.split("\n")) if known else set[str]()
     churn = len(urls - before) / len(urls)
     if before and churn > source.links.max_churn:
-        return f"{churn:.0%} of its links are new, more than {source.links.max_churn:.0%}"
+        limit = f"more than max_churn ({source.links.max_churn:.0%})"
+        return (
+            f"{churn:.0%} of its links are new, {limit}: if they are right, raise it for one poll"
+        )
     return ""

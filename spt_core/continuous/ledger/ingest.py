@@ -6,6 +6,7 @@ SourceResult -> Items -> decide(pending items of a bucket) -> Trigger | None -> 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 import sqlalchemy as sa
@@ -25,6 +26,7 @@ _PAGE = 400  # bound variables in one statement
 _REVISIONS = sa.select(ITEM.c.item_key, ITEM.c.rev, ITEM.c.content_sha).where(
     ITEM.c.source_id == sa.bindparam("b_source"),
     ITEM.c.item_key.in_(sa.bindparam("b_keys", expanding=True)),
+    ITEM.c.detected_at < sa.bindparam("b_before"),
 )
 
 
@@ -59,13 +61,15 @@ def ingest(tx: Transaction, results: Sequence[SourceResult], decide: Decide) -> 
     )
 
 
-def fresh(connection: sa.Connection, results: Sequence[SourceResult]) -> list[SourceResult]:
-    """The answers without the items that are known with that very content."""
-    return [_fresh(connection, result) if result.items else result for result in results]
+def fresh(
+    connection: sa.Connection, results: Sequence[SourceResult], before_s: float
+) -> list[SourceResult]:
+    """The answers without the items that were known before with that very content."""
+    return [_fresh(connection, result, before_s) if result.items else result for result in results]
 
 
-def _fresh(connection: sa.Connection, result: SourceResult) -> SourceResult:
-    known = _latest(connection, result)
+def _fresh(connection: sa.Connection, result: SourceResult, before_s: float) -> SourceResult:
+    known = _latest(connection, result, before_s)
     items = (i for i in result.items if known.get(i.item_key, (0, ""))[1] != i.content_sha)
     return dataclasses.replace(result, items=tuple(items))
 
@@ -149,7 +153,7 @@ def waiting_buckets(connection: sa.Connection) -> list[str]:
 
 def _store(tx: Transaction, result: SourceResult) -> list[Item]:
     """The revisions that were added: of keys that are new, and of keys whose content changed."""
-    known = _latest(tx.connection, result)
+    known = _latest(tx.connection, result, math.inf)
     fresh: list[Item] = []
     for item in result.items:
         rev, content_sha = known.get(item.item_key, (0, ""))
@@ -171,12 +175,18 @@ def _store(tx: Transaction, result: SourceResult) -> list[Item]:
     return fresh
 
 
-def _latest(connection: sa.Connection, result: SourceResult) -> dict[str, tuple[int, str]]:
-    """Per known key of the answer its latest revision's number and content."""
+def _latest(
+    connection: sa.Connection, result: SourceResult, before_s: float
+) -> dict[str, tuple[int, str]]:
+    """Per key of the answer that was known before: its latest revision's number and content."""
     keys = [item.item_key for item in result.items]
     found: dict[str, tuple[int, str]] = {}
     for start in range(0, len(keys), _PAGE):
-        wanted = {"b_source": result.source.source_id, "b_keys": keys[start : start + _PAGE]}
+        wanted = {
+            "b_source": result.source.source_id,
+            "b_keys": keys[start : start + _PAGE],
+            "b_before": before_s,
+        }
         rows = connection.execute(_REVISIONS, wanted).all()
         found |= {r.item_key: (r.rev, r.content_sha) for r in sorted(rows, key=lambda r: r.rev)}
     return found

@@ -2,12 +2,13 @@
 
 Leader (needs a Fence):  ingest, evaluate, claim_effects, effect_*, and every move of a retraining
 Training job:            claim_run -> beat -> finish_run
-People (by name):        upsert_sources, trigger, label, try_again, decide, thaw, principals
+People (by name):        upsert_sources, trigger, label, try_again, discard, decide, thaw
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from typing import Any, final
@@ -292,6 +293,11 @@ class Ledger:
         with self._writing(actor) as tx:
             return retrain.queue_again(tx, retrain_id, why, manifest_sha=manifest_sha)
 
+    def discard(self, retrain_id: str, reason: str, *, actor: str) -> bool:
+        """DETECTED, FAILED, TRAINED or EVALUATED -> REJECTED; refused while a run is at work."""
+        with self._writing(actor) as tx:
+            return retrain.discard(tx, retrain_id, reason)
+
     def decide(
         self,
         retrain_id: str,
@@ -361,10 +367,12 @@ class Ledger:
         with self._database.read() as connection:
             return leader(connection, self._database.now_s(connection, self._clock))
 
-    def fresh(self, results: Sequence[SourceResult]) -> list[SourceResult]:
-        """The answers without known items: what is left is to be scored before it is ingested."""
+    def fresh(
+        self, results: Sequence[SourceResult], *, before_s: float = math.inf
+    ) -> list[SourceResult]:
+        """The answers without items that were known before: what is left is to be scored."""
         with self._database.read() as connection:
-            return ingest.fresh(connection, results)
+            return ingest.fresh(connection, results, before_s)
 
     def weekly(self) -> dict[str, float]:
         """New items a week by source, of those that have been watched for a day or longer."""

@@ -32,6 +32,7 @@ from spt_core.errors import ConflictError, InputError, NotFoundError, nearest
 from spt_core.registry.tables import RETRAIN, TRANSITION
 
 SUBMIT, DEPLOY, ROLL_BACK = "submit", "deploy", "rollback"
+DISCARDED = "discarded"  # the key of a rejection that neither the gate nor a review has made
 
 
 def get(connection: sa.Connection, retrain_id: str) -> Retrain:
@@ -108,6 +109,7 @@ def queue_again(tx: Transaction, retrain_id: str, why: str, *, manifest_sha: str
     A failed run may be tried again, and a finished one when its labels or data were edited (then
     the manifest has another sha); never while a run may still be at work.
     """
+    _require_reason(why)
     now = get(tx.connection, retrain_id)
     only: tuple[RetrainState, ...] = ("FAILED", "TRAINED", "EVALUATED", "NEEDS_REVIEW")
     if now.state not in only:
@@ -239,6 +241,18 @@ def reject(tx: Transaction, now: Retrain, *, key: str, body: Mapping[str, Any]) 
     return _move(tx, now, "REJECTED", key=key, body=body, only=("NEEDS_REVIEW",))
 
 
+def discard(tx: Transaction, retrain_id: str, reason: str) -> bool:
+    """-> REJECTED of one that was held, has failed, or cannot be judged: its bucket is free.
+
+    Its publications stay with it and trigger nothing more; never while a run may still be at work.
+    """
+    _require_reason(reason)
+    now = get(tx.connection, retrain_id)
+    claim.require_ended(tx, now.submission_id or "")
+    only: tuple[RetrainState, ...] = ("DETECTED", "FAILED", "TRAINED", "EVALUATED")
+    return _move(tx, now, "REJECTED", key=DISCARDED, body={"reason": reason}, only=only)
+
+
 def deployed(tx: Transaction, retrain_id: str, deployment_id: str) -> bool:
     """PROMOTED -> DEPLOYED: the registry's champion is the candidate, and Serve was read back."""
     now = get(tx.connection, retrain_id)
@@ -357,6 +371,11 @@ def _move(
     }
     tx.connection.execute(sa.insert(TRANSITION).values(row))
     return True
+
+
+def _require_reason(reason: str) -> None:
+    if not reason.strip():
+        raise InputError("what a person does to a run must have a reason, however: it is empty")
 
 
 def _origins(to: RetrainState, only: tuple[RetrainState, ...]) -> str:

@@ -44,8 +44,9 @@ def decide(
         moved = retrain.reject(tx, now, key=key, body=body)
     else:
         _require_independent(tx, now)
+        held = {"not_before": audit.stamp(not_before)} if not_before else {}
         moved = retrain.promote(
-            tx, now, key=key, only="NEEDS_REVIEW", body=body, not_before=not_before
+            tx, now, key=key, only="NEEDS_REVIEW", body={**body, **held}, not_before=not_before
         )
     _store(tx, now, decision, tx.actor, reason)
     return moved

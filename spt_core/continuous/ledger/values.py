@@ -46,11 +46,11 @@ UNDER_WAY: tuple[RetrainState, ...] = (
     "PROMOTED",
 )
 TRANSITIONS: Mapping[RetrainState, tuple[RetrainState, ...]] = {
-    "DETECTED": ("QUEUED",),
+    "DETECTED": ("QUEUED", "REJECTED"),
     "QUEUED": ("SUBMITTED",),
     "SUBMITTED": ("TRAINED", "FAILED"),
-    "TRAINED": ("EVALUATED", "QUEUED"),
-    "FAILED": ("QUEUED",),
+    "TRAINED": ("EVALUATED", "QUEUED", "REJECTED"),
+    "FAILED": ("QUEUED", "REJECTED"),
     "EVALUATED": ("NEEDS_REVIEW", "PROMOTED", "REJECTED", "EVALUATED", "QUEUED"),
     "NEEDS_REVIEW": ("PROMOTED", "REJECTED", "EVALUATED", "QUEUED"),
     "PROMOTED": ("DEPLOYED", "ROLLED_BACK"),

@@ -261,7 +261,7 @@ def try_one(mutant: Mutant | None, check: str) -> int:
         return bytecode_kills.main(["--stop"])
     import pytest
 
-    arguments = ["-q", "-x", "-p", "no:cacheprovider", "-k", check]
+    arguments = ["-q", "-x", "-p", "no:cacheprovider", "-m", "slow or not slow", "-k", check]
     code = pytest.main([*arguments, str(ROOT / "tests" / "unit" / "continuous" / "ledger")])
     return {0: 0, 1: 1}.get(int(code), 3)
 

@@ -28,3 +28,8 @@ def test_the_words_are_kept_and_only_later_dates_are_to_come() -> None:
     found = effective_dates("effective May 1, 2026, and effective May 1, 2027")
     assert "May 1, 2027" in found[1].phrase
     assert to_come(found, moment_of("2026-05-01") + 3600) == ["2027-05-01"]
+
+
+def test_a_moment_has_the_offset_that_it_names_and_is_utc_without_one() -> None:
+    assert moment_of("2027-01-31") == moment_of("2027-01-31T00:00Z") == 1_801_353_600.0
+    assert moment_of("2027-01-31T00:00+05:00") == 1_801_353_600.0 - 5 * 3600

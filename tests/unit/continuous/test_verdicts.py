@@ -118,6 +118,21 @@ def test_a_result_that_is_not_what_was_claimed_is_trained_again(
     assert judged.again == (made.retrain_id,)
 
 
+def test_one_that_has_used_its_attempts_says_which_command_helps(
+    ended: Any, ledger: Ledger, fence: Fence, registry: Registry
+) -> None:
+    made = ended()
+    with ledger._database.write() as connection:
+        connection.exec_driver_sql("UPDATE spt_retrain SET attempt = 3")
+    Path(made.result_uri.removeprefix("file://")).unlink()
+    (told,) = drive_verdicts(ledger, fence, registry, now_s=1.8e9).errors
+    assert f"`python -m jobs.review retry {made.retrain_id} --reason ...`" in told
+    assert "`discard` ends it" in told
+    assert ledger.discard(made.retrain_id, "its file is lost", actor="otto")
+    assert ledger.obstacle(BUCKET) == ""
+    assert drive_verdicts(ledger, fence, registry, now_s=1.8e9).errors == ()
+
+
 def test_one_retraining_in_trouble_does_not_stop_the_others(
     ended: Any, ledger: Ledger, fence: Fence, registry: Registry
 ) -> None:

@@ -15,6 +15,16 @@ from spt_core.errors import CorruptArtifactError, NotFoundError
 from spt_core.registry import Registry
 from tests.publications import BUCKET, MODEL, begun, item, trained, version
 
+SCORE = {
+    "model": MODEL,
+    "score": 2.9,
+    "needed": 1.0,
+    "reasons": [
+        {"what": "keyword", "name": "<effect>", "where": "title", "adds": 2.0},
+        {"what": "classifier", "name": "p = 0.900", "where": "'effect' +1.20", "adds": 0.9},
+    ],
+    "others": 3,
+}
 pytestmark = pytest.mark.slow  # a ledger with a finished retraining for each
 
 
@@ -35,7 +45,15 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with ledger.lead("leader:1:1", ttl_s=1e6) as lease:
         fence = fence_of(lease)
         made = begun(
-            ledger, fence, item("<1>", "It takes effect on 1 May 2099.", url="https://a.example/1")
+            ledger,
+            fence,
+            item(
+                "<1>",
+                "It takes effect on 1 May 2099.",
+                url="https://a.example/1",
+                score=2.9,
+                explanation=json.dumps(SCORE),
+            ),
         )
         made = trained(ledger, fence, made, tmp_path, registry.get(f"{MODEL}@2"))
         drive_verdicts(ledger, fence, registry, now_s=2e9)
@@ -61,6 +79,8 @@ def test_one_command_exports_the_whole_line(storage: Path, capsys: Any) -> None:
     ]  # fmt: skip
     assert line["publications"][0]["url"] == "https://a.example/1"
     assert line["publications"][0]["source_url"] == "https://cert.example/"
+    assert line["publications"][0]["score"] == 2.9
+    assert line["publications"][0]["explanation"] == SCORE
     assert line["data"]["code_fingerprint"] == "c"
     assert line["decisions"][0]["reviewer"] == "rita"
     assert line["part_of"] == {"carl": ["edited its configuration"]}
@@ -71,6 +91,9 @@ def test_one_command_exports_the_whole_line(storage: Path, capsys: Any) -> None:
     for fact in ("rita", "2099-05-01", "held-out rows", "requires a person"):
         assert fact in page
     assert "Advisory &lt;1&gt;" in page
+    assert "2.9 of 1" in page
+    assert "keyword &#39;&lt;effect&gt;&#39; in the title +2<br>" in page
+    assert "classifier p = 0.900 (&#39;effect&#39; +1.20) +0.9<br>3 more<br>" in page
     assert "a &lt;b&gt;text&lt;/b&gt;" in page
     assert "<script" not in page
     assert "http" not in page.replace("https://a.example/1", "").replace(

@@ -11,9 +11,12 @@ import pytest
 
 from jobs.review import main
 from spt_core.continuous.ledger import Ledger, Retrain, fence_of
+from spt_core.continuous.monitoring import Monitoring
+from spt_core.continuous.relevance import Relevance
 from spt_core.continuous.verdicts import drive_verdicts
 from spt_core.errors import ConflictError, ForbiddenError, InputError, NotFoundError
 from spt_core.registry import Registry
+from spt_core.task import IndustryType
 from tests.publications import BUCKET, MODEL, begun, item, trained, version
 
 pytestmark = pytest.mark.slow  # a ledger with a finished retraining for each
@@ -58,7 +61,10 @@ def waiting(desk: Desk) -> Iterator[Retrain]:
     registry.set_alias(MODEL, "champion", 1, expected=None, actor="olga")
     with ledger.lead("leader:1:1", ttl_s=1e6) as lease:
         fence = fence_of(lease)
-        made = begun(ledger, fence, item("1", "a"))
+        watched = Monitoring(model=MODEL, keywords=("malware",), terms=("side loading",))
+        found = item("1", "It does side loading.", title="Advisory 1: malware")
+        rated = Relevance([watched], {}).rated(found, IndustryType.TECHNOLOGY)
+        made = begun(ledger, fence, rated)
         made = trained(ledger, fence, made, desk.folder, registry.get(f"{MODEL}@2"))
         drive_verdicts(ledger, fence, registry, now_s=2e9)
         yield ledger.retrain(made.retrain_id)
@@ -70,9 +76,31 @@ def test_a_person_lists_shows_and_approves(desk: Desk, waiting: Retrain) -> None
     assert shown["cannot_approve"] == {"otto": ["edited its configuration"]}
     short = shown["candidate_sha"][:8]
     words = ["approve", line["retrain_id"], short, "--reason", "it is right"]
-    decided = desk.call(*words, "--not-before", "2099-01-31", by="rita")
+    assert shown["held_until"] is None
+    decided = desk.call(*words, "--not-before", "2099-01-31T00:00+05:00", by="rita")
     assert (decided["state"], decided["decided_before"]) == ("PROMOTED", False)
-    assert desk.call("show", line["retrain_id"])["decisions"][0]["reviewer"] == "rita"
+    shown = desk.call("show", line["retrain_id"])
+    assert shown["decisions"][0]["reviewer"] == "rita"
+    assert shown["held_until"] == "2099-01-30T19:00:00.000+00:00"
+
+
+def test_a_publication_is_shown_with_its_score_and_why(desk: Desk, waiting: Retrain) -> None:
+    (one,) = desk.call("show", waiting.retrain_id)["publications"]
+    assert one["score"] == 2.5
+    assert one["explanation"]["needed"] == 1.0
+    assert [reason["name"] for reason in one["explanation"]["reasons"]] == [
+        "malware",
+        "side loading",
+    ]
+
+
+def test_a_held_roll_out_says_until_when_at_a_terminal(
+    desk: Desk, waiting: Retrain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["approve", waiting.retrain_id, waiting.candidate_sha, "--reason", "it is right"]
+    desk.call(*words, "--not-before", "2099-01-31", by="rita")
+    main(["show", waiting.retrain_id, "--storage", str(desk.folder)])
+    assert "its roll-out is held until 2099-01-31T00:00:00" in capsys.readouterr().out
 
 
 def test_the_page_is_readable_at_a_terminal(
@@ -87,6 +115,7 @@ def test_the_page_is_readable_at_a_terminal(
         "Advisory 1",
         "otto cannot approve it",
         "requires a person's approval",
+        "score 2.5 of 1: keyword 'malware' in the title +2, term 'side loading' in the text +0.5",
     ):
         assert fact in out
 
@@ -98,6 +127,39 @@ def test_a_rejection_needs_a_reviewer_and_his_reason(desk: Desk, waiting: Retrai
     with pytest.raises(ForbiddenError, match="the role 'reviewer'"):
         desk.call(*words, by="otto")
     assert desk.call(*words, by="rita")["state"] == "REJECTED"
+
+
+def test_a_run_that_cannot_be_judged_is_tried_again_or_discarded_by_an_operator(
+    desk: Desk, waiting: Retrain
+) -> None:
+    ledger = Ledger(f"sqlite:///{desk.folder}/spt.db")
+    for command in ("retry", "discard"):
+        words = [command, waiting.retrain_id, "--reason", "its labels were wrong"]
+        with pytest.raises(ForbiddenError, match="SPT_REVIEWER_KEY"):
+            desk.call(*words)
+        with pytest.raises(ForbiddenError, match="the role 'operator'"):
+            desk.call(*words, by="rita")
+    with pytest.raises(ConflictError, match="is NEEDS_REVIEW"):
+        desk.call("discard", waiting.retrain_id, "--reason", "no", by="otto")
+    tried = desk.call("retry", waiting.retrain_id, "--reason", "its labels were wrong", by="otto")
+    assert (tried["state"], tried["attempt"]) == ("QUEUED", 2)
+    entry = [one for one in ledger.audit() if one.event == "retrain.tried_again"][-1]
+    assert (entry.actor, entry.body["why"]) == ("otto", "its labels were wrong")
+
+
+def test_what_was_discarded_says_by_whom_and_why(
+    desk: Desk, waiting: Retrain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = Ledger(f"sqlite:///{desk.folder}/spt.db")
+    with ledger._database.write() as connection:
+        connection.exec_driver_sql("UPDATE spt_retrain SET state = 'EVALUATED'")
+    words = ["discard", waiting.retrain_id, "--reason", "it cannot be judged"]
+    assert desk.call(*words, by="otto")["state"] == "REJECTED"
+    assert desk.call(*words, by="otto")["discarded_before"]
+    shown = desk.call("show", waiting.retrain_id)
+    assert (shown["discarded"]["by"], shown["decisions"]) == ("otto", [])
+    main(["show", waiting.retrain_id, "--storage", str(desk.folder)])
+    assert "otto: discarded, it cannot be judged" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("candidate", "error"), [("0f0f0f0f", ConflictError), ("0f", InputError)])

@@ -18,6 +18,7 @@ from spt_core.continuous.fetch_guard import Guard
 from spt_core.errors import InputError, NotFoundError
 from spt_core.task import IndustryType
 from tests.feed_documents import NUM_ITEMS, feed
+from tests.watching import Site
 
 NOW = datetime.datetime(2026, 3, 3, tzinfo=datetime.UTC)
 
@@ -122,7 +123,7 @@ def findings(*paths):
             deadline_s=1.0,
         )
         try:
-            return await check_sources(sources, policy, now=NOW)
+            return await check_sources(sources, policy, now=NOW, secrets={})
         finally:
             await runner.cleanup()
 
@@ -162,6 +163,67 @@ def test_the_command_shows_a_private_address_and_ends_with_1(tmp_path, capsys):
     assert finding["verdict"] == "refused"
     assert "10.1.2.3" in finding["reason"]
     assert "--allow-network" in finding["advice"]
+
+
+KEYED = """\
+[[source]]
+id = "{0}"
+name = "I"
+industry = "technology"
+kind = "rss"
+url = "http://127.0.0.1:{1}/{0}"
+secret_header = "X-Key"
+"""
+
+
+@pytest.mark.slow
+def test_a_source_is_checked_with_its_key_which_goes_to_its_own_origin_only(
+    tmp_path, capsys, monkeypatch
+):
+    asked = []
+
+    def away(http):
+        asked.append(("away", http.headers.get("X-Key")))
+        return web.Response(status=302, headers={"Location": other.source("feed").url})
+
+    def elsewhere(http):
+        asked.append(("elsewhere", http.headers.get("X-Key")))
+        return web.Response(body=feed())
+
+    def closed(http):
+        is_known = http.headers.get("X-Key") == "s3cret"
+        return web.Response(body=feed()) if is_known else web.Response(status=401)
+
+    site, other, file = Site(), Site(), tmp_path / "watch.toml"
+    site.others |= {"away": away, "closed": closed}
+    site.bodies["open"] = feed()
+    other.others["feed"] = elsewhere
+
+    async def check(name, secret=""):
+        monkeypatch.setenv(f"SPT_SECRET_{name.upper()}", secret)
+        file.write_text(KEYED.format(name, site.port))
+        words = ["sources", "check", "--sources", str(file), "--json"]
+        code = await asyncio.to_thread(main, [*words, "--allow-network", "127.0.0.1/32"])
+        (finding,) = json.loads(capsys.readouterr().out)["sources"]
+        return code, finding["verdict"], finding["advice"]
+
+    async def run():
+        async with site.up(), other.up():
+            assert await check("away", "s3cret") == (0, "ok", "")
+            assert asked == [("away", "s3cret"), ("elsewhere", None)]
+            assert await check("closed", "s3cret") == (0, "ok", "")
+            code, verdict, advice = await check("closed")
+            assert (code, verdict) == (1, "failed")
+            assert "X-Key, and none was sent: set SPT_SECRET_CLOSED" in advice
+            code, verdict, advice = await check("closed", "wr0ng")
+            assert (code, verdict) == (1, "failed")
+            assert "it refuses the key in SPT_SECRET_CLOSED" in advice
+            assert "wr0ng" not in advice
+            code, verdict, advice = await check("open")
+            assert (code, verdict) == (0, "ok")
+            assert "set SPT_SECRET_OPEN" in advice
+
+    asyncio.run(run())
 
 
 def test_a_source_that_is_not_listed_is_a_mistake():

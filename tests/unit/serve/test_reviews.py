@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +161,24 @@ def test_what_does_not_exist_is_not_found_and_states_are_checked(world: World) -
     path = "/v1/reviews/nothing-1/decision"
     assert world.call("POST", path, content=b"{").status_code == 400
     assert world.call("POST", path, content=b" " * 30_000).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "most"), [(None, 401, 0), ("x.y", 401, 0), ("rita", 413, 3)]
+)
+def test_a_body_is_read_of_a_principal_only_and_no_more_than_a_decision_has(
+    world: World, name: str | None, status: int, most: int
+) -> None:
+    sent: list[int] = []
+
+    async def parts() -> AsyncIterator[bytes]:
+        for number in range(50):
+            sent.append(number)
+            yield b" " * 10_000
+
+    refused = world.call("POST", "/v1/reviews/nothing-1/decision", name, content=parts())
+    assert (refused.status_code, len(sent)) == (status, most)
+    assert refused.headers["content-type"] == "application/problem+json"
 
 
 def test_without_a_database_the_service_says_what_it_needs(

@@ -2,6 +2,7 @@ import pytest
 
 from spt_core.continuous.ledger import DEPLOY, Ledger, Principal
 from spt_core.errors import ConflictError, InputError
+from tests.chaos.ledger.world import MODEL
 from tests.unit.continuous.ledger.steps import (
     all_of_them,
     answer,
@@ -29,6 +30,13 @@ def approve(ledger, reviewer):
         )
 
     return approve
+
+
+def finish(ledger, fence, clock, begun, **versions):
+    """The retraining once it NEEDS_REVIEW."""
+    begun = evaluate(ledger, fence, train(ledger, fence, begun), **versions)
+    ledger.judge(fence, begun.retrain_id, "NEEDS_REVIEW", verdict={}, deadline=clock.deadline_s)
+    return ledger.retrain(begun.retrain_id)
 
 
 def test_an_approval_promotes_once(ledger, fence, clock, registry, approve):
@@ -112,13 +120,69 @@ def test_who_edited_the_configuration_cannot_approve(ledger, fence, clock, regis
     assert ledger.involved(begun.retrain_id, "ann") == []
 
 
-def test_an_edit_counts_for_the_retraining_that_follows_it(
+def test_a_label_counts_for_the_run_that_takes_its_item_whenever_it_was_given(
     ledger, fence, clock, registry, approve, reviewer
 ):
+    ledger.ingest(fence, [answer(item("1"), item("2"))], never)
+    one, two = ledger.pending("rules")
+    ledger.label(two.ref, "capital", actor="rita")
+    first = finish(ledger, fence, clock, ledger.trigger(all_of_them([one]), actor="olga"))
+    assert ledger.involved(first.retrain_id, "rita") == []
+    assert approve(first)
+    registry.set_alias(MODEL, "champion", 2, expected=1, actor="watcher")
+    ledger.deployed(fence, first.retrain_id, "d2")
+
+    second = finish(
+        ledger, fence, clock, ledger.trigger(all_of_them([two]), actor="olga"), version=3, before=2
+    )
+    assert ledger.involved(second.retrain_id, "rita") == ["edited its labels"]
+    with pytest.raises(InputError, match="'rita' edited its labels"):
+        approve(second)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda ledger, by, value: ledger.configured("rules", {"threshold": value}, actor=by),
+        lambda ledger, by, value: ledger.upsert_sources([source("sec", threshold=value)], actor=by),
+    ],
+    ids=["of the bucket", "of a source"],
+)
+def test_an_edit_counts_while_it_is_in_force_and_until_another_s_replaces_it(
+    ledger, fence, clock, registry, approve, reviewer, edit
+):
+    edit(ledger, "rita", 0.1)
+    for key in ("1", "2"):
+        begun = ask(ledger, fence, clock, key)
+        assert ledger.involved(begun.retrain_id, "rita") == ["edited its configuration"]
+        with pytest.raises(InputError, match="'rita' edited its configuration"):
+            approve(begun)
+        ledger.decide(
+            begun.retrain_id, begun.candidate_sha, "reject", reviewer=reviewer, reason="bad"
+        )
+    edit(ledger, "carl", 0.2)
+    begun = ask(ledger, fence, clock, "3")
+    assert ledger.involved(begun.retrain_id, "carl") == ["edited its configuration"]
+    assert approve(begun)
+
+
+def test_an_edit_of_one_part_leaves_another_s_edit_of_another_part_in_force(
+    ledger, fence, clock, registry, approve
+):
+    ledger.configured("rules", {"gate": {"max_churn": 1.0}}, actor="rita")
+    body = {**ledger.configuration("rules"), "retraining": {"mlm_steps": 0}}
+    ledger.configured("rules", body, actor="carl")
+    with pytest.raises(InputError, match="'rita' edited its configuration"):
+        approve(ask(ledger, fence, clock))
+
+
+def test_an_edit_after_the_decision_is_no_part_of_the_run(ledger, fence, clock, registry, approve):
+    begun = ask(ledger, fence, clock)
+    approve(begun)
     ledger.configured("rules", {"threshold": 3}, actor="rita")
-    first = ask(ledger, fence, clock)
-    ledger.decide(first.retrain_id, first.candidate_sha, "reject", reviewer=reviewer, reason="bad")
-    assert approve(ask(ledger, fence, clock, "2"))
+    (one,) = ledger.items(trigger_id=begun.retrain_id)
+    ledger.label(one.ref, "capital", actor="rita")
+    assert ledger.involved(begun.retrain_id, "rita") == []
 
 
 def test_who_asked_for_another_try_cannot_approve_it(ledger, fence, clock, registry, approve):

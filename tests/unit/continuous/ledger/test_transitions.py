@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from spt_core.continuous.ledger import DEPLOY, ROLL_BACK, TRANSITIONS
@@ -32,6 +34,88 @@ def deploy(ledger, fence, clock, registry, reviewer):
 def test_every_state_has_its_transitions():
     assert set(TRANSITIONS) == set(RETRAIN_STATES)
     assert {end for ends in TRANSITIONS.values() for end in ends} <= set(RETRAIN_STATES)
+
+
+def held(ledger, fence):
+    def decide(pending):
+        return dataclasses.replace(all_of_them(pending), hold="a flood")
+
+    return ledger.ingest(fence, [answer(item("1"))], decide).retrains[0]
+
+
+def failed(ledger, fence):
+    begun = begin(ledger, fence)
+    ledger.submitted(fence, begun.submission_id)
+    ledger.failed(fence, begun.submission_id, "no memory")
+    return begun
+
+
+@pytest.mark.parametrize(
+    "reach",
+    [
+        held,
+        failed,
+        lambda ledger, fence: train(ledger, fence, begin(ledger, fence)),
+        lambda ledger, fence: evaluate(ledger, fence, train(ledger, fence, begin(ledger, fence))),
+    ],
+    ids=["DETECTED", "FAILED", "TRAINED", "EVALUATED"],
+)
+def test_a_run_that_is_discarded_frees_its_bucket_and_keeps_its_publications(
+    ledger, fence, registry, reach
+):
+    begun = reach(ledger, fence)
+    assert ledger.discard(begun.retrain_id, "it is noise", actor="otto")
+    assert not ledger.discard(begun.retrain_id, "it is noise", actor="otto")
+
+    assert ledger.retrain(begun.retrain_id).state == "REJECTED"
+    entry = [one for one in ledger.audit() if one.event == "retrain.REJECTED"][0]
+    assert (entry.actor, entry.body["body"]) == ("otto", {"reason": "it is noise"})
+    assert ledger.obstacle("rules") == ""
+    assert ledger.evaluate(fence, all_of_them) == []
+    (second,) = ledger.ingest(fence, [answer(item("2"))], all_of_them).retrains
+    assert [one.item_key for one in ledger.items(trigger_id=second.retrain_id)] == ["2"]
+
+
+def test_only_what_is_held_has_failed_or_cannot_be_judged_is_discarded(
+    ledger, fence, clock, registry, reviewer
+):
+    begun = begin(ledger, fence)
+    with pytest.raises(ConflictError, match="to become REJECTED, however: 'rules-1' is QUEUED"):
+        ledger.discard(begun.retrain_id, "impatience", actor="otto")
+    begun = evaluate(ledger, fence, train(ledger, fence, begun))
+    ledger.judge(fence, begun.retrain_id, "NEEDS_REVIEW", verdict={}, deadline=clock.deadline_s)
+    with pytest.raises(ConflictError, match="is NEEDS_REVIEW"):
+        ledger.discard(begun.retrain_id, "a reviewer would approve it", actor="otto")
+    approve(ledger, begun, reviewer)
+    with pytest.raises(ConflictError, match="is PROMOTED"):
+        ledger.discard(begun.retrain_id, "too late", actor="otto")
+
+
+@pytest.mark.parametrize("verb", ["discard", "try_again"])
+def test_what_a_person_does_to_a_run_has_a_reason(ledger, fence, verb):
+    begun = train(ledger, fence, begin(ledger, fence))
+    with pytest.raises(InputError, match="must have a reason"):
+        getattr(ledger, verb)(begun.retrain_id, " ", actor="otto")
+
+
+def test_a_job_that_was_frozen_past_its_claim_cannot_move_a_run_that_was_discarded(
+    ledger, fence, clock, sqlite_only
+):
+    begun = begin(ledger, fence)
+    ledger.submitted(fence, begun.submission_id)
+    claim = ledger.claim_run(begun.submission_id, host="frozen", ttl_s=60)
+    clock.now_s += 61
+    ledger.failed(fence, begun.submission_id, "it is silent")
+    ledger.beat(claim)
+    with pytest.raises(ConflictError, match="a run must be over to be given up, however: frozen"):
+        ledger.discard(begun.retrain_id, "it is silent", actor="otto")
+    clock.now_s += 61
+    ledger.discard(begun.retrain_id, "it is silent", actor="otto")
+    ledger.finish_run(claim, "file:///late", "s")
+    with pytest.raises(ConflictError, match="'rules-1' is REJECTED"):
+        ledger.trained(fence, begun.submission_id)
+    with pytest.raises(ConflictError, match="must be waiting for its run, however: it is REJECTED"):
+        ledger.claim_run(begun.submission_id, host="another")
 
 
 def test_a_transition_that_is_repeated_changes_nothing(ledger, fence, registry):

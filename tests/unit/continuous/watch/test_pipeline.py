@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from aiohttp import web
 
 from spt_core.continuous import ContinuousTrainingPipeline, WatchOptions
+from spt_core.continuous.feeds.json_api import NVD
 from spt_core.continuous.ledger import Item, Ledger, SourceResult, fence_of
 from spt_core.continuous.poll import Poller
 from spt_core.continuous.registration import source_row
@@ -137,6 +139,97 @@ def test_a_revision_counts_again(tmp_path, ledger):
     at_site(work)
     assert [item.rev for item in ledger.items()] == [1, 2]
     assert [item.rev for item in ledger.pending(BUCKET)] == [2]
+
+
+def test_a_walk_through_pages_that_is_cut_off_is_made_up_for(tmp_path, ledger):
+    """What was read is known then, and older pages are asked all the same."""
+    now = {"total": 2, "status": 500}
+
+    def answer(request):
+        start, total = int(request.query.get("startIndex", "0")), now["total"]
+        if start >= 4 and now["status"] != 200:
+            return web.Response(status=now["status"])
+        found = [{"cve": {"id": f"CVE-{n}"}} for n in range(total)][::-1][start : start + 2]
+        return web.json_response({"totalResults": total, "vulnerabilities": found})
+
+    async def asked_again(condition):
+        ask_again(ledger)
+        await until(condition)
+
+    async def work(site):
+        site.others["api"] = answer
+        source = site.source("api", kind="json_api", json=NVD)
+        async with running(pipeline([source], tmp_path)):
+            await until(lambda: len(ledger.items()) == 2)
+            now["total"] = 12
+            await asked_again(lambda: ledger.sources()[0].state == "DEGRADED")
+            assert len(ledger.items()) == 6
+            now["total"] = 14  # newer ones come meanwhile
+            await asked_again(lambda: len(ledger.items()) == 8)
+            assert ledger.sources()[0].state == "DEGRADED"
+            now["status"] = 200
+            await asked_again(lambda: ledger.sources()[0].state == "OK")
+            num_asked = len(site.asked)
+            now["total"] = 15
+            await asked_again(lambda: len(ledger.items()) == 15)
+            assert len(site.asked) <= num_asked + 3
+
+    at_site(work)
+    assert {item.title for item in ledger.items()} == {f"CVE-{n}" for n in range(15)}
+
+
+def test_a_revision_that_goes_back_after_a_long_answer_is_kept(tmp_path, ledger, monkeypatch):
+    monkeypatch.setattr("spt_core.continuous.leading.REMEMBERED_ITEMS", 3)
+
+    async def work(site):
+        short, changed = rss("Capital"), rss("Capital", "2", "3", "4")
+        site.bodies["a"] = short
+        async with running(pipeline([site.source("a")], tmp_path)):
+            await until(ledger.items)
+            site.bodies["a"] = changed.replace(b"<category>Rule", b"<category>Draft", 1)
+            ask_again(ledger)
+            await until(lambda: len(ledger.items()) == 5)
+            site.bodies["a"] = short
+            ask_again(ledger)
+            await until(lambda: len(ledger.items()) == 6)
+
+    at_site(work)
+    assert [item.rev for item in ledger.items() if item.title == "Capital"] == [1, 2, 3]
+
+
+def test_a_host_that_hangs_keeps_no_other_waiting(tmp_path, ledger):
+    async def hang(_):
+        await asyncio.sleep(60)
+
+    async def work(site):
+        async with Site().up() as other:
+            hanging = [site.source(f"a{n}") for n in range(40)]
+            site.others |= {source.id: hang for source in hanging}
+            other.bodies["z"] = rss("Capital")
+            policy = dataclasses.replace(options("").policy, host_at_a_time=2, deadline_s=5.0)
+            async with running(pipeline([*hanging, other.source("z")], tmp_path, policy=policy)):
+                await until(ledger.items, seconds=4.0)
+            assert len(site.asked) == 2
+
+    at_site(work)
+
+
+def test_one_who_stands_by_with_other_sources_changes_nothing(tmp_path, ledger):
+    async def work(site):
+        site.bodies |= {"a": rss("Capital"), "b": rss("Capital", name="b")}
+        first = pipeline([site.source("a")], tmp_path)
+        async with running(first):
+            await until(ledger.items)
+            second = pipeline([site.source("b")], tmp_path)
+            async with running(second):
+                await until(lambda: second.status()["phase"].startswith("stands by"))
+                (source,) = ledger.sources()
+                assert (source.source_id, source.state) == ("a", "OK")
+                first.stop()
+                await until(lambda: len(ledger.items()) == 2)
+        assert {s.source_id: s.state for s in ledger.sources()} == {"a": "PAUSED", "b": "OK"}
+
+    at_site(work)
 
 
 def test_a_second_watcher_stands_by_and_takes_over(tmp_path, ledger):

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import datetime
+import math
 
 import pytest
 from aiohttp import web
@@ -23,7 +24,8 @@ DAY = datetime.timedelta(days=1)
 
 
 async def poll(site, source, row, *, now=NOW, known=(), weekly=None, secrets=None):
-    async def unknown(result):
+    async def unknown(result, before_s):
+        assert before_s == math.inf
         items = tuple(i for i in result.items if i.title not in known)
         return dataclasses.replace(result, items=items)
 
@@ -207,6 +209,30 @@ def test_a_key_goes_to_the_source_that_wants_it():
         return seen
 
     assert polls(work) == ["secret"]
+
+
+def test_a_key_stays_with_its_own_origin_wherever_the_source_moves():
+    seen = []
+
+    def note(request):
+        seen.append(request.headers.get("X-Key"))
+        return web.Response(body=rss("one"))
+
+    async def work(site):
+        async with Site().up() as other:
+            other.others["new"] = note
+            site.others["a"] = moved(f"http://127.0.0.1:{other.port}/new")
+            source = site.source("a", secret_header="X-Key")
+            row = source_row(source)
+            for day in range(5):
+                _, result = await poll(
+                    site, source, row, now=NOW + day * DAY, secrets={"a": "secret"}
+                )
+                row = result.source
+            assert is_adopted(row)
+
+    polls(work)
+    assert seen == [None] * 5
 
 
 def test_items_are_made_fit_for_the_database():
