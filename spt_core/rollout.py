@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, final
 
-from spt_core.errors import ConflictError, InputError, SptError
+from spt_core.errors import ConflictError, InputError, SptError, UnavailableError
 from spt_core.registry import (
     CHAMPION,
     DEFAULT_MODEL_NAME,
@@ -235,8 +235,12 @@ class RayServe:
 def _client() -> Any:  # Serve's client, of a private type
     from ray.serve import context
 
+    check: Any = vars(context)["_check_cached_client_alive"]
+    client, was_known = check()
+    if client is None and was_known:  # Serve was shut down since: forgotten now, found again later
+        raise UnavailableError("Serve must run for a roll-out, however: its controller is gone")
     find_client: Any = vars(context)["_get_global_client"]  # its public twin needs a dashboard
-    client = find_client()
+    client = client or find_client()
     assert client is not None, "Serve must be started before a roll-out"
     return client
 
