@@ -86,13 +86,12 @@ def main() -> None:
                 outcomes[name] = run(listed, pool)
                 outcomes[name]["memory_mb"] = memory_mb()
             outcomes["parser_processes_started"] = pool.num_started
-        outcomes["largest_parser_process_mb"] = memory_mb(resource.RUSAGE_CHILDREN)
     finish("feed_documents", outcomes)
 
 
-def memory_mb(who: int = resource.RUSAGE_SELF) -> float:
-    """The highest memory of this process so far, or of the largest that has ended of its own."""
-    return resource.getrusage(who).ru_maxrss / 1024
+def memory_mb() -> float:
+    """The highest memory of this process so far; parser processes are limited on their own."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def run(index: Sequence[Mapping[str, Any]], pool: ParserPool) -> dict[str, Any]:
