@@ -159,7 +159,7 @@ def test_a_page_is_the_set_of_its_canonical_links():
     [
         (links(), "0 links match, at least 2 are expected"),
         (links(1), "1 links match"),
-        (links(*range(50, 60)), "100% of its links are new, more than 50%"),
+        (links(*range(50, 60)), "100% of its links are new, more than max_churn (50%)"),
         ("", "empty"),
         ("<<<<<", "0 links match"),
         ("<html><title>Access denied</title></html>", "'Access denied'"),
