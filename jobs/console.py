@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import time
 from collections.abc import Generator, Mapping
 from typing import Any
@@ -16,7 +15,6 @@ from rich.text import Text
 
 PIPED_WIDTH = 140
 _FIXED = Column(no_wrap=True)
-_MARK = re.compile(r"(\s*)\[yellow\]([^][]*)\[/yellow\](.*)", re.DOTALL)
 
 
 class Screen:
@@ -51,9 +49,12 @@ class Screen:
         self.seconds[name] = round(time.monotonic() - start, 1)
 
     def say(self, text: str) -> None:
-        """A line for a person; only a first word in [yellow]...[/yellow] is a style."""
-        found = _MARK.fullmatch(text)
-        self.err.print(Text.assemble(found[1], (found[2], "yellow"), found[3]) if found else text)
+        """A line for a person."""
+        self.err.print(text)
+
+    def warn(self, mark: str, text: str) -> None:
+        """A line for a person that begins with a mark in yellow."""
+        self.err.print(Text.assemble((mark, "yellow"), text))
 
     def table(self, title: str, header: list[str], rows: list[list[str]]) -> None:
         """A table for a person."""

@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if scored.computed:
         screen.say(f"  windows over this data set's own rows: {', '.join(scored.computed)}")
     if scored.absent:
-        screen.say(f"  [yellow]counted as missing[/yellow]: {', '.join(scored.absent)}")
+        screen.warn("  counted as missing", f": {', '.join(scored.absent)}")
     screen.result({"model": version.ref, **dataclasses.asdict(scored)}, scored.uri)
     return 0
 

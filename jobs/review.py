@@ -278,7 +278,7 @@ def _principals(desk: Desk) -> None:
         desk.screen.result({"name": args.name, "revoked": removed}, f"{args.name}: {text}")
         return
     shown = credential(args.name, ledger.add_principal(args.name, args.role, actor=actor()))
-    desk.screen.say("[yellow]shown this once[/yellow]: for SPT_REVIEWER_KEY, and as bearer token")
+    desk.screen.warn("shown this once", ": for SPT_REVIEWER_KEY, and as bearer token")
     desk.screen.result({"name": args.name, "roles": args.role, "credential": shown}, shown)
 
 

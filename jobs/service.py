@@ -35,7 +35,7 @@ def rolled_out(
             for deployment in resume(registry):
                 if deployment.error:
                     ref = f"{deployment.name}@{deployment.version}"
-                    screen.say(f"  [yellow]not served[/yellow]: {ref}: {deployment.error}")
+                    screen.warn("  not served", f": {ref}: {deployment.error}")
         stage.say(f"rolling out {version.ref}")
         deployment = promote(
             registry, version, actor=actor(), reason=reason, num_replicas=num_replicas

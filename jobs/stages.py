@@ -68,11 +68,11 @@ def prepared(run: Run) -> Splits:
         stage.say(f"{rows} rows{_reused(splits.reused)}")
     for finding in splits.findings:
         where = f" {finding.column}" if finding.column else ""
-        run.screen.say(f"  [yellow]{finding.kind}[/yellow]{where}: {finding.detail}")
+        run.screen.warn(f"  {finding.kind}", f"{where}: {finding.detail}")
     for reason, count in splits.quarantine.items():
-        run.screen.say(
-            f"  [yellow]quarantine[/yellow]: {count:,} bad rows, {reason}; "
-            f"see {splits.uri}/quarantine.parquet"
+        run.screen.warn(
+            "  quarantine",
+            f": {count:,} bad rows, {reason}; see {splits.uri}/quarantine.parquet",
         )
     return splits
 
@@ -108,9 +108,10 @@ def distilled(run: Run, teacher: SpecializedModel, splits: Splits) -> Specialize
     metrics = student.artifact.metrics
     if metrics.get(NUM_REFUSED):
         name = f"{student.artifact.uri.rpartition('/')[2]}-soft-quarantine"
-        run.screen.say(
-            f"  [yellow]quarantine[/yellow]: {metrics[NUM_REFUSED]:,.0f} bad texts without labels, "
-            f"{metrics[NUM_UNLABELLED]:,.0f} good; see {config.training.output_dir}/runs/{name}"
+        run.screen.warn(
+            "  quarantine",
+            f": {metrics[NUM_REFUSED]:,.0f} bad texts without labels, "
+            f"{metrics[NUM_UNLABELLED]:,.0f} good; see {config.training.output_dir}/runs/{name}",
         )
     return student
 
@@ -259,7 +260,7 @@ def show_report(run: Run, report: Report) -> None:
     )
     for name, check in report.compliance.items():
         if not check["passed"]:
-            run.screen.say(f"  [yellow]compliance[/yellow] {name}: {check['fact']}")
+            run.screen.warn("  compliance", f" {name}: {check['fact']}")
 
 
 def _watch(stage: Stage, config: TrainingConfig) -> Callable[[Mapping[str, float]], None]:

@@ -283,7 +283,7 @@ def _model(name: str) -> str:
 
 def _show(screen: Screen, content: Mapping[str, Any]) -> None:
     for trouble in content["troubles"]:
-        screen.say(f"[yellow]![/yellow] {trouble}")
+        screen.warn("!", f" {trouble}")
     watcher = content["watcher"]
     if watcher is not None:
         screen.say(f"the cluster's watcher {watcher['phase']}")

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from spt_core.continuous.fetch_url import Address, address_literal, malformed_url
+from spt_core.continuous.fetch_url import MAX_URL_LENGTH, Address, address_literal, malformed_url
 from spt_core.errors import InputError
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -87,6 +87,8 @@ class Guard:
 
     def url_problem(self, url: str) -> str:
         """Why this URL must not be asked; empty when it may."""
+        if len(url) > MAX_URL_LENGTH:  # nothing to be remembered
+            return malformed_url(url)
         return _url_problem(self, url)
 
     def allows(self, address: Address) -> bool:

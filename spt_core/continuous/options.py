@@ -48,7 +48,7 @@ class WatchOptions:
         root = as_uri(self.storage)
         if not self.database_url and not root.startswith("file://"):
             raise InputError(
-                "a storage root that is not local needs a database, however: the storage is "
-                f"{root} and no database_url is given"
+                "a storage root that is not local needs a database, however: no database_url is "
+                "given"  # the root may hold a key
             )
         return self.database_url or f"sqlite:///{root.removeprefix('file://')}/spt.db"

@@ -190,15 +190,15 @@ def after(
             changes["cursor"] = f"{_CUT}{now.timestamp()}"
         return dataclasses.replace(row, **changes)
     is_same = fetched.outcome == "not_modified"
-    is_whole = fetched.outcome == "changed" and _was_cut(
-        row
-    )  # what had been cut off is made up for
+    cursor = row.cursor if reading.cursor is None else reading.cursor
+    if fetched.outcome == "changed" and _was_cut(row):
+        cursor = ""  # what had been cut off is made up for
     changes |= _moved(row, fetched.moved_to, now)
     changes |= {
         "etag": fetched.etag or (row.etag if is_same else ""),
         "last_modified": fetched.last_modified or (row.last_modified if is_same else ""),
         "body_sha": fetched.body_sha or row.body_sha,
-        "cursor": "" if is_whole else row.cursor if reading.cursor is None else reading.cursor,
+        "cursor": cursor,
         "hints": row.hints if hints is None else _hints_json(hints),
     }
     return dataclasses.replace(row, **changes)

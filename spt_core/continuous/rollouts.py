@@ -215,7 +215,6 @@ class _Pass:
         if before and champion in (before, retrain.candidate_version):
             target = self._registry.get(before)
             if self._serving(target) is None:
-                self._live.check(target)
                 self._ledger.check(self._fence)
                 self._live.promote(
                     target,

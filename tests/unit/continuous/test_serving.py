@@ -185,3 +185,14 @@ def test_others_are_looked_at_while_replicas_are_waited_for(
     serve.slow = {f"{MODEL}@2"}
     assert promote(live, registry, look).state == "live"
     assert len(looks) >= 3
+
+
+def test_a_serve_that_was_shut_down_is_told_once_and_looked_for_again(monkeypatch):
+    from ray.serve import context  # takes seconds
+
+    answers = [(None, True), (None, False)]
+    monkeypatch.setattr(context, "_check_cached_client_alive", lambda: answers.pop(0))
+    monkeypatch.setattr(context, "_get_global_client", lambda: "found by its name")
+    with pytest.raises(UnavailableError, match="its controller is gone"):
+        rollout._client()
+    assert rollout._client() == "found by its name"

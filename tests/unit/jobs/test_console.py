@@ -25,9 +25,9 @@ def test_the_word_before_a_warning_is_yellow_and_the_rest_is_as_it_is(capsys, st
     screen = Screen(as_json=False)
     screen.err = Console(stderr=True, highlight=False, markup=False, emoji=False, width=200)
     with screen.err.capture() as captured:
-        screen.say(f"{start}[yellow]![/yellow] {STRANGE} [yellow]z[/yellow]")
+        screen.warn(f"{start}!", f" {STRANGE} [yellow]z[/yellow]")
     assert captured.get() == f"{start}! {STRANGE} [yellow]z[/yellow]\n"
     screen.err = Console(stderr=True, force_terminal=True, color_system="standard", width=200)
     with screen.err.capture() as captured:
-        screen.say(f"{start}[yellow]![/yellow] all")
-    assert captured.get() == f"{start}\x1b[33m!\x1b[0m all\n"
+        screen.warn(f"{start}!", " all")
+    assert captured.get() == f"\x1b[33m{start}!\x1b[0m all\n"
