@@ -3,19 +3,36 @@
 Masked-language-model training; the files need the task's text column and no labels. The same
 command again goes on where it stopped. Steps: --set vocabulary.training.num_steps=20000. Runs in
 this process, on its GPU if it has one.
+
+A --dataset, and files that have the task's label, are split as for training, and their training
+rows alone are read: a base that has read the test would flatter every model made from it. Raw texts
+are read whole, so they must not hold documents of the test.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from jobs.command import parser, read_run
+from jobs.command import Run, parser, read_run, started
 from jobs.exits import run as call
+from jobs.stages import prepared
+from spt_core.data import formats
 from spt_core.data.corpus import expand
 from spt_core.errors import InputError
-from spt_core.models.bases import find_base
+from spt_core.models.bases import find_base, num_new_tokens
 from spt_core.models.text import TextConfig
-from spt_core.training.masked_lm import FileTexts, adapt
+from spt_core.training.masked_lm import adapt
+from spt_core.training.raw_text import FileTexts
+
+
+class RawTexts(NamedTuple):
+    """The texts to train on, a digest of their content, their licences, and what a person reads."""
+
+    texts: FileTexts
+    fingerprint: str
+    licences: tuple[str, ...]
+    what: str
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,13 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     network, config = run.config.training.network, run.config.vocabulary.training
     if run.task.family != "text" or not isinstance(network, TextConfig):
         raise InputError(f"texts train a task on text, however: {run.task.path} is on tables")
-    if run.arguments.data is None:
+    if run.arguments.data is None and run.arguments.dataset is None:
         raise InputError("training on raw text needs texts, however: there is no --data")
-    uris, kind, identity = expand(run.arguments.data)
-    texts = FileTexts(uris, kind, run.task.text_field.name)
+    found = raw_texts(run)
     name = f"pretrain:{run.settings.storage}:{run.task.path}/{run.arguments.name}"
     with run.registry().lease(name), run.screen.stage("pretrain") as stage:
-        stage.say("reading")
+        stage.say(f"reading {found.what}")
 
         def on_step(metrics: Mapping[str, float]) -> None:
             step, total = int(metrics["step"]), config.num_steps
@@ -38,12 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 step, total, f"step {step} of {total}, {metrics['loss']:.2f} bits a token"
             )
 
+        base = find_base(network.base, run.settings.storage)
         made = adapt(
-            find_base(network.base, run.settings.storage),
-            texts,
-            fingerprint=identity,
+            base,
+            found.texts,
+            fingerprint=found.fingerprint,
             storage=run.settings.storage,
             config=config,
+            licences=found.licences,
+            num_new=num_new_tokens(base),
             fresh=run.fresh,
             on_step=on_step,
         )
@@ -54,6 +73,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         made.base.uri,
     )
     return 0
+
+
+def raw_texts(run: Run) -> RawTexts:
+    """The training rows of what has labels, every row of what has none."""
+    column, data, label = run.task.text_field.name, run.arguments.data, run.arguments.label
+    if data is not None and label is None:
+        uris, kind, identity = expand(data)
+        if run.task.label not in formats.header(uris[0], kind):
+            texts = FileTexts(uris, kind, column)
+            return RawTexts(texts, identity, run.config.data.licences, "all texts")
+    with started(run):
+        splits = prepared(run)
+    texts = FileTexts(splits.files("train"), "parquet", column)
+    return RawTexts(texts, splits.fingerprints["train"], splits.licences, "the training rows alone")
 
 
 if __name__ == "__main__":

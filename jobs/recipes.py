@@ -98,7 +98,8 @@ def _brief_study(num_steps: int) -> StudyConfig:
     return StudyConfig(
         extension=VocabularyConfig(context_steps=num_steps),
         training=MaskedConfig(num_steps=num_steps, first_steps=num_steps // 2, step_bytes=3000),
-        probe_rows=500,
+        score_rows=500,
+        score_epochs=1,
     )
 
 
@@ -139,7 +140,9 @@ def _texts(task: Task) -> PipelineConfig:
         save_strategy="epoch",
         evaluation_strategy="no",
     )
-    student = dataclasses.replace(training, learning_rate=3e-4)
+    student = dataclasses.replace(
+        training, learning_rate=8e-4, batch_size=64, network=TextConfig(student_width=256)
+    )
     return PipelineConfig(
         data=DataConfig(),
         split=SplitConfig(),

@@ -156,7 +156,7 @@ class ModelArtifact:
 
     def read(self, name: str) -> bytes:
         """A file of this artifact, checked against its digest."""
-        return _checked(self.uri, name, self.files)
+        return read_checked(self.uri, name, self.files)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `artifact_from_json` reads back."""
@@ -180,7 +180,7 @@ class ExportedModel:
 
     def read(self, name: str) -> bytes:
         """A file of this export, checked against its digest."""
-        return _checked(self.uri, name, self.files)
+        return read_checked(self.uri, name, self.files)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `exported_from_json` reads back."""
@@ -226,7 +226,8 @@ def merge_licences(groups: Iterable[Iterable[str]]) -> tuple[str, ...]:
     return tuple(sorted({licence for group in groups for licence in group}))
 
 
-def _checked(uri: str, name: str, files: Mapping[str, str]) -> bytes:
+def read_checked(uri: str, name: str, files: Mapping[str, str]) -> bytes:
+    """A file of a folder; CorruptArtifactError if its sha256 is not the one in `files`."""
     content = read_bytes(f"{uri}/{name}")
     found = hashlib.sha256(content).hexdigest()
     if found != files[name]:

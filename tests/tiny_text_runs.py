@@ -27,6 +27,7 @@ CONFIG = TrainingConfig(
     evaluation_strategy="epoch",
     gradient_accumulation_steps=2,
     num_workers=2,
+    use_mixed_precision=False,  # strategies are compared to the last digits of fp32
     network=dataclasses.replace(TEXT_CONFIG, dropout=0.1),
 )
 NUM_TEXTS = 88  # 44 a worker: 5.5 batches of 8, 2.75 steps of 2 batches

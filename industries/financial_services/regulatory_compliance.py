@@ -285,7 +285,10 @@ REGULATORY_COMPLIANCE = Task(
     answer={
         "compliant": {
             "type": "boolean",
-            "description": "no risk reaches the policy's threshold for it",
+            "description": (
+                "no risk reaches the policy's threshold for it; means nothing of a model whose "
+                "classes are no risks, such as topics"
+            ),
         },
         "risk_categories": {
             "type": "array",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -18,14 +19,15 @@ TYPES = ("advise", "effect", "int", "mechanism")  # those of the DDI corpus
 SENTENCES_PER_DOCUMENT = 10
 Severity = Literal["contraindicated", "major", "moderate", "minor", "unspecified"]
 
-# A rule, not a model, applied to the sentences around the two drugs: the first line whose words
-# they hold decides, else the type does.
+# A rule, not a model, applied to the sentences around the two drugs. DENYING_WORDS are taken out,
+# then the first line whose words they still hold decides; else a denial makes it minor, else the
+# type decides. What is denied may be of another drug, so it must not outweigh what is stated.
+DENYING_WORDS = (
+    r"no clinically (?:significant|relevant|important)(?: \w+)?"
+    r"|not clinically (?:significant|relevant|important)|no dos(?:e|age) adjustments?"
+    r"|not contra-?indicated"
+)
 SEVERITY_BY_WORDS: tuple[tuple[Severity, str], ...] = (
-    (
-        "minor",
-        r"no clinically (?:significant|relevant|important)|not clinically (?:significant|relevant"
-        r"|important)|no dos(?:e|age) adjustments?|not contraindicated",
-    ),
     (
         "contraindicated",
         r"contra-?indicat\w+|(?:must|should|may) not be (?:co-?administered|combined|given|taken"
@@ -54,6 +56,7 @@ ADVICE: Mapping[Severity, str] = {
     "unspecified": "ask_a_pharmacist",
     "minor": "no_action_needed",
 }
+_DENIAL = re.compile(rf"\b(?:{DENYING_WORDS})\b", re.I)
 _SEVERITIES: tuple[tuple[Severity, re.Pattern[str]], ...] = tuple(
     (name, re.compile(rf"\b(?:{w})\b", re.I)) for name, w in SEVERITY_BY_WORDS
 )
@@ -73,23 +76,26 @@ def respond(judgement: TextJudgement) -> dict[str, Any]:
         if score.label != UNRELATED
     ]
     order = list(ADVICE)
+    num_unjudged = math.comb(len(judgement.spans), 2) - len(judgement.pairs)
     interactions.sort(key=lambda i: (order.index(i["severity"]), -i["probability"]))
     return {
         "interactions": interactions,
         "drugs_found": [
             {"name": span.text, "start": span.start, "end": span.end} for span in judgement.spans
         ],
-        "recommendation": _recommendation(judgement.spans, interactions),
+        "pairs_not_judged": num_unjudged,
+        "recommendation": _recommendation(judgement.spans, interactions, num_unjudged),
         "confidence": round(min((score.probability for _, score in given), default=0.0), 6),
     }
 
 
 def severity_of(kind: str, text: str) -> Severity:
     """How severe an interaction of a type is by the words of the sentences that state it."""
+    rest, num_denials = _DENIAL.subn(" ", text)
     for severity, pattern in _SEVERITIES:
-        if pattern.search(text):
+        if pattern.search(rest):
             return severity
-    return SEVERITY_BY_TYPE.get(kind, "unspecified")
+    return "minor" if num_denials else SEVERITY_BY_TYPE.get(kind, "unspecified")
 
 
 def _given(pair: PairJudgement) -> LabelScore:
@@ -115,11 +121,14 @@ def _sentences(text: str, first: Span, second: Span) -> str:
     return text[before[-1] if before else 0 : after.start() + 1 if after else len(text)]
 
 
-def _recommendation(drugs: Sequence[Span], interactions: Sequence[Mapping[str, Any]]) -> str:
-    if interactions:
+def _recommendation(
+    drugs: Sequence[Span], interactions: Sequence[Mapping[str, Any]], num_unjudged: int
+) -> str:
+    """That of the most severe interaction; no all-clear while a pair is not judged."""
+    if interactions and (not num_unjudged or interactions[0]["severity"] != "minor"):
         return ADVICE[interactions[0]["severity"]]
     if len(drugs) > 1:
-        return "no_interaction_stated"
+        return "not_all_pairs_judged" if num_unjudged else "no_interaction_stated"
     return "only_one_drug" if drugs else "no_known_drug"
 
 
@@ -299,10 +308,28 @@ DRUG_INTERACTION_DETECTION = Task(
                 },
             },
         },
+        "pairs_not_judged": {
+            "type": "integer",
+            "minimum": 0,
+            "description": (
+                "pairs of drugs_found that stand too far apart to be judged, of which the answer "
+                "says nothing: send a shorter passage that names both"
+            ),
+        },
         "recommendation": {
             "type": "string",
-            "enum": [*ADVICE.values(), "no_interaction_stated", "only_one_drug", "no_known_drug"],
-            "description": "of the most severe interaction; the last two say that none was judged",
+            "enum": [
+                *ADVICE.values(),
+                "no_interaction_stated",
+                "not_all_pairs_judged",
+                "only_one_drug",
+                "no_known_drug",
+            ],
+            "description": (
+                "of the most severe interaction; no_action_needed and no_interaction_stated only "
+                "if every pair was judged, else not_all_pairs_judged; the last two say that there "
+                "was no pair to judge"
+            ),
         },
         "confidence": {
             "type": "number",

@@ -80,15 +80,16 @@ def phrases(text: str, words: Words, direction: Floats) -> tuple[Evidence, ...]:
     return tuple(sorted(made, key=lambda phrase: -abs(phrase.effect))[:MAX_PHRASES])
 
 
-def pooled(logits: Floats) -> tuple[Floats, Floats]:
+def pooled(logits: Floats, scale: Floats) -> tuple[Floats, Floats]:
     """Logits [K] of a text from those of its windows [W, K], and d text / d windows [W, K].
 
-    The smooth maximum that the network is trained with (models/text.py).
+    The smooth maximum that the network is trained with (models/text.py), of logits as they were
+    before calibration multiplied them by `scale` [K]: it is fitted on the maximum.
     """
     top = logits.max(0)
-    weights = np.exp(logits - top)
+    weights = np.exp((logits - top) / scale)
     total = weights.sum(0)
-    return top + np.log(total / len(logits)), weights / total
+    return top + scale * np.log(total / len(logits)), weights / total
 
 
 def softmax(logits: Floats) -> Floats:

@@ -54,11 +54,12 @@ Floats = NDArray[np.float64]
 class _Raw(NamedTuple):
     """What the model says of a text: logits [W, K] and shares [W, T, K], or of its pairs [P, ...].
 
-    The logits of the span head are [W, T, K].
+    The logits of the span head are [W, T, K]. `scale` [K] is the calibration's.
     """
 
     logits: Floats
     shares: Floats
+    scale: Floats
 
 
 class TextAnswerer:
@@ -187,14 +188,14 @@ class TextAnswerer:
         raw = self._run(text)
         if self.task.head == "span":
             return softmax(raw.logits).reshape(-1, raw.logits.shape[-1])
-        logits, _ = pooled(raw.logits)
+        logits, _ = pooled(raw.logits, raw.scale)
         if self.task.head == "regression":
             return (logits * self.facts["spread"] + self.facts["center"])[None]
         return _PROBABILITIES[self.task.head](logits)[None]
 
     def _scores(self, text: EncodedText) -> tuple[LabelScore, ...]:
         raw, head = self._run(text), self.task.head
-        logits, weights = pooled(raw.logits)
+        logits, weights = pooled(raw.logits, raw.scale)
         probabilities = _PROBABILITIES[head](logits)
         words = words_of(text.text, text.windows, raw.shares * weights[:, None])
         point = logits if head == "ordinal" else probabilities
@@ -270,9 +271,11 @@ class TextAnswerer:
                 )
                 for at in range(0, len(batch.pairs), PAIRS_AT_ONCE)
             ]
-        logits, shares = zip(*parts, strict=True)
+        logits, shares, (scale, *_) = zip(*parts, strict=True)
         return _Raw(
-            np.concatenate(logits).astype(np.float64), np.concatenate(shares).astype(np.float64)
+            np.concatenate(logits).astype(np.float64),
+            np.concatenate(shares).astype(np.float64),
+            scale.astype(np.float64),
         )
 
 

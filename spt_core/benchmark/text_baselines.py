@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -25,6 +26,7 @@ from spt_core.benchmark.outcomes import (
     span_outcomes,
     true_labels,
 )
+from spt_core.errors import SptError
 from spt_core.metrics import HEAD_METRICS, LOWER_IS_BETTER, Outcomes
 from spt_core.policy import LabelPolicy, fit_label_policy
 from spt_core.task import Span, Task
@@ -35,6 +37,7 @@ MAX_TERMS = 200_000
 RULE_TERMS = 10  # of a label
 _FIRST, _SECOND, _OTHER = " firstmention ", " secondmention ", " othermention "
 
+_LOG = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
 
 
@@ -55,6 +58,10 @@ class TextBaseline(NamedTuple):
     parameters: Mapping[str, Any]
 
 
+class _UnfitError(SptError):
+    """A baseline cannot learn from the training rows."""
+
+
 def tune_text_baselines(
     task: Task,
     classes: Sequence[str],
@@ -65,14 +72,23 @@ def tune_text_baselines(
     num_trials: int,
     on_trial: OnTrial | None = None,
 ) -> list[TextBaseline]:
-    """Every baseline of the task's head, at its best by the task's metric on validation rows."""
+    """Every baseline of the task's head, at its best by the task's metric on validation rows.
+
+    One that cannot learn from the training rows is left out, and the log says why.
+    """
     if task.head == "span":
         return [_lexicon(task, classes, train, label)]
-    found = [
-        _tfidf(task, classes, train, validation, label, num_trials=num_trials, on_trial=on_trial)
-    ]
-    if task.head == "multi_label":
-        found.append(_keywords(task, classes, train, label))
+    found: list[TextBaseline] = []
+    try:
+        found.append(
+            _tfidf(
+                task, classes, train, validation, label, num_trials=num_trials, on_trial=on_trial
+            )
+        )
+        if task.head == "multi_label":
+            found.append(_keywords(task, classes, train, label))
+    except _UnfitError as error:
+        _LOG.warning("a baseline is left out: %s", error)
     return found
 
 
@@ -92,7 +108,7 @@ def _tfidf(
     vectors = TfidfVectorizer(
         ngram_range=(1, 2), sublinear_tf=True, min_df=2, max_features=MAX_TERMS
     )
-    design = vectors.fit_transform(_texts(train, task))
+    design = _counted(vectors, _texts(train, task), name)
     targets = np.concatenate(true_labels(train, task, classes, label))
     metric, sign = HEAD_METRICS[task.head][task.metric], _sign(task)
     best: tuple[float, float, Any, LabelPolicy] | None = None
@@ -131,6 +147,12 @@ def _fitted(task: Task, design: Any, targets: Floats, strength: float) -> Callab
         return lambda rows: np.column_stack([model(rows) for model in models])
     known = targets.sum(1) > 0  # a class that the model does not know teaches nothing
     chosen = targets.argmax(1)[known]
+    num_known = len(np.unique(chosen))
+    if num_known < 2:
+        raise _UnfitError(
+            "logistic regression must learn two classes, however: the training items are of "
+            f"{num_known}"
+        )
     model = LogisticRegression(C=strength, class_weight="balanced", max_iter=1000)
     model.fit(design[known], chosen)
     num_classes = targets.shape[1]
@@ -157,7 +179,7 @@ def _keywords(task: Task, classes: Sequence[str], train: pa.Table, label: str) -
     What such a rule reaches is no merit of a model: labels may have been made by one.
     """
     counts = CountVectorizer(ngram_range=(1, 2), binary=True, min_df=3, max_features=MAX_TERMS)
-    design = csr_matrix(counts.fit_transform(_texts(train, task)), dtype=np.float64)
+    design = csr_matrix(_counted(counts, _texts(train, task), "keyword rule"), dtype=np.float64)
     targets = np.concatenate(true_labels(train, task, classes, label))
     names = counts.get_feature_names_out()
     terms = [_terms(design, targets[:, k]) for k in range(len(classes))]
@@ -178,6 +200,17 @@ def _keywords(task: Task, classes: Sequence[str], train: pa.Table, label: str) -
         lambda text: given([text]),
         {name: ", ".join(names[chosen]) for name, chosen in zip(classes, terms, strict=True)},
     )
+
+
+def _counted(vectors: CountVectorizer, texts: Sequence[str], name: str) -> Any:
+    """The design matrix [N, terms] of fitted texts."""
+    try:
+        return vectors.fit_transform(texts)
+    except ValueError as error:
+        raise _UnfitError(
+            f"{name} must find words that {vectors.min_df} training texts share, however: they "
+            "share none"
+        ) from error
 
 
 def _terms(design: Any, targets: Floats) -> list[int]:

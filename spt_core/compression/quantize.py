@@ -22,8 +22,15 @@ from onnx import ModelProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from spt_core.answering.text import TextAnswerer
-from spt_core.artifacts import ExportedModel, digest, has_manifest, load_exported
+from spt_core.artifacts import (
+    ExportedModel,
+    code_fingerprint,
+    digest,
+    has_manifest,
+    load_exported,
+)
 from spt_core.benchmark.outcomes import outcomes_of
+from spt_core.data.hashing import row_hashes
 from spt_core.errors import InputError, QualityError
 from spt_core.export.exporter import write_export
 from spt_core.export.graph import Exported, gap
@@ -32,6 +39,7 @@ from spt_core.metrics import HEAD_METRICS, LOWER_IS_BETTER
 from spt_core.model import open_answerer
 from spt_core.policy import LabelPolicy
 from spt_core.runtime.text import GRAPH, OnnxTextRuntime
+from spt_core.task import find
 
 MIN_TABLE_ROWS = 256
 # Rounding of activations may fall to the other side on another processor.
@@ -70,7 +78,8 @@ def quantize(
     """The model in INT8, with the task's metric on labelled rows before and after as its proof.
 
     The rows must not have trained the model (validation rows, say). QualityError when less than
-    `min_share` of the metric is left.
+    `min_share` of the metric is left, or the full-precision model has none of it. A proof on the
+    same rows, label, policy and code is found again unless `fresh`.
     """
     config = config or QuantizeConfig()
     if exported.artifact.family != "text":
@@ -79,8 +88,7 @@ def quantize(
             f"{exported.uri} is of the family {exported.artifact.family!r}"
         )
     rows = table.slice(0, config.max_rows)
-    name = digest([exported.files, config.min_share, rows.num_rows, policy.version])
-    uri = f"{exported.artifact.uri}/int8-{name}"
+    uri = f"{exported.artifact.uri}/int8-{proof_name(exported, rows, label, policy, config)}"
     if not fresh and has_manifest(uri):
         return load_exported(uri)
     content = quantized_graph(exported.read(GRAPH))
@@ -105,6 +113,28 @@ def quantize(
     )
 
 
+def proof_name(
+    exported: ExportedModel,
+    rows: pa.Table,
+    label: str,
+    policy: LabelPolicy,
+    config: QuantizeConfig,
+) -> str:
+    """A short name of everything that a proof of quality depends on."""
+    task = find(exported.artifact.task)
+    spans = task.spans_field
+    columns = [task.text_field.name, label, *([spans.name] if spans is not None else [])]
+    return digest(
+        [
+            exported.files,
+            config.min_share,
+            row_hashes(rows, columns).tolist(),
+            policy.version,
+            code_fingerprint(),
+        ]
+    )
+
+
 def compared(
     full: TextAnswerer,
     small: TextAnswerer,
@@ -112,10 +142,18 @@ def compared(
     label: str,
     config: QuantizeConfig,
 ) -> dict[str, Any]:
-    """The metric of both on the same rows; QualityError when the small one keeps too little."""
+    """The metric of both on the same rows; QualityError when the small one keeps too little.
+
+    So it is when the full one has nothing to keep: any other would do as well.
+    """
     name = full.task.metric
     metric = HEAD_METRICS[full.task.head][name]
     before, after = (metric(outcomes_of(a, rows, label)) for a in (full, small))
+    if name not in LOWER_IS_BETTER and not before > 0:
+        raise QualityError(
+            f"a model's {name} must be above 0 for a share of it to say anything, however: on "
+            f"{rows.num_rows:,} rows it is {before:.4f} in full precision"
+        )
     best, worst = (after, before) if name in LOWER_IS_BETTER else (before, after)
     if worst < config.min_share * best:
         raise QualityError(

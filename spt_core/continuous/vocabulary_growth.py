@@ -77,6 +77,7 @@ def grown(
         texts,
         fingerprint=digest(texts),
         storage=storage,
+        licences=licences,
         config=_masked(extended, config.mlm_steps),
         num_new=len(added),
         on_step=on_step,

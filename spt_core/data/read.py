@@ -106,7 +106,7 @@ def plain_errors() -> Generator[None]:
     try:
         yield
     except (RayError, SptError, OSError) as error:
-        found = _original(error)
+        found = original_error(error)
         if found is None or found is error:
             raise
         raise found from None
@@ -132,7 +132,8 @@ def _without_advice(error: BaseException) -> BaseException:
     return type(error)(text.rstrip("\n")) if mark and isinstance(error, SptError) else error
 
 
-def _original(error: BaseException | None) -> BaseException | None:
+def original_error(error: BaseException | None) -> BaseException | None:
+    """What a worker raised that is a caller's business, without what Ray wrapped it in."""
     while error is not None:
         if isinstance(error, SptError | OSError) and not isinstance(error, RayError):
             return _without_advice(error)

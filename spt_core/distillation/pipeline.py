@@ -8,8 +8,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 
-from spt_core.artifacts import ModelArtifact, as_uri, has_manifest, load_artifact, remove
-from spt_core.data.splits import Splits
+from spt_core.artifacts import (
+    ModelArtifact,
+    as_uri,
+    has_manifest,
+    load_artifact,
+    merge_licences,
+    remove,
+)
+from spt_core.data.partition import PARTS
+from spt_core.data.splits import Splits, load_splits
 from spt_core.distillation.config import DistillationConfig
 from spt_core.distillation.tables import distill_table
 from spt_core.distillation.texts import distill_text
@@ -46,11 +54,7 @@ class DistillationPipeline:
         """The student; an unfinished run of the same content resumes, a finished one is reused."""
         config = self._config
         source = self._teacher(teacher)
-        if source.data_fingerprint != splits.data_fingerprint:
-            raise InputError(
-                "a student must be distilled on its teacher's data, however: the fingerprints are "
-                f"{source.data_fingerprint} (teacher) and {splits.data_fingerprint} (splits)"
-            )
+        _require_same_rows(source, splits)
         training = config.training
         if config.output_dir is not None:
             training = dataclasses.replace(training, output_dir=config.output_dir)
@@ -91,7 +95,9 @@ class DistillationPipeline:
             student.files,
             student.metrics,
             parents,
-            licences=config.unlabelled_licences if more is not None else (),
+            licences=merge_licences(
+                [source.licences, config.unlabelled_licences if more is not None else ()]
+            ),
         )
         remove(work.soft)
         return SpecializedModel(artifact)
@@ -122,3 +128,21 @@ class DistillationPipeline:
                 f"{kept:.1%} ({metrics[name]:.4f} of {teacher.metrics[name]:.4f}); try more "
                 "copies, epochs or a wider student"
             )
+
+
+def _require_same_rows(teacher: ModelArtifact, splits: Splits) -> None:
+    """A teacher of other training rows would be asked about rows that it was trained on."""
+    if teacher.data_fingerprint != splits.data_fingerprint:
+        raise InputError(
+            "a student must be distilled on its teacher's data, however: the fingerprints are "
+            f"{teacher.data_fingerprint} (teacher) and {splits.data_fingerprint} (splits)"
+        )
+    if teacher.splits == splits.uri:
+        return
+    before = load_splits(teacher.splits).fingerprints
+    if before != splits.fingerprints:
+        other = next(part for part in PARTS if before[part] != splits.fingerprints[part])
+        raise InputError(
+            "a student must be distilled on its teacher's splits, however: the part "
+            f"{other} of {teacher.splits} is not that of {splits.uri}"
+        )

@@ -7,12 +7,12 @@ teacher -> layers and tokens that stay (Base) -> texts and augmented copies with
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
+import torch
 from numpy.typing import NDArray
 from safetensors.torch import load as load_weights
 from torch import Tensor
@@ -28,12 +28,18 @@ from spt_core.artifacts import (
 )
 from spt_core.data.read import Dataset, read_files
 from spt_core.data.tokenizing import text_encoder
+from spt_core.distillation.bodies import (
+    chosen_layers,
+    narrowed,
+    state_axes,
+    whole_heads,
+)
 from spt_core.distillation.unlabelled import num_refused, unlabelled_tokens
 from spt_core.distillation.work import Distillation, Student
 from spt_core.errors import InputError
-from spt_core.models.bases import Base, build_encoder, embedding_name, store_base
+from spt_core.models.bases import Base, embedding_name, store_base
 from spt_core.models.ensemble import FACTS, WEIGHTS
-from spt_core.models.text import TEXT, TextConfig, text_facts
+from spt_core.models.text import TEXT, TextConfig, TextNetwork, text_config_from_json, text_facts
 from spt_core.models.text_softening import soften_texts
 from spt_core.task import find
 from spt_core.tokenizer_edits import trimmed
@@ -48,10 +54,10 @@ from spt_core.training.texts import (
     validation_tokens,
 )
 
-VOCABULARY_TEXTS = 200_000
+AXIS_TEXTS = 256  # that show on which axes the teacher's states are large
+LABELLED, UNLABELLED = "labelled", "unlabelled"
 NUM_UNLABELLED, NUM_REFUSED = "num_unlabelled_texts", "num_unlabelled_refused"
 SOFT_ROWS = 256  # of one call: the teacher scores them sorted by length
-_LAYER = re.compile(r"(?P<before>(?:^|.*\.)layers?\.)(?P<number>\d+)(?P<after>\..*)")
 
 
 class Body(NamedTuple):
@@ -77,7 +83,8 @@ def distill_text(work: Distillation) -> Student:
     if work.unlabelled is not None:
         bad = f"{work.soft}-quarantine"
         more = unlabelled_tokens(work.unlabelled, splits, task, teacher_words, known, bad)
-    body = student_body(work, known, teacher_words, more)
+    labelled = token_dataset(splits, "train", task, teacher_words, known)
+    body = student_body(work, known, teacher_words, labelled, more)
     words = Vocabulary(body.base.tokenizer, *sizes)
     facts = _student_facts(work, known, body)
     run = TrainingRun(
@@ -93,10 +100,10 @@ def distill_text(work: Distillation) -> Student:
     )
     _check_size(run, len(work.teacher.read(WEIGHTS)), work.config.compression_ratio)
     if not has_manifest(work.soft):
-        _write_soft_rows(work, known, teacher_words, body, more)
+        _write_soft_rows(work, teacher_words, body, labelled, more)
     weights = fit_network(
         run,
-        read_files(parquet_files(work.soft)),
+        read_files([u for p in (LABELLED, UNLABELLED) for u in parquet_files(f"{work.soft}/{p}")]),
         validation_tokens(splits, task, words, facts, config),
         name=work.name,
         on_metrics=work.on_metrics,
@@ -109,7 +116,11 @@ def distill_text(work: Distillation) -> Student:
 
 
 def student_body(
-    work: Distillation, facts: Mapping[str, Any], words: Vocabulary, more: Dataset | None
+    work: Distillation,
+    facts: Mapping[str, Any],
+    words: Vocabulary,
+    labelled: Dataset,
+    more: Dataset | None,
 ) -> Body:
     """The teacher's embeddings of the tokens that its texts use, and some of its layers."""
     network, encoder = work.config.training.network, dict(facts["encoder"])
@@ -121,15 +132,19 @@ def student_body(
     }
     tokenizer, kept = words.tokenizer, np.arange(encoder["vocab_size"])
     if network.trim_vocabulary:
-        tokenizer, ids = trimmed(words.tokenizer, _used(work, words, more))
+        tokenizer, ids = trimmed(words.tokenizer, _used(labelled, more))
         kept = np.array(ids)
     embeddings = weights[embedding_name(weights)][kept]
     encoder["vocab_size"] = len(kept)
     weights, encoder = chosen_layers(weights, encoder, network.student_layers)
     weights[embedding_name(weights)] = embeddings
-    width, projection = network.student_width or encoder["hidden_size"], None
-    if width != encoder["hidden_size"]:
-        weights, encoder, projection = narrowed(weights, encoder, width)
+    size, projection = encoder["hidden_size"], np.eye(encoder["hidden_size"], dtype=np.float32)
+    width = whole_heads(encoder, network.student_width)
+    if width != size:
+        projection = state_axes(_teacher_states(work, facts, words, state), width)
+        weights, encoder = narrowed(
+            weights, encoder, width, projection, seed=work.config.training.seed
+        )
     base = store_base(
         f"{work.teacher.uri} student",
         encoder,
@@ -138,65 +153,7 @@ def student_body(
         storage=as_uri(work.config.training.output_dir),
         licences=merge_licences(each.licences for each in lineage(work.teacher)),
     )
-    if projection is None:
-        projection = np.eye(width, dtype=np.float32)
     return Body(base, kept, projection)
-
-
-def chosen_layers(
-    weights: Mapping[str, Tensor], encoder: Mapping[str, Any], num_layers: int
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The weights and configuration of an encoder with `num_layers` of its layers, spread evenly.
-
-    The first and the last one stay; what those between them did is learned again.
-    """
-    depth = encoder["num_hidden_layers"]
-    if num_layers > depth:
-        raise InputError(
-            f"a student may keep at most its teacher's {depth} layers, however: "
-            f"student_layers is {num_layers}"
-        )
-    spread = np.linspace(0, depth - 1, num_layers) if num_layers > 1 else np.array([depth - 1])
-    order = {int(old): new for new, old in enumerate(spread.round())}
-    found: dict[str, Tensor] = {}
-    for name, value in weights.items():
-        match = _LAYER.fullmatch(name)
-        if match is None:
-            found[name] = value
-        elif int(match["number"]) in order:
-            found[f"{match['before']}{order[int(match['number'])]}{match['after']}"] = value
-    return found, {**encoder, "num_hidden_layers": num_layers}
-
-
-def narrowed(
-    weights: Mapping[str, Tensor], encoder: Mapping[str, Any], width: int
-) -> tuple[dict[str, Tensor], dict[str, Any], NDArray[np.float32]]:
-    """A narrower encoder: embeddings on their principal axes, everything else as initialised."""
-    size, heads = encoder["hidden_size"], encoder["num_attention_heads"]
-    per_head = size // heads
-    if width % per_head or width > size:
-        raise InputError(
-            f"a student's width must be a multiple of {per_head} (a head's size) up to {size}, "
-            f"however: student_width is {width}"
-        )
-    made = {
-        **encoder,
-        "hidden_size": width,
-        "num_attention_heads": width // per_head,
-        "intermediate_size": encoder["intermediate_size"] * width // size,
-    }
-    table = weights[embedding_name(weights)].double().numpy()
-    _, axes = np.linalg.eigh(np.cov(table.T))
-    projection = np.ascontiguousarray(axes[:, ::-1][:, :width]).astype(np.float32)
-    fresh = {
-        name: value
-        for name, value in build_encoder(made).state_dict().items()
-        if not name.startswith("pooler.")
-    }
-    for name, value in weights.items():
-        if "embeddings" in name and value.ndim == 2:
-            fresh[name] = value.new_tensor(value.numpy() @ projection)
-    return fresh, made, projection
 
 
 def _student_facts(work: Distillation, known: Mapping[str, Any], body: Body) -> dict[str, Any]:
@@ -220,27 +177,43 @@ def _student_facts(work: Distillation, known: Mapping[str, Any], body: Body) -> 
     return {**facts, "teacher": f"{work.teacher.uri}/{WEIGHTS}" if same_width else None}
 
 
-def _used(work: Distillation, words: Vocabulary, more: Dataset | None) -> set[int]:
-    """The tokens of the training texts and of those without labels."""
+@torch.inference_mode()
+def _teacher_states(
+    work: Distillation, facts: Mapping[str, Any], words: Vocabulary, state: Mapping[str, Tensor]
+) -> NDArray[np.float32]:
+    """Token states [N, H] of some training texts, of the embeddings and every layer."""
+    network = TextNetwork(text_config_from_json(work.teacher.config["network"]), facts)
+    network.load_state_dict(state)
+    encoder = network.eval().encoder
     task = find(work.splits.task)
-    _, texts = encoded_part(work.splits, "train", task, words, limit=VOCABULARY_TEXTS)
-    found = {token for text in texts for window in text.windows for token in window.ids}
-    if more is not None:
-        batch: Any  # a table, as asked for; the signature says "any batch"
-        for batch in more.select_columns("ids").iter_batches(batch_format="pyarrow"):
-            found.update(pc.unique(batch["ids"].combine_chunks().flatten()).to_pylist())
+    found: list[NDArray[np.float32]] = []
+    for text in encoded_part(work.splits, "train", task, words, limit=AXIS_TEXTS)[1]:
+        ids = torch.tensor([text.windows[0].ids])
+        seen = encoder(input_ids=ids, output_hidden_states=True).hidden_states
+        found += [states[0].numpy() for states in seen]
+    return np.concatenate(found)
+
+
+def _used(labelled: Dataset, more: Dataset | None) -> set[int]:
+    """The tokens of the training texts and of those without labels."""
+    found: set[int] = set()
+    for rows in (labelled, more):
+        if rows is not None:
+            batch: Any  # a table, as asked for; the signature says "any batch"
+            for batch in rows.select_columns("ids").iter_batches(batch_format="pyarrow"):
+                found.update(pc.unique(batch["ids"].combine_chunks().flatten()).to_pylist())
     return found
 
 
 def _write_soft_rows(
     work: Distillation,
-    facts: Mapping[str, Any],
     words: Vocabulary,
     body: Body,
+    labelled: Dataset,
     more: Dataset | None,
 ) -> None:
     """Texts and copies with the teacher's answers, as Parquet; the manifest comes last."""
-    config, task = work.config, find(work.splits.task)
+    config = work.config
     remove(work.soft)
     known = {
         "teacher": json.dumps(work.teacher.to_json()),
@@ -253,15 +226,15 @@ def _write_soft_rows(
         "temperature": config.temperature,
         "seed": config.training.seed,
     }
-    labelled = token_dataset(work.splits, "train", task, words, facts)
-    for rows, hard_label_weight in ((labelled, config.hard_label_weight), (more, 0.0)):
+    parts = ((LABELLED, labelled, config.hard_label_weight), (UNLABELLED, more, 0.0))
+    for part, rows, weight in parts:
         if rows is not None:
             rows.map_batches(
                 soften_texts,  # pyright: ignore[reportArgumentType]  # ray's type has no keywords
                 batch_format="numpy",
                 batch_size=SOFT_ROWS,
-                fn_kwargs={**known, "hard_label_weight": hard_label_weight},
-            ).write_parquet(work.soft)
+                fn_kwargs={**known, "hard_label_weight": weight},
+            ).write_parquet(f"{work.soft}/{part}")
     write_manifest(work.soft, {"teacher": work.teacher.uri, "copies": work.num_copies})
 
 

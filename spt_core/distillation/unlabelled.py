@@ -6,7 +6,7 @@ Corpus -> texts that no held-out part holds -> token ids, for the teacher to ans
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,15 +14,18 @@ import pyarrow as pa
 
 from spt_core.artifacts import parquet_files, remove
 from spt_core.data.corpus import Corpus
+from spt_core.data.formats import header
 from spt_core.data.hashing import Hashes, column_hashes
 from spt_core.data.partition import PARTS
 from spt_core.data.read import Dataset, plain_errors, read
 from spt_core.data.sources import open_corpus
 from spt_core.data.splits import Splits, table_of
+from spt_core.data.texts import canonical
 from spt_core.data.tokenizing import tokenize_batch
 from spt_core.errors import InputError
 from spt_core.task import Task
-from spt_core.training.texts import Vocabulary
+from spt_core.tokens import Lexicon
+from spt_core.training.texts import Vocabulary, kept_in_order
 
 
 def unlabelled_corpus(source: str, task: Task, storage: str) -> Corpus:
@@ -41,36 +44,63 @@ def unlabelled_tokens(
     """The corpus' texts as rows of `token_dataset` whose targets nobody knows.
 
     What a held-out part says already is left out: a student that had the teacher's answer for it
-    would be measured on what it has seen. Bad rows go to the folder `quarantine`.
+    would be measured on what it has seen. Bad rows go to the folder `quarantine`. Mentions of a
+    pair task are found by its lexicon where a row does not give them, as in serving.
     """
     spans, text = task.spans_field, task.text_field.name
+    columns = header(corpus.uris[0], corpus.format)
+    fields = [field for field in splits.signature.fields if field.required or field.name in columns]
     remove(quarantine)  # a run that resumes reads everything again
     with plain_errors():
-        rows = read(corpus, splits.signature.fields, quarantine=quarantine, with_label=False)
+        rows = read(corpus, fields, quarantine=quarantine, with_label=False)
         kept = rows.map_batches(
             _without,  # pyright: ignore[reportArgumentType]  # ray's type has no keywords
             batch_format="pyarrow",
             fn_kwargs={"text": text, "held_out": _held_out(splits, text)},
         )
-        tokens = kept.map_batches(
-            tokenize_batch,  # pyright: ignore[reportArgumentType]
-            batch_format="pyarrow",
-            fn_kwargs={
-                "tokenizer": words.tokenizer,
-                "sizes": (words.max_tokens, words.overlap),
-                "facts": json.dumps(facts),
-                "text": text,
-                "spans": None if spans is None else spans.name,
-                "label": None,
-                "class_weights": {},
-            },
-        ).materialize()
+        if spans is not None:
+            kept = kept.map_batches(
+                with_mentions,  # pyright: ignore[reportArgumentType]
+                batch_format="pyarrow",
+                fn_kwargs={"text": text, "spans": spans.name, "names": facts["lexicon"]},
+            )
+        tokens = kept_in_order(
+            kept.map_batches(
+                tokenize_batch,  # pyright: ignore[reportArgumentType]
+                batch_format="pyarrow",
+                fn_kwargs={
+                    "tokenizer": words.tokenizer,
+                    "sizes": (words.max_tokens, words.overlap),
+                    "facts": json.dumps(facts),
+                    "text": text,
+                    "spans": None if spans is None else spans.name,
+                    "label": None,
+                    "class_weights": {},
+                },
+            )
+        )
     if not tokens.count():
         raise InputError(
             "unlabelled must name texts of which some are not held out, however: "
             f"{corpus.name} has none"
         )
     return tokens
+
+
+def with_mentions(table: pa.Table, *, text: str, spans: str, names: Sequence[str]) -> pa.Table:
+    """Typed rows whose spans are those of the names in the text where they were absent or null."""
+    lexicon = Lexicon(names)
+    given: list[str | None] = [None] * table.num_rows
+    if spans in table.column_names:
+        given = table[spans].to_pylist()
+        table = table.drop_columns([spans])
+    found = [
+        canonical([mention._asdict() for mention in lexicon.find(words)])
+        if value is None
+        else value
+        for words, value in zip(table[text].to_pylist(), given, strict=True)
+    ]
+    return table.append_column(spans, pa.array(found, pa.large_string()))
 
 
 def num_refused(quarantine: str) -> int:

@@ -28,6 +28,7 @@ TOLERANCE = 1e-5
 SHARE_TOLERANCE = 1e-3  # on logits, which reach far beyond 1
 PROBE_TOLERANCE = 1e-4
 NUM_PROBES = 12
+_LIMITS = {"probability": TOLERANCE, "shares": SHARE_TOLERANCE, "scale": TOLERANCE}
 _NO_POLICY = LabelPolicy(thresholds={}, most_probable=True)
 
 Ids = NDArray[np.int64]
@@ -71,7 +72,7 @@ def check_parity(
     """
     shapes = [(1, 5, 1), (2, max_tokens, 3), (9, max(max_tokens // 2, 6), 17), (16, 11, 1)]
     squashed = sigmoid if head in ("multi_label", "ordinal") else softmax
-    worst = {"probability": 0.0, "shares": 0.0}
+    worst = dict.fromkeys(_LIMITS, 0.0)
     for seed, (num_windows, num_tokens, num_pairs) in enumerate(shapes, 1):
         given = trial(
             words,
@@ -80,15 +81,16 @@ def check_parity(
             num_pairs=num_pairs,
             seed=seed,
         )
-        wanted, wanted_shares = checkpoint.explain(*given)
-        found, shares = runtime.explain(*given)
+        wanted, wanted_shares, wanted_scale = checkpoint.explain(*given)
+        found, shares, scale = runtime.explain(*given)
         if head != "regression":
             found, wanted = (squashed(logits.astype(np.float64)) for logits in (found, wanted))
         gaps = {
             "probability": gap(found, wanted),
             "shares": gap(shares, wanted_shares),
+            "scale": gap(scale, wanted_scale),
         }
-        for name, limit in (("probability", TOLERANCE), ("shares", SHARE_TOLERANCE)):
+        for name, limit in _LIMITS.items():
             if not gaps[name] <= limit:
                 raise ParityError(
                     f"an exported model must agree with its checkpoint within {limit:g}, however: "

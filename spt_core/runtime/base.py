@@ -27,10 +27,11 @@ class TextRuntime(Protocol):
 
     def explain(
         self, features: NDArray[np.int64], pairs: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Calibrated logits of windows [W, K] (span: [W, T, K]) and the tokens' shares of them.
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Calibrated logits of windows [W, K] (span: [W, T, K]), the tokens' shares, the scale [K].
 
         `features` are ids [W, T]; for the pair head, logits [P, K] and shares [P, T, K] of `pairs`
         [P, 5], at least one: window, first and last token of either mention. Others ignore them.
+        The scale is what calibration multiplied the logits and the shares by; above 0.
         """
         ...

@@ -32,7 +32,9 @@ class CheckpointTextRuntime:
     @torch.no_grad()
     def explain(
         self, features: NDArray[np.int64], pairs: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Logits and shares, as TextRuntime says."""
-        logits, shares = self._network.explain(torch.from_numpy(features), torch.from_numpy(pairs))
-        return logits.numpy(), shares.numpy()
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Logits, shares and scale, as TextRuntime says."""
+        logits, shares, scale = self._network.explain(
+            torch.from_numpy(features), torch.from_numpy(pairs)
+        )
+        return logits.numpy(), shares.numpy(), scale.numpy()

@@ -11,11 +11,11 @@ from spt_core.runtime.onnx import INPUT, open_session
 
 GRAPH, TOKENIZER, FACTS = "model.onnx", "tokenizer.json", "facts.json"
 PAIRS = "pairs"
-OUTPUTS = ("logits", "shares")
+OUTPUTS = ("logits", "shares", "scale")
 
 
 class OnnxTextRuntime:
-    """One graph: calibrated logits, and the tokens' shares of them. Thread-safe."""
+    """One graph: calibrated logits, the tokens' shares of them, the scale. Thread-safe."""
 
     def __init__(self, graph: bytes) -> None:
         self._session = open_session(graph)
@@ -23,8 +23,8 @@ class OnnxTextRuntime:
 
     def explain(
         self, features: NDArray[np.int64], pairs: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Logits and shares, as TextRuntime says."""
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Logits, shares and scale, as TextRuntime says."""
         inputs = {INPUT: features, PAIRS: pairs} if self._takes_pairs else {INPUT: features}
-        logits, shares = cast(list[Any], self._session.run(None, inputs))
-        return logits, shares
+        logits, shares, scale = cast(list[Any], self._session.run(None, inputs))
+        return logits, shares, scale

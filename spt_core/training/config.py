@@ -38,7 +38,8 @@ class TrainingConfig:
             are initialised; None trains everything.
         compliance_requirements: checks of the task that must pass before promotion; None requires
             none of them: the report shows them all the same.
-        use_mixed_precision: bf16 on accelerators that have it; CPUs always compute in fp32.
+        use_mixed_precision: bf16 on accelerators that have it, and of texts on CPUs with AMX; other
+            CPUs compute in fp32.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
         dataloader_num_workers: batches to prefetch while a larger-than-memory shard streams.
         output_dir: folder or URI that receives splits, runs and models.
@@ -46,7 +47,8 @@ class TrainingConfig:
             ("steps"), or only at the end ("no").
         evaluation_strategy: when the validation rows are scored: each epoch, every `eval_steps`
             steps, or never ("no": no early stopping, the last weights are kept).
-        eval_steps: steps between evaluations under "steps".
+        eval_steps: steps between evaluations under "steps"; one that falls into a group of batches
+            whose gradients are still being accumulated waits for the group's end.
         logging_steps: steps between reports of the training loss.
         task: `industry/task`; needed unless the data is a Splits, which knows its task.
         family: the model family; must be the task's.
@@ -56,7 +58,8 @@ class TrainingConfig:
         early_stopping_patience: evaluations without a better validation loss before training stops;
             None never stops early.
         class_weighting: "balanced" weights each class by its inverse frequency during training;
-            calibration afterwards restores the true base rate.
+            calibration afterwards restores the true base rate. Of texts, those with one label and
+            pairs alone can be weighted.
         max_failures: worker failures that Ray Train recovers from by itself.
         cache_bytes: a worker's shard that fits is kept in memory, a larger one streams every epoch.
         trackers: experiment trackers that receive the metrics.

@@ -27,7 +27,7 @@ from spt_core.signature import Signature
 from spt_core.task import Head
 from spt_core.training.config import TrainingConfig
 from spt_core.training.shards import Shard
-from spt_core.training.strategy import STRATEGIES, Strategy, has_bf16
+from spt_core.training.strategy import STRATEGIES, Strategy, has_bf16, plain_attention
 
 BEST = "best.safetensors"
 STATE = "state.pt"
@@ -49,12 +49,21 @@ class TrainingRun:
     state_weight: float = 0.0  # of a student's distance from its teacher's token states
     mean_tokens: float = 0.0  # of a text, windows and special tokens included
 
+    def __post_init__(self) -> None:
+        """Refuse layers that the network lacks: on the driver, and not once more in each worker."""
+        if self.config.specialized_layers is not None:
+            _check_layers(self, self.config.specialized_layers)
+
     @property
     def row_bytes(self) -> int:
         """About how much memory one row takes in a shard."""
         if self.config.family == "tabular":
             return 4 * (len(self.signature.columns) + 2)
-        return int(4 * self.mean_tokens) + 1000  # five small arrays, each an object of its own
+        size = 4 * self.mean_tokens + 1000  # six small arrays, each an object of its own
+        if self.role == "student":  # its teacher's token state of each window comes along
+            num_windows = 1 + self.mean_tokens / self.config.network.max_tokens
+            size += 4 * num_windows * self.facts["encoder"]["hidden_size"]
+        return int(size)
 
 
 @dataclasses.dataclass(slots=True)
@@ -119,24 +128,29 @@ class _Session:
         self._at, self._report = position, report
         self._best = best
         self._loss, self._stopping_loss = FAMILIES[run.config.family].losses(run.head)
+        self._is_bf16_cpu = accelerator.mixed_precision == "bf16" and not run.config.use_gpu
 
     def train(self, train: Shard, validation: Shard | None) -> None:
         config, at = self._config, self._at
         while at.epoch < config.num_epochs:
             losses: list[Tensor] = []
+            is_due = False
             batches = train.batches(
                 size=config.batch_size, epoch=at.epoch, shuffle=True, start=at.batch
             )
             for batch, is_last in _with_last(batches):
-                losses.append(self._step(batch, is_last=is_last))
+                is_boundary = is_last or (at.batch + 1) % config.gradient_accumulation_steps == 0
+                losses.append(self._step(batch, is_boundary=is_boundary))
                 at.step += 1
                 at.batch += 1
                 if at.step % config.logging_steps == 0:
                     self._log(
                         {"train_loss": float(torch.stack(losses[-config.logging_steps :]).mean())}
                     )
-                if config.evaluation_strategy == "steps" and at.step % config.eval_steps == 0:
+                is_due |= config.evaluation_strategy == "steps" and at.step % config.eval_steps == 0
+                if is_due and is_boundary:  # a checkpoint holds no gradients of half a group
                     self._evaluate(validation, save=config.save_strategy == "steps")
+                    is_due = False
             at.epoch, at.batch = at.epoch + 1, 0
             mean_loss = float(torch.stack(losses).mean()) if losses else math.nan
             extra = {"train_loss": mean_loss}
@@ -152,14 +166,12 @@ class _Session:
         with self._checkpoint() as folder:
             self._report({"epoch": self._at.epoch, "final": 1.0}, folder)
 
-    def _step(self, batch: Batch, *, is_last: bool) -> Tensor:
+    def _step(self, batch: Batch, *, is_boundary: bool) -> Tensor:
         self._model.train()
         # Dropout is a function of (seed, step), so that a resumed run equals an undisturbed one.
         torch.manual_seed(self._config.seed * 1_000_003 + self._at.step)
-        loss = self._batch_loss(batch)
-        is_boundary = (
-            is_last or (self._at.batch + 1) % self._config.gradient_accumulation_steps == 0
-        )
+        with plain_attention(asked=self._is_bf16_cpu):
+            loss = self._batch_loss(batch)
         self._strategy.step(loss, is_boundary=is_boundary)
         if is_boundary:
             self._schedule.step()
@@ -244,16 +256,23 @@ def _restore(
     return _Position(**state["position"]), best
 
 
-def _freeze(model: nn.Module, trained: list[str] | None) -> None:
-    if trained is None:
-        return
+def _check_layers(run: TrainingRun, layers: list[str]) -> None:
+    with torch.device("meta"):  # names alone: no weights are made
+        model = FAMILIES[run.config.family].build(
+            run.signature, run.role, run.config.network, run.facts
+        )
     modules = [name for name, _ in model.named_modules() if name]
-    for name in trained:
+    for name in layers:
         if name not in modules:
             raise InputError(
                 f"specialized_layers must name modules of the model, however: {name!r} is none; "
                 f"{nearest(name, modules)}"
             )
+
+
+def _freeze(model: nn.Module, trained: list[str] | None) -> None:
+    if trained is None:
+        return
     for name, parameter in model.named_parameters():
         parameter.requires_grad = any(name.startswith(f"{layer}.") for layer in trained)
 

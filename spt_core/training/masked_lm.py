@@ -1,11 +1,8 @@
 """Masked-language-model training on raw text, of any size: Base + texts -> Base. No ray here.
 
-Text is cut into steps by bytes, not tokens: step s holds the same text whatever the tokenizer, so
-that two vocabularies can be compared on the same bytes, and a run that was killed goes on at its
-step without reading what it had read. Order, masks and dropout are functions of (seed, step).
-
-Words are masked whole, or but for their first pieces, which are then given: that is how
-`spt_core.vocabulary.bits` asks for them. The head is fresh: sentence encoders have none.
+Order, masks and dropout are functions of (seed, step), so that a run that was killed goes on at its
+step and ends as if it had not been. It reads the texts before that step again, which costs little
+beside training: it does not tokenize them. The head is fresh: sentence encoders have none.
 """
 
 from __future__ import annotations
@@ -15,12 +12,11 @@ import io
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load as load_weights
 from safetensors.torch import save as save_weights
 from tokenizers import Tokenizer
@@ -29,24 +25,24 @@ from torch.nn import functional
 
 from spt_core.artifacts import (
     as_uri,
+    code_fingerprint,
     digest,
     exists,
     has_manifest,
+    merge_licences,
     read_bytes,
     read_manifest,
     remove,
     write_bytes,
     write_manifest,
 )
-from spt_core.data import formats
-from spt_core.data.corpus import Format
-from spt_core.errors import InputError, nearest
+from spt_core.errors import InputError
 from spt_core.models.bases import Base, build_encoder, embedding_name, load_base, store_base
-from spt_core.tokens import open_tokenizer, padded
+from spt_core.tokens import open_tokenizer
+from spt_core.training.raw_text import MASKS, Windows, masked, steps, token_of, windows_of
+from spt_core.training.strategy import is_bf16_cpu, plain_attention
 
 HEAD, STATE = "head.safetensors", "state.pt"
-MASKS, PADS = ("[MASK]", "<mask>"), ("[PAD]", "<pad>")
-_LONGEST_PIECE = 2000  # characters of a text that are kept together
 _Watch = Callable[[Mapping[str, float]], None]
 
 
@@ -116,15 +112,23 @@ class Adapted:
 
 
 class MaskedLanguageModel(nn.Module):
-    """An encoder and a head whose output embeddings are the input's."""
+    """An encoder and a head whose output embeddings are the input's.
+
+    InputError if these are not as wide as the hidden states (ELECTRA-small, ALBERT).
+    """
 
     def __init__(self, base: Base, seed: int = 0) -> None:
         super().__init__()
         config, weights = base.config, base.weights()
+        self._embeddings, size = embedding_name(weights), config["hidden_size"]
+        width = weights[self._embeddings].shape[1]
+        if width != size:
+            raise InputError(
+                "an encoder that is trained on raw text must have token embeddings as wide as its "
+                f"hidden states, however: {base.name} has {width} and {size}"
+            )
         self.encoder = build_encoder(config)
         self.encoder.load_state_dict(weights)
-        self._embeddings = embedding_name(weights)
-        size = config["hidden_size"]
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.head = nn.ModuleDict(
@@ -158,6 +162,7 @@ def adapt(
     fingerprint: str,
     storage: str,
     config: MaskedConfig | None = None,
+    licences: Sequence[str] = (),
     num_new: int = 0,
     fresh: bool = False,
     on_step: _Watch | None = None,
@@ -165,13 +170,14 @@ def adapt(
     """The base trained on raw text; the last `num_new` embeddings are new.
 
     `texts` can be iterated again and gives the same texts each time; `fingerprint` says which they
-    are. The same call goes on where a killed one stopped, and reuses what is finished.
+    are, and `licences` are theirs: the new base has them beside those of `base`. The same call of
+    the same code goes on where a killed one stopped, and reuses what is finished.
     """
     config = config or MaskedConfig()
     tokenizer = _checked(base, config, num_new)
-    run = f"{as_uri(storage)}/masked_lm/" + digest(
-        [base.uri, fingerprint, dataclasses.asdict(config), num_new]
-    )
+    licences = merge_licences([base.licences, licences])
+    content = [base.uri, fingerprint, dataclasses.asdict(config), num_new, licences]
+    run = f"{as_uri(storage)}/masked_lm/{digest([*content, code_fingerprint()])}"
     if fresh:
         remove(run)
     if has_manifest(run):
@@ -182,9 +188,11 @@ def adapt(
     session = _Session(base, config, num_new)
     if exists(f"{run}/{STATE}"):
         session.load(read_bytes(f"{run}/{STATE}"))
-    steps = itertools.islice(_steps(texts, config), session.step, config.num_steps)
-    for some in steps:
-        loss = session.train(_windows(tokenizer, some, config.max_tokens))
+    parts = steps(
+        texts, num_bytes=config.step_bytes, num_shuffled=config.shuffled_texts, seed=config.seed
+    )
+    for some in itertools.islice(parts, session.step, config.num_steps):
+        loss = session.train(windows_of(tokenizer, some, config.max_tokens))
         if session.step % config.save_steps == 0 and session.step < config.num_steps:
             write_bytes(f"{run}/{STATE}", session.state())
         if on_step is not None:
@@ -197,61 +205,12 @@ def adapt(
         weights,
         storage=storage,
         parents=(base.uri,),
-        licences=base.licences,
+        licences=licences,
     )
     head = {k: v.cpu().contiguous() for k, v in session.model.head_weights().items()}
     write_bytes(f"{run}/{HEAD}", save_weights(head))
     write_manifest(run, {"base": made.uri, "losses": session.losses})
     return Adapted(uri=run, base=made, losses=tuple(session.losses))
-
-
-class FileTexts:
-    """The texts of one column of Parquet, CSV or JSONL files, read as a stream every time."""
-
-    def __init__(self, uris: Sequence[str], kind: Format, column: str) -> None:
-        known = formats.header(uris[0], kind)
-        if column not in known:
-            raise InputError(
-                f"texts must be in a column of the files, however: {column!r} is none; "
-                f"{nearest(column, known)}"
-            )
-        self._uris, self._column = tuple(uris), column
-        self._kind: Format = kind
-
-    def __iter__(self) -> Iterator[str]:
-        """The texts in the order of the files; what is empty or no text is left out."""
-        columns = [self._column] if self._kind == "parquet" else None
-        for uri in self._uris:
-            for raw in formats.batches(formats.Fragment(uri=uri), self._kind, columns=columns):
-                if self._column in raw.table.column_names:
-                    yield from _texts(raw.table[self._column].to_pylist())
-
-
-class DatasetTexts:
-    """The texts of one column of a Ray Dataset, which must keep the order of its rows."""
-
-    def __init__(self, dataset: Any, column: str) -> None:  # Any: ray is imported by few modules
-        self._dataset, self._column = dataset, column
-
-    def __iter__(self) -> Iterator[str]:
-        """The texts as the Dataset gives them."""
-        for block in self._dataset.iter_batches(batch_format="pyarrow", batch_size=None):
-            yield from _texts(block[self._column].to_pylist())
-
-
-def token_of(tokenizer: Tokenizer, names: tuple[str, ...]) -> int:
-    """The id of the first name that the tokenizer knows."""
-    found = [tokenizer.token_to_id(name) for name in names]
-    known = [number for number in found if number is not None]
-    if not known:
-        raise InputError(
-            f"a tokenizer must have one of {names} to be trained, however: it has none"
-        )
-    return known[0]
-
-
-def _texts(values: Iterable[Any]) -> Iterator[str]:
-    return (text for text in values if isinstance(text, str) and text.strip())
 
 
 def _checked(base: Base, config: MaskedConfig, num_new: int) -> Tokenizer:
@@ -271,102 +230,6 @@ def _checked(base: Base, config: MaskedConfig, num_new: int) -> Tokenizer:
     return tokenizer
 
 
-def _steps(texts: Iterable[str], config: MaskedConfig) -> Iterator[list[str]]:
-    """Texts of `step_bytes` each, again and again, shuffled as a function of (seed, epoch)."""
-    some: list[str] = []
-    size = 0
-    for epoch in itertools.count():
-        is_empty = True
-        for text in _shuffled(texts, config.shuffled_texts, (config.seed, epoch)):
-            for part in _parts(text):
-                is_empty = False
-                some.append(part)
-                size += len(part.encode())
-                if size >= config.step_bytes:
-                    yield some
-                    some, size = [], 0
-        if is_empty:
-            raise InputError("training on raw text needs texts, however: there are none")
-
-
-def _shuffled(texts: Iterable[str], num: int, seed: tuple[int, int]) -> Iterator[str]:
-    order = np.random.default_rng(seed)
-    iterator = iter(texts)
-    while block := list(itertools.islice(iterator, num)):
-        yield from (block[i] for i in order.permutation(len(block)))
-
-
-def _parts(text: str) -> Iterator[str]:
-    """A text in parts that are not too long, cut at spaces where there are any."""
-    text = text.encode(errors="replace").decode()  # half a surrogate pair is no text
-    while len(text) > _LONGEST_PIECE:
-        cut = text.rfind(" ", 1, _LONGEST_PIECE)
-        cut = cut if cut > 0 else _LONGEST_PIECE
-        yield text[:cut]
-        text = text[cut:]
-    if text.strip():
-        yield text
-
-
-class _Windows(NamedTuple):
-    """Ids int64 [B, T], padded, and the word that each is of [B, T]; -1 is none (or special)."""
-
-    ids: NDArray[np.int64]
-    words: NDArray[np.int64]
-    pad: int
-    mask: int
-
-
-def _windows(tokenizer: Tokenizer, texts: list[str], max_tokens: int) -> _Windows:
-    """Texts packed into windows, a separator between two."""
-    first, last = tokenizer.encode("").ids
-    ids: list[int] = []
-    words: list[int] = []
-    number = 0
-    for found in tokenizer.encode_batch(texts, add_special_tokens=False):
-        ids += [*found.ids, last]
-        words += [*(-1 if w is None else number + w for w in found.word_ids), -1]
-        number += 1 + max((w for w in found.word_ids if w is not None), default=0)
-    room = max_tokens - 2
-    starts = range(0, len(ids) - 1, room)  # the text's last separator is the window's
-    pad = token_of(tokenizer, PADS)
-    return _Windows(
-        padded([[first, *ids[s : s + room], last] for s in starts], pad),
-        padded([[-1, *words[s : s + room], -1] for s in starts], -1),
-        pad,
-        token_of(tokenizer, MASKS),
-    )
-
-
-def _masked(
-    windows: _Windows, share: float, chance: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The ids with words masked, and the places that were [M], of the flattened windows.
-
-    Half of the words that are masked keep some of their first pieces.
-    """
-    words = windows.words.ravel()
-    known = np.flatnonzero(words >= 0)
-    if not len(known):
-        return windows.ids, known
-    starts = known[np.r_[True, (np.diff(words[known]) != 0) | (np.diff(known) != 1)]]
-    sizes = np.diff(np.r_[np.searchsorted(known, starts), len(known)])
-    chosen = np.flatnonzero(chance.random(len(starts)) < share)
-    if not len(chosen):
-        chosen = chance.integers(0, len(starts), 1)
-    given = (chance.random(len(chosen)) * sizes[chosen]).astype(np.int64)
-    given *= chance.random(len(chosen)) < 0.5
-    places = np.concatenate(
-        [
-            np.arange(starts[word] + skip, starts[word] + sizes[word])
-            for word, skip in zip(chosen, given, strict=True)
-        ]
-    )
-    ids = windows.ids.ravel().copy()
-    ids[places] = windows.mask
-    return ids.reshape(windows.ids.shape), places
-
-
 class _Session:
     """The mutable state of one run."""
 
@@ -378,14 +241,14 @@ class _Session:
         self.step, self.losses = 0, list[float]()
         self._set_stage()
 
-    def train(self, windows: _Windows) -> float:
+    def train(self, windows: Windows) -> float:
         """One step; its loss in bits per masked token."""
         config, step, device = self._config, self.step, self._device
         if step == config.first_steps:
             self._set_stage()
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak"] * self._factor()
-        ids, places = _masked(
+        ids, places = masked(
             windows, config.masked_share, np.random.default_rng((config.seed, step, 1))
         )
         if not len(places):  # a text without any word
@@ -396,7 +259,9 @@ class _Session:
         torch.manual_seed(config.seed * 1_000_003 + step)
         attended = torch.from_numpy(windows.ids != windows.pad).to(device)
         targets = torch.from_numpy(windows.ids.ravel()[places]).to(device)
-        with torch.autocast("cuda", torch.bfloat16, enabled=device == "cuda"):
+        on_cpu = device == "cpu" and is_bf16_cpu()
+        autocast = torch.autocast(device, torch.bfloat16, enabled=device == "cuda" or on_cpu)
+        with autocast, plain_attention(asked=on_cpu):
             logits = self.model(
                 torch.from_numpy(ids).to(device), attended, torch.from_numpy(places).to(device)
             )

@@ -5,9 +5,10 @@ encoded rows -> Ray Train -> the best weights; files + facts -> ModelArtifact
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from spt_core.artifacts import (
     write_bytes,
     write_manifest,
 )
+from spt_core.data.read import original_error
 from spt_core.data.splits import Splits
 from spt_core.models.ensemble import FACTS
 from spt_core.signature import Signature
@@ -38,8 +40,8 @@ from spt_core.training.worker import work
 
 def run_digest(config: TrainingConfig, splits: Splits, signature: Signature, *more: Any) -> str:
     """The name of a run: the same content gives the same name, and so resumes or is reused."""
-    content = [config.identity(), splits.uri, signature.to_json(), code_fingerprint(), *more]
-    return digest(content)
+    rows = [splits.uri, splits.fingerprints]  # an address may have been written anew
+    return digest([config.identity(), rows, signature.to_json(), code_fingerprint(), *more])
 
 
 def fit_network(
@@ -50,7 +52,10 @@ def fit_network(
     name: str,
     on_metrics: OnMetrics | None = None,
 ) -> bytes:
-    """The best weights (safetensors) of a network trained on Ray Train, resuming the run `name`."""
+    """The best weights (safetensors) of a network trained on Ray Train, resuming the run `name`.
+
+    An SptError or OSError that a worker raised is raised here as it was.
+    """
     config = run.config
     files, folder = filesystem(f"{as_uri(config.output_dir)}/runs")
     if isinstance(files, pafs.LocalFileSystem):
@@ -87,13 +92,27 @@ def fit_network(
                 worker_runtime_env=_environment(config),
             ),
         )
-        result = trainer.fit()
+        with worker_errors():
+            result = trainer.fit()
     if result.checkpoint is None:
         raise RuntimeError(
             f"a finished training run must have a checkpoint, however: {name} has none"
         )
     with result.checkpoint.as_directory() as path:
         return (Path(path) / BEST).read_bytes()
+
+
+@contextlib.contextmanager
+def worker_errors() -> Generator[None]:
+    """Turns Ray Train's failure into what a worker raised, if that is a caller's business."""
+    try:
+        yield
+    except ray.train.WorkerGroupError as error:
+        for failure in error.worker_failures.values():
+            found = original_error(failure)
+            if found is not None:
+                raise found from error
+        raise
 
 
 class _InterruptibleTrainer(TorchTrainer):

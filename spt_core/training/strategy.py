@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from spt_core.errors import InputError
 from spt_core.training.config import ParallelStrategy, TrainingConfig
@@ -178,9 +179,28 @@ def check_shards(folder: Path, num_workers: int) -> None:
 
 
 def has_bf16(config: TrainingConfig) -> bool:
-    """Whether this worker computes in bf16."""
-    asked = config.use_mixed_precision and config.use_gpu
-    return asked and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    """Whether this worker computes in bf16: on GPUs, and texts on CPUs that are fast in it.
+
+    Tables gain nothing by it on a CPU: their networks are small.
+    """
+    if not config.use_mixed_precision:
+        return False
+    if config.use_gpu:
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return config.family == "text" and is_bf16_cpu()
+
+
+def is_bf16_cpu() -> bool:
+    """Whether this CPU multiplies tiles of bf16 (AMX); others are slower in bf16 than in fp32."""
+    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
+
+
+def plain_attention(*, asked: bool) -> contextlib.AbstractContextManager[Any]:
+    """Attention as plain products, if asked for.
+
+    The fused attention of CPUs takes six times as long for short texts in bf16.
+    """
+    return sdpa_kernel(SDPBackend.MATH) if asked else contextlib.nullcontext()
 
 
 def deepspeed_config(config: TrainingConfig) -> dict[str, Any]:

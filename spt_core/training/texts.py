@@ -71,7 +71,8 @@ def train_text(
         return SpecializedModel(load_artifact(uri), reused=True)
     base = _trimmed(base, splits, task, config)
     words = Vocabulary(base.tokenizer, network.max_tokens, network.window_overlap)
-    facts = facts_of(task, splits, network, base)
+    weights = class_weights(task, splits, config)
+    facts = {**facts_of(task, splits, network, base), "class_weights": weights}
     run = TrainingRun(
         signature=splits.signature,
         role="teacher",
@@ -81,7 +82,6 @@ def train_text(
         head=task.head,
         mean_tokens=_mean_tokens(splits, task, words),
     )
-    weights = class_weights(task, splits, config)
     trained = fit_network(
         run,
         token_dataset(splits, "train", task, words, facts, weights),
@@ -90,7 +90,8 @@ def train_text(
         on_metrics=on_metrics,
     )
     files, metrics = finish_text(run, task, splits, words, trained)
-    return SpecializedModel(write_artifact(uri, splits, run, files, metrics))
+    artifact = write_artifact(uri, splits, run, files, metrics, licences=base.licences)
+    return SpecializedModel(artifact)
 
 
 def facts_of(task: Task, splits: Splits, config: TextConfig, base: Base) -> dict[str, Any]:
@@ -98,7 +99,8 @@ def facts_of(task: Task, splits: Splits, config: TextConfig, base: Base) -> dict
     encoder = text_encoder(base.tokenizer, config.max_tokens, config.window_overlap)
     center, spread = 0.0, 1.0
     if task.head == "regression":
-        values = np.asarray(_column(splits, "train", splits.label), np.float64)
+        labels = _rows(splits, "train", splits.label)
+        values = np.fromiter((value for (value,) in labels), np.float64)
         center, spread = float(values.mean()), float(values.std()) or 1.0
     return text_facts(
         config,
@@ -139,6 +141,13 @@ def token_dataset(
             "class_weights": dict(weights or {}),
         },
     )
+    return kept_in_order(rows)
+
+
+def kept_in_order(rows: ray.data.Dataset) -> ray.data.Dataset:
+    """The rows, made once and kept by Ray Data."""
+    # The order of rows is part of what a seed promises; each read has a context of its own.
+    rows.context.execution_options.preserve_order = True
     return rows.materialize()
 
 
@@ -164,16 +173,17 @@ def class_weights(task: Task, splits: Splits, config: TrainingConfig) -> dict[st
             "class_weighting must be none for heads whose classes stand for themselves, however: "
             f"{task.path} has the head {task.head!r}"
         )
-    labels = _column(splits, "train", splits.label)
+    counts: Counter[str] = Counter()
     if task.head == "single_label":
-        counts = Counter(labels)
+        counts.update(name for (name,) in _rows(splits, "train", splits.label))
     else:
-        spans = task.spans_field
+        spans, num_pairs = task.spans_field, 0
         assert spans is not None
-        counts = Counter(name for value in labels for _, _, name in json.loads(value))
-        sizes = [len(json.loads(value)) for value in _column(splits, "train", spans.name)]
-        all_pairs = sum(size * (size - 1) // 2 for size in sizes)
-        counts[str(task.negative_class)] = all_pairs - sum(counts.values())
+        for label, value in _rows(splits, "train", splits.label, spans.name):
+            counts.update(name for _, _, name in json.loads(label))
+            size = len(json.loads(value))
+            num_pairs += size * (size - 1) // 2
+        counts[str(task.negative_class)] = num_pairs - counts.total()
     total, known = sum(counts.values()), [name for name in splits.classes if counts[name] > 0]
     return {
         name: total / (len(known) * counts[name]) if name in known else 1.0
@@ -188,13 +198,19 @@ def finish_text(
     network = TEXT.build(run.signature, run.role, run.config.network, run.facts)
     network.load_state_dict(load_weights(weights))
     logits, targets = held_out_scores(network, task, splits, words, "calibration", run.facts)
-    scale, shift = fit_label_calibration(task.head, logits, targets)
+    scale, shift = fit_label_calibration(task.head, logits, targets, _class_weights(run.facts))
     network.calibrate(torch.from_numpy(scale), torch.from_numpy(shift))
     logits, targets = held_out_scores(network, task, splits, words, "validation", run.facts)
     found = _metrics(task, run.facts, targets, logits * scale + shift)
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     files = {WEIGHTS: save_weights(state), TOKENIZER_FILE: words.tokenizer}
     return files, {f"validation_{name}": value for name, value in found.items()}
+
+
+def _class_weights(facts: Mapping[str, Any]) -> NDArray[np.float64] | None:
+    """The weights [K] that the classes had in training, if they had any."""
+    weights = facts.get("class_weights")  # models of before they were recorded lack them
+    return np.array([weights[name] for name in facts["classes"]]) if weights else None
 
 
 def held_out_scores(
@@ -256,7 +272,7 @@ def _trimmed(base: Base, splits: Splits, task: Task, config: TrainingConfig) -> 
     """The base with the tokens that training texts use, at most `domain_vocabulary_size`."""
     tokenizer = open_tokenizer(base.tokenizer)
     counts: Counter[int] = Counter()
-    for texts in _batches(splits, "train", task.text_field.name):
+    for (texts,) in _batches(splits, "train", task.text_field.name):
         for encoded in tokenizer.encode_batch(texts, add_special_tokens=False):
             counts.update(encoded.ids)
     used = sorted(counts, key=lambda token: (-counts[token], token))
@@ -273,26 +289,27 @@ def _lexicon(task: Task, splits: Splits) -> tuple[str, ...]:
     """The mentions of the training rows, lower case."""
     spans = task.spans_field
     assert spans is not None
-    texts = _column(splits, "train", task.text_field.name)
     names = {
         text[span["start"] : span["end"]].lower()
-        for text, value in zip(texts, _column(splits, "train", spans.name), strict=True)
+        for text, value in _rows(splits, "train", task.text_field.name, spans.name)
         for span in json.loads(value)
     }
     return tuple(sorted(name for name in names if name.strip()))
 
 
-def _column(splits: Splits, part: Part, name: str) -> list[Any]:
-    return [value for values in _batches(splits, part, name) for value in values]
+def _rows(splits: Splits, part: Part, *names: str) -> Iterator[tuple[Any, ...]]:
+    """Some columns of a part, row by row."""
+    for columns in _batches(splits, part, *names):
+        yield from zip(*columns, strict=True)
 
 
-def _batches(splits: Splits, part: Part, name: str) -> Iterator[list[Any]]:
-    """A column of a part, some thousand rows at a time."""
+def _batches(splits: Splits, part: Part, *names: str) -> Iterator[list[list[Any]]]:
+    """Some columns of a part, some thousand rows at a time."""
     for uri in splits.files(part):
         files, path = filesystem(uri)
         file = pq.ParquetFile(path, filesystem=files)
-        for batch in file.iter_batches(batch_size=8192, columns=[name]):
-            yield batch.column(0).to_pylist()
+        for batch in file.iter_batches(batch_size=8192, columns=list(names)):
+            yield [batch.column(name).to_pylist() for name in names]
 
 
 def _text_config(config: TrainingConfig) -> TextConfig:

@@ -2,21 +2,27 @@
 
 Rows are shuffled, then sorted by length within pools of many batches, and the batches are dealt in
 random order: texts of one batch are about equally long, and no two epochs see the same batches.
+
+A step's memory grows with the windows of its texts, so that a long one shows only some of them, by
+its number and (seed, epoch). Early stopping sees the same ones every time.
 """
 
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spt_core.models.batch import Batch
-from spt_core.models.token_rows import TokenRow, token_batch
+from spt_core.models.token_rows import TokenRow, token_batch, with_windows
 
 POOL_BATCHES = 50
 BUFFER_ROWS = 50_000
+STEP_WINDOWS = 16  # of one text, at most
+_LOG = logging.getLogger(__name__)
 
 
 class TokenShard:
@@ -29,6 +35,8 @@ class TokenShard:
 
     def batches(self, *, size: int, epoch: int, shuffle: bool, start: int = 0) -> Iterator[Batch]:
         """Batches of `size` texts of about one length."""
+        if shuffle and epoch == 0:
+            self._tell_of_long_texts()
         draw = np.random.default_rng([self._seed, epoch])
         order = draw.permutation(self.num_rows) if shuffle else np.arange(self.num_rows)
         chunks: list[NDArray[np.int64]] = []
@@ -38,7 +46,27 @@ class TokenShard:
         if shuffle:
             chunks = [chunks[i] for i in draw.permutation(len(chunks))]
         for chunk in chunks[start:]:
-            yield token_batch([self._rows[i] for i in chunk], self._pad)
+            yield token_batch([self._shown(i, epoch) for i in chunk.tolist()], self._pad)
+
+    def _shown(self, number: int, epoch: int) -> TokenRow:
+        """A row; of a long one some windows, where pairs are asked for some that hold any."""
+        row = self._rows[number]
+        if len(row.lengths) <= STEP_WINDOWS:
+            return row
+        windows = np.unique(row.pairs[:, 0]) if len(row.pairs) else np.arange(len(row.lengths))
+        draw = np.random.default_rng([self._seed, epoch, number])
+        return with_windows(row, np.sort(draw.permutation(windows)[:STEP_WINDOWS]), self._pad)
+
+    def _tell_of_long_texts(self) -> None:
+        num_long = sum(len(row.lengths) > STEP_WINDOWS for row in self._rows)
+        if num_long:
+            _LOG.warning(
+                "%d of %d texts have more than %d windows: an epoch trains on so many of each, "
+                "drawn anew",
+                num_long,
+                self.num_rows,
+                STEP_WINDOWS,
+            )
 
 
 class TokenStreamShard:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from spt_core.errors import InputError
 from spt_core.tokens import open_tokenizer, padded
-from spt_core.training.masked_lm import MASKS, PADS, Adapted, MaskedLanguageModel, token_of
+from spt_core.training.masked_lm import Adapted, MaskedLanguageModel
+from spt_core.training.raw_text import MASKS, PADS, token_of
 from spt_core.vocabulary.alignment import Unit, aligned, parts
 
 _BATCH = 32

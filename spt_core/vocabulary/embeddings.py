@@ -9,7 +9,7 @@ no head and no labels.
 
 from __future__ import annotations
 
-from collections import defaultdict
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -20,12 +20,13 @@ from torch.nn import functional
 from spt_core.models.bases import Base, build_encoder, embedding_name
 from spt_core.tokenizer_edits import Addition
 from spt_core.tokens import open_tokenizer, padded
-from spt_core.training.masked_lm import PADS, token_of
+from spt_core.training.raw_text import PADS, token_of
 from spt_core.vocabulary.alignment import Aligned, aligned, parts
 from spt_core.vocabulary.mining import pieces_of
 
 _TEXTS_PER_TOKEN = 20
 _MAX_TOKENS = 128
+_BLOCK_PARTS = 20_000
 
 
 def from_pieces(base: Base, content: bytes, additions: Sequence[Addition]) -> dict[str, Tensor]:
@@ -72,10 +73,13 @@ def fit_to_contexts(
     new = nn.Parameter(weights[name][num_old:].float().clone())
     optimizer = torch.optim.Adam([new], lr=rate)
     pad = token_of(open_tokenizer(base.tokenizer), PADS)
+    tokenizers = open_tokenizer(base.tokenizer), open_tokenizer(content)
+    room = _room(base)
     order = np.random.default_rng(seed)
     for step in range(num_steps):
         optimizer.param_groups[0]["lr"] = rate * (1 - step / num_steps)
-        some = [chosen[i] for i in order.integers(0, len(chosen), batch_size)]
+        drawn = [chosen[i] for i in order.integers(0, len(chosen), batch_size)]
+        some = aligned(*tokenizers, drawn, max_tokens=room)
         with torch.no_grad():
             wanted = _states(teacher, old, [item.before for item in some], pad)
         found = _states(teacher, torch.cat([old, new]), [item.after for item in some], pad)
@@ -87,24 +91,34 @@ def fit_to_contexts(
     return {**weights, name: made}
 
 
-def _contexts(base: Base, content: bytes, texts: Iterable[str], seed: int) -> list[Aligned]:
-    """Parts of the texts that hold new tokens, up to a number for each token."""
-    before, after = open_tokenizer(base.tokenizer), open_tokenizer(content)
-    first_new = before.get_vocab_size(with_added_tokens=True)
-    some = [part for text in texts for part in parts(text) if part.strip()]
-    order = np.random.default_rng(seed).permutation(len(some))
-    uses: dict[int, int] = defaultdict(int)
-    chosen: list[Aligned] = []
-    room = min(_MAX_TOKENS, base.config.get("max_position_embeddings", _MAX_TOKENS))
-    for start in range(0, len(some), 1000):
-        block = [some[i] for i in order[start : start + 1000]]
-        for item in aligned(before, after, block, max_tokens=room):
-            new = {number for number in item.after if number >= first_new}
-            if any(uses[number] < _TEXTS_PER_TOKEN for number in new):
-                chosen.append(item)
-                for number in new:
-                    uses[number] += 1
+def _contexts(base: Base, content: bytes, texts: Iterable[str], seed: int) -> list[str]:
+    """Parts of the texts that hold new tokens, up to a number for each token.
+
+    Read in blocks, each shuffled, until every token has its parts.
+    """
+    after = open_tokenizer(content)
+    after.enable_truncation(_room(base))
+    first_new = open_tokenizer(base.tokenizer).get_vocab_size(with_added_tokens=True)
+    size = after.get_vocab_size(with_added_tokens=True)
+    wanted = dict.fromkeys(range(first_new, size), _TEXTS_PER_TOKEN)
+    every = (part for text in texts for part in parts(text) if part.strip())
+    order = np.random.default_rng(seed)
+    chosen: list[str] = []
+    while wanted and (block := list(itertools.islice(every, _BLOCK_PARTS))):
+        block = [block[i] for i in order.permutation(len(block))]
+        for part, found in zip(block, after.encode_batch(block), strict=True):
+            new = wanted.keys() & found.ids
+            if new:
+                chosen.append(part)
+            for number in new:
+                wanted[number] -= 1
+                if not wanted[number]:
+                    del wanted[number]
     return chosen
+
+
+def _room(base: Base) -> int:
+    return min(_MAX_TOKENS, base.config.get("max_position_embeddings", _MAX_TOKENS))
 
 
 def _states(encoder: nn.Module, table: Tensor, ids: list[list[int]], pad: int) -> Tensor:

@@ -7,11 +7,18 @@ import math
 from typing import Any
 
 from spt_core.errors import InputError
+from spt_core.metrics import LOWER_IS_BETTER
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class GateConfig:
-    """By how much an extension may be worse: bits per byte may rise, the score may fall."""
+    """By how much an extension may be worse than its base.
+
+    Args:
+        max_bits_rise: how far held-out bits per byte may rise.
+        max_score_drop: how far the task's metric may fall; an error or a loss, whose unit is the
+            label's, may rise by this share of the base's.
+    """
 
     max_bits_rise: float = 0.02
     max_score_drop: float = 0.01
@@ -35,21 +42,25 @@ class Verdict:
 
 
 def keep_extension(
-    bits: tuple[float, float], score: tuple[float, float], config: GateConfig | None = None
+    bits: tuple[float, float],
+    score: tuple[float, float],
+    metric: str,
+    config: GateConfig | None = None,
 ) -> Verdict:
-    """The verdict on (before, after) of held-out bits per byte and of the task's score."""
+    """The verdict on (before, after) of held-out bits per byte and of the task's metric."""
     config = config or GateConfig()
     reasons: list[str] = []
     if not all(math.isfinite(value) for value in (*bits, *score)):
-        reasons.append(f"figures must be numbers, however: {bits=}, {score=}")
+        reasons.append(f"figures must be numbers, however: {bits=}, {metric} {score}")
     if bits[1] - bits[0] > config.max_bits_rise:
         reasons.append(
             f"bits per byte may rise by {config.max_bits_rise}, however: {bits[0]:.4f} -> "
             f"{bits[1]:.4f}"
         )
-    if score[0] - score[1] > config.max_score_drop:
-        reasons.append(
-            f"the score may fall by {config.max_score_drop}, however: {score[0]:.4f} -> "
-            f"{score[1]:.4f}"
-        )
+    before, after = score
+    margin = config.max_score_drop
+    if metric in LOWER_IS_BETTER and after - before > margin * before:
+        reasons.append(f"{metric} may rise by {margin:.1%}, however: {before:.4f} -> {after:.4f}")
+    if metric not in LOWER_IS_BETTER and before - after > margin:
+        reasons.append(f"{metric} may fall by {margin}, however: {before:.4f} -> {after:.4f}")
     return Verdict(kept=not reasons, reasons=tuple(reasons))

@@ -6,7 +6,14 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from spt_core.artifacts import as_uri, digest, has_manifest, read_manifest, write_manifest
+from spt_core.artifacts import (
+    as_uri,
+    code_fingerprint,
+    digest,
+    has_manifest,
+    read_manifest,
+    write_manifest,
+)
 from spt_core.errors import InputError, nearest
 from spt_core.models.bases import (
     DEFAULT_BASE,
@@ -129,15 +136,17 @@ class DomainVocabularyManager:
         texts: Iterable[str],
         fingerprint: str,
         new_terms: Sequence[str] = (),
+        fresh: bool = False,
     ) -> Extension:
         """The base with tokens for the terms that the texts use, and for what is mined of them.
 
         `texts` are iterated several times; `fingerprint` says which they are, so that a finished
-        extension is used again.
+        extension of the same texts and code is used again, unless it is to be `fresh`.
         """
         name = [self.base.uri, industry, fingerprint, dataclasses.asdict(self._config)]
-        uri = f"{self._storage}/extensions/{digest([*name, list(new_terms)])}"
-        if not has_manifest(uri):
+        name += [list(new_terms), self._licences, code_fingerprint()]
+        uri = f"{self._storage}/extensions/{digest(name)}"
+        if fresh or not has_manifest(uri):
             made = self._extend_from_texts(industry, texts, new_terms)
             write_manifest(uri, made.to_json())
         return extension_from_json(read_manifest(uri))
@@ -249,11 +258,9 @@ class DomainVocabularyManager:
 def _checked(examples: Iterable[str]) -> list[str]:
     """The examples as a list, which is iterated several times."""
     found = [examples] if isinstance(examples, str) else list(examples)
-    odd = next((text for text in found if type(text) is not str), None)
-    if isinstance(examples, str) or odd is not None:
-        raise InputError(
-            f"context_examples must be a list of texts, however: {odd or examples!r:.60}"
-        )
+    odd = [text for text in found if isinstance(examples, str) or type(text) is not str]
+    if odd:
+        raise InputError(f"context_examples must be a list of texts, however: {odd[0]!r:.60}")
     return [text.encode(errors="replace").decode() for text in found]
 
 

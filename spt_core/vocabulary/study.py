@@ -1,7 +1,8 @@
 """An extension beside its base: what it saves, what it costs, and whether it is kept.
 
 Extension + texts + score -> Study. Both bases are trained on the same bytes for bits per byte,
-which needs a head; the score is of the bases as they would be used.
+which needs a head; the score is of the bases as a training of the task would take them, before
+that.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
+from spt_core.errors import InputError
 from spt_core.models.bases import Base
 from spt_core.tokens import open_tokenizer
 from spt_core.training.masked_lm import Adapted, MaskedConfig, adapt
@@ -20,8 +22,20 @@ from spt_core.vocabulary.manager import Extension, VocabularyConfig
 from spt_core.vocabulary.mining import count_words, pieces_of
 from spt_core.vocabulary.probe import FrozenEncoder
 
-Score = Callable[[Base], float]
 _TIMED_TEXTS = 128
+
+
+class Score(Protocol):
+    """A task's metric of a base on held-out rows, the same rows for every base."""
+
+    @property
+    def metric(self) -> str:
+        """The metric's name."""
+        ...
+
+    def __call__(self, base: Base) -> float:
+        """The metric of a base."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,12 +72,14 @@ class Study:
     """The before-and-after of an extension, and the verdict.
 
     `speed` is held-out characters per second through tokenizer and encoder, `seconds` how long
-    each part of the study took. `adapted` are both bases after training on the same bytes.
+    each part of the study took. `score` are values of `metric`. `adapted` are both bases after
+    training on the same bytes; the score is of neither.
     """
 
     extension: Extension
     savings: Savings
     bits: PairedBits
+    metric: str
     score: tuple[float, float]
     adapted: tuple[Adapted, Adapted]
     size_bytes: tuple[int, int]
@@ -76,11 +92,18 @@ class Study:
         """The base to use from now on."""
         return self.extension.base if self.verdict.kept else self.extension.parent
 
+    @property
+    def adapted_base(self) -> Base:
+        """That base after its training on the texts: new rows first, then all."""
+        before, after = self.adapted
+        return (after if self.verdict.kept else before).base
+
     def facts(self) -> dict[str, Any]:
         """The figures as one flat JSON object."""
         before, after = self.savings.tokens_per_word
         return {
             "base": self.base.uri,
+            "adapted_base": self.adapted_base.uri,
             "kept": self.verdict.kept,
             "reasons": list(self.verdict.reasons),
             "num_added": len(self.extension.added),
@@ -92,6 +115,7 @@ class Study:
             "bits_per_byte_before": round(self.bits.before, 4),
             "bits_per_byte_after": round(self.bits.after, 4),
             "bits_per_byte_rise_95": [round(self.bits.low, 4), round(self.bits.high, 4)],
+            "score_metric": self.metric,
             "score_before": round(self.score[0], 4),
             "score_after": round(self.score[1], 4),
             "size_bytes_before": self.size_bytes[0],
@@ -107,14 +131,22 @@ class StudyConfig:
     """How a vocabulary is extended, compared and judged.
 
     `term_lists` are files of terms, one a line or a column of CSV; of these, and of what is mined,
-    the terms that the training texts use are taken. `probe_rows` limits the quick score's rows.
+    the terms that the training texts use are taken. For the score both bases are fine-tuned on up
+    to `score_rows` training rows, `score_epochs` times, and measured on as many validation rows.
     """
 
     extension: VocabularyConfig = dataclasses.field(default_factory=VocabularyConfig)
     training: MaskedConfig = dataclasses.field(default_factory=MaskedConfig)
     gate: GateConfig = dataclasses.field(default_factory=GateConfig)
     term_lists: tuple[str, ...] = ()
-    probe_rows: int = 5000
+    score_rows: int = 2000
+    score_epochs: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse a score of nothing."""
+        for name in ("score_rows", "score_epochs"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, however: {getattr(self, name)}")
 
 
 def study(
@@ -125,12 +157,16 @@ def study(
     score: Score,
     fingerprint: str,
     storage: str,
+    licences: Sequence[str] = (),
     training: MaskedConfig | None = None,
     gate: GateConfig | None = None,
     fresh: bool = False,
     on_step: Callable[[Mapping[str, float]], None] | None = None,
 ) -> Study:
-    """Both bases trained on the same bytes and compared on held-out texts."""
+    """Both bases trained on the same bytes and compared on held-out texts.
+
+    `fingerprint` says which texts `train` are, and `licences` are theirs.
+    """
     seconds: dict[str, float] = {}
     pair = (extension.parent, extension.base)
     training = training or MaskedConfig()
@@ -150,7 +186,8 @@ def study(
             fingerprint=fingerprint,
             storage=storage,
             config=training,
-            num_new=num_rows(base) - num_rows(extension.parent),
+            licences=licences,
+            num_new=num_tokens(base) - num_tokens(extension.parent),
             fresh=fresh,
             on_step=on_step,
         )
@@ -165,11 +202,12 @@ def study(
         extension=extension,
         savings=saved,
         bits=bits,
+        metric=score.metric,
         score=scores,
         adapted=(adapted[0], adapted[1]),
         size_bytes=(size_bytes(pair[0]), size_bytes(pair[1])),
         speed=rates,
-        verdict=keep_extension((bits.before, bits.after), scores, gate),
+        verdict=keep_extension((bits.before, bits.after), scores, score.metric, gate),
         seconds=seconds,
     )
 
@@ -208,9 +246,9 @@ def speeds(before: Base, after: Base, texts: Sequence[str]) -> tuple[float, floa
     return characters / min(seconds[0]), characters / min(seconds[1])
 
 
-def num_rows(base: Base) -> int:
-    """The number of a base's token embeddings."""
-    return base.config["vocab_size"]
+def num_tokens(base: Base) -> int:
+    """The number of a base's tokens; it may have more embeddings."""
+    return open_tokenizer(base.tokenizer).get_vocab_size(with_added_tokens=True)
 
 
 def size_bytes(base: Base) -> int:

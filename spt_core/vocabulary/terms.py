@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -50,17 +51,21 @@ class Term(NamedTuple):
 
 def read_terms(uri: str) -> list[str]:
     """The terms of a file: one a line, or a column of a CSV or TSV file; .gz is unpacked."""
-    content = read_bytes(uri)
     name = uri.removesuffix(".gz")
-    if uri.endswith(".gz"):
-        content = gzip.decompress(content)
     try:
-        text = content.decode("utf-8-sig")
+        content = read_bytes(uri)
+        text = (gzip.decompress(content) if uri.endswith(".gz") else content).decode("utf-8-sig")
+        if not name.endswith((".csv", ".tsv")):
+            return [line.strip() for line in text.splitlines() if line.strip()]
+        return _column(uri, text, "\t" if name.endswith(".tsv") else ",")
     except UnicodeDecodeError as error:
         raise InputError(f"a list of terms must be UTF-8, however: {uri}: {error}") from error
-    if not name.endswith((".csv", ".tsv")):
-        return [line.strip() for line in text.splitlines() if line.strip()]
-    rows = csv.DictReader(io.StringIO(text), delimiter="\t" if name.endswith(".tsv") else ",")
+    except (OSError, EOFError, zlib.error, csv.Error) as error:
+        raise InputError(f"a list of terms must be readable, however: {uri}: {error}") from error
+
+
+def _column(uri: str, text: str, delimiter: str) -> list[str]:
+    rows = csv.DictReader(io.StringIO(text), delimiter=delimiter)
     columns = {column.lower(): column for column in rows.fieldnames or ()}
     column = next((columns[name] for name in _TERM_COLUMNS if name in columns), None)
     if column is None:

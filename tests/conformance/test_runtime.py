@@ -86,8 +86,10 @@ def ids(text_export):
 
 
 def test_a_text_s_logits_are_its_tokens_shares_and_what_no_token_adds(text_runtime, ids):
-    logits, shares = text_runtime.explain(*ids)
+    logits, shares, scale = text_runtime.explain(*ids)
     assert logits.shape == (12, shares.shape[2])
+    assert scale.shape == (shares.shape[2],)
+    assert (scale > 0).all()
     assert shares.shape[:2] == (12, ids.features.shape[1])
     assert np.isfinite(logits).all()
     outside = (ids.features == ids.features[0, 0])[ids.pairs[:, 0]]  # the token before every text
@@ -95,11 +97,11 @@ def test_a_text_s_logits_are_its_tokens_shares_and_what_no_token_adds(text_runti
 
 
 def test_a_text_is_run_alone_as_among_others(text_runtime, ids):
-    logits, shares = text_runtime.explain(*ids)
+    logits, shares, _ = text_runtime.explain(*ids)
     for number, pair in enumerate(ids.pairs):
         row = ids.features[pair[0]]
         alone = row[None, row != 0]  # without the padding
-        found, own = text_runtime.explain(alone, np.array([[0, *pair[1:]]]))
+        found, own, _ = text_runtime.explain(alone, np.array([[0, *pair[1:]]]))
         assert np.abs(found[0] - logits[number]).max() < 1e-4
         assert np.abs(own[0] - shares[number, : alone.shape[1]]).max() < 1e-4
 
@@ -109,7 +111,7 @@ def test_threads_get_the_logits_of_their_own_texts(text_runtime, ids):
     wanted = [text_runtime.explain(features, pairs[i : i + 1])[0] for i in range(12)]
 
     def check(index):
-        found, _ = text_runtime.explain(features, pairs[index : index + 1])
+        found, *_ = text_runtime.explain(features, pairs[index : index + 1])
         return np.abs(found - wanted[index]).max()
 
     with ThreadPoolExecutor(4) as pool:

@@ -191,6 +191,22 @@ def test_texts_without_labels_are_checked_and_none_is_held_out(tmp_path: Path) -
         unlabelled_tokens(corpus, splits, TOPICS, words, facts, bad)
 
 
+def test_texts_without_labels_need_no_mentions_in_any_format(tmp_path: Path) -> None:
+    drugs = find("healthcare/drug_interaction_detection")
+    splits = split_of(drugs.sample(300, 0), tmp_path, drugs)
+    text = "Warfarin and aspirin were given."
+    (tmp_path / "more.jsonl").write_text(json.dumps({"text": text}))
+    pq.write_table(pa.table({"text": [text]}), tmp_path / "more.parquet")
+    tokenizer = tiny_tokenizer([text])
+    names = ("aspirin", "warfarin")
+    facts = tiny_text_facts("pair", splits.classes, tokenizer, negative_class="none", lexicon=names)
+    words, bad = Vocabulary(tokenizer, 24, 4), as_uri(tmp_path / "bad")
+    for name in ("more.jsonl", "more.parquet"):
+        corpus = unlabelled_corpus(str(tmp_path / name), drugs, str(tmp_path))
+        (row,) = unlabelled_tokens(corpus, splits, drugs, words, facts, bad).take_all()
+        assert len(row["pairs"]) == 5
+
+
 @pytest.mark.parametrize(
     "path",
     [

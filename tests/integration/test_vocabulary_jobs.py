@@ -27,6 +27,15 @@ def job(name, storage, base, *words):
     return json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
+def written(folder):
+    """What training and extending have written below a storage root, and when."""
+    return {
+        path: path.stat().st_mtime_ns
+        for kind in ("bases", "extensions", "masked_lm")
+        for path in (folder / kind).rglob("*.*")
+    }
+
+
 def test_extend_vocabulary_prints_before_and_after_and_reuses_what_is_finished(tmp_path):
     base = tiny_base(str(tmp_path))
     terms = tmp_path / "terms.txt"
@@ -40,7 +49,11 @@ def test_extend_vocabulary_prints_before_and_after_and_reuses_what_is_finished(t
     assert type(found["kept"]) is bool
     assert (found["base"] == base.uri) is not found["kept"]
     assert "continuation pieces" in shown
+    assert found["score_metric"] in shown
+    assert found["adapted_base"] != found["base"]
+    before = written(tmp_path)
     again, _ = job("extend_vocabulary", tmp_path, base, *words)
+    assert before == written(tmp_path)
     assert again["bits_per_byte_after"] == found["bits_per_byte_after"]
     assert again["base"] == found["base"]
 

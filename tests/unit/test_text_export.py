@@ -49,6 +49,7 @@ def test_a_graph_answers_like_its_checkpoint_at_sizes_that_it_was_not_traced_wit
     assert found[1].shape == (pairs, tokens, 5)
     assert np.abs(found[0] - wanted[0]).max() < 1e-4
     assert np.abs(found[1] - wanted[1]).max() < 1e-4
+    np.testing.assert_array_equal(found[2], wanted[2])
 
 
 def test_the_proof_is_kept_with_the_export(text_export):

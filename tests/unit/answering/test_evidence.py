@@ -74,11 +74,24 @@ def test_marks_alone_are_no_phrase():
 def test_pooling_is_that_of_training_with_its_slopes():
     logits = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
     wanted = pooled_tensor(logits, torch.zeros(4, dtype=torch.long))
-    found, weights = pooled(logits.detach().numpy())
+    found, weights = pooled(logits.detach().numpy(), np.ones(3))
     np.testing.assert_allclose(found, wanted.detach().numpy()[0], atol=1e-12)
     wanted.sum().backward()
     # The tensor's maximum is detached, which leaves the slopes as they are.
     np.testing.assert_allclose(weights, logits.grad.numpy(), atol=1e-12)
+
+
+def test_windows_are_pooled_as_they_were_before_calibration():
+    raw = np.array([[6.0], *[[-4.0]] * 9])
+    wanted = pooled_tensor(torch.from_numpy(raw), torch.zeros(10, dtype=torch.long)).numpy()[0]
+    calibrated, scale = 0.5 * raw + 0.7, np.array([0.5])
+    found, weights = pooled(calibrated, scale)
+    np.testing.assert_allclose(found, 0.5 * wanted + 0.7, atol=1e-12)
+    step = np.zeros((10, 1))
+    step[3] = 1e-5
+    slope = (pooled(calibrated + step, scale)[0] - pooled(calibrated - step, scale)[0]) / 2e-5
+    assert slope == pytest.approx(weights[3], rel=1e-5)
+    np.testing.assert_array_equal(pooled(calibrated[:1], scale)[0], calibrated[0])
 
 
 def odds(probability):

@@ -8,9 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from spt_core.answering.evidence import rank_probabilities, sigmoid, softmax
 from spt_core.answering.text import TextAnswerer
 from spt_core.errors import InputError
 from spt_core.model import default_policy
+from spt_core.models.text_scores import score_texts
 from spt_core.policy import LabelPolicy
 from spt_core.runtime.pytorch_text import CheckpointTextRuntime
 from spt_core.signature import Signature
@@ -86,6 +88,25 @@ def test_a_value_is_in_the_unit_of_the_labels() -> None:
     assert len(set(values)) == 3
     logits = [model._run(model.read({"text": text})).logits.item() for text in TEXTS]
     assert values == pytest.approx([3.0 + 2.0 * logit for logit in logits])
+
+
+@pytest.mark.parametrize(
+    ("head", "squashed"),
+    [
+        ("single_label", softmax),
+        ("multi_label", sigmoid),
+        ("ordinal", rank_probabilities),
+        ("regression", lambda logits: 3.0 + 2.0 * logits),
+    ],
+)
+def test_many_windows_have_the_probability_that_was_calibrated(head: str, squashed: Any) -> None:
+    model = opened(head)
+    assert isinstance(model.runtime, CheckpointTextRuntime)
+    network, text = model.runtime._network, model.read({"text": LONG})
+    assert len(text.windows) > 3
+    (logits,) = score_texts(network, model.words, [text]).logits[0]
+    wanted = squashed(logits * network.scale.numpy() + network.shift.numpy())
+    np.testing.assert_allclose(model.probabilities(text)[0], wanted, atol=1e-5)
 
 
 def test_every_pair_of_mentions_is_judged() -> None:

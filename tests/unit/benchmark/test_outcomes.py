@@ -143,3 +143,36 @@ def test_every_head_has_a_baseline(head):
     else:
         assert micro_f1(of) == 1.0
         assert len(class_figures(of)) == 3
+
+
+ONE_CLASS = json.dumps([[0, 1, "risky"], [0, 2, "risky"], [1, 2, "risky"]])
+
+
+@pytest.mark.parametrize(
+    ("head", "columns", "reason"),
+    [
+        ("multi_label", {"text": ["😀", "🎉"] * 5, "label": ['["safe"]', "[]"] * 5}, "share none"),
+        ("regression", {"text": ["😀", "🎉"] * 5, "label": [1.0, 2.0] * 5}, "share none"),
+        (
+            "pair",
+            {"text": [TEXT] * 5, "mentions": [SPANS] * 5, "label": [ONE_CLASS] * 5},
+            "two classes, however: the training items are of 1",
+        ),
+    ],
+)
+def test_a_baseline_that_cannot_be_fitted_is_left_out_with_the_reason(
+    head, columns, reason, caplog
+):
+    table = pa.table(columns)
+    task = text_task(head)
+    assert tune_text_baselines(task, CLASSES, table, table, "label", num_trials=1) == []
+    assert reason in caplog.text
+
+
+def test_a_keyword_rule_without_words_leaves_the_other_baseline(caplog):
+    table = pa.table({"text": ["alpha", "beta"] * 2, "label": ['["safe"]', "[]"] * 2})
+    (found,) = tune_text_baselines(
+        text_task("multi_label"), CLASSES, table, table, "label", num_trials=1
+    )
+    assert found.name == "TF-IDF + logistic regression"
+    assert "keyword rule must find words that 3 training texts share" in caplog.text

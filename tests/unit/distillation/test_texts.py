@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from spt_core.distillation import DistillationConfig
-from spt_core.distillation.texts import chosen_layers, narrowed
+from spt_core.distillation.bodies import chosen_layers, narrowed, state_axes, whole_heads
 from spt_core.errors import InputError
 from spt_core.models.bases import build_encoder
 from spt_core.models.text_softening import soften_texts
@@ -46,17 +46,71 @@ def test_more_layers_than_the_teacher_has_are_refused(weights):
         chosen_layers(weights, ENCODER, 5)
 
 
-def test_a_narrow_student_keeps_what_its_embeddings_tell_apart(weights):
-    found, config, projection = narrowed(weights, ENCODER, 16)
+@pytest.fixture(scope="module")
+def states(weights):
+    """Token states of the tiny teacher, which vary on few axes."""
+    encoder = build_encoder(ENCODER).eval()
+    encoder.load_state_dict(weights, strict=False)
+    ids = torch.arange(50).reshape(5, 10)
+    with torch.inference_mode():
+        found = encoder(input_ids=ids, output_hidden_states=True).hidden_states
+    return torch.cat([layer.flatten(0, 1) for layer in found]).numpy()
+
+
+def test_a_narrow_student_keeps_what_its_teachers_states_tell_apart(weights, states):
+    axes = state_axes(states, 16)
+    assert np.allclose(axes.T @ axes, np.eye(16), atol=1e-5)
+    other = np.linalg.qr(np.random.default_rng(0).normal(size=(32, 16)))[0]
+    assert np.linalg.norm(states @ axes) > np.linalg.norm(states @ other)
+    found, config = narrowed(weights, ENCODER, 16, axes, seed=0)
     build_encoder(config).load_state_dict(found)
     name = "embeddings.word_embeddings.weight"
-    assert torch.allclose(found[name], weights[name] @ torch.from_numpy(projection), atol=1e-5)
-    assert np.allclose(projection.T @ projection, np.eye(16), atol=1e-5)
+    assert torch.allclose(found[name], weights[name] @ torch.from_numpy(axes), atol=1e-5)
 
 
-def test_a_width_that_does_not_fit_the_heads_is_refused(weights):
-    with pytest.raises(InputError, match="multiple of 8"):
-        narrowed(weights, ENCODER, 20)
+def test_an_encoder_as_wide_as_before_is_the_same(weights):
+    found, _ = narrowed(weights, ENCODER, 32, np.eye(32, dtype=np.float32), seed=0)
+    assert found.keys() == weights.keys()
+    build_encoder(ENCODER).load_state_dict(found)
+    assert all(torch.allclose(found[name], value, atol=1e-6) for name, value in weights.items())
+
+
+def test_a_narrow_student_begins_near_its_teacher(weights, states):
+    axes = state_axes(states, 24)
+    found, config = narrowed(weights, ENCODER, 24, axes, seed=0)
+    wide, sliced, fresh = build_encoder(ENCODER), build_encoder(config), build_encoder(config)
+    wide.load_state_dict(weights, strict=False)
+    sliced.load_state_dict(found, strict=False)
+    ids = torch.arange(50).reshape(5, 10)
+    with torch.inference_mode():
+        wanted = wide.eval()(input_ids=ids).last_hidden_state @ torch.from_numpy(axes)
+        near, far = (
+            torch.cosine_similarity(e.eval()(input_ids=ids).last_hidden_state, wanted, dim=2).mean()
+            for e in (sliced, fresh)
+        )
+    assert near > 0.8
+    assert near > far + 0.5
+
+
+def test_what_is_not_sliced_is_drawn_from_the_seed(weights, states):
+    axes = state_axes(states, 16)
+    foreign = {k.replace("attention.self", "attn"): v for k, v in weights.items()}
+    name = "encoder.layer.0.attention.self.query.weight"
+    first, again, other = (
+        narrowed(foreign, ENCODER, 16, axes, seed=seed)[0][name] for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(("width", "wanted"), [(None, 32), (20, 16), (16, 16), (100, 32), (8, 8)])
+def test_a_student_is_as_wide_as_whole_heads_allow(width, wanted):
+    assert whole_heads(ENCODER, width) == wanted
+
+
+def test_a_student_narrower_than_a_head_is_refused():
+    with pytest.raises(InputError, match="8 wide, however: student_width is 7"):
+        whole_heads(ENCODER, 7)
 
 
 @pytest.mark.parametrize("field", ["swap_probability", "forget_probability"])

@@ -79,8 +79,27 @@ def test_a_text_without_two_drugs_says_that_nothing_was_judged(
 
 
 def test_unrelated_drugs_are_not_called_safe() -> None:
-    found = answer(PairJudgement(*DRUG_SPANS[:2], scores("none", 0.95)))
+    found = answer(PairJudgement(*DRUG_SPANS[:2], scores("none", 0.95)), spans=DRUG_SPANS[:2])
     assert found["recommendation"] == "no_interaction_stated"
+    assert found["pairs_not_judged"] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "recommendation"),
+    [
+        (TEXT, "none", "not_all_pairs_judged"),
+        ("Aspirin had no clinically relevant effect.", "effect", "not_all_pairs_judged"),
+        ("Aspirin has an effect.", "effect", "monitor"),
+    ],
+)
+def test_there_is_no_all_clear_while_a_pair_is_not_judged(
+    text: str, kind: str, recommendation: str
+) -> None:
+    pair = PairJudgement(DRUG_SPANS[0], DRUG_SPANS[0], scores(kind, 0.9))
+    found = TASK.respond(TextJudgement(text, (), None, DRUG_SPANS[:3], (pair,), POLICY))
+    assert found["recommendation"] == recommendation
+    assert found["pairs_not_judged"] == 2
+    assert found["recommendation"] in TASK.answer["recommendation"]["enum"]
 
 
 @pytest.mark.parametrize(
@@ -93,6 +112,20 @@ def test_unrelated_drugs_are_not_called_safe() -> None:
         ("advise", "Caution is advised with A and B.", "moderate"),
         ("mechanism", "A had no clinically significant effect on B.", "minor"),
         ("effect", "A is not contraindicated with B.", "minor"),
+        ("effect", "A with B caused no clinically significant bleeding.", "minor"),
+        (
+            "advise",
+            "A is contraindicated with B, but C needs no dose adjustment.",
+            "contraindicated",
+        ),
+        (
+            "advise",
+            "A is not contraindicated with B but must not be given with C.",
+            "contraindicated",
+        ),
+        ("advise", "Avoid A with B; no clinically significant effect was seen with C.", "major"),
+        ("effect", "Fatal bleeding occurred, although no dosage adjustment was made.", "major"),
+        ("advise", "No dose adjustment of A is needed; monitor B closely.", "moderate"),
         ("mechanism", "A raises the level of B.", "moderate"),
         ("int", "A interacts with B.", "unspecified"),
         ("of a customer", "A interacts with B.", "unspecified"),

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.special import expit, log_softmax
+from scipy.special import expit, log_softmax, softmax
 
 from spt_core.models.label_calibration import fit_label_calibration
 
@@ -33,6 +33,33 @@ def test_a_label_without_positives_moves_little():
     labels = np.column_stack([DRAW.random(200) < expit(logits[:, 0]), np.zeros(200)])
     _, shift = fit_label_calibration("multi_label", logits, labels)
     assert -3 < shift[1] < 0
+
+
+WEIGHTS = np.array([0.4, 2.0, 10.0])
+
+
+def weighted(num_rows):
+    """(logits, targets, probabilities) of a network that learned under WEIGHTS; it is too sure."""
+    truth = DRAW.normal(size=(num_rows, 3)) + [3.0, 1.0, -1.0]
+    spread = softmax(truth, axis=1)
+    chosen = np.array([DRAW.choice(3, p=p) for p in spread])
+    return 1.5 * (truth + np.log(WEIGHTS)), one_hot(chosen, 3), spread
+
+
+def test_weights_of_classes_are_taken_back():
+    logits, targets, spread = weighted(4000)
+    scale, shift = fit_label_calibration("single_label", logits, targets, WEIGHTS)
+    given = softmax(logits * scale + shift, axis=1)
+    assert given.mean(0) == pytest.approx(targets.mean(0), abs=0.01)
+    assert np.abs(given - spread).mean() < 0.02
+
+
+def test_few_rows_leave_to_the_weights_what_is_taken_back():
+    logits, targets, _ = weighted(10)
+    _, shift = fit_label_calibration("pair", logits, targets, WEIGHTS)
+    assert shift == pytest.approx(-np.log(WEIGHTS), abs=1.0)
+    _, untold = fit_label_calibration("pair", logits, 0.0 * targets, WEIGHTS)
+    assert untold == pytest.approx(-np.log(WEIGHTS))
 
 
 @pytest.mark.parametrize("head", ["regression", "pair"])

@@ -4,7 +4,7 @@ import torch
 
 from spt_core.errors import InputError
 from spt_core.models.text import TextConfig, TextFamily, num_logits_of, pooled, text_facts
-from spt_core.models.text_scores import score_texts
+from spt_core.models.text_scores import WindowedText, score_texts, score_windows
 from spt_core.signature import Field, Signature
 from spt_core.tokens import Mention, TextEncoder
 from tests.tiny_models import TEXTS, tiny_text_facts, tiny_text_network, tiny_tokenizer
@@ -46,6 +46,57 @@ def test_a_text_scores_alone_as_among_others(head, tokenizer):
         assert np.abs(one - other).max() < 1e-4
 
 
+def pairs_of(text):
+    """Pairs [P, 5] of some tokens of every window, the later windows first."""
+    numbers = range(len(text.windows))[::-1]
+    return np.array([(n, 1, end, 3, 4) for n in numbers for end in (1, 2)], np.int64)
+
+
+@each_head
+def test_passes_are_small_whatever_a_text_s_length(head, tokenizer, monkeypatch):
+    network = network_of(head, tokenizer)
+    encoder = TextEncoder(tokenizer, max_tokens=24, overlap=4)
+    texts = encoder.encode([*TEXTS, LONG])
+    rows = [WindowedText([w.ids for w in text.windows], pairs_of(text)) for text in texts]
+    monkeypatch.setattr("spt_core.models.text_scores.PASS_WINDOWS", 3)
+    monkeypatch.setattr("spt_core.models.text_scores.PASS_TOKENS", 50)
+    shapes = []
+    network.encoder.register_forward_pre_hook(
+        lambda _, args, given: shapes.append(given["input_ids"].shape), with_kwargs=True
+    )
+    scores = score_windows(network, rows, encoder.pad)
+    assert max(shape[0] for shape in shapes) <= 3
+    assert max(shape.numel() for shape in shapes) <= 50
+    for text, row, *found in zip(texts, rows, scores.logits, scores.states, strict=True):
+        features, owner, _ = (torch.from_numpy(array) for array in encoder.batch([text]))
+        with torch.no_grad():
+            wanted = network(features, owner, torch.from_numpy(row.pairs), with_state=True)
+        for one, other in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(one, other.numpy(), atol=1e-5)
+
+
+def test_many_pairs_are_looked_at_in_parts(tokenizer, monkeypatch):
+    network = network_of("pair", tokenizer).train()
+    encoder = TextEncoder(tokenizer, max_tokens=24, overlap=4)
+    (text,) = encoder.encode([LONG])
+    features, owner, _ = (torch.from_numpy(array) for array in encoder.batch([text]))
+    pairs, seen = torch.from_numpy(pairs_of(text)), []
+    network.classifier.register_forward_pre_hook(lambda _, args: seen.append(len(args[2])))
+
+    def scored():
+        network.zero_grad()
+        logits = network(features, owner, pairs)
+        logits.square().sum().backward()
+        return [logits.detach(), *(p.grad.clone() for p in network.parameters())]
+
+    whole = scored()
+    monkeypatch.setattr("spt_core.models.text.PAIR_TOKENS", 5 * features.shape[1])
+    parts = scored()
+    assert seen[0] == len(pairs) > 5 == max(seen[1:])
+    for one, other in zip(parts, whole, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-3)
+
+
 @each_head
 def test_every_parameter_learns(head, tokenizer):
     network = network_of(head, tokenizer).train()
@@ -64,7 +115,7 @@ def test_the_tokens_shares_add_up_to_the_score(head, tokenizer):
     network = network_of(head, tokenizer)
     encoder, texts = encoded(head, tokenizer, TEXTS)
     features = torch.from_numpy(encoder.batch(texts).features)
-    logits, shares = network.explain(features)
+    logits, shares, _ = network.explain(features)
     bias = network.classifier.vote.bias * network.scale + network.shift
     assert torch.allclose(shares.sum(1) + bias, logits, atol=1e-5)
     special = torch.isin(features, network.special)

@@ -1,12 +1,20 @@
 import dataclasses
+import pickle
+import sys
 
 import numpy as np
 import pytest
 import torch
 
 from spt_core.errors import InputError
+from spt_core.models.tabular import TABULAR
+from spt_core.models.text import TextConfig
+from spt_core.models.token_rows import TokenRow
+from spt_core.signature import Field, Signature
 from spt_core.task import find
-from spt_core.training.loop import STATE
+from spt_core.training import loop
+from spt_core.training.config import TrainingConfig
+from spt_core.training.loop import STATE, TrainingRun
 from tests.unit.training.runs import CONFIG, encoded, fitted, network
 
 RISK = find("financial_services/risk_assessment")
@@ -67,6 +75,25 @@ def test_a_run_resumes_within_an_epoch(rows, validation, tmp_path):
     assert same(resumed.best, whole.best)
 
 
+def test_a_run_resumes_between_groups_of_batches_whose_gradients_are_summed(
+    rows, validation, tmp_path
+):
+    steps = dataclasses.replace(
+        CONFIG,
+        evaluation_strategy="steps",
+        save_strategy="steps",
+        eval_steps=7,  # of 10 batches an epoch: the seventh is the first half of a group
+        gradient_accumulation_steps=2,
+    )
+    whole = fitted(rows, tmp_path / "whole", steps, validation=validation)
+    for number, folder in enumerate(whole.folders[:-1]):
+        again = tmp_path / f"again-{number}"
+        resumed = fitted(rows, again, steps, validation=validation, resume=folder)
+        assert same(resumed.best, whole.best)
+        losses = whole.values("validation_loss")[number + 1 :]
+        assert resumed.values("validation_loss") == losses
+
+
 def test_a_run_that_stopped_early_stays_stopped(rows, validation, tmp_path):
     config = dataclasses.replace(
         CONFIG, num_epochs=30, early_stopping_patience=2, learning_rate=0.3
@@ -112,10 +139,45 @@ def test_only_specialized_layers_change(rows, tmp_path):
     assert changed == {"output.weight", "output.bias"}
 
 
-def test_an_unknown_specialized_layer_is_refused(rows, tmp_path):
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_an_unknown_specialized_layer_is_refused_before_any_worker_starts(rows, role):
+    signature, features, labels = rows
     config = dataclasses.replace(CONFIG, specialized_layers=["outputs"])
+    facts = TABULAR.facts(signature, config.network, features, labels)
     with pytest.raises(InputError, match="the nearest is 'output'"):
-        fitted(rows, tmp_path, config)
+        TrainingRun(signature=signature, role=role, config=config, facts=facts, num_rows=300)
+
+
+def test_a_worker_is_not_asked_for_its_layers_again(rows, monkeypatch):
+    signature, features, labels = rows
+    config = dataclasses.replace(CONFIG, specialized_layers=["output"])
+    facts = TABULAR.facts(signature, config.network, features, labels)
+    run = TrainingRun(signature=signature, role="student", config=config, facts=facts, num_rows=300)
+    monkeypatch.setattr(loop, "FAMILIES", {})
+    assert pickle.loads(pickle.dumps(run)) == run
+
+
+@pytest.mark.parametrize(("num_windows", "hidden_size"), [(1, 32), (12, 384)])
+def test_a_students_row_takes_the_memory_that_is_reckoned_with(num_windows, hidden_size):
+    num_tokens = 128 * num_windows
+    run = TrainingRun(
+        signature=Signature(fields=(Field(name="text", kind="text"),)),
+        role="student",
+        config=TrainingConfig(family="text", network=TextConfig(max_tokens=128)),
+        facts={"encoder": {"hidden_size": hidden_size}},
+        num_rows=1,
+        mean_tokens=num_tokens,
+    )
+    row = TokenRow(
+        np.zeros(num_tokens, np.int32),
+        np.zeros(num_windows, np.int32),
+        np.zeros((1, 3), np.float32),
+        np.zeros(1, np.float32),
+        np.zeros((0, 5), np.int32),
+        np.zeros((num_windows, hidden_size), np.float32),
+    )
+    size = sys.getsizeof(row) + sum(map(sys.getsizeof, row))
+    assert size <= run.row_bytes < 2.5 * size
 
 
 def test_weights_of_a_class_move_the_answers_towards_it(rows, validation, usual, tmp_path):

@@ -1,18 +1,15 @@
 import dataclasses
-import itertools
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 
 from spt_core.errors import InputError
-from spt_core.models.bases import embedding_name
+from spt_core.models.bases import build_encoder, embedding_name, load_base, store_base
 from spt_core.tokens import open_tokenizer
 from spt_core.training import masked_lm
-from spt_core.training.masked_lm import FileTexts, MaskedConfig, adapt
-from tests.unit.vocabulary.tiny import TEXTS, tiny_base, tiny_tokenizer
+from spt_core.training.masked_lm import MaskedConfig, adapt
+from tests.unit.vocabulary.tiny import TEXTS, tiny_base, tiny_config, tiny_tokenizer
 
 CONFIG = MaskedConfig(
     num_steps=8,
@@ -93,45 +90,12 @@ def test_first_steps_train_the_head_and_new_rows_alone(base, tmp_path):
     assert not torch.equal(before[name][-2:], after[name][-2:])
 
 
-def test_a_step_is_of_the_same_text_whatever_the_tokenizer_and_every_text_comes_once(base):
-    texts = [f"text number {i} " + "word " * (i % 7) for i in range(50)]
-    total = sum(len(text) for text in texts)
-    steps = list(itertools.islice(masked_lm._steps(texts, CONFIG), 2 * total // 300))
-    flat = [text for step in steps for text in step]
-    assert sorted(flat[:50]) == sorted(texts)
-    assert flat[:50] != texts
-    assert flat[50:] != flat[: len(flat) - 50]
-
-
-def test_words_are_masked_whole_or_but_for_their_first_pieces():
-    tokenizer = open_tokenizer(tiny_tokenizer())
-    windows = masked_lm._windows(tokenizer, TEXTS, 32)
-    ids, places = masked_lm._masked(windows, 0.2, np.random.default_rng(0))
-    words = windows.words.ravel()
-    share = len(places) / (words >= 0).sum()
-    assert 0.08 < share < 0.25
-    assert (ids.ravel()[places] == tokenizer.token_to_id("[MASK]")).all()
-    assert (words[places] >= 0).all()
-    for place in places:
-        follows = place + 1 < len(words) and words[place + 1] == words[place]
-        assert not follows or place + 1 in places
-    assert windows.ids.shape[1] <= 32
-
-
 @pytest.mark.slow
 def test_a_long_text_is_cut_and_an_unreadable_one_still_counts(base, tmp_path):
     texts = ["warfarin " * 2000, "x" * 9000, "\ufffd 日本 😀", "\ud800", "\x00" * 400]
     made = run(base, tmp_path, dataclasses.replace(CONFIG, num_steps=40, save_steps=200), texts)
     assert len(made.losses) == 40
     assert np.isfinite(made.losses).all()
-
-
-def test_texts_stream_from_files_and_what_is_no_text_is_left_out(tmp_path):
-    pq.write_table(pa.table({"text": ["a", None, " ", "b"]}), tmp_path / "x.parquet")
-    texts = FileTexts([(tmp_path / "x.parquet").as_uri()], "parquet", "text")
-    assert list(texts) == list(texts) == ["a", "b"]
-    with pytest.raises(InputError, match="the nearest is 'text'"):
-        FileTexts([(tmp_path / "x.parquet").as_uri()], "parquet", "texts")
 
 
 def test_what_cannot_train_is_refused_before_anything_starts(base, tmp_path):
@@ -142,3 +106,52 @@ def test_what_cannot_train_is_refused_before_anything_starts(base, tmp_path):
         run(base, tmp_path, dataclasses.replace(CONFIG, max_tokens=65))
     with pytest.raises(InputError, match="there are none"):
         run(base, tmp_path, texts=["", " "])
+
+
+def test_the_base_has_the_licences_of_its_parent_and_of_the_texts(base, tmp_path):
+    config = dataclasses.replace(CONFIG, num_steps=1, first_steps=0)
+    first = run(base, tmp_path, config, licences=("CC-BY-4.0",)).base
+    second = run(first, tmp_path, config, licences=("MIT", "CC-BY-4.0")).base
+    unknown = run(first, tmp_path, config)
+    assert first.licences == load_base(first.uri).licences == ("CC-BY-4.0",)
+    assert second.licences == load_base(second.uri).licences == ("CC-BY-4.0", "MIT")
+    assert unknown.base.licences == ("CC-BY-4.0",)
+    assert not unknown.reused
+
+
+def test_a_run_of_other_code_is_not_reused(base, tmp_path, monkeypatch):
+    config = dataclasses.replace(CONFIG, num_steps=1, first_steps=0)
+    run(base, tmp_path, config)
+    assert run(base, tmp_path, config).reused
+    monkeypatch.setattr(masked_lm, "code_fingerprint", lambda: "another")
+    assert not run(base, tmp_path, config).reused
+
+
+def test_a_resumed_run_reads_again_but_tokenizes_only_what_is_left(base, tmp_path, monkeypatch):
+    def kill(metrics):
+        if metrics["step"] == 5:
+            raise KilledError
+
+    tokenized = []
+    windows_of = masked_lm.windows_of
+
+    def counted(tokenizer, texts, max_tokens):
+        tokenized.append(tuple(texts))
+        return windows_of(tokenizer, texts, max_tokens)
+
+    monkeypatch.setattr(masked_lm, "windows_of", counted)
+    with pytest.raises(KilledError):
+        run(base, tmp_path, on_step=kill)
+    before = list(tokenized)
+    run(base, tmp_path)
+    assert len(tokenized) == 5 + 4  # the state of step 4 was the last that was kept
+    assert tokenized[5] == before[4]
+
+
+def test_an_encoder_whose_embeddings_are_narrower_than_its_states_is_refused(tmp_path):
+    size = open_tokenizer(tiny_tokenizer()).get_vocab_size()
+    config = {**tiny_config(size), "model_type": "electra", "embedding_size": 8}
+    weights = build_encoder(config).state_dict()
+    narrow = store_base("narrow", config, tiny_tokenizer(), weights, storage=str(tmp_path))
+    with pytest.raises(InputError, match="as wide as its hidden states, .* narrow has 8 and 16"):
+        run(narrow, tmp_path)

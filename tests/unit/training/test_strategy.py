@@ -1,9 +1,12 @@
+import dataclasses
+
 import pytest
+import torch
 
 from jobs.overrides import override
 from spt_core.errors import InputError
 from spt_core.training.config import TrainingConfig
-from spt_core.training.strategy import check_shards
+from spt_core.training.strategy import check_shards, has_bf16
 
 
 @pytest.fixture
@@ -36,3 +39,17 @@ def test_a_checkpoint_that_lacks_a_workers_shard_is_refused(saved_by_two):
     (saved_by_two / "optimizer-1-of-2.pt").unlink()
     with pytest.raises(InputError, match="however: 2 workers found optimizer-0-of-2.pt;"):
         check_shards(saved_by_two, 2)
+
+
+@pytest.mark.parametrize("has_tiles", [True, False])
+def test_texts_train_in_bf16_on_cpus_that_multiply_it_and_tables_do_not(monkeypatch, has_tiles):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": has_tiles})
+    texts = TrainingConfig(family="text")
+    assert has_bf16(texts) == has_tiles
+    assert not has_bf16(dataclasses.replace(texts, use_mixed_precision=False))
+    assert not has_bf16(TrainingConfig(family="tabular"))
+
+
+def test_a_gpu_that_is_not_there_has_no_bf16(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert not has_bf16(TrainingConfig(family="text", use_gpu=True))

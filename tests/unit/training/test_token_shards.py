@@ -2,7 +2,12 @@ import numpy as np
 import torch
 
 from spt_core.models.token_rows import TokenRow, token_batch, token_rows
-from spt_core.training.token_shards import POOL_BATCHES, TokenShard, TokenStreamShard
+from spt_core.training.token_shards import (
+    POOL_BATCHES,
+    STEP_WINDOWS,
+    TokenShard,
+    TokenStreamShard,
+)
 
 PAD = 0
 
@@ -71,6 +76,58 @@ def test_windows_of_a_text_know_their_owner_and_pairs_their_window():
     assert owner.tolist() == [0, 1, 1]
     assert pairs.tolist() == [[2, 1, 1, 2, 2]]
     assert torch.equal(features[0], torch.tensor([2, 2, PAD, PAD]))
+
+
+def long_row(num_windows=2 * STEP_WINDOWS, **more):
+    """Windows [100, number, 101], the number above 200; states say it too."""
+    ids = np.array([(100, 200 + n, 101) for n in range(num_windows)], np.int32)
+    return row(1, 1)._replace(
+        ids=ids.ravel(),
+        lengths=np.full(num_windows, 3, np.int32),
+        states=np.arange(num_windows, dtype=np.float32)[:, None],
+        **more,
+    )
+
+
+def first_batch(rows, *, epoch=0, seed=1):
+    (batch,) = TokenShard(rows, pad=PAD, seed=seed).batches(size=8, epoch=epoch, shuffle=True)
+    return batch, (batch.inputs[0][:, 1] - 200).tolist()
+
+
+def test_a_long_text_shows_some_of_its_windows_other_ones_each_epoch():
+    batch, shown = first_batch([long_row()])
+    assert len(shown) == STEP_WINDOWS
+    assert shown == sorted(set(shown)) == batch.states[:, 0].tolist()
+    assert batch.targets.tolist() == [[1.0, 1.0]]
+    assert first_batch([long_row()])[1] == shown
+    assert first_batch([long_row()], epoch=1)[1] != shown
+    assert first_batch([long_row(STEP_WINDOWS)])[1] == list(range(STEP_WINDOWS))
+
+
+def test_tags_are_of_the_tokens_that_are_shown():
+    number = 2 * STEP_WINDOWS
+    tags = np.arange(number, dtype=np.float32)[:, None]
+    batch, shown = first_batch([long_row(targets=tags, weights=2 * tags[:, 0])])
+    assert batch.targets[:, 0].tolist() == shown
+    assert batch.weights.tolist() == [2.0 * n for n in shown]
+
+
+def test_windows_that_hold_pairs_are_shown_first():
+    held = np.arange(2 * STEP_WINDOWS)[::-2]  # half of them, the last first
+    pairs = np.array([(n, 1, 1, 1, 1) for n in held], np.int32)
+    named = {"targets": held.astype(np.float32)[:, None], "weights": np.ones(len(held), np.float32)}
+    batch, shown = first_batch([long_row(pairs=pairs, **named)])
+    assert shown == sorted(held.tolist())
+    assert [shown[n] for n in batch.inputs[2][:, 0]] == batch.targets[:, 0].tolist() == [*held]
+
+
+def test_a_run_is_told_of_its_long_texts_once(caplog):
+    shard = TokenShard([long_row(), long_row(2)], pad=PAD, seed=1)
+    for epoch in range(2):
+        list(shard.batches(size=8, epoch=epoch, shuffle=True))
+    list(shard.batches(size=8, epoch=0, shuffle=False))
+    (said,) = caplog.messages
+    assert said.startswith(f"1 of 2 texts have more than {STEP_WINDOWS} windows")
 
 
 def test_flat_lists_become_rows_again():

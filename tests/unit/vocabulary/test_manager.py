@@ -1,3 +1,5 @@
+import gzip
+import itertools
 import time
 
 import pytest
@@ -7,7 +9,8 @@ from spt_core.errors import InputError
 from spt_core.models.bases import build_encoder, embedding_name, load_base, store_base
 from spt_core.task import IndustryType
 from spt_core.tokens import open_tokenizer
-from spt_core.vocabulary import DomainVocabularyManager, VocabularyConfig
+from spt_core.vocabulary import DomainVocabularyManager, VocabularyConfig, embeddings
+from spt_core.vocabulary import manager as extensions
 from spt_core.vocabulary.alignment import aligned
 from spt_core.vocabulary.terms import read_terms
 from tests.unit.vocabulary.tiny import TEXTS, tiny_config, tiny_tokenizer
@@ -186,7 +189,7 @@ def test_examples_may_be_a_generator_and_hold_anything_but_other_values(tiny, st
         industry=HEALTH, new_terms=["warfarin"], context_examples=examples
     )
     assert made.added[0].num_uses == 1
-    for odd in ("warfarin", [7]):
+    for odd in ("warfarin", "", [7], [None], ["warfarin", None]):
         with pytest.raises(InputError, match="context_examples must be a list of texts"):
             manager(tiny, storage).extend_vocabulary(
                 industry=HEALTH, new_terms=["warfarin"], context_examples=odd
@@ -211,16 +214,62 @@ def test_texts_give_words_and_phrases_that_save_tokens(tiny, storage):
     made = manager(tiny, storage, config).extend_from_texts(
         industry=HEALTH, texts=TEXTS, fingerprint="x", new_terms=["value_at_risk", "metformin"]
     )
-    again = manager(tiny, storage, config).extend_from_texts(
-        industry=HEALTH, texts=[], fingerprint="x", new_terms=["value_at_risk", "metformin"]
-    )
-    assert again == made
     tokens = {added.token for added in made.added}
     assert {"value at risk", "metformin", "warfarin", "credit default swap"} <= tokens
     before, after = (open_tokenizer(base.tokenizer) for base in (tiny, made.base))
     for text in TEXTS:
         assert len(after.encode(text).ids) < len(before.encode(text).ids)
         assert after.decode(after.encode(text).ids) == before.decode(before.encode(text).ids)
+
+
+class Reads:
+    """Texts that count how often they are read."""
+
+    def __init__(self, texts):
+        self.texts, self.times = texts, 0
+
+    def __iter__(self):
+        self.times += 1
+        return iter(self.texts)
+
+
+def test_a_finished_extension_is_used_again_for_the_same_texts_and_code_alone(
+    tiny, storage, monkeypatch
+):
+    read = Reads(TEXTS)
+
+    def again(fingerprint="mine", **values):
+        before = read.times
+        made = manager(tiny, storage).extend_from_texts(
+            industry=HEALTH, texts=read, fingerprint=fingerprint, **values
+        )
+        return made, read.times > before
+
+    first, is_read = again()
+    assert is_read
+    assert again() == (first, False)
+    assert again(fresh=True) == (first, True)
+    assert again("other texts")[1]
+    monkeypatch.setattr(extensions, "code_fingerprint", lambda: "other code")
+    assert again()[1]
+
+
+def test_contexts_of_new_tokens_are_read_until_there_are_enough(tiny, storage, monkeypatch):
+    monkeypatch.setattr(embeddings, "_BLOCK_PARTS", 30)
+    read = []
+
+    def endless():
+        for text in itertools.cycle(TEXTS):
+            read.append(text)
+            yield text
+
+    made = manager(tiny, storage).extend_vocabulary(industry=HEALTH, new_terms=["warfarin"])
+    before, after = tiny.weights(), made.base.weights()
+    found = embeddings.fit_to_contexts(tiny, made.base.tokenizer, after, endless(), num_steps=1)
+    name = embedding_name(before)
+    assert len(read) <= 60
+    assert torch.equal(found[name][:-1], after[name][:-1])
+    assert not torch.equal(found[name][-1], after[name][-1])
 
 
 @pytest.mark.slow
@@ -244,3 +293,20 @@ def test_lists_of_terms_are_lines_or_a_column(tmp_path):
     assert read_terms(str(tmp_path / "names.csv")) == ["a, b", "c"]
     with pytest.raises(InputError, match="must have one of the columns"):
         read_terms(str(tmp_path / "odd.csv"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("terms.txt.gz", b"warfarin"),
+        ("terms.txt.gz", gzip.compress(b"warfarin" * 99)[:-9]),
+        ("terms.txt.gz", gzip.compress(b"warfarin" * 99)[:12] + b"\xff" * 30),
+        ("names.csv", b"name\n" + b"x" * 200_000),
+        ("names.csv", b"n" * 200_000),
+        ("terms.txt", b"\xff\xfe\xfa"),
+    ],
+)
+def test_a_list_of_terms_that_cannot_be_read_is_refused_by_name(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"a list of terms must be .*, however: .*{name}"):
+        read_terms(str(tmp_path / name))

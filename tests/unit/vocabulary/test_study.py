@@ -2,16 +2,18 @@ import json
 import math
 
 import pytest
+import torch
 
 from spt_core.errors import InputError
+from spt_core.models.bases import embedding_name, find_base, store_base
 from spt_core.tokens import open_tokenizer
 from spt_core.training.masked_lm import MaskedConfig, adapt
 from spt_core.vocabulary import DomainVocabularyManager, VocabularyConfig
+from spt_core.vocabulary import study as studies
 from spt_core.vocabulary.alignment import aligned
 from spt_core.vocabulary.bits import compare_bits
 from spt_core.vocabulary.gate import GateConfig, keep_extension
-from spt_core.vocabulary.probe import Probe, probe_labels
-from spt_core.vocabulary.study import measure_savings, study
+from spt_core.vocabulary.study import StudyConfig, measure_savings, study
 from tests.unit.vocabulary.tiny import TEXTS
 
 TRAINING = MaskedConfig(num_steps=4, first_steps=2, step_bytes=300, max_tokens=32)
@@ -89,32 +91,110 @@ def test_savings_tell_words_and_phrases_apart(tiny, extension):
     ],
 )
 def test_an_extension_is_kept_if_neither_figure_is_worse_by_more_than_its_margin(bits, score, kept):
-    verdict = keep_extension(bits, score, GateConfig(max_bits_rise=0.02, max_score_drop=0.01))
+    gate = GateConfig(max_bits_rise=0.02, max_score_drop=0.01)
+    verdict = keep_extension(bits, score, "micro_f1", gate)
     assert verdict.kept is kept
     assert bool(verdict.reasons) is not kept
 
 
-def test_a_study_has_all_figures_and_gives_back_the_base_when_the_score_falls(extension, storage):
-    labels = ["drug" if "arfarin" in text else "credit" for text in TEXTS]
-    probe = Probe((TEXTS, labels), (TEXTS, labels), max_tokens=32)
-    options = {"fingerprint": "tiny", "storage": storage, "training": TRAINING}
-    gate = GateConfig(max_bits_rise=9.0)
-    found = study(extension, TEXTS, TEXTS, score=probe, gate=gate, **options)
+@pytest.mark.parametrize(
+    ("score", "kept"),
+    [
+        ((400.0, 300.0), True),
+        ((400.0, 403.9), True),
+        ((400.0, 404.1), False),
+        ((0.0, 0.0), True),
+        ((0.0, 0.001), False),
+    ],
+)
+def test_an_error_may_rise_by_a_share_of_the_bases(score, kept):
+    verdict = keep_extension((2.0, 2.0), score, "rmse", GateConfig(max_score_drop=0.01))
+    assert verdict.kept is kept
+    assert kept or verdict.reasons[0].startswith("rmse may rise by 1.0%, however: ")
+
+
+class Given:
+    """Scores that are given, in the order in which bases are asked about."""
+
+    def __init__(self, metric, *values):
+        self.metric, self.values, self.asked = metric, list(values), []
+
+    def __call__(self, base):
+        self.asked.append(base)
+        return self.values.pop(0)
+
+
+OPTIONS = {"fingerprint": "tiny", "training": TRAINING, "gate": GateConfig(max_bits_rise=9.0)}
+
+
+def test_a_study_has_all_figures_and_hands_out_the_extension_when_it_is_kept(extension, storage):
+    score = Given("micro_f1", 0.8, 0.9)
+    found = study(extension, TEXTS, TEXTS, score=score, storage=storage, **OPTIONS)
     facts = json.loads(json.dumps(found.facts()))
-    assert facts["score_before"] > 0.9
+    assert score.asked == [extension.parent, extension.base]
+    assert (facts["score_metric"], facts["score_before"], facts["score_after"]) == (
+        "micro_f1",
+        0.8,
+        0.9,
+    )
     assert facts["tokens_per_word_after"] < facts["tokens_per_word_before"]
     assert facts["bits_per_byte_before"] > 0 < facts["bits_per_byte_after"]
-    assert found.verdict.kept
-    assert found.base == extension.base
-    scores = iter([0.9, 0.5])
-    worse = study(extension, TEXTS, TEXTS, score=lambda _: next(scores), gate=gate, **options)
-    assert not worse.verdict.kept
-    assert worse.base == extension.parent
+    assert facts["kept"]
+    assert facts["base"] == extension.base.uri
 
 
-def test_probe_labels_are_one_class_a_row():
-    assert probe_labels(["b", "a"], "single_label") == ["b", "a"]
-    assert probe_labels(['["z", "a"]', "[]"], "multi_label") == ["a", "none"]
-    assert probe_labels(['[[0, 1, "effect"]]', "[]"], "pair") == ["effect", "none"]
-    with pytest.raises(InputError, match="a probe needs classes"):
-        probe_labels([1.0], "regression")
+@pytest.mark.parametrize(("metric", "is_kept"), [("micro_f1", False), ("rmse", True)])
+def test_the_base_is_handed_out_when_the_extensions_score_is_worse(
+    extension, storage, metric, is_kept
+):
+    score = Given(metric, 0.9, 0.5)
+    found = study(extension, TEXTS, TEXTS, score=score, storage=storage, **OPTIONS)
+    assert found.verdict.kept is is_kept
+    assert found.base == (extension.base if is_kept else extension.parent)
+
+
+@pytest.mark.parametrize("after", [0.9, 0.1])
+def test_what_is_handed_out_is_there_as_trained_on_the_texts_too(extension, storage, after):
+    score = Given("micro_f1", 0.5, after)
+    found = study(extension, TEXTS, TEXTS, score=score, storage=storage, **OPTIONS)
+    adapted = find_base(found.facts()["adapted_base"], storage)
+    assert adapted.parents == (found.base.uri,)
+    assert adapted.tokenizer == found.base.tokenizer
+    before, after = found.base.weights(), adapted.weights()
+    assert not torch.equal(after[embedding_name(after)], before[embedding_name(before)])
+
+
+@pytest.mark.parametrize("num_spare", [0, 100])
+def test_new_rows_are_counted_by_tokens_where_a_base_has_spare_embeddings(
+    tiny, storage, num_spare, monkeypatch
+):
+    weights, name = tiny.weights(), embedding_name(tiny.weights())
+    weights[name] = torch.cat([weights[name], torch.zeros(num_spare, weights[name].shape[1])])
+    config = {**tiny.config, "vocab_size": len(weights[name])}
+    base = store_base("spare", config, tiny.tokenizer, weights, storage=storage)
+    made = DomainVocabularyManager(base, storage).extend_vocabulary(
+        industry="healthcare", new_terms=["warfarin"]
+    )
+    found = []
+
+    def noted(base, *values, num_new, **more):
+        found.append(num_new)
+        return adapt(base, *values, num_new=num_new, **more)
+
+    monkeypatch.setattr(studies, "adapt", noted)
+    study(made, TEXTS, TEXTS, score=Given("micro_f1", 0.5, 0.5), storage=storage, **OPTIONS)
+    assert found == [0, 1]
+
+
+def test_both_bases_carry_the_licences_of_the_texts(extension, storage):
+    score = Given("micro_f1", 0.5, 0.5)
+    found = study(
+        extension, TEXTS, TEXTS, score=score, storage=storage, licences=("MIT",), **OPTIONS
+    )
+    assert [adapted.base.licences for adapted in found.adapted] == [("MIT",), ("MIT",)]
+
+
+def test_a_score_of_nothing_is_refused():
+    for name in ("score_rows", "score_epochs"):
+        with pytest.raises(InputError, match=f"{name} must be at least 1, however: 0"):
+            StudyConfig(**{name: 0})

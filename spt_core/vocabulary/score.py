@@ -1,0 +1,158 @@
+"""The task's own score of a base: fine-tuned with the task's head, measured with its metric.
+
+rows + TrainingConfig -> TaskScore; TaskScore(base) -> task.metric of held-out rows. No Ray here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from spt_core.answering.text import TextAnswerer
+from spt_core.benchmark.outcomes import outcomes_of
+from spt_core.data.tokenizing import tokenize_batch
+from spt_core.metrics import HEAD_METRICS
+from spt_core.model import default_policy
+from spt_core.models.bases import Base
+from spt_core.models.text import TEXT, num_logits_of, text_facts
+from spt_core.models.token_rows import token_rows
+from spt_core.policy import LabelPolicy
+from spt_core.runtime.pytorch_text import CheckpointTextRuntime
+from spt_core.signature import Signature
+from spt_core.task import Task
+from spt_core.tokens import TextEncoder
+from spt_core.training.config import TrainingConfig
+from spt_core.training.loop import BEST, TrainingRun, fit
+from spt_core.training.token_shards import TokenShard
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class TaskScore:
+    """The task's metric of a base after fine-tuning on `train`, on `held_out`: `score(base)`.
+
+    Both are typed rows with the task's fields, the column `label` and `__row`. Every base gets the
+    same rows, seed and number of steps. Batches hold texts of about one length, so that which rows
+    meet in a batch depends on the tokenizer; so do the head's first weights. The most probable
+    class is given, or every label at even odds: there are no calibration rows.
+    """
+
+    task: Task
+    train: pa.Table
+    held_out: pa.Table
+    label: str
+    classes: tuple[str, ...]
+    config: TrainingConfig
+    class_weights: Mapping[str, float] = dataclasses.field(default_factory=dict[str, float])
+    on_metrics: Callable[[Mapping[str, float]], None] | None = None
+
+    @property
+    def metric(self) -> str:
+        """The name of the figure."""
+        return self.task.metric
+
+    def __call__(self, base: Base) -> float:
+        """The figure of a base."""
+        task, sizes = self.task, self.config.network
+        encoder = TextEncoder(
+            base.tokenizer, max_tokens=sizes.max_tokens, overlap=sizes.window_overlap
+        )
+        facts = self._facts(base, encoder)
+        network = TEXT.build(self._signature, "teacher", sizes, facts)
+        network.load_state_dict(self._fine_tuned(base, encoder, facts))
+        if self.class_weights:  # they say what training was to see, not how often classes are
+            weights = torch.tensor([self.class_weights[name] for name in self.classes])
+            network.calibrate(torch.ones_like(weights), -weights.log())
+        policy = default_policy(task, self.classes)
+        assert isinstance(policy, LabelPolicy), "decisions of texts are by label"
+        answerer = TextAnswerer(
+            task,
+            self._signature,
+            CheckpointTextRuntime(network.eval()),
+            policy,
+            words=encoder,
+            facts=facts,
+        )
+        metric = HEAD_METRICS[task.head][task.metric]
+        return metric(outcomes_of(answerer, self.held_out, self.label))
+
+    @property
+    def _signature(self) -> Signature:
+        return Signature(fields=self.task.fields)
+
+    def _facts(self, base: Base, encoder: TextEncoder) -> dict[str, Any]:
+        center, spread = 0.0, 1.0
+        if self.task.head == "regression":
+            values = np.asarray(self.train[self.label], np.float64)
+            center, spread = float(values.mean()), float(values.std()) or 1.0
+        return text_facts(
+            self.config.network,
+            encoder=base.config,
+            base=base.uri,
+            head=self.task.head,
+            classes=self.classes,
+            pad=encoder.pad,
+            special=(encoder.prefix, encoder.suffix),
+            unknown=encoder.unknown,
+            negative_class=self.task.negative_class,
+            center=center,
+            spread=spread,
+        )
+
+    def _fine_tuned(
+        self, base: Base, encoder: TextEncoder, facts: Mapping[str, Any]
+    ) -> dict[str, Tensor]:
+        """The weights after the last step."""
+        task, config = self.task, self.config
+        spans = task.spans_field
+        encoded = tokenize_batch(
+            self.train,
+            tokenizer=base.tokenizer,
+            sizes=(config.network.max_tokens, config.network.window_overlap),
+            facts=json.dumps(facts),
+            text=task.text_field.name,
+            spans=None if spans is None else spans.name,
+            label=self.label,
+            class_weights=self.class_weights,
+        )
+        columns = {name: encoded[name].to_numpy() for name in encoded.column_names}
+        rows = token_rows(columns, num_logits_of(task.head, len(self.classes)))
+        run = TrainingRun(
+            signature=self._signature,
+            role="teacher",
+            config=_in_this_process(config),
+            facts=facts,
+            num_rows=len(rows),
+            head=task.head,
+        )
+        weights: dict[str, Tensor] = {}
+
+        def report(metrics: Mapping[str, float], folder: Path | None) -> None:
+            if folder is not None:
+                weights.update(load_file(folder / BEST))
+            elif self.on_metrics is not None:
+                self.on_metrics(metrics)
+
+        shard = TokenShard(rows, pad=encoder.pad, seed=config.seed)
+        fit(run, shard, None, report=report, resume=None)
+        return weights
+
+
+def _in_this_process(config: TrainingConfig) -> TrainingConfig:
+    """The configuration of one process that evaluates nothing on the way and keeps its end."""
+    return dataclasses.replace(
+        config,
+        evaluation_strategy="no",
+        save_strategy="no",
+        strategy="data_parallel",
+        optimizer_offload=False,
+        use_gpu=torch.cuda.is_available(),
+    )

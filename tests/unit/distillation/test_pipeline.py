@@ -1,0 +1,76 @@
+import dataclasses
+
+import pytest
+
+from spt_core.artifacts import load_artifact, write_manifest
+from spt_core.distillation import DistillationConfig, DistillationPipeline, pipeline
+from spt_core.distillation.work import Student
+from spt_core.errors import InputError
+from spt_core.model import SpecializedModel
+from spt_core.task import IndustryType
+from spt_core.training.config import TrainingConfig
+from spt_core.training.loop import TrainingRun
+from tests.publications import artifact, splits
+
+
+@pytest.fixture
+def made(tmp_path):
+    return splits(tmp_path)
+
+
+@pytest.fixture
+def distilled(tmp_path, made, monkeypatch):
+    """Distills a teacher of `made` on other splits; the student is none."""
+    teacher = dataclasses.replace(
+        artifact(tmp_path, 0, made.uri),
+        data_fingerprint=made.data_fingerprint,
+        licences=("CC BY-NC 4.0",),
+    )
+
+    def student(work):
+        run = TrainingRun(
+            signature=work.teacher.signature,
+            role="student",
+            config=work.config.training,
+            facts={"classes": []},
+            num_rows=1,
+        )
+        return Student(run, {}, {})
+
+    monkeypatch.setattr(pipeline, "_DISTILL", {"text": student})
+    training = TrainingConfig(
+        family="text", industry=IndustryType.TECHNOLOGY, output_dir=str(tmp_path)
+    )
+    steps = DistillationPipeline(DistillationConfig(training=training))
+    return lambda rows: steps.distill(SpecializedModel(teacher), rows).artifact
+
+
+def elsewhere(made, **fingerprints):
+    """The splits under another address, with other parts."""
+    found = dataclasses.replace(
+        made, uri=f"{made.uri}-again", fingerprints={**made.fingerprints, **fingerprints}
+    )
+    write_manifest(found.uri, found.to_json())
+    return found
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_teacher_of_another_split_of_the_same_rows_is_refused(distilled, made, part):
+    with pytest.raises(InputError, match=f"the part {part} of .* is not that of .*-again"):
+        distilled(elsewhere(made, **{part: "80-other"}))
+
+
+def test_a_teacher_of_other_rows_is_refused(distilled, made):
+    with pytest.raises(InputError, match="the fingerprints are 180-0"):
+        distilled(dataclasses.replace(made, data_fingerprint="181-0"))
+
+
+def test_the_same_parts_elsewhere_will_do(distilled, made):
+    again = elsewhere(made)
+    assert distilled(again).splits == again.uri
+
+
+def test_a_student_carries_the_licences_of_its_teacher(distilled, made):
+    student = distilled(made)
+    assert student.licences == ("CC BY-NC 4.0", "MIT")
+    assert load_artifact(student.uri) == student
