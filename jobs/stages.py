@@ -47,6 +47,8 @@ from spt_core.policy import LabelPolicy, Policy, fit_label_policy, fit_policy
 from spt_core.registry import CHAMPION, Deployment, ModelVersion, require_compatible
 from spt_core.task import Task
 from spt_core.training import SpecializedModelTrainer, TrainingConfig
+from spt_core.training.texts import NUM_LONG
+from spt_core.training.token_shards import STEP_WINDOWS
 
 CALIBRATION_TEXTS = 20_000
 SHOWN_METRICS: Mapping[str, tuple[str, ...]] = {
@@ -93,6 +95,12 @@ def trained(run: Run, splits: Splits) -> SpecializedModel:
             splits, fresh=run.fresh, on_metrics=_watch(stage, run.config.training)
         )
         stage.say(_quality("teacher", run.task, teacher))
+    if num_long := teacher.artifact.metrics.get(NUM_LONG):
+        run.screen.warn(
+            "  long texts",
+            f": {num_long:,.0f} have more than {STEP_WINDOWS} windows; a step of training looks at "
+            "as many of each, drawn anew every epoch",
+        )
     return teacher
 
 

@@ -85,6 +85,11 @@ class DistillationConfig:
                 f"num_copies must be at least 0 and max_rows at least 1, however: "
                 f"{self.num_copies=}, {self.max_rows=}"
             )
+        if self.training.class_weighting != "none":
+            raise InputError(
+                "a student's class_weighting must be none, as it learns its teacher's answers, "
+                f"however: it is {self.training.class_weighting!r}"
+            )
         if not self.temperature > 0 or self.state_weight < 0:
             raise InputError(
                 "temperature must be above 0 and state_weight at least 0, however: "

@@ -46,10 +46,13 @@ from spt_core.tokenizer_edits import trimmed
 from spt_core.training.loop import TrainingRun
 from spt_core.training.network import fit_network
 from spt_core.training.texts import (
+    NUM_LONG,
     TOKENIZER_FILE,
     Vocabulary,
-    encoded_part,
+    encoded,
     finish_text,
+    mean_tokens,
+    num_long,
     token_dataset,
     validation_tokens,
 )
@@ -96,7 +99,7 @@ def distill_text(work: Distillation) -> Student:
         head=task.head,
         temperature=work.config.temperature,
         state_weight=work.config.state_weight,
-        mean_tokens=float(network.max_tokens),
+        mean_tokens=mean_tokens(splits, task, teacher_words),
     )
     _check_size(run, len(work.teacher.read(WEIGHTS)), work.config.compression_ratio)
     if not has_manifest(work.soft):
@@ -109,6 +112,7 @@ def distill_text(work: Distillation) -> Student:
         on_metrics=work.on_metrics,
     )
     files, metrics = finish_text(run, task, splits, words, weights)
+    metrics = {**metrics, NUM_LONG: float(num_long(labelled))}
     if more is not None:
         told = {NUM_UNLABELLED: more.count(), NUM_REFUSED: num_refused(f"{work.soft}-quarantine")}
         metrics = {**metrics, **told}
@@ -174,7 +178,11 @@ def _student_facts(work: Distillation, known: Mapping[str, Any], body: Body) -> 
         spread=known["spread"],
     )
     same_width = body.base.config["hidden_size"] == known["encoder"]["hidden_size"]
-    return {**facts, "teacher": f"{work.teacher.uri}/{WEIGHTS}" if same_width else None}
+    return {
+        **facts,
+        "class_weights": known.get("class_weights", {}),  # its answers are what they made of it
+        "teacher": f"{work.teacher.uri}/{WEIGHTS}" if same_width else None,
+    }
 
 
 @torch.inference_mode()
@@ -187,7 +195,7 @@ def _teacher_states(
     encoder = network.eval().encoder
     task = find(work.splits.task)
     found: list[NDArray[np.float32]] = []
-    for text in encoded_part(work.splits, "train", task, words, limit=AXIS_TEXTS)[1]:
+    for text in encoded(work.splits.table("train", AXIS_TEXTS), task, words):
         ids = torch.tensor([text.windows[0].ids])
         seen = encoder(input_ids=ids, output_hidden_states=True).hidden_states
         found += [states[0].numpy() for states in seen]

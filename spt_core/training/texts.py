@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray.data
 import torch
@@ -38,10 +39,13 @@ from spt_core.training.config import TrainingConfig
 from spt_core.training.loop import TrainingRun
 from spt_core.training.network import fit_network, run_digest, write_artifact
 from spt_core.training.progress import OnMetrics
+from spt_core.training.token_shards import STEP_WINDOWS
 
 TOKENIZER_FILE = "tokenizer.json"
 HELD_OUT_TEXTS = 20_000
 FACT_TEXTS = 2_000
+SCORED_TEXTS = 500  # whose windows are held at a time
+NUM_LONG = "num_long_training_texts"
 
 
 class Vocabulary(NamedTuple):
@@ -80,16 +84,18 @@ def train_text(
         facts=facts,
         num_rows=splits.num_rows["train"],
         head=task.head,
-        mean_tokens=_mean_tokens(splits, task, words),
+        mean_tokens=mean_tokens(splits, task, words),
     )
+    rows = token_dataset(splits, "train", task, words, facts, weights)
     trained = fit_network(
         run,
-        token_dataset(splits, "train", task, words, facts, weights),
+        rows,
         validation_tokens(splits, task, words, facts, config),
         name=name,
         on_metrics=on_metrics,
     )
     files, metrics = finish_text(run, task, splits, words, trained)
+    metrics = {**metrics, NUM_LONG: float(num_long(rows))}
     artifact = write_artifact(uri, splits, run, files, metrics, licences=base.licences)
     return SpecializedModel(artifact)
 
@@ -222,26 +228,40 @@ def held_out_scores(
     facts: Mapping[str, Any],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Uncalibrated logits and targets [N, K] of a part."""
-    table, texts = encoded_part(splits, part, task, words, limit=HELD_OUT_TEXTS)
-    logits = score_texts(network, words.encoder(), texts).logits
-    labels = table[splits.label].to_pylist()
-    targets = [targets_of(facts, value, text) for value, text in zip(labels, texts, strict=True)]
+    table = splits.table(part, HELD_OUT_TEXTS)
+    logits: list[NDArray[np.float32]] = []
+    targets: list[NDArray[np.float32]] = []
+    for start in range(0, table.num_rows, SCORED_TEXTS):
+        some = table.slice(start, SCORED_TEXTS)
+        texts = encoded(some, task, words)
+        logits += score_texts(network, words.encoder(), texts).logits
+        labels = some[splits.label].to_pylist()
+        targets += [
+            targets_of(facts, label, text) for label, text in zip(labels, texts, strict=True)
+        ]
     return np.concatenate(logits).astype(np.float64), np.concatenate(targets).astype(np.float64)
 
 
-def encoded_part(
-    splits: Splits, part: Part, task: Task, words: Vocabulary, *, limit: int
-) -> tuple[pa.Table, list[EncodedText]]:
-    """The first rows of a part and their texts as windows."""
-    table, spans = splits.table(part, limit), task.spans_field
-    texts = encode_rows(
+def encoded(table: pa.Table, task: Task, words: Vocabulary) -> list[EncodedText]:
+    """The texts of rows as windows."""
+    spans = task.spans_field
+    return encode_rows(
         words.encoder(),
         table,
         text=task.text_field.name,
         spans=None if spans is None else spans.name,
         head=task.head,
     )
-    return table, texts
+
+
+def num_long(rows: ray.data.Dataset) -> int:
+    """How many texts of a token dataset have more windows than a step of training looks at."""
+    batch: Any  # a table, as asked for; the signature says "any batch"
+    found = 0
+    for batch in rows.select_columns("lengths").iter_batches(batch_format="pyarrow"):
+        sizes = pc.list_value_length(batch["lengths"])
+        found += pc.sum(pc.greater(sizes, STEP_WINDOWS)).as_py() or 0
+    return found
 
 
 def _metrics(
@@ -280,8 +300,9 @@ def _trimmed(base: Base, splits: Splits, task: Task, config: TrainingConfig) -> 
     return trimmed_base(base, used, storage=as_uri(config.output_dir))
 
 
-def _mean_tokens(splits: Splits, task: Task, words: Vocabulary) -> float:
-    _, texts = encoded_part(splits, "train", task, words, limit=FACT_TEXTS)
+def mean_tokens(splits: Splits, task: Task, words: Vocabulary) -> float:
+    """Tokens of a training text, special ones of all its windows included."""
+    texts = encoded(splits.table("train", FACT_TEXTS), task, words)
     return float(np.mean([sum(len(w.ids) for w in text.windows) for text in texts]))
 
 

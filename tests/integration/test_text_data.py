@@ -20,7 +20,7 @@ from spt_core.data.splitting import split
 from spt_core.distillation.unlabelled import unlabelled_corpus, unlabelled_tokens
 from spt_core.errors import InputError
 from spt_core.task import Task, find
-from spt_core.training.texts import Vocabulary
+from spt_core.training.texts import Vocabulary, num_long, token_dataset
 from tests.tiny_models import tiny_text_facts, tiny_tokenizer
 from tests.unit.data.text_examples import TEXT, task, topics
 
@@ -168,6 +168,17 @@ def test_validation_rows_of_the_caller_s_have_the_labels_of_the_head(tmp_path: P
     silent = pa.table({"text": ["one"], "y": ["[]"]})
     with pytest.raises(InputError, match="validation rows must have labels"):
         with_validation(splits, open_corpus(TOPICS, silent, storage=str(tmp_path)))
+
+
+def test_texts_longer_than_a_step_looks_at_are_counted(tmp_path: Path) -> None:
+    rows = topics(300).to_pylist()
+    rows += [{**row, "text": f"{row['text']} {n} " * 60} for n, row in enumerate(rows[:40])]
+    splits = split_of(pa.Table.from_pylist(rows), tmp_path, config=RANDOM)
+    tokenizer = tiny_tokenizer([row["text"] for row in rows])
+    facts = tiny_text_facts("multi_label", splits.classes, tokenizer)
+    tokens = token_dataset(splits, "train", TOPICS, Vocabulary(tokenizer, 12, 2), facts)
+    wanted = sum(len(text) > 1000 for text in splits.table("train")["text"].to_pylist())
+    assert num_long(tokens) == wanted > 0
 
 
 def test_texts_without_labels_are_checked_and_none_is_held_out(tmp_path: Path) -> None:

@@ -125,6 +125,11 @@ def test_a_licence_of_no_texts_is_refused(family):
         DistillationConfig(training=TrainingConfig(family=family), unlabelled_licences=("MIT",))
 
 
+def test_a_student_that_should_weigh_classes_is_refused():
+    with pytest.raises(InputError, match="class_weighting must be none"):
+        DistillationConfig(training=TrainingConfig(family="text", class_weighting="balanced"))
+
+
 def soft_rows(artifact, kept, size, copies, *, num_logits=3, temperature=2.0):
     encoder = TextEncoder(artifact.read("tokenizer.json"), max_tokens=24, overlap=4)
     texts = encoder.encode(TEXTS)
