@@ -27,7 +27,7 @@ from spt_core.signature import Signature
 from spt_core.task import Head
 from spt_core.training.config import TrainingConfig
 from spt_core.training.shards import Shard
-from spt_core.training.strategy import STRATEGIES, Strategy, has_bf16, plain_attention
+from spt_core.training.strategy import STRATEGIES, Strategy, bf16_on_cpu, has_bf16
 
 BEST = "best.safetensors"
 STATE = "state.pt"
@@ -87,8 +87,9 @@ def fit(
     """
     config = run.config
     set_seed(config.seed)
+    is_bf16_gpu = config.use_gpu and has_bf16(config)
     accelerator = Accelerator(
-        cpu=not config.use_gpu, mixed_precision="bf16" if has_bf16(config) else "no"
+        cpu=not config.use_gpu, mixed_precision="bf16" if is_bf16_gpu else "no"
     )
     family = FAMILIES[config.family]
     model = family.build(run.signature, run.role, config.network, run.facts)
@@ -128,7 +129,7 @@ class _Session:
         self._at, self._report = position, report
         self._best = best
         self._loss, self._stopping_loss = FAMILIES[run.config.family].losses(run.head)
-        self._is_bf16_cpu = accelerator.mixed_precision == "bf16" and not run.config.use_gpu
+        self._is_bf16_cpu = has_bf16(run.config) and not run.config.use_gpu
 
     def train(self, train: Shard, validation: Shard | None) -> None:
         config, at = self._config, self._at
@@ -170,7 +171,7 @@ class _Session:
         self._model.train()
         # Dropout is a function of (seed, step), so that a resumed run equals an undisturbed one.
         torch.manual_seed(self._config.seed * 1_000_003 + self._at.step)
-        with plain_attention(asked=self._is_bf16_cpu):
+        with bf16_on_cpu(asked=self._is_bf16_cpu):
             loss = self._batch_loss(batch)
         self._strategy.step(loss, is_boundary=is_boundary)
         if is_boundary:
@@ -212,7 +213,8 @@ class _Session:
         size = SCORING_ROWS if self._config.family == "tabular" else 2 * self._config.batch_size
         for batch in validation.batches(size=size, epoch=0, shuffle=False):
             weights = batch.weights.to(device)
-            logits = self._model(*(tensor.to(device) for tensor in batch.inputs))
+            with bf16_on_cpu(asked=self._is_bf16_cpu):
+                logits = self._model(*(tensor.to(device) for tensor in batch.inputs))
             loss = self._stopping_loss(logits.float(), batch.targets.to(device), weights)
             total += torch.stack([loss.double(), torch.ones_like(loss.double())]) * weights.sum()
         total = self._accelerator.reduce(total, "sum")

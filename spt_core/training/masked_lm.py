@@ -40,7 +40,7 @@ from spt_core.errors import InputError
 from spt_core.models.bases import Base, build_encoder, embedding_name, load_base, store_base
 from spt_core.tokens import open_tokenizer
 from spt_core.training.raw_text import MASKS, Windows, masked, steps, token_of, windows_of
-from spt_core.training.strategy import is_bf16_cpu, plain_attention
+from spt_core.training.strategy import bf16_on_cpu, is_bf16_cpu
 
 HEAD, STATE = "head.safetensors", "state.pt"
 _Watch = Callable[[Mapping[str, float]], None]
@@ -259,9 +259,8 @@ class _Session:
         torch.manual_seed(config.seed * 1_000_003 + step)
         attended = torch.from_numpy(windows.ids != windows.pad).to(device)
         targets = torch.from_numpy(windows.ids.ravel()[places]).to(device)
-        on_cpu = device == "cpu" and is_bf16_cpu()
-        autocast = torch.autocast(device, torch.bfloat16, enabled=device == "cuda" or on_cpu)
-        with autocast, plain_attention(asked=on_cpu):
+        on_gpu = torch.autocast("cuda", torch.bfloat16, enabled=device == "cuda")
+        with on_gpu, bf16_on_cpu(asked=device == "cpu" and is_bf16_cpu()):
             logits = self.model(
                 torch.from_numpy(ids).to(device), attended, torch.from_numpy(places).to(device)
             )

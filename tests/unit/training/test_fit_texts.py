@@ -125,6 +125,17 @@ def test_a_resumed_run_equals_an_undisturbed_one(problem, tmp_path):
     assert all(torch.equal(whole.best[name], again.best[name]) for name in whole.best)
 
 
+def test_a_process_may_train_in_several_precisions(problem, tmp_path, monkeypatch):
+    found = []
+    for name, has_tiles in (("a", False), ("b", True), ("c", False)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has_tiles: {"amx_bf16": has})
+        found.append(fitted(problem, tmp_path / name).best)
+    first, tiles, again = found
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], tiles[name]) for name in first)
+    assert all(value.dtype == torch.float32 for value in tiles.values())
+
+
 def test_two_small_batches_step_like_a_large_one(problem, tmp_path):
     config = dataclasses.replace(
         CONFIG, num_epochs=1, evaluation_strategy="no", use_mixed_precision=False

@@ -54,6 +54,7 @@ def untrained(monkeypatch):
 
     monkeypatch.setattr(texts, "fit_network", fit_network)
     monkeypatch.setattr(texts, "token_dataset", lambda *_: None)
+    monkeypatch.setattr(texts, "num_long", lambda rows: 0)
     return asked
 
 

@@ -305,6 +305,7 @@ def test_lists_of_terms_are_lines_or_a_column(tmp_path):
         ("names.csv", b"n" * 200_000),
         ("terms.txt", b"\xff\xfe\xfa"),
     ],
+    ids=["no gzip", "cut off", "damaged", "long cell", "long name", "no text"],
 )
 def test_a_list_of_terms_that_cannot_be_read_is_refused_by_name(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
