@@ -7,6 +7,7 @@ teacher -> layers and tokens that stay (Base) -> texts and augmented copies with
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -237,10 +238,11 @@ def _write_soft_rows(
     parts = ((LABELLED, labelled, config.hard_label_weight), (UNLABELLED, more, 0.0))
     for part, rows, weight in parts:
         if rows is not None:
-            rows.map_batches(
+            num_blocks = math.ceil(rows.count() / SOFT_ROWS)  # so many calls may run side by side
+            rows.repartition(num_blocks).map_batches(
                 soften_texts,  # pyright: ignore[reportArgumentType]  # ray's type has no keywords
                 batch_format="numpy",
-                batch_size=SOFT_ROWS,
+                batch_size=None,  # a block
                 fn_kwargs={**known, "hard_label_weight": weight},
             ).write_parquet(f"{work.soft}/{part}")
     write_manifest(work.soft, {"teacher": work.teacher.uri, "copies": work.num_copies})
