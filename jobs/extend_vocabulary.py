@@ -118,6 +118,7 @@ def task_score(
         classes=splits.classes,
         config=dataclasses.replace(training, num_epochs=config.score_epochs),
         class_weights=class_weights(run.task, splits, training),
+        num_seeds=config.score_seeds,
         on_metrics=on_metrics,
     )
 

@@ -100,6 +100,7 @@ def _brief_study(num_steps: int) -> StudyConfig:
         training=MaskedConfig(num_steps=num_steps, first_steps=num_steps // 2, step_bytes=3000),
         score_rows=500,
         score_epochs=1,
+        score_seeds=1,
     )
 
 

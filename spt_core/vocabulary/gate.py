@@ -21,7 +21,7 @@ class GateConfig:
     """
 
     max_bits_rise: float = 0.02
-    max_score_drop: float = 0.01
+    max_score_drop: float = 0.02
 
     def __post_init__(self) -> None:
         """Refuse margins below 0."""

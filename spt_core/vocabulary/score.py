@@ -40,9 +40,10 @@ class TaskScore:
     """The task's metric of a base after fine-tuning on `train`, on `held_out`: `score(base)`.
 
     Both are typed rows with the task's fields, the column `label` and `__row`. Every base gets the
-    same rows, seed and number of steps. Batches hold texts of about one length, so that which rows
-    meet in a batch depends on the tokenizer; so do the head's first weights. The most probable
-    class is given, or every label at even odds: there are no calibration rows.
+    same rows, seeds and number of steps. The figure is the mean over `num_seeds` trainings: on few
+    rows a seed changes more than an extension does. Batches hold texts of about one length, so that
+    which rows meet in a batch depends on the tokenizer; so do the head's first weights. The most
+    probable class is given, or every label at even odds: there are no calibration rows.
     """
 
     task: Task
@@ -52,6 +53,7 @@ class TaskScore:
     classes: tuple[str, ...]
     config: TrainingConfig
     class_weights: Mapping[str, float] = dataclasses.field(default_factory=dict[str, float])
+    num_seeds: int = 1
     on_metrics: Callable[[Mapping[str, float]], None] | None = None
 
     @property
@@ -61,13 +63,20 @@ class TaskScore:
 
     def __call__(self, base: Base) -> float:
         """The figure of a base."""
+        return float(np.mean([self._figure(base, seed) for seed in self._seeds]))
+
+    @property
+    def _seeds(self) -> range:
+        return range(self.config.seed, self.config.seed + self.num_seeds)
+
+    def _figure(self, base: Base, seed: int) -> float:
         task, sizes = self.task, self.config.network
         encoder = TextEncoder(
             base.tokenizer, max_tokens=sizes.max_tokens, overlap=sizes.window_overlap
         )
         facts = self._facts(base, encoder)
         network = TEXT.build(self._signature, "teacher", sizes, facts)
-        network.load_state_dict(self._fine_tuned(base, encoder, facts))
+        network.load_state_dict(self._fine_tuned(base, encoder, facts, seed))
         if self.class_weights:  # they say what training was to see, not how often classes are
             weights = torch.tensor([self.class_weights[name] for name in self.classes])
             network.calibrate(torch.ones_like(weights), -weights.log())
@@ -108,10 +117,10 @@ class TaskScore:
         )
 
     def _fine_tuned(
-        self, base: Base, encoder: TextEncoder, facts: Mapping[str, Any]
+        self, base: Base, encoder: TextEncoder, facts: Mapping[str, Any], seed: int
     ) -> dict[str, Tensor]:
         """The weights after the last step."""
-        task, config = self.task, self.config
+        task, config = self.task, dataclasses.replace(self.config, seed=seed)
         spans = task.spans_field
         encoded = tokenize_batch(
             self.train,

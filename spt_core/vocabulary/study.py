@@ -132,7 +132,8 @@ class StudyConfig:
 
     `term_lists` are files of terms, one a line or a column of CSV; of these, and of what is mined,
     the terms that the training texts use are taken. For the score both bases are fine-tuned on up
-    to `score_rows` training rows, `score_epochs` times, and measured on as many validation rows.
+    to `score_rows` training rows, `score_epochs` times, and measured on as many validation rows,
+    with each of `score_seeds` seeds.
     """
 
     extension: VocabularyConfig = dataclasses.field(default_factory=VocabularyConfig)
@@ -141,10 +142,11 @@ class StudyConfig:
     term_lists: tuple[str, ...] = ()
     score_rows: int = 2000
     score_epochs: int = 2
+    score_seeds: int = 2
 
     def __post_init__(self) -> None:
         """Refuse a score of nothing."""
-        for name in ("score_rows", "score_epochs"):
+        for name in ("score_rows", "score_epochs", "score_seeds"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, however: {getattr(self, name)}")
 

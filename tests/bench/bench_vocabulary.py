@@ -4,8 +4,9 @@ SPT_DATA_HOME=... python -m tests.bench.bench_vocabulary [--only ddi] [--steps 1
 
 Held out: a fifth of the documents. Bases are trained on the same bytes with a fresh head. For the
 task's metric each is fine-tuned with the recipe's rate, on `--score-rows` rows for `--score-epochs`
-epochs: less than a training of the task, so that its figures are lower. Seconds are of this machine
-as busy as it was; the speeds of both bases are measured in turns.
+epochs, with each of `--score-seeds` seeds: less than a training of the task, so that its figures
+are lower. Seconds are of this machine as busy as it was; the speeds of both bases are measured in
+turns.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ def score_of(name: str, pair: tuple[pa.Table, pa.Table], given: argparse.Namespa
         label=label,
         classes=classes_of(rule, class_counts(train[label], rule)),
         config=dataclasses.replace(default(task).training, num_epochs=given.score_epochs),
+        num_seeds=given.score_seeds,
     )
 
 
@@ -141,6 +143,7 @@ def main() -> None:
     made.add_argument("--min-uses", type=int, default=3)
     made.add_argument("--score-rows", type=int, default=2000)
     made.add_argument("--score-epochs", type=int, default=2)
+    made.add_argument("--score-seeds", type=int, default=2)
     made.add_argument("--lists", action="store_true", help="the industry's lists of terms too")
     given = made.parse_args()
     storage = str(Path("bench_results/vocabulary").absolute())

@@ -91,6 +91,17 @@ def test_the_same_base_has_the_same_score_twice(tiny):
     assert once == again
 
 
+def test_the_score_of_several_seeds_is_their_mean(tiny):
+    def of(seed, num_seeds=1):
+        config = dataclasses.replace(CONFIG, num_epochs=1, learning_rate=3e-3, seed=seed)
+        made = score("multi_label", metric="log_loss", config=config, num_seeds=num_seeds)
+        return made(tiny)
+
+    first, second = of(0), of(1)
+    assert first != second
+    assert of(0, 2) == pytest.approx((first + second) / 2)
+
+
 def test_weights_of_classes_are_taken_back_before_a_class_is_given(tiny):
     """Texts that say nothing of their class get the frequent one, though both weighed the same."""
     weights = {"neither": 1.0, "safe": 1.0, "risky": 20.0}

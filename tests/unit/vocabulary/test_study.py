@@ -195,6 +195,6 @@ def test_both_bases_carry_the_licences_of_the_texts(extension, storage):
 
 
 def test_a_score_of_nothing_is_refused():
-    for name in ("score_rows", "score_epochs"):
+    for name in ("score_rows", "score_epochs", "score_seeds"):
         with pytest.raises(InputError, match=f"{name} must be at least 1, however: 0"):
             StudyConfig(**{name: 0})
