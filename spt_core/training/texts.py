@@ -21,6 +21,7 @@ from safetensors.torch import load as load_weights
 from safetensors.torch import save as save_weights
 from scipy.special import expit, softmax
 
+from spt_core.answering.evidence import rank_probabilities
 from spt_core.artifacts import as_uri, filesystem, has_manifest, load_artifact, remove
 from spt_core.data.partition import Part
 from spt_core.data.splits import Splits
@@ -207,7 +208,7 @@ def finish_text(
     scale, shift = fit_label_calibration(task.head, logits, targets, _class_weights(run.facts))
     network.calibrate(torch.from_numpy(scale), torch.from_numpy(shift))
     logits, targets = held_out_scores(network, task, splits, words, "validation", run.facts)
-    found = _metrics(task, run.facts, targets, logits * scale + shift)
+    found = figures(task, run.facts, targets, logits * scale + shift)
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     files = {WEIGHTS: save_weights(state), TOKENIZER_FILE: words.tokenizer}
     return files, {f"validation_{name}": value for name, value in found.items()}
@@ -264,24 +265,29 @@ def num_long(rows: ray.data.Dataset) -> int:
     return found
 
 
-def _metrics(
+def figures(
     task: Task,
     facts: Mapping[str, Any],
     targets: NDArray[np.float64],
     logits: NDArray[np.float64],
 ) -> dict[str, float]:
-    """The head's figures at the most probable class, or at even odds."""
+    """The head's metrics of calibrated logits at the most probable class, or at even odds."""
     classes, given = tuple(facts["classes"]), (logits > 0).astype(np.float64)
-    if task.head == "regression":
-        targets, probabilities = (
-            values * facts["spread"] + facts["center"] for values in (targets, logits)
-        )
-    elif task.head in ("multi_label", "ordinal"):
-        probabilities = expit(logits)
-    else:
-        probabilities = softmax(logits, axis=1)
-        given = np.eye(logits.shape[1])[logits.argmax(1)]
-    if task.head in ("ordinal", "span", "regression"):  # logits are of cuts, tags and the value
+    match task.head:
+        case "regression":
+            targets, probabilities = (
+                values * facts["spread"] + facts["center"] for values in (targets, logits)
+            )
+        case "multi_label":
+            probabilities = expit(logits)
+        case "ordinal":  # one more class than cuts
+            probabilities = np.array([rank_probabilities(cuts) for cuts in logits])
+            targets = np.eye(len(classes))[targets.sum(1).astype(int)]
+        case _:
+            probabilities = softmax(logits, axis=1)
+    if task.head not in ("regression", "multi_label"):
+        given = np.eye(probabilities.shape[1])[probabilities.argmax(1)]
+    if task.head in ("span", "regression"):  # logits are of tags and of the value
         classes = tuple(str(number) for number in range(logits.shape[1]))
     negative = "0" if task.head == "span" else task.negative_class
     found = outcomes(classes, targets, probabilities, given, negative_class=negative)

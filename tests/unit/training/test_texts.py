@@ -13,7 +13,7 @@ from spt_core.models.bases import load_base
 from spt_core.models.text import TEXT
 from spt_core.training import texts
 from spt_core.training.config import TrainingConfig
-from spt_core.training.texts import class_weights, facts_of, train_text
+from spt_core.training.texts import class_weights, facts_of, figures, train_text
 from tests.publications import SECURITY, splits
 from tests.tiny_models import TEXT_CONFIG, text_task
 from tests.unit.vocabulary.tiny import tiny_base
@@ -105,3 +105,13 @@ def test_a_value_is_told_in_units_of_all_files(tmp_path):
     values.classes = ()
     facts = facts_of(text_task("regression"), values, TEXT_CONFIG, tiny_base(tmp_path.as_uri()))
     assert (facts["center"], facts["spread"]) == (3.0, pytest.approx(np.std([1.0, 2.0, 6.0])))
+
+
+def test_the_figures_of_ordered_classes_are_of_classes_and_not_of_cuts():
+    task = text_task("ordinal")
+    facts = {"classes": ["low", "middle", "high"]}
+    targets = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [1.0, 1.0]])
+    logits = np.array([[-9.0, -9.0], [9.0, -9.0], [9.0, 9.0], [-9.0, -9.0]])
+    found = figures(task, facts, targets, logits)
+    assert found["mean_rank_error"] == pytest.approx(0.5)
+    assert found["accuracy"] == pytest.approx(0.75)
