@@ -10,7 +10,6 @@ its number and (seed, epoch). Early stopping sees the same ones every time.
 from __future__ import annotations
 
 import itertools
-import logging
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -22,7 +21,6 @@ from spt_core.models.token_rows import TokenRow, token_batch, with_windows
 POOL_BATCHES = 50
 BUFFER_ROWS = 50_000
 STEP_WINDOWS = 16  # of one text, at most
-_LOG = logging.getLogger(__name__)
 
 
 class TokenShard:
@@ -35,8 +33,6 @@ class TokenShard:
 
     def batches(self, *, size: int, epoch: int, shuffle: bool, start: int = 0) -> Iterator[Batch]:
         """Batches of `size` texts of about one length."""
-        if shuffle and epoch == 0:
-            self._tell_of_long_texts()
         draw = np.random.default_rng([self._seed, epoch])
         order = draw.permutation(self.num_rows) if shuffle else np.arange(self.num_rows)
         chunks: list[NDArray[np.int64]] = []
@@ -56,17 +52,6 @@ class TokenShard:
         windows = np.unique(row.pairs[:, 0]) if len(row.pairs) else np.arange(len(row.lengths))
         draw = np.random.default_rng([self._seed, epoch, number])
         return with_windows(row, np.sort(draw.permutation(windows)[:STEP_WINDOWS]), self._pad)
-
-    def _tell_of_long_texts(self) -> None:
-        num_long = sum(len(row.lengths) > STEP_WINDOWS for row in self._rows)
-        if num_long:
-            _LOG.warning(
-                "%d of %d texts have more than %d windows: an epoch trains on so many of each, "
-                "drawn anew",
-                num_long,
-                self.num_rows,
-                STEP_WINDOWS,
-            )
 
 
 class TokenStreamShard:

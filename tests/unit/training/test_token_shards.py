@@ -121,15 +121,6 @@ def test_windows_that_hold_pairs_are_shown_first():
     assert [shown[n] for n in batch.inputs[2][:, 0]] == batch.targets[:, 0].tolist() == [*held]
 
 
-def test_a_run_is_told_of_its_long_texts_once(caplog):
-    shard = TokenShard([long_row(), long_row(2)], pad=PAD, seed=1)
-    for epoch in range(2):
-        list(shard.batches(size=8, epoch=epoch, shuffle=True))
-    list(shard.batches(size=8, epoch=0, shuffle=False))
-    (said,) = caplog.messages
-    assert said.startswith(f"1 of 2 texts have more than {STEP_WINDOWS} windows")
-
-
 def test_flat_lists_become_rows_again():
     batch = {
         "ids": [[5, 6, 7]],
