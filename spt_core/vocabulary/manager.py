@@ -49,7 +49,7 @@ class VocabularyConfig:
     min_uses: int = 3
     max_phrases: int = 100
     min_phrase_uses: int = 20
-    context_steps: int = 100
+    context_steps: int = 300
     seed: int = 0
 
     def __post_init__(self) -> None:

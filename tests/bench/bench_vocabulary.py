@@ -138,7 +138,7 @@ def main() -> None:
     made = argparse.ArgumentParser(description=__doc__)
     made.add_argument("--only", choices=sorted(DOMAINS))
     made.add_argument("--steps", type=int, default=100)
-    made.add_argument("--context-steps", type=int, default=100)
+    made.add_argument("--context-steps", type=int, default=300)
     made.add_argument("--phrases", type=int, default=100)
     made.add_argument("--min-uses", type=int, default=3)
     made.add_argument("--score-rows", type=int, default=2000)
