@@ -38,8 +38,8 @@ class TrainingConfig:
             are initialised; None trains everything.
         compliance_requirements: checks of the task that must pass before promotion; None requires
             none of them: the report shows them all the same.
-        use_mixed_precision: bf16 on accelerators that have it, and of texts on CPUs with AMX; other
-            CPUs compute in fp32.
+        use_mixed_precision: bf16 on accelerators that have it, and of texts on CPUs that have it
+            (AMX, AVX-512 BF16); other CPUs compute in fp32.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
         dataloader_num_workers: batches to prefetch while a larger-than-memory shard streams.
         output_dir: folder or URI that receives splits, runs and models.

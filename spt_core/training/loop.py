@@ -171,7 +171,8 @@ class _Session:
         self._model.train()
         # Dropout is a function of (seed, step), so that a resumed run equals an undisturbed one.
         torch.manual_seed(self._config.seed * 1_000_003 + self._at.step)
-        with bf16_on_cpu(asked=self._is_bf16_cpu):
+        num_tokens = batch.inputs[0].shape[1]  # of texts; tables do not ask
+        with bf16_on_cpu(asked=self._is_bf16_cpu, num_tokens=num_tokens):
             loss = self._batch_loss(batch)
         self._strategy.step(loss, is_boundary=is_boundary)
         if is_boundary:
@@ -213,7 +214,8 @@ class _Session:
         size = SCORING_ROWS if self._config.family == "tabular" else 2 * self._config.batch_size
         for batch in validation.batches(size=size, epoch=0, shuffle=False):
             weights = batch.weights.to(device)
-            with bf16_on_cpu(asked=self._is_bf16_cpu):
+            num_tokens = batch.inputs[0].shape[1]  # of texts; tables do not ask
+            with bf16_on_cpu(asked=self._is_bf16_cpu, num_tokens=num_tokens):
                 logits = self._model(*(tensor.to(device) for tensor in batch.inputs))
             loss = self._stopping_loss(logits.float(), batch.targets.to(device), weights)
             total += torch.stack([loss.double(), torch.ones_like(loss.double())]) * weights.sum()

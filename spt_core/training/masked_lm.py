@@ -260,7 +260,8 @@ class _Session:
         attended = torch.from_numpy(windows.ids != windows.pad).to(device)
         targets = torch.from_numpy(windows.ids.ravel()[places]).to(device)
         on_gpu = torch.autocast("cuda", torch.bfloat16, enabled=device == "cuda")
-        with on_gpu, bf16_on_cpu(asked=device == "cpu" and is_bf16_cpu()):
+        is_bf16 = device == "cpu" and is_bf16_cpu()
+        with on_gpu, bf16_on_cpu(asked=is_bf16, num_tokens=ids.shape[1]):
             logits = self.model(
                 torch.from_numpy(ids).to(device), attended, torch.from_numpy(places).to(device)
             )

@@ -28,6 +28,7 @@ _OPTIMIZER = "optimizer.pt"
 _SHARD = "optimizer-{rank}-of-{count}.pt"
 _STAGES: Mapping[str, int] = {"zero1": 1, "zero2": 2, "zero3": 3}
 _WHOLE_SIZE = 1000  # parameters of at most so many numbers are not worth sharding under ZeRO-3
+_PLAIN_ATTENTION_TOKENS = 160  # from here on the fused attention is as fast in bf16 (measured)
 _REBUILT = ("loss_scaler", "param_slice_mappings")  # objects that a fresh optimizer has as well
 
 
@@ -191,21 +192,24 @@ def has_bf16(config: TrainingConfig) -> bool:
 
 
 def is_bf16_cpu() -> bool:
-    """Whether this CPU multiplies tiles of bf16 (AMX); others are slower in bf16 than in fp32."""
-    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    """Whether this CPU multiplies bf16 (AMX, AVX-512 BF16); others are slower in it."""
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("amx_bf16") or has.get("avx512_bf16"))
 
 
 @contextlib.contextmanager
-def bf16_on_cpu(*, asked: bool) -> Generator[None]:
-    """While it lasts, a CPU computes in bf16, if asked for.
+def bf16_on_cpu(*, asked: bool, num_tokens: int) -> Generator[None]:
+    """While it lasts, a CPU computes windows of `num_tokens` in bf16, if asked for.
 
-    Attention is plain products then: the fused one takes six times as long for short texts. Not
-    through Accelerate, whose precision is that of its process for good.
+    Attention of short windows is plain products then: the fused one takes up to seven times as
+    long. Not through Accelerate, whose precision is that of its process for good.
     """
     if not asked:
         yield
         return
-    with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+    is_short = num_tokens <= _PLAIN_ATTENTION_TOKENS
+    attention = sdpa_kernel(SDPBackend.MATH) if is_short else contextlib.nullcontext()
+    with torch.autocast("cpu", torch.bfloat16), attention:
         yield
 
 

@@ -1,14 +1,15 @@
 """Fine-tuning throughput beside the Hugging Face Trainer: python -m tests.bench.bench_finetuning
 
-SPT_DATA_HOME=... python -m tests.bench.bench_finetuning [--rounds 5] [--texts 1000] [--score]
+SPT_DATA_HOME=... python -m tests.bench.bench_finetuning [--rounds 5] [--texts 1000] [--bf16]
+    [--score [--epochs 2]] [--ray 5]
 
 The same sentences of terms of service, the same packaged MiniLM, batch size, learning rate and
-number of epochs, nothing frozen, fp32. Trainer pads each batch to its longest text (its usual
-collator), and once more with texts grouped by length. Ours is the product's loop on the product's
-batches; with a vocabulary trimmed to the tokens in use as a line of its own. Rounds alternate in
-one process; what is timed is training alone. `--score` trains each once on all texts of 32
-documents and compares F1 on the other 8. `--ray` compares steps a second through Ray Train with
-the bare loop. Writes bench_results/finetuning.json.
+number of epochs, nothing frozen, fp32 or (`--bf16`) both in bf16. Trainer pads each batch to its
+longest text (its usual collator), and once more with texts grouped by length. Ours is the product's
+loop on the product's batches; with a vocabulary trimmed to the tokens in use as a line of its own.
+Rounds alternate in one process; what is timed is training alone. `--score` trains each once on all
+texts of 32 documents and compares F1 on the other 8. `--ray 5` compares steps a second through Ray
+Train with the bare loop, five times in turn. Writes bench_results/finetuning.json.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def rows_of(begun: Start, texts: Texts) -> list[TokenRow]:
     return found
 
 
-def run_of(begun: Start, num_rows: int, num_epochs: int) -> TrainingRun:
+def run_of(begun: Start, num_rows: int, num_epochs: int, *, is_bf16: bool) -> TrainingRun:
     """One training of ours."""
     config = TrainingConfig(
         family="text",
@@ -137,6 +138,7 @@ def run_of(begun: Start, num_rows: int, num_epochs: int) -> TrainingRun:
         evaluation_strategy="no",
         save_strategy="no",
         logging_steps=10,
+        use_mixed_precision=is_bf16,
         network=begun.config,
     )
     return TrainingRun(
@@ -150,11 +152,11 @@ def run_of(begun: Start, num_rows: int, num_epochs: int) -> TrainingRun:
 
 
 def ours(
-    begun: Start, texts: Texts, num_epochs: int
+    begun: Start, texts: Texts, num_epochs: int, *, is_bf16: bool
 ) -> tuple[float, Callable[[Texts], np.ndarray]]:
     """Seconds of training, and what answers then."""
     rows = rows_of(begun, texts)
-    run = run_of(begun, len(rows), num_epochs)
+    run = run_of(begun, len(rows), num_epochs, is_bf16=is_bf16)
     kept: dict[str, Any] = {}
 
     def report(metrics: Any, checkpoint: Path | None) -> None:
@@ -175,7 +177,7 @@ def ours(
 
 
 def trainer(
-    texts: Texts, num_epochs: int, *, grouped: bool
+    texts: Texts, num_epochs: int, *, grouped: bool, is_bf16: bool
 ) -> tuple[float, Callable[[Texts], np.ndarray]]:
     """Seconds of Hugging Face's Trainer, and what answers then."""
     package, inside = PACKAGED[DEFAULT_BASE]
@@ -201,6 +203,7 @@ def trainer(
             warmup_steps=0.1,
             lr_scheduler_type="cosine",
             use_cpu=True,
+            bf16=is_bf16,
             report_to=[],
             save_strategy="no",
             logging_steps=10_000,
@@ -225,7 +228,7 @@ def trainer(
     return seconds, answer
 
 
-def through_ray(begun: Start, texts: Texts, num_epochs: int, storage: str) -> dict[str, float]:
+def through_ray(begun: Start, texts: Texts, storage: str, *, is_bf16: bool) -> dict[str, float]:
     """Steps a second between the first and the last report, through Ray Train and bare."""
     import ray.data
 
@@ -238,7 +241,7 @@ def through_ray(begun: Start, texts: Texts, num_epochs: int, storage: str) -> di
         }
         for row in rows
     ]
-    run = run_of(begun, len(rows), num_epochs)
+    run = run_of(begun, len(rows), 2, is_bf16=is_bf16)
     run = dataclasses.replace(
         run, config=dataclasses.replace(run.config, output_dir=f"{storage}/models")
     )
@@ -273,7 +276,8 @@ def main() -> None:
     made.add_argument("--rounds", type=int, default=5)
     made.add_argument("--texts", type=int, default=1000)
     made.add_argument("--score", action="store_true")
-    made.add_argument("--ray", action="store_true")
+    made.add_argument("--bf16", action="store_true")
+    made.add_argument("--ray", type=int, default=0, help="how many times")
     made.add_argument("--epochs", type=int, default=2, help="of --score")
     asked = made.parse_args()
     library.set_verbosity_error()
@@ -285,17 +289,21 @@ def main() -> None:
         some = everything.take(draw.permutation(len(everything.texts))[: asked.texts])
         plain, small = (start(everything, storage, trim=trim) for trim in (False, True))
         kinds: dict[str, Callable[[Texts, int], Any]] = {
-            "trainer, dynamic padding": lambda t, n: trainer(t, n, grouped=False),
-            "trainer, grouped by length": lambda t, n: trainer(t, n, grouped=True),
-            "ours": lambda t, n: ours(plain, t, n),
-            "ours, trimmed vocabulary": lambda t, n: ours(small, t, n),
+            "trainer, dynamic padding": lambda t, n: trainer(
+                t, n, grouped=False, is_bf16=asked.bf16
+            ),
+            "trainer, grouped by length": lambda t, n: trainer(
+                t, n, grouped=True, is_bf16=asked.bf16
+            ),
+            "ours": lambda t, n: ours(plain, t, n, is_bf16=asked.bf16),
+            "ours, trimmed vocabulary": lambda t, n: ours(small, t, n, is_bf16=asked.bf16),
         }
         seconds: dict[str, list[float]] = {name: [] for name in kinds}
         for number in range(asked.rounds):
             for name, train in kinds.items():
                 seconds[name].append(train(some, 1)[0])
                 protocol.say(f"round {number + 1}, {name}: {seconds[name][-1]:.1f} s")
-        result: dict[str, Any] = {"texts": len(some.texts), "seconds": seconds, "ratios": {}}
+        result: dict[str, Any] = {"config": vars(asked), "seconds": seconds, "ratios": {}}
         for baseline in list(kinds)[:2]:
             for name in list(kinds)[2:]:
                 ratios = np.array(seconds[baseline]) / np.array(seconds[name])
@@ -314,8 +322,10 @@ def main() -> None:
                 )
                 for name, train in kinds.items()
             }
-        if asked.ray:
-            result["ray"] = through_ray(plain, some, 2, storage)
+        result["ray"] = []
+        for _ in range(asked.ray):
+            result["ray"].append(through_ray(plain, some, storage, is_bf16=asked.bf16))
+            protocol.say(f"Ray Train: {result['ray'][-1]}")
     Path("bench_results").mkdir(exist_ok=True)
     protocol.finish("finetuning", result)
 

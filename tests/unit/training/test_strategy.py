@@ -6,7 +6,7 @@ import torch
 from jobs.overrides import override
 from spt_core.errors import InputError
 from spt_core.training.config import TrainingConfig
-from spt_core.training.strategy import check_shards, has_bf16
+from spt_core.training.strategy import bf16_on_cpu, check_shards, has_bf16
 
 
 @pytest.fixture
@@ -41,13 +41,26 @@ def test_a_checkpoint_that_lacks_a_workers_shard_is_refused(saved_by_two):
         check_shards(saved_by_two, 2)
 
 
-@pytest.mark.parametrize("has_tiles", [True, False])
-def test_texts_train_in_bf16_on_cpus_that_multiply_it_and_tables_do_not(monkeypatch, has_tiles):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": has_tiles})
+@pytest.mark.parametrize(
+    ("has", "is_fast"),
+    [({"amx_bf16": True}, True), ({"avx512_bf16": True}, True), ({"avx512_f": True}, False)],
+)
+def test_texts_train_in_bf16_on_cpus_that_multiply_it_and_tables_do_not(monkeypatch, has, is_fast):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
     texts = TrainingConfig(family="text")
-    assert has_bf16(texts) == has_tiles
+    assert has_bf16(texts) == is_fast
     assert not has_bf16(dataclasses.replace(texts, use_mixed_precision=False))
     assert not has_bf16(TrainingConfig(family="tabular"))
+
+
+@pytest.mark.parametrize("num_tokens", [16, 512])
+def test_windows_of_any_length_compute_in_bf16(num_tokens):
+    query = torch.randn(2, 1, num_tokens, 8)
+    with bf16_on_cpu(asked=True, num_tokens=num_tokens):
+        found = torch.nn.functional.scaled_dot_product_attention(query, query, query)
+        is_fused = torch.backends.cuda.flash_sdp_enabled()
+    assert found.dtype == torch.bfloat16
+    assert is_fused == (num_tokens == 512)
 
 
 def test_a_gpu_that_is_not_there_has_no_bf16(monkeypatch):
