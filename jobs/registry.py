@@ -41,7 +41,7 @@ examples:
 
 
 _PIPED_WIDTH = 200  # without a terminal, long names stay whole for grep
-_NOT_FIGURES = ("intervals", "compliance", "curves", "baseline_parameters")
+_NOT_FIGURES = ("intervals", "compliance", "curves", "baseline_parameters", "left_out")
 
 
 class Figure(NamedTuple):

@@ -27,7 +27,8 @@ class Report:
     `latency_ms[model]` p50, p90 and p99 of one row in process (the product's with encoding and
     reasons, the baselines' without encoding). Of texts, `num_positives` counts the rows with any
     label but the negative class, intervals resample the `num_groups` documents, and
-    `classes[model]` holds label, support, precision, recall and f1 of each class.
+    `classes[model]` holds label, support, precision, recall and f1 of each class; `left_out` says
+    of a baseline that could not be fitted why.
     """
 
     task: str
@@ -54,6 +55,7 @@ class Report:
     classes: Mapping[str, list[dict[str, Any]]] = dataclasses.field(
         default_factory=dict[str, list[dict[str, Any]]]
     )
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with all fields."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -37,7 +36,6 @@ MAX_TERMS = 200_000
 RULE_TERMS = 10  # of a label
 _FIRST, _SECOND, _OTHER = " firstmention ", " secondmention ", " othermention "
 
-_LOG = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
 
 
@@ -58,6 +56,13 @@ class TextBaseline(NamedTuple):
     parameters: Mapping[str, Any]
 
 
+class TunedBaselines(NamedTuple):
+    """Baselines that were fitted, and why each other one could not be."""
+
+    fitted: list[TextBaseline]
+    left_out: dict[str, str]
+
+
 class _UnfitError(SptError):
     """A baseline cannot learn from the training rows."""
 
@@ -71,28 +76,33 @@ def tune_text_baselines(
     *,
     num_trials: int,
     on_trial: OnTrial | None = None,
-) -> list[TextBaseline]:
+) -> TunedBaselines:
     """Every baseline of the task's head, at its best by the task's metric on validation rows.
 
-    One that cannot learn from the training rows is left out, and the log says why.
+    One that cannot learn from the training rows is left out, with the reason.
     """
     if task.head == "span":
-        return [_lexicon(task, classes, train, label)]
-    found: list[TextBaseline] = []
-    try:
-        found.append(
-            _tfidf(
-                task, classes, train, validation, label, num_trials=num_trials, on_trial=on_trial
-            )
+        return TunedBaselines([_lexicon(task, classes, train, label)], {})
+    regression = "ridge regression" if task.head == "regression" else "logistic regression"
+    name = f"TF-IDF + {regression}"
+    fits: dict[str, Callable[[], TextBaseline]] = {
+        name: lambda: _tfidf(
+            name, task, classes, train, validation, label, num_trials=num_trials, on_trial=on_trial
         )
-        if task.head == "multi_label":
-            found.append(_keywords(task, classes, train, label))
-    except _UnfitError as error:
-        _LOG.warning("a baseline is left out: %s", error)
+    }
+    if task.head == "multi_label":
+        fits["keyword rule"] = lambda: _keywords(task, classes, train, label)
+    found = TunedBaselines([], {})
+    for baseline, fit in fits.items():
+        try:
+            found.fitted.append(fit())
+        except _UnfitError as error:
+            found.left_out[baseline] = str(error)
     return found
 
 
 def _tfidf(
+    name: str,
     task: Task,
     classes: Sequence[str],
     train: pa.Table,
@@ -103,8 +113,6 @@ def _tfidf(
     on_trial: OnTrial | None,
 ) -> TextBaseline:
     """Words and pairs of words; each class weighs the same whatever its share."""
-    name = "ridge regression" if task.head == "regression" else "logistic regression"
-    name = f"TF-IDF + {name}"
     vectors = TfidfVectorizer(
         ngram_range=(1, 2), sublinear_tf=True, min_df=2, max_features=MAX_TERMS
     )

@@ -48,8 +48,9 @@ def text_report(
     found = {artifact.model_name: outcomes_of(answerer, table, label, group=group)}
     times = {artifact.model_name: _answer_times(answerer, table, config.num_calls)}
     parameters: dict[str, Mapping[str, Any]] = {}
+    left_out: dict[str, str] = {}
     if splits is not None and config.num_trials:
-        for baseline in tune_text_baselines(
+        tuned = tune_text_baselines(
             task,
             answerer.classes,
             splits.table("train", limit=config.baseline_rows),
@@ -57,7 +58,9 @@ def text_report(
             splits.label,
             num_trials=config.num_trials,
             on_trial=on_trial,
-        ):
+        )
+        left_out = tuned.left_out
+        for baseline in tuned.fitted:
             found[baseline.name] = baseline.outcomes(table, group)
             texts = table[task.text_field.name].slice(0, TIMED_TEXTS).to_pylist()
             times[baseline.name] = timed_calls(baseline.score, texts, min(config.num_calls, 500))
@@ -75,6 +78,7 @@ def text_report(
         latency_ms={name: quantiles(seconds) for name, seconds in times.items()},
         curves={name: {"latency_ms": percentiles(seconds)} for name, seconds in times.items()},
         baseline_parameters=parameters,
+        left_out=left_out,
         subgroups={},
         compliance=run_checks(task, exported, policy),
         size_bytes=exported.size_bytes,

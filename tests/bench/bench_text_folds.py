@@ -143,7 +143,7 @@ def fold_outcomes(
         splits.table("calibration"),
         splits.label,
         num_trials=5,
-    )[0]
+    ).fitted[0]
     found[baseline.name] = baseline.outcomes(splits.table("test"), splits.corpus.group)
     teacher = SpecializedModelTrainer(config.training).train(splits)
     found["teacher"] = predicted(teacher.source, splits)

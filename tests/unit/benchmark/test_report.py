@@ -94,6 +94,11 @@ def test_the_page_marks_what_failed(page):
     assert "failed, required" in page
 
 
+def test_the_page_says_why_a_baseline_is_left_out():
+    page = report(left_out={"keyword rule": "no <words>"}).html(facts={})
+    assert "left out: no &lt;words&gt;" in page
+
+
 def test_a_report_is_json():
     assert json.loads(json.dumps(report().to_json(), allow_nan=False))["task"] == FRAUD
 
