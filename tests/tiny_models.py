@@ -130,6 +130,9 @@ def tiny_text_network(facts: Any, signature: Signature, *, seed: int = 0) -> Tex
     with torch.no_grad():
         for name, parameter in network.classifier.named_parameters():
             parameter.normal_(std=0.05 if "joint" in name else 0.7)
+    if network.wide is not None:
+        for votes in (network.wide.token, network.wide.pair):
+            votes.normal_(std=0.3)
     network.calibrate(torch.full_like(network.scale, 0.8), torch.full_like(network.shift, 0.1))
     return network.eval()
 
@@ -142,7 +145,12 @@ def tiny_text_artifact(task: Task, folder: str, *, seed: int = 0) -> ModelArtifa
         classes = (task.negative_class, *classes)
     lexicon = ("aspirin", "warfarin", "ibuprofen") if task.head == "pair" else ()
     facts = tiny_text_facts(
-        task.head, classes, tokenizer, lexicon=lexicon, negative_class=task.negative_class
+        task.head,
+        classes,
+        tokenizer,
+        lexicon=lexicon,
+        negative_class=task.negative_class,
+        wide_buckets=61 if task.head == "multi_label" else 0,
     )
     signature = Signature(fields=task.fields)
     network = tiny_text_network(facts, signature, seed=seed)

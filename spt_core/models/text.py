@@ -25,6 +25,7 @@ from spt_core.errors import InputError
 from spt_core.models.base import Loss
 from spt_core.models.bases import DEFAULT_BASE, build_encoder, load_base
 from spt_core.models.heads import labelwise_cross_entropy, soft_cross_entropy, squared_error
+from spt_core.models.wide import Wide
 from spt_core.signature import Signature
 from spt_core.task import Head
 
@@ -48,6 +49,8 @@ class TextConfig:
         layer_decay: each layer learns at this share of the rate of the one above it.
         head_rate: the head's learning rate, as a multiple of the encoder's.
         pair_width: hidden units of a pair's representation.
+        wide_buckets: rows of the table of token pairs in a multi-label teacher's wide part (see
+            models/wide.py); 0 leaves the part out. Students have none: they learn its answers.
         student_layers: how many of the teacher's layers a student keeps, spread evenly.
         student_width: the student's hidden size at most, of which it takes as many of the teacher's
             attention heads as fit; None keeps the teacher's.
@@ -62,6 +65,7 @@ class TextConfig:
     layer_decay: float = 0.9
     head_rate: float = 10.0
     pair_width: int = 192
+    wide_buckets: int = 16_384
     student_layers: int = 2
     student_width: int | None = None
     trim_vocabulary: bool = True
@@ -81,6 +85,8 @@ class TextConfig:
             )
         if self.student_layers < 1 or self.pair_width < 1 or (self.student_width or 1) < 1:
             raise InputError(f"sizes must be at least 1, however: {self}")
+        if self.wide_buckets < 0:
+            raise InputError(f"wide_buckets must be at least 0, however: {self.wide_buckets}")
 
 
 def text_config_from_json(content: Mapping[str, Any]) -> TextConfig:
@@ -183,6 +189,8 @@ class TextNetwork(nn.Module):
             self.cuts = nn.Parameter(torch.linspace(-1.0, 1.0, num_logits))
         else:
             self.classifier = LabelAttention(size, num_logits)
+        num_buckets = facts.get("wide_buckets", 0)  # models of before it was there lack it
+        self.wide = Wide(encoder["vocab_size"], num_buckets, num_logits) if num_buckets else None
         self._dropout = config.dropout
         self._pad: int = facts["pad"]
         self.register_buffer("special", torch.tensor(facts["special"]), persistent=False)
@@ -198,7 +206,7 @@ class TextNetwork(nn.Module):
         if self.head == "pair":
             logits = self._pair_logits(seen, mask, pairs)
         else:
-            logits, _ = self._classify(seen, mask, None)
+            logits, _ = self._classify(features, seen, mask, None)
             logits = logits[mask] if self.head == "span" else pooled(logits, owner)
         return (logits, _mean_of(hidden, mask)) if with_state else logits
 
@@ -217,7 +225,7 @@ class TextNetwork(nn.Module):
         Shares are [W, T, K] or [P, T, K]; for the span head the logits are [W, T, K] themselves.
         """
         hidden, mask = self.hidden(features)
-        logits, shares = self._classify(hidden, mask, pairs)
+        logits, shares = self._classify(features, hidden, mask, pairs)
         return logits * self.scale + self.shift, shares * self.scale, self.scale
 
     @torch.no_grad()
@@ -238,7 +246,7 @@ class TextNetwork(nn.Module):
         return torch.cat([logits for logits, _ in parts])
 
     def _classify(
-        self, hidden: Tensor, mask: Tensor, pairs: Tensor | None
+        self, features: Tensor, hidden: Tensor, mask: Tensor, pairs: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         if self.head == "span":
             logits = self.classifier(hidden)
@@ -248,7 +256,10 @@ class TextNetwork(nn.Module):
         logits, shares = self.classifier(hidden, mask)
         if self.head == "ordinal":
             return logits - self.cuts, shares.expand(-1, -1, len(self.cuts))
-        return logits, shares
+        if self.wide is None or self.training:  # it is fitted afterwards
+            return logits, shares
+        wide_logits, wide_shares = self.wide(features, mask)
+        return logits + wide_logits, shares + wide_shares
 
 
 class TextFamily:
@@ -300,12 +311,13 @@ def text_facts(
     lexicon: tuple[str, ...] = (),
     center: float = 0.0,
     spread: float = 1.0,
+    wide_buckets: int = 0,
 ) -> dict[str, Any]:
     """What a text network needs to know; a JSON object.
 
     `lexicon` are the mentions of the training rows (pair head), `center` and `spread` the mean and
     standard deviation of the training labels (regression), `base` the URI of the Base whose weights
-    training starts from.
+    training starts from, `wide_buckets` the pairs' table of the wide part, of which 0 is none.
     """
     if config.max_tokens > encoder.get("max_position_embeddings", config.max_tokens):
         raise InputError(
@@ -324,6 +336,7 @@ def text_facts(
         "lexicon": list(lexicon),
         "center": center,
         "spread": spread,
+        "wide_buckets": wide_buckets,
     }
     return json.loads(json.dumps(content))
 

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load as load_weights
 from safetensors.torch import save as save_weights
+from scipy.sparse import csr_matrix, vstack
 from scipy.special import expit, softmax
 
 from spt_core.answering.evidence import rank_probabilities
@@ -34,6 +35,7 @@ from spt_core.models.ensemble import WEIGHTS
 from spt_core.models.label_calibration import fit_label_calibration
 from spt_core.models.text import TEXT, TextConfig, TextNetwork, text_facts
 from spt_core.models.text_scores import score_texts
+from spt_core.models.wide import Wide
 from spt_core.task import Task, find
 from spt_core.tokens import EncodedText, TextEncoder, open_tokenizer
 from spt_core.training.config import TrainingConfig
@@ -41,6 +43,7 @@ from spt_core.training.loop import TrainingRun
 from spt_core.training.network import fit_network, run_digest, write_artifact
 from spt_core.training.progress import OnMetrics
 from spt_core.training.token_shards import STEP_WINDOWS
+from spt_core.training.wide import SHARES, WIDE_TEXTS, fitted_votes, token_counts
 
 TOKENIZER_FILE = "tokenizer.json"
 HELD_OUT_TEXTS = 20_000
@@ -122,6 +125,7 @@ def facts_of(task: Task, splits: Splits, config: TextConfig, base: Base) -> dict
         lexicon=_lexicon(task, splits) if task.head == "pair" else (),
         center=center,
         spread=spread,
+        wide_buckets=config.wide_buckets if task.head == "multi_label" else 0,
     )
 
 
@@ -201,10 +205,16 @@ def class_weights(task: Task, splits: Splits, config: TrainingConfig) -> dict[st
 def finish_text(
     run: TrainingRun, task: Task, splits: Splits, words: Vocabulary, weights: bytes
 ) -> tuple[dict[str, bytes], dict[str, float]]:
-    """Calibrate on the calibration part, measure on the validation part; the model's files."""
+    """Fit the wide part, calibrate on the calibration part, measure on the validation part.
+
+    The model's files and figures.
+    """
     network = TEXT.build(run.signature, run.role, run.config.network, run.facts)
     network.load_state_dict(load_weights(weights))
-    logits, targets = held_out_scores(network, task, splits, words, "calibration", run.facts)
+    if network.wide is None:
+        logits, targets = held_out_scores(network, task, splits, words, "calibration", run.facts)
+    else:
+        logits, targets = _widened(network, network.wide, task, splits, words, run.facts)
     scale, shift = fit_label_calibration(task.head, logits, targets, _class_weights(run.facts))
     network.calibrate(torch.from_numpy(scale), torch.from_numpy(shift))
     logits, targets = held_out_scores(network, task, splits, words, "validation", run.facts)
@@ -212,6 +222,42 @@ def finish_text(
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     files = {WEIGHTS: save_weights(state), TOKENIZER_FILE: words.tokenizer}
     return files, {f"validation_{name}": value for name, value in found.items()}
+
+
+def _widened(
+    network: TextNetwork,
+    wide: Wide,
+    task: Task,
+    splits: Splits,
+    words: Vocabulary,
+    facts: Mapping[str, Any],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Fit the wide part on training rows, at the share of least loss on the calibration part.
+
+    That part's logits and targets [N, K] then.
+    """
+    table = splits.table("train", WIDE_TEXTS)
+    counts: list[csr_matrix] = []
+    known: list[NDArray[np.float32]] = []
+    for start in range(0, table.num_rows, SCORED_TEXTS):
+        some = table.slice(start, SCORED_TEXTS)
+        texts = encoded(some, task, words)
+        counts.append(token_counts(texts, wide, facts["special"]))
+        labels = some[splits.label].to_pylist()
+        known += [targets_of(facts, label, text) for label, text in zip(labels, texts, strict=True)]
+    votes, bias = fitted_votes(csr_matrix(vstack(counts)), np.concatenate(known).astype(np.float64))
+    found: list[tuple[float, float]] = []
+    scored: dict[float, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+    for share in SHARES:
+        wide.put(votes, bias, share)
+        logits, targets = held_out_scores(network, task, splits, words, "calibration", facts)
+        scale, shift = fit_label_calibration(task.head, logits, targets)
+        odds = logits * scale + shift
+        found.append((float(np.mean(np.logaddexp(0.0, odds) - targets * odds)), share))
+        scored[share] = logits, targets
+    best = min(found)[1]
+    wide.put(votes, bias, best)
+    return scored[best]
 
 
 def _class_weights(facts: Mapping[str, Any]) -> NDArray[np.float64] | None:
