@@ -25,7 +25,7 @@ from spt_core.model import default_policy
 from spt_core.models.bases import Base
 from spt_core.models.text import TEXT, num_logits_of, text_facts
 from spt_core.models.token_rows import token_rows
-from spt_core.policy import LabelPolicy
+from spt_core.policy import LabelPolicy, fit_label_policy
 from spt_core.runtime.pytorch_text import CheckpointTextRuntime
 from spt_core.signature import Signature
 from spt_core.task import Task
@@ -43,7 +43,8 @@ class TaskScore:
     same rows, seeds and number of steps. The figure is the mean over `num_seeds` trainings: on few
     rows a seed changes more than an extension does. Batches hold texts of about one length, so that
     which rows meet in a batch depends on the tokenizer; so do the head's first weights. The most
-    probable class is given, or every label at even odds: there are no calibration rows.
+    probable class is given. Several labels have thresholds, fitted on the rows that train: so short
+    a training gives hardly any label even odds, and a figure of 0 could not fall.
     """
 
     task: Task
@@ -90,6 +91,11 @@ class TaskScore:
             words=encoder,
             facts=facts,
         )
+        if task.head == "multi_label":
+            seen = outcomes_of(answerer, self.train, self.label)
+            answerer.policy = fit_label_policy(
+                task.head, self.classes, seen.labels, seen.probabilities
+            )
         metric = HEAD_METRICS[task.head][task.metric]
         return metric(outcomes_of(answerer, self.held_out, self.label))
 

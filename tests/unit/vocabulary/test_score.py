@@ -85,6 +85,13 @@ def test_the_score_of_ordered_classes_counts_ranks(tiny):
     assert score("ordinal", metric="mean_rank_error")(tiny) < 0.1
 
 
+def test_labels_too_rare_for_even_odds_are_judged_by_thresholds_of_the_training_rows(tiny):
+    """A step or two leaves all odds far below even, where nothing would be given at all."""
+    short = dataclasses.replace(CONFIG, num_epochs=1, learning_rate=1e-3)
+    rare = [text for text in TEXTS if "warfarin" not in text.lower()] * 5
+    assert score("multi_label", texts=[*rare, *TEXTS], config=short)(tiny) > 0.0
+
+
 def test_the_same_base_has_the_same_score_twice(tiny):
     short = dataclasses.replace(CONFIG, num_epochs=1, learning_rate=3e-3)
     once, again = (score("multi_label", metric="log_loss", config=short)(tiny) for _ in range(2))
