@@ -171,13 +171,16 @@ class _Session:
         self._model.train()
         # Dropout is a function of (seed, step), so that a resumed run equals an undisturbed one.
         torch.manual_seed(self._config.seed * 1_000_003 + self._at.step)
-        num_tokens = batch.inputs[0].shape[1]  # of texts; tables do not ask
-        with bf16_on_cpu(asked=self._is_bf16_cpu, num_tokens=num_tokens):
+        with self._precision(batch):
             loss = self._batch_loss(batch)
         self._strategy.step(loss, is_boundary=is_boundary)
         if is_boundary:
             self._schedule.step()
         return loss.detach()
+
+    def _precision(self, batch: Batch) -> contextlib.AbstractContextManager[None]:
+        """bf16 for windows of texts [W, T] where the CPU has it; tables never ask for it."""
+        return bf16_on_cpu(asked=self._is_bf16_cpu, num_tokens=batch.inputs[0].shape[1])
 
     def _batch_loss(self, batch: Batch) -> Tensor:
         device = self._accelerator.device
@@ -214,8 +217,7 @@ class _Session:
         size = SCORING_ROWS if self._config.family == "tabular" else 2 * self._config.batch_size
         for batch in validation.batches(size=size, epoch=0, shuffle=False):
             weights = batch.weights.to(device)
-            num_tokens = batch.inputs[0].shape[1]  # of texts; tables do not ask
-            with bf16_on_cpu(asked=self._is_bf16_cpu, num_tokens=num_tokens):
+            with self._precision(batch):
                 logits = self._model(*(tensor.to(device) for tensor in batch.inputs))
             loss = self._stopping_loss(logits.float(), batch.targets.to(device), weights)
             total += torch.stack([loss.double(), torch.ones_like(loss.double())]) * weights.sum()

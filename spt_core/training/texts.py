@@ -239,12 +239,9 @@ def _widened(
     table = splits.table("train", WIDE_TEXTS)
     counts: list[csr_matrix] = []
     known: list[NDArray[np.float32]] = []
-    for start in range(0, table.num_rows, SCORED_TEXTS):
-        some = table.slice(start, SCORED_TEXTS)
-        texts = encoded(some, task, words)
+    for texts, of_texts in _with_targets(table, splits.label, task, words, facts):
         counts.append(token_counts(texts, wide, facts["special"]))
-        labels = some[splits.label].to_pylist()
-        known += [targets_of(facts, label, text) for label, text in zip(labels, texts, strict=True)]
+        known += of_texts
     votes, bias = fitted_votes(csr_matrix(vstack(counts)), np.concatenate(known).astype(np.float64))
     found: list[tuple[float, float]] = []
     scored: dict[float, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
@@ -278,15 +275,20 @@ def held_out_scores(
     table = splits.table(part, HELD_OUT_TEXTS)
     logits: list[NDArray[np.float32]] = []
     targets: list[NDArray[np.float32]] = []
+    for texts, of_texts in _with_targets(table, splits.label, task, words, facts):
+        logits += score_texts(network, words.encoder(), texts).logits
+        targets += of_texts
+    return np.concatenate(logits).astype(np.float64), np.concatenate(targets).astype(np.float64)
+
+
+def _with_targets(
+    table: pa.Table, label: str, task: Task, words: Vocabulary, facts: Mapping[str, Any]
+) -> Iterator[tuple[list[EncodedText], list[NDArray[np.float32]]]]:
+    """The rows' texts with their targets [items, K], so many at a time that memory holds them."""
     for start in range(0, table.num_rows, SCORED_TEXTS):
         some = table.slice(start, SCORED_TEXTS)
-        texts = encoded(some, task, words)
-        logits += score_texts(network, words.encoder(), texts).logits
-        labels = some[splits.label].to_pylist()
-        targets += [
-            targets_of(facts, label, text) for label, text in zip(labels, texts, strict=True)
-        ]
-    return np.concatenate(logits).astype(np.float64), np.concatenate(targets).astype(np.float64)
+        texts, labels = encoded(some, task, words), some[label].to_pylist()
+        yield texts, [targets_of(facts, v, text) for v, text in zip(labels, texts, strict=True)]
 
 
 def encoded(table: pa.Table, task: Task, words: Vocabulary) -> list[EncodedText]:
