@@ -135,20 +135,28 @@ class PairAttention(nn.Module):
     def forward(self, hidden: Tensor, mask: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [P, K] and token shares [P, T, K] of hidden [W, T, H] and pairs [P, 5]."""
         window = pairs[:, 0]
-        states = hidden[window]  # [P, T, H]
+        votes = functional.linear(hidden, self.vote.weight)
+        # The one [P, T, H], in the precision of products, as they would cast it again and again.
+        states = hidden.to(votes.dtype).index_select(0, window)
         at = torch.arange(hidden.shape[1], device=hidden.device).unsqueeze(0)
-        first = _mean_of(states, (at >= pairs[:, 1:2]) & (at <= pairs[:, 2:3]))
-        second = _mean_of(states, (at >= pairs[:, 3:4]) & (at <= pairs[:, 4:5]))
-        between = _mean_of(states, (at > pairs[:, 2:3]) & (at < pairs[:, 3:4]))
+        spans = torch.stack(
+            [
+                (at >= pairs[:, 1:2]) & (at <= pairs[:, 2:3]),
+                (at >= pairs[:, 3:4]) & (at <= pairs[:, 4:5]),
+                (at > pairs[:, 2:3]) & (at < pairs[:, 3:4]),
+            ],
+            1,
+        )
+        first, second, between = _means_of(states, spans).unbind(1)
         joint = torch.cat([first, second, first * second, between], 1)
         joint = functional.gelu(self.joint(joint))
         joint = functional.dropout(joint, self._dropout, self.training)
-        scores = functional.linear(states, self.query)
-        scores = scores + (states * self.to_query(joint).unsqueeze(1)).sum(2, keepdim=True) * (
+        scores = functional.linear(hidden, self.query).index_select(0, window)
+        scores = scores + torch.bmm(states, self.to_query(joint).unsqueeze(2)) * (
             1.0 / math.sqrt(hidden.shape[2])
         )
-        scores = scores.masked_fill(~mask[window].unsqueeze(2), MASKED)
-        shares = scores.softmax(1) * functional.linear(states, self.vote.weight)
+        scores = scores.masked_fill(~mask.index_select(0, window).unsqueeze(2), MASKED)
+        shares = scores.softmax(1) * votes.index_select(0, window)
         return shares.sum(1) + self.vote.bias + self.pair_vote(joint), shares
 
 
@@ -208,7 +216,7 @@ class TextNetwork(nn.Module):
         else:
             logits, _ = self._classify(features, seen, mask, None)
             logits = logits[mask] if self.head == "span" else pooled(logits, owner)
-        return (logits, _mean_of(hidden, mask)) if with_state else logits
+        return (logits, _means_of(hidden, mask.unsqueeze(1)).squeeze(1)) if with_state else logits
 
     def hidden(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Hidden states [W, T, H], and which tokens are of the text [W, T]."""
@@ -374,11 +382,10 @@ _LOSSES: Mapping[Head, Loss] = {
 }
 
 
-def _mean_of(states: Tensor, mask: Tensor) -> Tensor:
-    """Mean state [N, H] of the masked tokens of [N, T, H]; zeros where there are none."""
-    share = mask.to(states.dtype)
-    share = share / share.sum(1, keepdim=True).clamp_min(1.0)
-    return (states * share.unsqueeze(2)).sum(1)
+def _means_of(states: Tensor, spans: Tensor) -> Tensor:
+    """Mean states [P, S, H] of the tokens in spans [P, S, T] of [P, T, H]; zeros for empty ones."""
+    share = spans.to(states.dtype)
+    return torch.bmm(share / share.sum(2, keepdim=True).clamp_min(1.0), states)
 
 
 TEXT = TextFamily()
