@@ -147,7 +147,10 @@ def _texts(task: Task) -> PipelineConfig:
         evaluation_strategy="no",
     )
     student = dataclasses.replace(
-        training, learning_rate=8e-4, batch_size=64, network=TextConfig(student_width=256)
+        training,
+        learning_rate=8e-4,
+        batch_size=64,
+        network=TextConfig(student_width=256, wide_buckets=4096),
     )
     return PipelineConfig(
         data=DataConfig(),

@@ -177,6 +177,7 @@ def _student_facts(work: Distillation, known: Mapping[str, Any], body: Body) -> 
         lexicon=tuple(known["lexicon"]),
         center=known["center"],
         spread=known["spread"],
+        wide_buckets=network.wide_buckets if known["head"] == "multi_label" else 0,
     )
     same_width = body.base.config["hidden_size"] == known["encoder"]["hidden_size"]
     return {

@@ -49,8 +49,8 @@ class TextConfig:
         layer_decay: each layer learns at this share of the rate of the one above it.
         head_rate: the head's learning rate, as a multiple of the encoder's.
         pair_width: hidden units of a pair's representation.
-        wide_buckets: rows of the table of token pairs in a multi-label teacher's wide part (see
-            models/wide.py); 0 leaves the part out. Students have none: they learn its answers.
+        wide_buckets: rows of the table of token pairs in a multi-label model's wide part (see
+            models/wide.py); 0 leaves the part out.
         student_layers: how many of the teacher's layers a student keeps, spread evenly.
         student_width: the student's hidden size at most, of which it takes as many of the teacher's
             attention heads as fit; None keeps the teacher's.
