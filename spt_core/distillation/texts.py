@@ -235,6 +235,7 @@ def _write_soft_rows(
         "splice_probability": config.splice_probability,
         "temperature": config.temperature,
         "seed": config.training.seed,
+        "use_mixed_precision": config.training.use_mixed_precision,
     }
     parts = ((LABELLED, labelled, config.hard_label_weight), (UNLABELLED, more, 0.0))
     for part, rows, weight in parts:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from spt_core.models.precision import bf16_on_cpu
 from spt_core.models.text import TextNetwork, pooled
 from spt_core.tokens import EncodedText, TextEncoder, padded
 
@@ -42,8 +43,10 @@ def score_texts(
 
 
 @torch.no_grad()
-def score_windows(network: TextNetwork, texts: Sequence[WindowedText], pad: int) -> TextScores:
-    """The scores of texts, in their order."""
+def score_windows(
+    network: TextNetwork, texts: Sequence[WindowedText], pad: int, *, is_bf16: bool = False
+) -> TextScores:
+    """The scores of texts, in their order; in bf16 on a CPU, if asked for."""
     network.eval()
     special = network.special.numpy()
     places = [(i, w) for i, text in enumerate(texts) for w in range(len(text.windows))]
@@ -53,12 +56,13 @@ def score_windows(network: TextNetwork, texts: Sequence[WindowedText], pad: int)
         part = [places[at] for at in chosen]
         features = padded([texts[i].windows[w] for i, w in part], pad)
         pairs = [texts[i].pairs[texts[i].pairs[:, 0] == w] for i, w in part]
-        found, state = network(
-            torch.from_numpy(features),
-            torch.arange(len(part)),  # each window for itself: texts are pooled below
-            torch.from_numpy(_renumbered(pairs)),
-            with_state=True,
-        )
+        with bf16_on_cpu(asked=is_bf16, num_tokens=features.shape[1]):
+            found, state = network(
+                torch.from_numpy(features),
+                torch.arange(len(part)),  # each window for itself: texts are pooled below
+                torch.from_numpy(_renumbered(pairs)),
+                with_state=True,
+            )
         counts = _counts(network.head, features, pairs, special)
         for (i, w), items, mean in zip(part, found.float().split(counts), state, strict=True):
             logits[i][w], states[i][w] = items.numpy(), mean.float().numpy()

@@ -16,8 +16,9 @@ from scipy.special import expit, softmax
 
 from spt_core.artifacts import artifact_from_json
 from spt_core.models.ensemble import FACTS, WEIGHTS
+from spt_core.models.precision import is_bf16_cpu
 from spt_core.models.text import TextNetwork, text_config_from_json
-from spt_core.models.text_scores import WindowedText, score_windows
+from spt_core.models.text_scores import TextScores, WindowedText, score_windows
 from spt_core.models.token_rows import TokenRow, token_rows, windows_of
 
 
@@ -34,11 +35,13 @@ def soften_texts(
     hard_label_weight: float,
     temperature: float,
     seed: int,
+    use_mixed_precision: bool,
 ) -> pa.Table:
     """Texts and augmented copies with the teacher's distributions, in the student's token ids.
 
     `kept` holds the teacher's id of each of the student's tokens, `projection` [H, h] takes the
-    teacher's token states to the student's width. The draw follows the rows' numbers.
+    teacher's token states to the student's width. The draw follows the rows' numbers. In mixed
+    precision the teacher answers in bf16 on CPUs that multiply it, as the student learns in it.
     """
     network, facts = _open_teacher(teacher)
     size = int(network.scale.shape[0])
@@ -52,7 +55,10 @@ def soften_texts(
             if splices and draw.random() < splice_probability:
                 row = _spliced(row, rows[draw.integers(len(rows))], draw)
             everything.append(_masked(row, special, mask_id, mask_probability, draw))
-    soft = _labelled(network, everything, facts["pad"], temperature, projection)
+    is_bf16 = use_mixed_precision and is_bf16_cpu()
+    texts = [WindowedText(windows_of(row), row.pairs) for row in everything]
+    scores = score_windows(network, texts, facts["pad"], is_bf16=is_bf16)
+    soft = _labelled(network.head, everything, scores, temperature, projection)
     ids = np.full(int(kept.max()) + 1, -1, np.int32)
     ids[kept] = np.arange(len(kept), dtype=np.int32)
     unknown = int(ids[facts["unknown"]])
@@ -94,17 +100,16 @@ def _spliced(row: TokenRow, other: TokenRow, draw: np.random.Generator) -> Token
 
 
 def _labelled(
-    network: TextNetwork,
+    head: str,
     rows: Sequence[TokenRow],
-    pad: int,
+    scores: TextScores,
     temperature: float,
     projection: NDArray[np.float32],
 ) -> list[TokenRow]:
     """The rows with the teacher's softened answer as targets, and its projected token states."""
-    scores = score_windows(network, [WindowedText(windows_of(row), row.pairs) for row in rows], pad)
     return [
         row._replace(
-            targets=_softened(network.head, logits.astype(np.float64), temperature),
+            targets=_softened(head, logits.astype(np.float64), temperature),
             weights=np.ones(len(logits), np.float32),
             states=states @ projection,
         )

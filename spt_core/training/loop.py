@@ -23,11 +23,12 @@ from spt_core.artifacts import Role
 from spt_core.errors import InputError, nearest
 from spt_core.models import FAMILIES
 from spt_core.models.batch import Batch
+from spt_core.models.precision import bf16_on_cpu
 from spt_core.signature import Signature
 from spt_core.task import Head
 from spt_core.training.config import TrainingConfig
 from spt_core.training.shards import Shard
-from spt_core.training.strategy import STRATEGIES, Strategy, bf16_on_cpu, has_bf16
+from spt_core.training.strategy import STRATEGIES, Strategy, has_bf16
 
 BEST = "best.safetensors"
 STATE = "state.pt"

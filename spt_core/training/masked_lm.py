@@ -38,9 +38,9 @@ from spt_core.artifacts import (
 )
 from spt_core.errors import InputError
 from spt_core.models.bases import Base, build_encoder, embedding_name, load_base, store_base
+from spt_core.models.precision import bf16_on_cpu, is_bf16_cpu
 from spt_core.tokens import open_tokenizer
 from spt_core.training.raw_text import MASKS, Windows, masked, steps, token_of, windows_of
-from spt_core.training.strategy import bf16_on_cpu, is_bf16_cpu
 
 HEAD, STATE = "head.safetensors", "state.pt"
 _Watch = Callable[[Mapping[str, float]], None]

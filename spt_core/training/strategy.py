@@ -18,9 +18,9 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from spt_core.errors import InputError
+from spt_core.models.precision import is_bf16_cpu
 from spt_core.training.config import ParallelStrategy, TrainingConfig
 
 MAX_NORM = 1.0
@@ -28,7 +28,6 @@ _OPTIMIZER = "optimizer.pt"
 _SHARD = "optimizer-{rank}-of-{count}.pt"
 _STAGES: Mapping[str, int] = {"zero1": 1, "zero2": 2, "zero3": 3}
 _WHOLE_SIZE = 1000  # parameters of at most so many numbers are not worth sharding under ZeRO-3
-_PLAIN_ATTENTION_TOKENS = 160  # from here on the fused attention is as fast in bf16 (measured)
 _REBUILT = ("loss_scaler", "param_slice_mappings")  # objects that a fresh optimizer has as well
 
 
@@ -189,28 +188,6 @@ def has_bf16(config: TrainingConfig) -> bool:
     if config.use_gpu:
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     return config.family == "text" and is_bf16_cpu()
-
-
-def is_bf16_cpu() -> bool:
-    """Whether this CPU multiplies bf16 (AMX, AVX-512 BF16); others are slower in it."""
-    has = torch.cpu.get_capabilities()
-    return bool(has.get("amx_bf16") or has.get("avx512_bf16"))
-
-
-@contextlib.contextmanager
-def bf16_on_cpu(*, asked: bool, num_tokens: int) -> Generator[None]:
-    """While it lasts, a CPU computes windows of `num_tokens` in bf16, if asked for.
-
-    Attention of short windows is plain products then: the fused one takes up to seven times as
-    long. Not through Accelerate, whose precision is that of its process for good.
-    """
-    if not asked:
-        yield
-        return
-    is_short = num_tokens <= _PLAIN_ATTENTION_TOKENS
-    attention = sdpa_kernel(SDPBackend.MATH) if is_short else contextlib.nullcontext()
-    with torch.autocast("cpu", torch.bfloat16), attention:
-        yield
 
 
 def deepspeed_config(config: TrainingConfig) -> dict[str, Any]:

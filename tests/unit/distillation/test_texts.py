@@ -7,6 +7,7 @@ import torch
 from spt_core.distillation import DistillationConfig
 from spt_core.distillation.bodies import chosen_layers, narrowed, state_axes, whole_heads
 from spt_core.errors import InputError
+from spt_core.models import text_softening
 from spt_core.models.bases import build_encoder
 from spt_core.models.text_softening import soften_texts
 from spt_core.tokenizer_edits import trimmed
@@ -132,7 +133,7 @@ def test_a_student_that_should_weigh_classes_is_refused():
         DistillationConfig(training=TrainingConfig(family="text", class_weighting="balanced"))
 
 
-def soft_rows(artifact, kept, size, copies, *, num_logits=3, temperature=2.0):
+def soft_rows(artifact, kept, size, copies, *, num_logits=3, temperature=2.0, mixed=False):
     encoder = TextEncoder(artifact.read("tokenizer.json"), max_tokens=24, overlap=4)
     texts = encoder.encode(TEXTS)
     batch = {
@@ -155,6 +156,7 @@ def soft_rows(artifact, kept, size, copies, *, num_logits=3, temperature=2.0):
         hard_label_weight=0.0,
         temperature=temperature,
         seed=0,
+        use_mixed_precision=mixed,
     )
 
 
@@ -180,6 +182,17 @@ def test_the_draw_follows_the_rows(tmp_path):
     kept = np.arange(300)
     first, again = (soft_rows(artifact, kept, 32, copies=1)[1] for _ in range(2))
     assert first.equals(again)
+
+
+def test_in_bf16_a_teacher_answers_much_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(text_softening, "is_bf16_cpu", lambda: True)
+    artifact = tiny_text_artifact(text_task("single_label"), tmp_path.as_uri())
+    full, half = (
+        np.array(soft_rows(artifact, np.arange(300), 32, 1, mixed=m)[1]["targets"].to_pylist())
+        for m in (False, True)
+    )
+    assert not np.array_equal(full, half)
+    assert np.abs(full - half).max() < 0.02
 
 
 def test_a_value_is_divided_by_the_temperature_as_the_loss_divides_the_students(tmp_path):

@@ -5,8 +5,9 @@ import torch
 
 from jobs.overrides import override
 from spt_core.errors import InputError
+from spt_core.models.precision import bf16_on_cpu
 from spt_core.training.config import TrainingConfig
-from spt_core.training.strategy import bf16_on_cpu, check_shards, has_bf16
+from spt_core.training.strategy import check_shards, has_bf16
 
 
 @pytest.fixture
