@@ -148,6 +148,7 @@ def _texts(task: Task) -> PipelineConfig:
     )
     student = dataclasses.replace(
         training,
+        num_epochs=6,
         learning_rate=8e-4,
         batch_size=64,
         network=TextConfig(student_width=256, wide_buckets=4096),

@@ -41,7 +41,8 @@ def soften_texts(
 
     `kept` holds the teacher's id of each of the student's tokens, `projection` [H, h] takes the
     teacher's token states to the student's width. The draw follows the rows' numbers. In mixed
-    precision the teacher answers in bf16 on CPUs that multiply it, as the student learns in it.
+    precision the teacher answers in bf16 on CPUs that multiply it, as the student learns in it. The
+    answers are of its encoder alone: what its wide part says, the student's own learns from texts.
     """
     network, facts = _open_teacher(teacher)
     size = int(network.scale.shape[0])
@@ -132,4 +133,5 @@ def _open_teacher(artifact: str) -> tuple[TextNetwork, dict[str, Any]]:
     facts: dict[str, Any] = json.loads(source.read(FACTS))
     network = TextNetwork(text_config_from_json(source.config["network"]), facts)
     network.load_state_dict(load_weights(source.read(WEIGHTS)))
+    network.wide = None
     return network.eval(), facts

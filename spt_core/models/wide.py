@@ -38,9 +38,10 @@ class Wide(nn.Module):
 
         The vote of a pair is shared equally by its two tokens.
         """
-        own = self.token[ids] * mask.unsqueeze(2)
+        own = functional.embedding(ids, self.token) * mask.unsqueeze(2)
         are_both = mask[:, :-1] & mask[:, 1:]
-        pairs = self.pair[buckets(ids[:, :-1], ids[:, 1:], len(self.pair))]
+        rows = buckets(ids[:, :-1], ids[:, 1:], len(self.pair))
+        pairs = functional.embedding(rows, self.pair)
         half = pairs * are_both.unsqueeze(2) / 2
         shares = own + functional.pad(half, (0, 0, 0, 1)) + functional.pad(half, (0, 0, 1, 0))
         shares = shares / mask.sum(1).clamp_min(1).sqrt()[:, None, None]

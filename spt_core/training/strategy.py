@@ -64,7 +64,11 @@ class Replicated:
             optimizer.load_state_dict(torch.load(resume / _OPTIMIZER, weights_only=True))
         self._accelerator = accelerator
         self._num_batches = config.gradient_accumulation_steps
-        self.model, self._optimizer = accelerator.prepare(model, optimizer)
+        # A worker alone shares its gradients with nobody, and is spared DDP's copies of them: what
+        # accelerate calls evaluation mode is the model without DDP.
+        is_alone = accelerator.num_processes == 1
+        self.model = accelerator.prepare_model(model, evaluation_mode=is_alone)
+        self._optimizer = accelerator.prepare_optimizer(optimizer)
 
     def step(self, loss: Tensor, *, is_boundary: bool) -> None:
         """Backward through the batch's share of the step's loss."""
