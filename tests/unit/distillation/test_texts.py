@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load
 
 from spt_core.distillation import DistillationConfig
 from spt_core.distillation.bodies import chosen_layers, narrowed, state_axes, whole_heads
@@ -10,6 +11,7 @@ from spt_core.errors import InputError
 from spt_core.models import text_softening
 from spt_core.models.bases import build_encoder
 from spt_core.models.text_softening import soften_texts
+from spt_core.models.wide import Wide
 from spt_core.tokenizer_edits import trimmed
 from spt_core.tokens import TextEncoder
 from spt_core.training.config import TrainingConfig
@@ -182,6 +184,13 @@ def test_the_draw_follows_the_rows(tmp_path):
     kept = np.arange(300)
     first, again = (soft_rows(artifact, kept, 32, copies=1)[1] for _ in range(2))
     assert first.equals(again)
+
+
+def test_a_teachers_wide_part_is_not_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr(Wide, "forward", lambda *_: pytest.fail("it was asked"))
+    artifact = tiny_text_artifact(text_task("multi_label"), tmp_path.as_uri(), seed=1)
+    assert "wide.token" in load(artifact.read("network.safetensors"))
+    assert soft_rows(artifact, np.arange(300), 32, copies=0)[1].num_rows == len(TEXTS)
 
 
 def test_in_bf16_a_teacher_answers_much_the_same(tmp_path, monkeypatch):
