@@ -4,16 +4,15 @@ Words are mined from the training texts, and taken from lists:
 --set vocabulary.term_lists=terms.txt,names.csv
 The extension and its base are compared on up to 20,000 validation texts; it is kept only if bits
 per byte and the task's metric are no worse than vocabulary.gate allows. For the metric both are
-fine-tuned on vocabulary.score_rows training rows and measured on as many validation rows. Runs in
-this process, without workers.
+fine-tuned on vocabulary.score_rows training rows and measured on as many validation rows (half of
+them with a label, where a text may have several). Runs in this process, without workers.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import numpy as np
 import pyarrow as pa
 
 from jobs.command import Run, parser, read_run, started
@@ -24,10 +23,11 @@ from spt_core.data.partition import Part
 from spt_core.data.splits import Splits
 from spt_core.errors import InputError
 from spt_core.models.text import TextConfig
+from spt_core.task import Head
 from spt_core.training.raw_text import FileTexts
 from spt_core.training.texts import HELD_OUT_TEXTS, class_weights
 from spt_core.vocabulary import DomainVocabularyManager, Extension
-from spt_core.vocabulary.score import TaskScore
+from spt_core.vocabulary.score import TaskScore, drawn_rows
 from spt_core.vocabulary.study import Study, study
 from spt_core.vocabulary.terms import read_terms
 
@@ -112,8 +112,8 @@ def task_score(
     config, training = run.config.vocabulary, run.config.training
     return TaskScore(
         task=run.task,
-        train=drawn(splits, "train", config.score_rows),
-        held_out=drawn(splits, "validation", config.score_rows),
+        train=drawn(splits, "train", run.task.head, config.score_rows),
+        held_out=drawn(splits, "validation", run.task.head, config.score_rows),
         label=splits.label,
         classes=splits.classes,
         config=dataclasses.replace(training, num_epochs=config.score_epochs),
@@ -123,18 +123,23 @@ def task_score(
     )
 
 
-def drawn(splits: Splits, part: Part, limit: int) -> pa.Table:
-    """Up to `limit` rows of a part, drawn at random, in their order."""
-    total = splits.num_rows[part]
-    chosen = np.sort(np.random.default_rng(0).permutation(total)[:limit])
-    tables: list[pa.Table] = []
+def drawn(splits: Splits, part: Part, head: Head, limit: int) -> pa.Table:
+    """Rows of a part for the metric, in their order."""
+
+    def tables() -> Iterator[pa.Table]:
+        for uri in splits.files(part):
+            for raw in formats.batches(formats.Fragment(uri=uri), "parquet"):
+                yield raw.table
+
+    labels = [value for table in tables() for value in table[splits.label].to_pylist()]
+    chosen = drawn_rows(labels, head, limit)
+    taken: list[pa.Table] = []
     row = 0
-    for uri in splits.files(part):
-        for raw in formats.batches(formats.Fragment(uri=uri), "parquet"):
-            end = row + raw.table.num_rows
-            tables.append(raw.table.take(chosen[(chosen >= row) & (chosen < end)] - row))
-            row = end
-    return pa.concat_tables(tables)
+    for table in tables():
+        end = row + table.num_rows
+        taken.append(table.take(chosen[(chosen >= row) & (chosen < end)] - row))
+        row = end
+    return pa.concat_tables(taken)
 
 
 def show(run: Run, found: Study) -> None:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -28,7 +29,7 @@ from spt_core.models.token_rows import token_rows
 from spt_core.policy import LabelPolicy, fit_label_policy
 from spt_core.runtime.pytorch_text import CheckpointTextRuntime
 from spt_core.signature import Signature
-from spt_core.task import Task
+from spt_core.task import Head, Task
 from spt_core.tokens import TextEncoder
 from spt_core.training.config import TrainingConfig
 from spt_core.training.loop import BEST, TrainingRun, fit
@@ -159,6 +160,22 @@ class TaskScore:
         shard = TokenShard(rows, pad=encoder.pad, seed=config.seed)
         fit(run, shard, None, report=report, resume=None)
         return weights
+
+
+def drawn_rows(labels: Sequence[Any], head: Head, limit: int) -> NDArray[np.int64]:
+    """Numbers of up to `limit` rows, drawn at random, in their order.
+
+    Where a text may have several labels, half of the rows have one, as far as there are so many:
+    mostly few have, and a figure of a handful of them tells no two bases apart. It is then higher
+    than on the task's own rows.
+    """
+    order = np.random.default_rng(0).permutation(len(labels))
+    if head != "multi_label":
+        return np.sort(order[:limit])
+    has_label = np.array([bool(json.loads(value)) for value in labels], bool)[order]
+    labelled, others = order[has_label], order[~has_label]
+    labelled = labelled[: max(limit - limit // 2, limit - len(others))]
+    return np.sort(np.concatenate([labelled, others[: limit - len(labelled)]]))
 
 
 def _in_this_process(config: TrainingConfig) -> TrainingConfig:

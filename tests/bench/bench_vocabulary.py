@@ -20,7 +20,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from cluster.settings import load_settings
@@ -33,7 +32,7 @@ from spt_core.models.bases import DEFAULT_BASE
 from spt_core.task import find
 from spt_core.training.masked_lm import MaskedConfig
 from spt_core.vocabulary import DomainVocabularyManager, VocabularyConfig
-from spt_core.vocabulary.score import TaskScore
+from spt_core.vocabulary.score import TaskScore, drawn_rows
 from spt_core.vocabulary.study import study
 from spt_core.vocabulary.terms import read_terms
 
@@ -73,7 +72,12 @@ def rows_of(name: str, home: str) -> tuple[pa.Table, pa.Table]:
 def score_of(name: str, pair: tuple[pa.Table, pa.Table], given: argparse.Namespace) -> TaskScore:
     """The metric of a data set's task, on some of its rows."""
     label, task = DATASETS[name].label, find(DATASETS[name].task)
-    train, held_out = (drawn(table, given.score_rows) for table in pair)
+    train, held_out = (
+        table.append_column(ROW, pa.array(range(table.num_rows))).take(
+            drawn_rows(table[label].to_pylist(), task.head, given.score_rows)
+        )
+        for table in pair
+    )
     rule = rule_of(task)
     return TaskScore(
         task=task,
@@ -84,12 +88,6 @@ def score_of(name: str, pair: tuple[pa.Table, pa.Table], given: argparse.Namespa
         config=dataclasses.replace(default(task).training, num_epochs=given.score_epochs),
         num_seeds=given.score_seeds,
     )
-
-
-def drawn(table: pa.Table, limit: int) -> pa.Table:
-    """Up to `limit` rows, drawn at random, with their numbers."""
-    rows = np.sort(np.random.default_rng(0).permutation(table.num_rows)[:limit])
-    return table.take(rows).append_column(ROW, pa.array(rows))
 
 
 def measured(domain: str, given: argparse.Namespace, home: str, storage: str) -> dict[str, Any]:
