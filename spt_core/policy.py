@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from spt_core.errors import InputError
 
-MIN_POSITIVES = 10  # of a class, before it gets a threshold of its own
+MIN_POSITIVES = 50  # of a class, before it gets a threshold of its own: fewer fit noise
 LOWEST_THRESHOLD = 0.05
 MIN_GAIN = 0.005  # in F1, below which a threshold on single labels is noise
 
