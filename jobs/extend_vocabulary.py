@@ -13,7 +13,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from jobs.command import Run, parser, read_run, started
 from jobs.exits import run as call
@@ -112,8 +114,8 @@ def task_score(
     config, training = run.config.vocabulary, run.config.training
     return TaskScore(
         task=run.task,
-        train=drawn(splits, "train", run.task.head, config.score_rows),
-        held_out=drawn(splits, "validation", run.task.head, config.score_rows),
+        train=scored(splits, "train", run.task.head, config.score_rows),
+        held_out=scored(splits, "validation", run.task.head, config.score_rows),
         label=splits.label,
         classes=splits.classes,
         config=dataclasses.replace(training, num_epochs=config.score_epochs),
@@ -123,23 +125,34 @@ def task_score(
     )
 
 
-def drawn(splits: Splits, part: Part, head: Head, limit: int) -> pa.Table:
-    """Rows of a part for the metric, in their order."""
+def drawn(splits: Splits, part: Part, limit: int) -> pa.Table:
+    """Up to `limit` rows of a part, drawn at random, in their order."""
+    chosen = np.random.default_rng(0).permutation(splits.num_rows[part])[:limit]
+    return taken(splits, part, np.sort(chosen))
 
-    def tables() -> Iterator[pa.Table]:
-        for uri in splits.files(part):
-            for raw in formats.batches(formats.Fragment(uri=uri), "parquet"):
-                yield raw.table
 
-    labels = [value for table in tables() for value in table[splits.label].to_pylist()]
-    chosen = drawn_rows(labels, head, limit)
-    taken: list[pa.Table] = []
+def scored(splits: Splits, part: Part, head: Head, limit: int) -> pa.Table:
+    """Up to `limit` rows of a part for the task's metric, in their order."""
+    labels = [v for table in tables(splits, part) for v in table[splits.label].to_pylist()]
+    return taken(splits, part, drawn_rows(labels, head, limit))
+
+
+def taken(splits: Splits, part: Part, chosen: NDArray[np.int64]) -> pa.Table:
+    """The rows of a part with these numbers, which ascend."""
+    found: list[pa.Table] = []
     row = 0
-    for table in tables():
+    for table in tables(splits, part):
         end = row + table.num_rows
-        taken.append(table.take(chosen[(chosen >= row) & (chosen < end)] - row))
+        found.append(table.take(chosen[(chosen >= row) & (chosen < end)] - row))
         row = end
-    return pa.concat_tables(taken)
+    return pa.concat_tables(found)
+
+
+def tables(splits: Splits, part: Part) -> Iterator[pa.Table]:
+    """A part, some thousand rows at a time."""
+    for uri in splits.files(part):
+        for raw in formats.batches(formats.Fragment(uri=uri), "parquet"):
+            yield raw.table
 
 
 def show(run: Run, found: Study) -> None:

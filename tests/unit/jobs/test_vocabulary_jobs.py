@@ -82,13 +82,9 @@ def speeds(found):
 def test_rows_are_drawn_from_the_whole_part(tmp_path):
     splits = publications.splits(tmp_path)
     rows = splits.table("train")
-    some = extend_vocabulary.drawn(splits, "train", "single_label", 30)["text"].to_pylist()
+    some = extend_vocabulary.drawn(splits, "train", 30)["text"].to_pylist()
     places = [rows["text"].to_pylist().index(text) for text in some]
     assert len(some) == 30
     assert places == sorted(places)
     assert places[-1] > 60
-    assert (
-        extend_vocabulary.drawn(splits, "train", "single_label", 1000).num_rows
-        == rows.num_rows
-        == 80
-    )
+    assert extend_vocabulary.drawn(splits, "train", 1000).num_rows == rows.num_rows == 80
