@@ -30,7 +30,7 @@ from spt_core.benchmark.text_baselines import STRENGTHS
 from spt_core.compression.quantize import QuantizeConfig, quantize
 from spt_core.data.splits import Splits
 from spt_core.data.splitting import split
-from spt_core.distillation import DistillationPipeline
+from spt_core.distillation import DistillationPipeline, share_kept
 from spt_core.distillation.texts import NUM_REFUSED, NUM_UNLABELLED
 from spt_core.encoder import Encoder
 from spt_core.errors import QualityError
@@ -51,6 +51,7 @@ from spt_core.training.texts import NUM_LONG
 from spt_core.training.token_shards import STEP_WINDOWS
 
 CALIBRATION_TEXTS = 20_000
+MIN_SHARE_KEPT = 0.95  # of the teacher's metric; a student below it is warned of
 SHOWN_METRICS: Mapping[str, tuple[str, ...]] = {
     "binary": ("average_precision", "roc_auc", "recall_at_fpr_1pct", "calibration_error"),
     **{head: tuple(metrics)[:4] for head, metrics in HEAD_METRICS.items()},
@@ -112,8 +113,15 @@ def distilled(run: Run, teacher: SpecializedModel, splits: Splits) -> Specialize
         student = DistillationPipeline(config).distill(
             teacher, splits, fresh=run.fresh, on_metrics=_watch(stage, config.training)
         )
-        stage.say(_quality("student", run.task, student))
-    metrics = student.artifact.metrics
+        metrics = student.artifact.metrics
+        kept = share_kept(metrics, teacher.artifact.metrics, run.task.metric)
+        stage.say(f"{_quality('student', run.task, student)}, {kept:.1%} of its teacher's")
+    if kept < MIN_SHARE_KEPT:
+        run.screen.warn(
+            "  quality",
+            f": the student keeps {kept:.1%} of its teacher's {run.task.metric.replace('_', ' ')}; "
+            "more epochs, copies or a larger student (distillation.training.network) keep more",
+        )
     if metrics.get(NUM_REFUSED):
         name = f"{student.artifact.uri.rpartition('/')[2]}-soft-quarantine"
         run.screen.warn(

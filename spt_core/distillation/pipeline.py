@@ -117,17 +117,25 @@ class DistillationPipeline:
         target = self._config.target_accuracy
         if target is None:
             return
-        name = f"validation_{metric}"
-        if metric in LOWER_IS_BETTER:
-            kept = teacher.metrics[name] / metrics[name]
-        else:
-            kept = metrics[name] / teacher.metrics[name]
+        kept = share_kept(metrics, teacher.metrics, metric)
         if kept < target:
+            name = f"validation_{metric}"
             raise SptError(
                 f"the student must keep {target:.1%} of the teacher's {metric}, however: it keeps "
                 f"{kept:.1%} ({metrics[name]:.4f} of {teacher.metrics[name]:.4f}); try more "
                 "copies, epochs or a wider student"
             )
+
+
+def share_kept(student: Mapping[str, float], teacher: Mapping[str, float], metric: str) -> float:
+    """The share of the teacher's metric on validation rows that the student keeps.
+
+    All of it where the teacher has nothing to keep.
+    """
+    before, after = (metrics[f"validation_{metric}"] for metrics in (teacher, student))
+    if metric in LOWER_IS_BETTER:
+        before, after = after, before
+    return after / before if before > 0 else 1.0
 
 
 def _require_same_rows(teacher: ModelArtifact, splits: Splits) -> None:
