@@ -151,7 +151,7 @@ def _texts(task: Task) -> PipelineConfig:
         num_epochs=6,
         learning_rate=8e-4,
         batch_size=64,
-        network=TextConfig(student_width=256, wide_buckets=4096),
+        network=TextConfig(student_width=256, wide_buckets=4096),  # its table has to be small
     )
     return PipelineConfig(
         data=DataConfig(),
