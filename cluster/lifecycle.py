@@ -9,6 +9,7 @@ import secrets
 import signal
 import socket
 import stat
+import tempfile
 import time
 import warnings
 from collections.abc import Generator, Mapping
@@ -90,9 +91,7 @@ def embedded_environment(settings: Settings) -> dict[str, str]:
     folder, port = _private_folder(settings.http_port), settings.http_port
     token = folder / "token"
     if not token.exists():
-        descriptor = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(secrets.token_hex(32))
+        _create(token, secrets.token_hex(32))
     return {
         "PYTHONPATH": str(ROOT),
         # Ray turns token authentication on by itself and takes the token from here.
@@ -204,6 +203,15 @@ def _private_folder(port: int) -> Path:
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
         raise ConflictError(f"{folder} must be a private folder of this user, however: it is not")
     return folder
+
+
+def _create(path: Path, content: str) -> None:
+    """The file with its whole content, for its owner alone; of starts at once, one wins."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent) as made:
+        made.write(content)
+        made.flush()
+        with contextlib.suppress(FileExistsError):
+            os.link(made.name, path)
 
 
 def _haproxy_binary() -> str:
