@@ -227,15 +227,18 @@ def fit_label_policy(
     """The policy of best F1 on calibration items; labels 0/1 and probabilities have shape [N, K].
 
     multi_label: each class' threshold is the one of best F1 for it. A class with fewer than
-    MIN_POSITIVES items takes the threshold of best F1 over all classes' decisions pooled, because
-    one of its own would fit noise; none is below LOWEST_THRESHOLD.
+    MIN_POSITIVES items would fit noise: it takes the threshold of best F1 over all classes'
+    decisions pooled, as the probabilities expect it, which have to be calibrated (Lipton, Elkan and
+    Naryanaswamy, "Optimal Thresholding of Classifiers to Maximize F1 Measure", ECML 2014). None is
+    below LOWEST_THRESHOLD.
 
     Other heads give the most probable class. Where there is a negative class, it competes, and one
     threshold moves the balance: on it (it must be surer to be given) or on all the others (they
     must), whichever gives the best F1 over the other classes; none if that gains under MIN_GAIN.
     """
     if head == "multi_label":
-        shared = _best_threshold(labels.ravel(), probabilities.ravel())
+        expected = probabilities.ravel() if labels.any() else np.zeros(labels.size)
+        shared = _best_threshold(expected, probabilities.ravel())
         rare = labels.sum(0) < MIN_POSITIVES
         thresholds = {
             name: shared if rare[k] else _best_threshold(labels[:, k], probabilities[:, k])
@@ -264,7 +267,10 @@ def fit_label_policy(
 
 
 def _best_threshold(labels: NDArray[np.float64], probabilities: NDArray[np.float64]) -> float:
-    """The threshold of best F1 over decisions [N], halfway to the next lower probability."""
+    """The threshold of best F1 over decisions [N], halfway to the next lower probability.
+
+    Labels are 0 or 1, or how probable a 1 is: then it is F1 of the expected numbers.
+    """
     if not labels.sum():
         return 0.5
     order = np.argsort(-probabilities, kind="stable")

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
+from scipy.special import expit, logit
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 
@@ -27,6 +28,7 @@ from spt_core.benchmark.outcomes import (
 )
 from spt_core.errors import SptError
 from spt_core.metrics import HEAD_METRICS, LOWER_IS_BETTER, Outcomes
+from spt_core.models.label_calibration import fit_label_calibration
 from spt_core.policy import LabelPolicy, fit_label_policy
 from spt_core.task import Span, Task
 from spt_core.tokens import Lexicon
@@ -122,11 +124,12 @@ def _tfidf(
     best: tuple[float, float, Any, LabelPolicy] | None = None
     for number, strength in enumerate(STRENGTHS[: max(num_trials, 1)], 1):
         predict = _fitted(task, design, targets, strength)
-        true = true_labels(validation, task, classes, label)
-        found = predict(vectors.transform(_texts(validation, task)))
-        policy = fit_label_policy(
-            task.head, classes, np.concatenate(true), found, task.negative_class
-        )
+        rows = vectors.transform(_texts(validation, task))
+        true = np.concatenate(true_labels(validation, task, classes, label))
+        if task.head == "multi_label":
+            predict = _calibrated(predict, rows, true)
+        found = predict(rows)
+        policy = fit_label_policy(task.head, classes, true, found, task.negative_class)
         of = _outcomes(task, classes, validation, label, found, policy)
         value = sign * metric(of)
         if best is None or value > best[0]:
@@ -171,6 +174,18 @@ def _fitted(task: Task, design: Any, targets: Floats, strength: float) -> Callab
         return made
 
     return predict
+
+
+def _calibrated(
+    predict: Callable[[Any], Floats], rows: Any, true: Floats
+) -> Callable[[Any], Floats]:
+    """Probabilities calibrated on labelled rows as a model's are: its thresholds rest on them."""
+
+    def log_odds(of: Any) -> Floats:
+        return logit(np.clip(predict(of), 1e-9, 1 - 1e-9))
+
+    scale, shift = fit_label_calibration("multi_label", log_odds(rows), true)
+    return lambda of: expit(log_odds(of) * scale + shift)
 
 
 def _one(design: Any, targets: Floats, strength: float) -> Callable[[Any], Floats]:

@@ -31,7 +31,8 @@ class DistillationConfig:
         target_accuracy: share of the teacher's task metric on validation rows that the student must
             keep; None asks for nothing.
         output_dir: folder or URI that receives runs and models; None takes the training's.
-        num_copies: augmented copies of each training row, beside the row itself.
+        num_copies: augmented copies of each training row, beside the row itself; where texts may
+            have several labels or none, every other copy is of one that has a label instead.
         swap_probability: tables: chance of each cell of a copy to come from another random row.
         forget_probability: tables: chance of each cell of a copy to become missing or an unseen
             category, so that the student has an answer for what its training rows always knew.

@@ -52,7 +52,7 @@ def soften_texts(
     special = set(facts["special"])
     everything = list(rows)
     for _ in range(copies):
-        for row in rows:
+        for row in _copied(rows, network.head, draw):
             if splices and draw.random() < splice_probability:
                 row = _spliced(row, rows[draw.integers(len(rows))], draw)
             everything.append(_masked(row, special, mask_id, mask_probability, draw))
@@ -78,6 +78,18 @@ def soften_texts(
             for name in TokenRow._fields
         }
     )
+
+
+def _copied(rows: Sequence[TokenRow], head: str, draw: np.random.Generator) -> Sequence[TokenRow]:
+    """The rows that copies are made of.
+
+    Where a text may have several labels, most have none, and the teacher says the same of them:
+    every other copy is of a text with a label.
+    """
+    labelled = [row for row in rows if row.targets.any()]
+    if head != "multi_label" or not labelled:
+        return rows
+    return [labelled[draw.integers(len(labelled))] if draw.random() < 0.5 else row for row in rows]
 
 
 def _masked(
