@@ -149,6 +149,27 @@ def test_a_rare_label_shares_the_threshold_of_all():
     assert set(without.thresholds.values()) == {0.5}
 
 
+def test_the_shared_threshold_is_the_one_of_best_expected_f1():
+    draw = np.random.default_rng(0)
+    probabilities = draw.beta(0.3, 2.0, (300, 3))
+    expected = []
+    for threshold in np.linspace(0.05, 0.95, 181):
+        given = probabilities >= threshold
+        expected.append(2 * (probabilities * given).sum() / (given.sum() + probabilities.sum()))
+    chosen = []
+    for seed in range(3):  # whichever few items happen to have the label
+        labels = np.zeros((300, 3))
+        labels[np.random.default_rng(seed).choice(300, 20, replace=False), 1] = 1.0
+        policy = fit_label_policy("multi_label", CLASSES, labels, probabilities)
+        chosen.append(set(policy.thresholds.values()))
+    assert chosen[0] == chosen[1] == chosen[2]
+    (threshold,) = chosen[0]
+    given = probabilities >= threshold
+    reached = 2 * (probabilities * given).sum() / (given.sum() + probabilities.sum())
+    assert reached >= max(expected) - 1e-12
+    assert threshold == pytest.approx(reached / 2, abs=0.01)  # as Lipton et al. prove
+
+
 def test_single_labels_are_the_most_probable_where_no_threshold_gains():
     labels, probabilities = drawn()
     plain = LabelPolicy(thresholds={}, most_probable=True)

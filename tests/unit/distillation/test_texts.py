@@ -135,13 +135,16 @@ def test_a_student_that_should_weigh_classes_is_refused():
         DistillationConfig(training=TrainingConfig(family="text", class_weighting="balanced"))
 
 
-def soft_rows(artifact, kept, size, copies, *, num_logits=3, temperature=2.0, mixed=False):
+def soft_rows(
+    artifact, kept, size, copies, *, num_logits=3, temperature=2.0, mixed=False, labelled=TEXTS,
+    mask_probability=0.2, splice_probability=0.5,
+):  # fmt: skip
     encoder = TextEncoder(artifact.read("tokenizer.json"), max_tokens=24, overlap=4)
     texts = encoder.encode(TEXTS)
     batch = {
         "ids": [[t for w in text.windows for t in w.ids] for text in texts],
         "lengths": [[len(w.ids) for w in text.windows] for text in texts],
-        "targets": [[1.0, *[0.0] * (num_logits - 1)]] * len(texts),
+        "targets": [[float(text in labelled), *[0.0] * (num_logits - 1)] for text in TEXTS],
         "weights": [[1.0]] * len(texts),
         "pairs": [[]] * len(texts),
         "row": np.arange(len(texts)),
@@ -153,8 +156,8 @@ def soft_rows(artifact, kept, size, copies, *, num_logits=3, temperature=2.0, mi
         mask_id=encoder.mask,
         kept=kept,
         projection=np.eye(32, dtype=np.float32)[:, :size],
-        mask_probability=0.2,
-        splice_probability=0.5,
+        mask_probability=mask_probability,
+        splice_probability=splice_probability,
         hard_label_weight=0.0,
         temperature=temperature,
         seed=0,
@@ -184,6 +187,16 @@ def test_the_draw_follows_the_rows(tmp_path):
     kept = np.arange(300)
     first, again = (soft_rows(artifact, kept, 32, copies=1)[1] for _ in range(2))
     assert first.equals(again)
+
+
+@pytest.mark.parametrize(("head", "share"), [("multi_label", 2 / 3), ("single_label", 1 / 3)])
+def test_every_other_copy_is_of_a_text_with_a_label(tmp_path, head, share):
+    artifact = tiny_text_artifact(text_task(head), tmp_path.as_uri())
+    unaltered = {"mask_probability": 0.0, "splice_probability": 0.0}
+    _, table = soft_rows(artifact, np.arange(300), 32, 200, labelled=TEXTS[:1], **unaltered)
+    first, *rest = table["ids"].to_pylist()
+    found = np.mean([ids == first for ids in rest[len(TEXTS) - 1 :]])
+    assert found == pytest.approx(share, abs=0.06)
 
 
 def test_a_teachers_wide_part_is_not_asked(tmp_path, monkeypatch):
