@@ -111,6 +111,19 @@ def test_tuned_baselines_learn_the_bundled_samples(path):
         assert len(baseline.score("a text that none has seen")) == 1
 
 
+def test_a_baseline_is_as_sure_as_it_is_right_where_thresholds_rest_on_that():
+    task = find(COMPLIANCE)
+    train, validation, test = (
+        task.sample(rows, seed) for rows, seed in ((600, 0), (300, 1), (600, 2))
+    )
+    classes = sorted({name for of in train[task.label].to_pylist() for name in json.loads(of)})
+    tfidf = tune_text_baselines(task, classes, train, validation, task.label, num_trials=1).fitted[
+        0
+    ]
+    of = tfidf.outcomes(test)
+    assert of.probabilities.mean() == pytest.approx(of.labels.mean(), rel=0.1)
+
+
 def test_the_keyword_rule_finds_labels_that_words_were_made_by():
     draw = np.random.default_rng(0)
     words = ["alpha", "beta", "gamma", "delta", "loss", "gain"]
