@@ -151,7 +151,7 @@ def _texts(task: Task) -> PipelineConfig:
     )
     student = dataclasses.replace(
         training,
-        num_epochs=4 if is_pair or is_sparse else 6,
+        num_epochs=4 if is_pair else 6,
         learning_rate=4e-4 if is_pair else 8e-4,
         batch_size=64,
         network=TextConfig(student_layers=4)
