@@ -149,19 +149,19 @@ def _texts(task: Task) -> PipelineConfig:
         save_strategy="epoch",
         evaluation_strategy="no",
     )
-    student = dataclasses.replace(training, batch_size=64)
     if is_pair:
-        network = TextConfig(student_layers=4)
-        student = dataclasses.replace(student, num_epochs=4, learning_rate=4e-4, network=network)
+        network, num_epochs = TextConfig(student_layers=4), 4
+    elif is_sparse:  # a small table for its wide part; without dropout an epoch takes two thirds
+        network, num_epochs = TextConfig(student_width=256, wide_buckets=4096, dropout=0.0), 8
     else:
-        network = TextConfig(
-            student_width=256,
-            wide_buckets=4096,  # its table has to be small
-            dropout=0.0 if is_sparse else 0.1,  # without, an epoch takes two thirds of the time
-        )
-        student = dataclasses.replace(
-            student, num_epochs=8 if is_sparse else 6, learning_rate=8e-4, network=network
-        )
+        network, num_epochs = TextConfig(student_width=256), 6
+    student = dataclasses.replace(
+        training,
+        num_epochs=num_epochs,
+        learning_rate=4e-4 if is_pair else 8e-4,
+        batch_size=64,
+        network=network,
+    )
     return PipelineConfig(
         data=DataConfig(),
         split=SplitConfig(),

@@ -237,8 +237,8 @@ def fit_label_policy(
     must), whichever gives the best F1 over the other classes; none if that gains under MIN_GAIN.
     """
     if head == "multi_label":
-        expected = probabilities.ravel() if labels.any() else np.zeros(labels.size)
-        shared = _best_threshold(expected, probabilities.ravel())
+        pooled = probabilities.ravel()
+        shared = _best_threshold(pooled, pooled) if labels.any() else 0.5
         rare = labels.sum(0) < MIN_POSITIVES
         thresholds = {
             name: shared if rare[k] else _best_threshold(labels[:, k], probabilities[:, k])

@@ -122,10 +122,10 @@ def _tfidf(
     targets = np.concatenate(true_labels(train, task, classes, label))
     metric, sign = HEAD_METRICS[task.head][task.metric], _sign(task)
     best: tuple[float, float, Any, LabelPolicy] | None = None
+    rows = vectors.transform(_texts(validation, task))
+    true = np.concatenate(true_labels(validation, task, classes, label))
     for number, strength in enumerate(STRENGTHS[: max(num_trials, 1)], 1):
         predict = _fitted(task, design, targets, strength)
-        rows = vectors.transform(_texts(validation, task))
-        true = np.concatenate(true_labels(validation, task, classes, label))
         if task.head == "multi_label":
             predict = _calibrated(predict, rows, true)
         found = predict(rows)

@@ -86,8 +86,8 @@ def _copied(rows: Sequence[TokenRow], head: str, draw: np.random.Generator) -> S
     Where a text may have several labels, most have none, and the teacher says the same of them:
     every other copy is of a text with a label.
     """
-    labelled = [row for row in rows if row.targets.any()]
-    if head != "multi_label" or not labelled:
+    labelled = [row for row in rows if row.targets.any()] if head == "multi_label" else []
+    if not labelled:
         return rows
     return [labelled[draw.integers(len(labelled))] if draw.random() < 0.5 else row for row in rows]
 

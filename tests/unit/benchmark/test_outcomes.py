@@ -117,10 +117,8 @@ def test_a_baseline_is_as_sure_as_it_is_right_where_thresholds_rest_on_that():
         task.sample(rows, seed) for rows, seed in ((600, 0), (300, 1), (600, 2))
     )
     classes = sorted({name for of in train[task.label].to_pylist() for name in json.loads(of)})
-    tfidf = tune_text_baselines(task, classes, train, validation, task.label, num_trials=1).fitted[
-        0
-    ]
-    of = tfidf.outcomes(test)
+    found = tune_text_baselines(task, classes, train, validation, task.label, num_trials=1)
+    of = found.fitted[0].outcomes(test)
     assert of.probabilities.mean() == pytest.approx(of.labels.mean(), rel=0.1)
 
 
