@@ -1,7 +1,7 @@
 """Fine-tuning throughput beside the Hugging Face Trainer: python -m tests.bench.bench_finetuning
 
 SPT_DATA_HOME=... python -m tests.bench.bench_finetuning [--rounds 5] [--texts 1000] [--bf16]
-    [--score [--epochs 2]] [--ray 5]
+    [--score [--epochs 2]] [--ray 5] [--threads 2]
 
 The same sentences of terms of service, the same packaged MiniLM, batch size, learning rate and
 number of epochs, nothing frozen, fp32 or (`--bf16`) both in bf16. Trainer pads each batch to its
@@ -9,7 +9,9 @@ longest text (its usual collator), and once more with texts grouped by length. O
 loop on the product's batches; with a vocabulary trimmed to the tokens in use as a line of its own.
 Rounds alternate in one process; what is timed is training alone. `--score` trains each once on all
 texts of 32 documents and compares F1 on the other 8. `--ray 5` compares steps a second through Ray
-Train with the bare loop, five times in turn. Writes bench_results/finetuning.json.
+Train with the bare loop, five times in turn. `--threads` is what torch computes with, in Ray's
+worker too; one thread on two processors leaves the other to Ray's own processes. Writes
+bench_results/finetuning.json.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 import torch
@@ -228,7 +231,9 @@ def trainer(
     return seconds, answer
 
 
-def through_ray(begun: Start, texts: Texts, storage: str, *, is_bf16: bool) -> dict[str, float]:
+def through_ray(
+    begun: Start, texts: Texts, storage: str, *, is_bf16: bool, num_threads: int
+) -> dict[str, float]:
     """Steps a second between the first and the last report, through Ray Train and bare."""
     import ray.data
 
@@ -250,7 +255,11 @@ def through_ray(begun: Start, texts: Texts, storage: str, *, is_bf16: bool) -> d
     def note(name: str) -> Callable[[Any], None]:
         return lambda metrics: seen[name].append((time.perf_counter(), metrics.get("step", 0.0)))
 
-    with ray_session(load_settings(storage=storage)):
+    processors = {"CPU": float(num_threads)}  # a worker alone computes with as many threads
+    with (
+        ray_session(load_settings(storage=storage)),
+        mock.patch("ray.cluster_resources", return_value=processors),
+    ):
         fit_network(
             run, ray.data.from_items(table), None, name=f"bench-{time.time_ns()}",
             on_metrics=note("ray"),
@@ -279,10 +288,11 @@ def main() -> None:
     made.add_argument("--bf16", action="store_true")
     made.add_argument("--ray", type=int, default=0, help="how many times")
     made.add_argument("--epochs", type=int, default=2, help="of --score")
+    made.add_argument("--threads", type=int, default=2)
     asked = made.parse_args()
     library.set_verbosity_error()
     library.disable_progress_bar()
-    torch.set_num_threads(2)
+    torch.set_num_threads(asked.threads)
     with tempfile.TemporaryDirectory() as storage:
         everything = corpus(storage)
         draw = np.random.default_rng(0)
@@ -324,7 +334,9 @@ def main() -> None:
             }
         result["ray"] = []
         for _ in range(asked.ray):
-            result["ray"].append(through_ray(plain, some, storage, is_bf16=asked.bf16))
+            result["ray"].append(
+                through_ray(plain, some, storage, is_bf16=asked.bf16, num_threads=asked.threads)
+            )
             protocol.say(f"Ray Train: {result['ray'][-1]}")
     Path("bench_results").mkdir(exist_ok=True)
     protocol.finish("finetuning", result)
