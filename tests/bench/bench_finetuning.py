@@ -326,12 +326,11 @@ def main() -> None:
             )
             train_rows, test_rows = np.flatnonzero(~held), np.flatnonzero(held)
             test = everything.take(test_rows)
-            result["score"] = {
-                name: float(
-                    f1_score(test.labels, train(everything.take(train_rows), asked.epochs)[1](test))
-                )
-                for name, train in kinds.items()
-            }
+            result["score"] = {}
+            for name, train in kinds.items():
+                given = train(everything.take(train_rows), asked.epochs)[1](test)
+                result["score"][name] = float(f1_score(test.labels, given))
+                protocol.say(f"{name}: F1 {result['score'][name]:.3f}")
         result["ray"] = []
         for _ in range(asked.ray):
             result["ray"].append(
