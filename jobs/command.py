@@ -11,7 +11,8 @@ from cluster.lifecycle import ray_session
 from cluster.settings import Settings, load_settings
 from jobs.console import Screen
 from jobs.overrides import override
-from jobs.recipes import RECIPES, DataConfig, PipelineConfig
+from jobs.recipes import RECIPES
+from jobs.recipes.config import DataConfig, PipelineConfig
 from spt_core.data.catalog import DATASETS, open_dataset
 from spt_core.data.corpus import Corpus
 from spt_core.data.sources import open_corpus

@@ -17,10 +17,11 @@ from cluster.settings import actor, load_settings
 from jobs.console import Screen
 from jobs.exits import run as call
 from jobs.service import asked, curl, rolled_out, serve_until_interrupted
-from jobs.stages import calibration_scores
+from jobs.stages import policy_outcomes
 from spt_core.data.splits import load_splits
 from spt_core.errors import InputError, NotFoundError
-from spt_core.policy import DecisionPolicy, LabelPolicy, Policy, fit_policy, policy_from_json
+from spt_core.heads import HEADS
+from spt_core.policy import Policy, policy_from_json
 from spt_core.registry import CHAMPION, ModelVersion, Registry
 from spt_core.task import find
 
@@ -85,32 +86,17 @@ def chosen_version(registry: Registry, name: str, args: argparse.Namespace) -> M
 
 
 def refitted(version: ModelVersion, policy: Policy) -> Policy:
-    """The policy; with new thresholds where only what they come from was edited.
-
-    Thresholds of labels come from nothing that a policy holds: they are as they were written.
-    """
+    """The policy; with new numbers where only what they come from was edited."""
     old = version.policy
-    if type(policy) is not type(old):
-        wanted = "thresholds per label" if isinstance(old, LabelPolicy) else "costs"
-        raise InputError(f"the policy of {version.ref} has {wanted}, however: this one has none")
-    if isinstance(policy, LabelPolicy) or isinstance(old, LabelPolicy):
-        return policy
-
-    def parts(of: DecisionPolicy) -> tuple[object, object]:
-        basis = (of.costs, of.daily_review_capacity, of.daily_volume)
-        return basis, (of.review_threshold, of.decline_threshold)
-
-    (basis, thresholds), (old_basis, old_thresholds) = parts(policy), parts(old)
-    if basis == old_basis or thresholds != old_thresholds:
-        return policy
-    return fit_policy(
-        policy.costs,
-        calibration_scores(version.exported, load_splits(version.exported.artifact.splits)),
-        daily_review_capacity=policy.daily_review_capacity,
-        daily_volume=policy.daily_volume,
-        reason_codes=policy.reason_codes,
-        conditions=policy.conditions,
-    )
+    if policy.kind != old.kind:
+        raise InputError(
+            f"the policy of {version.ref} is of the kind {old.kind}, however: this one is of the "
+            f"kind {policy.kind}"
+        )
+    exported = version.exported
+    head = HEADS[find(exported.artifact.task).head]
+    splits = exported.artifact.splits
+    return head.refitted(policy, old, lambda: policy_outcomes(exported, load_splits(splits)))
 
 
 def previous_champion(registry: Registry, name: str) -> int:

@@ -24,11 +24,11 @@ from spt_core.data import formats
 from spt_core.data.partition import Part
 from spt_core.data.splits import Splits
 from spt_core.errors import InputError
-from spt_core.models.text import TextConfig
+from spt_core.families.text.config import TextConfig
+from spt_core.families.text.teaching import HELD_OUT_TEXTS, class_weights
 from spt_core.task import Head
-from spt_core.training.raw_text import FileTexts
-from spt_core.training.texts import HELD_OUT_TEXTS, class_weights
 from spt_core.vocabulary import DomainVocabularyManager, Extension
+from spt_core.vocabulary.raw_text import FileTexts
 from spt_core.vocabulary.score import TaskScore, drawn_rows
 from spt_core.vocabulary.study import Study, study
 from spt_core.vocabulary.terms import read_terms

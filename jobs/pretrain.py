@@ -20,10 +20,10 @@ from jobs.stages import prepared
 from spt_core.data import formats
 from spt_core.data.corpus import expand
 from spt_core.errors import InputError
-from spt_core.models.bases import find_base, num_new_tokens
-from spt_core.models.text import TextConfig
-from spt_core.training.masked_lm import adapt
-from spt_core.training.raw_text import FileTexts
+from spt_core.families.text.bases import find_base, num_new_tokens
+from spt_core.families.text.config import TextConfig
+from spt_core.vocabulary.masked_lm import adapt
+from spt_core.vocabulary.raw_text import FileTexts
 
 
 class RawTexts(NamedTuple):

@@ -21,7 +21,6 @@ from cluster.settings import actor, load_settings
 from jobs.exits import run
 from spt_core.artifacts import as_uri
 from spt_core.errors import InputError
-from spt_core.policy import LabelPolicy, Policy
 from spt_core.registry import ModelVersion, Registry, compliance
 
 _REF = "INDUSTRY/TASK[/MODEL_NAME][@VERSION_OR_ALIAS], the champion if nothing follows the name"
@@ -233,17 +232,8 @@ def _properties(version: ModelVersion) -> dict[str, str]:
         "policy": policy.version,
         **{
             name.replace("_threshold", " from"): f"{value:.4g}"
-            for name, value in _thresholds(policy).items()
+            for name, value in policy.figures().items()
         },
-    }
-
-
-def _thresholds(policy: Policy) -> dict[str, float]:
-    if isinstance(policy, LabelPolicy):
-        return {f"{name}_threshold": value for name, value in policy.thresholds.items()}
-    return {
-        "review_threshold": policy.review_threshold,
-        "decline_threshold": policy.decline_threshold,
     }
 
 
@@ -252,7 +242,7 @@ def _facts(version: ModelVersion) -> dict[str, Any]:
         "created_at": version.created_at,
         "created_by": version.created_by,
         "size_bytes": version.exported.size_bytes,
-        **_thresholds(version.policy),
+        **version.policy.figures(),
         "figures": {name: figure._asdict() for name, figure in figures(version).items()},
         "compliance": {k: c._asdict() for k, c in compliance(version.report).items()},
     }

@@ -21,10 +21,11 @@ from typing import Any
 from cluster.settings import Settings, load_settings
 from jobs.command import Run, parser, read_run, started
 from jobs.exits import run as call
-from jobs.recipes import RECIPES, PipelineConfig
+from jobs.recipes import RECIPES
+from jobs.recipes.config import PipelineConfig
 from jobs.stages import benchmarked, decided, distilled, exported, registered, trained
 from spt_core.artifacts import code_fingerprint, digest, load_artifact, write_bytes
-from spt_core.continuous.comparison import CompareConfig, Model, compare
+from spt_core.benchmark.comparison import CompareConfig, Model, compare
 from spt_core.continuous.ledger import Ledger, Retrain, RunClaim
 from spt_core.continuous.retraining import (
     Labeled,
@@ -39,14 +40,14 @@ from spt_core.continuous.retraining import (
     retrain_config,
     task_of,
 )
-from spt_core.continuous.vocabulary_growth import Grown, GrowthConfig, grown
 from spt_core.data.replay import evaluation_set_of, with_training
 from spt_core.data.splits import EvaluationSet, Splits, load_splits
 from spt_core.errors import ConflictError, InputError, SptError
 from spt_core.registry import CHAMPION, ModelVersion, Registry
 from spt_core.task import Task
 from spt_core.training import TrainingConfig
-from spt_core.training.config import training_config_from_json
+from spt_core.training.trainer import training_config_from_json
+from spt_core.vocabulary.growth import Grown, GrowthConfig, grown
 
 CLAIM_TTL_S = 90.0
 FROZEN, PUBLICATIONS = "held-out rows", "publications"

@@ -126,7 +126,8 @@ def described(content: Mapping[str, Any]) -> list[str]:
             for part in one["slices"]
         ]
     lines += [
-        f"  {one['champion']} -> {one['candidate']} (true {one['true']}): {one['text'][:100]!r}"
+        f"  {one['champion']} -> {one['candidate']} (true {one['true']}): "
+        f"{str(one['record'])[:100]}"
         for one in evaluation.get("examples", ())
     ]
     golden = content["golden"]

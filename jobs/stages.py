@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from jobs.command import Run
 from jobs.console import Stage
 from jobs.service import rolled_out
-from spt_core.answering.text import TextAnswerer
 from spt_core.artifacts import (
     ExportedModel,
     digest,
@@ -24,38 +19,22 @@ from spt_core.artifacts import (
     write_bytes,
 )
 from spt_core.benchmark import BenchmarkSuite, Report, report_from_json
-from spt_core.benchmark.baselines import BASELINES
-from spt_core.benchmark.outcomes import outcomes_of
-from spt_core.benchmark.text_baselines import STRENGTHS
 from spt_core.compression.quantize import QuantizeConfig, quantize
 from spt_core.data.splits import Splits
 from spt_core.data.splitting import split
 from spt_core.distillation import DistillationPipeline, share_kept
-from spt_core.distillation.texts import NUM_REFUSED, NUM_UNLABELLED
-from spt_core.encoder import Encoder
 from spt_core.errors import QualityError
 from spt_core.export import export
-from spt_core.metrics import HEAD_METRICS
-from spt_core.model import (
-    SpecializedModel,
-    classes_of,
-    default_policy,
-    open_answerer,
-    open_runtime,
-)
-from spt_core.policy import LabelPolicy, Policy, fit_label_policy, fit_policy
+from spt_core.heads import HEADS
+from spt_core.heads.outcomes import Outcomes
+from spt_core.model import SpecializedModel, default_policy, open_answerer
+from spt_core.policy import Policy
 from spt_core.registry import CHAMPION, Deployment, ModelVersion, require_compatible
-from spt_core.task import Task
+from spt_core.task import Task, find
 from spt_core.training import SpecializedModelTrainer, TrainingConfig
-from spt_core.training.texts import NUM_LONG
-from spt_core.training.token_shards import STEP_WINDOWS
 
-CALIBRATION_TEXTS = 20_000
 MIN_SHARE_KEPT = 0.95  # of the teacher's metric; a student below it is warned of
-SHOWN_METRICS: Mapping[str, tuple[str, ...]] = {
-    "binary": ("average_precision", "roc_auc", "recall_at_fpr_1pct", "calibration_error"),
-    **{head: tuple(metrics)[:4] for head, metrics in HEAD_METRICS.items()},
-}
+NUM_SHOWN_METRICS = 4
 _TITLES = {"roc_auc": "ROC AUC", "recall_at_fpr_1pct": "recall at 1 % FPR"}
 
 
@@ -96,12 +75,7 @@ def trained(run: Run, splits: Splits) -> SpecializedModel:
             splits, fresh=run.fresh, on_metrics=_watch(stage, run.config.training)
         )
         stage.say(_quality("teacher", run.task, teacher))
-    if num_long := teacher.artifact.metrics.get(NUM_LONG):
-        run.screen.warn(
-            "  long texts",
-            f": {num_long:,.0f} have more than {STEP_WINDOWS} windows; a step of training looks at "
-            "as many of each, drawn anew every epoch",
-        )
+    _show_notes(run, teacher)
     return teacher
 
 
@@ -114,7 +88,7 @@ def distilled(run: Run, teacher: SpecializedModel, splits: Splits) -> Specialize
             teacher, splits, fresh=run.fresh, on_metrics=_watch(stage, config.training)
         )
         metrics = student.artifact.metrics
-        kept = share_kept(metrics, teacher.artifact.metrics, run.task.metric)
+        kept = share_kept(metrics, teacher.artifact.metrics, run.task)
         stage.say(f"{_quality('student', run.task, student)}, {kept:.1%} of its teacher's")
     if kept < MIN_SHARE_KEPT:
         run.screen.warn(
@@ -122,13 +96,7 @@ def distilled(run: Run, teacher: SpecializedModel, splits: Splits) -> Specialize
             f": the student keeps {kept:.1%} of its teacher's {run.task.metric.replace('_', ' ')}; "
             "more epochs, copies or a larger student (distillation.training.network) keep more",
         )
-    if metrics.get(NUM_REFUSED):
-        name = f"{student.artifact.uri.rpartition('/')[2]}-soft-quarantine"
-        run.screen.warn(
-            "  quarantine",
-            f": {metrics[NUM_REFUSED]:,.0f} bad texts without labels, "
-            f"{metrics[NUM_UNLABELLED]:,.0f} good; see {config.training.output_dir}/runs/{name}",
-        )
+    _show_notes(run, student)
     return student
 
 
@@ -139,13 +107,13 @@ def exported(run: Run, student: SpecializedModel, splits: Splits) -> ExportedMod
         made = export(student.artifact, fresh=run.fresh)
         gap = made.parity["max_abs_difference"]["probability"]
         stage.say(f"{made.size_bytes / 1e6:.2f} MB, differs from the checkpoint by {gap:.1e}")
-    if run.task.family == "text":
+    if run.task.facts.has_int8:
         made = _quantized(run, made, splits)
     return made
 
 
 def _quantized(run: Run, full: ExportedModel, splits: Splits) -> ExportedModel:
-    policy = label_policy(run.task, full, splits)
+    policy = fitted_policy(run.task, full, splits)
     with run.screen.stage("quantize") as stage:
         stage.say("INT8 against full precision on validation rows")
         try:
@@ -163,37 +131,20 @@ def _quantized(run: Run, full: ExportedModel, splits: Splits) -> ExportedModel:
 
 
 def decided(run: Run, model: ExportedModel, splits: Splits) -> Policy:
-    """What the model says of rows that trained nothing -> the least-cost policy, or thresholds."""
-    if run.task.head != "binary":
-        return label_policy(run.task, model, splits)
-    assert run.task.costs is not None, "a binary task states them"
-    return fit_policy(
-        run.task.costs,
-        calibration_scores(model, splits),
-        daily_review_capacity=run.task.daily_review_capacity,
-        daily_volume=run.task.daily_volume,
-        reason_codes=run.task.reason_codes,
-        conditions=run.task.conditions,
-    )
+    """What the model says of rows that trained nothing -> its policy."""
+    return fitted_policy(run.task, model, splits)
 
 
-def label_policy(task: Task, model: ExportedModel, splits: Splits) -> LabelPolicy:
-    """Thresholds per label of best F1 on calibration rows."""
-    policy = default_policy(task, classes_of(model))
-    if task.head in ("span", "regression"):  # they have no thresholds
-        assert isinstance(policy, LabelPolicy)
-        return policy
-    answerer = open_answerer(model, policy)
-    assert isinstance(answerer, TextAnswerer)
-    of = outcomes_of(answerer, splits.table("calibration", limit=CALIBRATION_TEXTS), splits.label)
-    return fit_label_policy(task.head, of.classes, of.labels, of.probabilities, task.negative_class)
+def fitted_policy(task: Task, model: ExportedModel, splits: Splits) -> Policy:
+    """The policy that the calibration rows ask for."""
+    return HEADS[task.head].policy(task, policy_outcomes(model, splits))
 
 
-def calibration_scores(model: ExportedModel, splits: Splits) -> NDArray[np.float64]:
-    """Calibrated probabilities of the calibration rows."""
-    table = splits.table("calibration", limit=500_000)
-    scores = open_runtime(model).score(Encoder(model.artifact.signature).table(table))
-    return scores.astype(np.float64)
+def policy_outcomes(model: ExportedModel, splits: Splits) -> Outcomes:
+    """What a model says of the calibration rows, before there is a policy."""
+    answerer = open_answerer(model, default_policy(model))
+    table = splits.table("calibration", limit=answerer.task.facts.policy_rows)
+    return answerer.outcomes(table, splits.label)
 
 
 def benchmarked(
@@ -208,13 +159,9 @@ def benchmarked(
             stage.say(f"{uri}.html{_reused(True)}")
             return report_from_json(json.loads(read_bytes(f"{uri}.json"))), f"{uri}.html"
         stage.say("scoring held-out rows")
-        trials, is_text = itertools.count(1), run.task.family == "text"
-        num_trials = min(config.num_trials, len(STRENGTHS)) if is_text else config.num_trials
-        num_baselines = 1 if is_text else len(BASELINES)
 
-        def on_trial(name: str, trial: int) -> None:
-            text = f"tuning {name}, trial {trial} of {num_trials}"
-            stage.advance(next(trials), num_trials * num_baselines, text)
+        def on_trial(name: str, trial: int, num_trials: int) -> None:
+            stage.advance(trial, num_trials, f"tuning {name}, trial {trial} of {num_trials}")
 
         report = BenchmarkSuite(config).run(
             model, evaluation_set, policy=policy, splits=splits, on_trial=on_trial
@@ -254,9 +201,9 @@ def deployed(run: Run, version: ModelVersion) -> Deployment:
 
 def show_report(run: Run, report: Report) -> None:
     """The figures beside the baselines', for a person."""
-    names = [
-        name for name in SHOWN_METRICS[report.head] if name in report.quality[report.model_name]
-    ]
+    known = report.quality[report.model_name]
+    names = [name for name in HEADS[find(report.task).head].metrics if name in known]
+    names = names[:NUM_SHOWN_METRICS]
     rows = [
         [
             model,
@@ -266,7 +213,7 @@ def show_report(run: Run, report: Report) -> None:
         for model, q in report.quality.items()
     ]
     synthetic = ", SYNTHETIC data" if report.synthetic else ""
-    what = "positive" if report.head == "binary" else "with a label"
+    what = HEADS[find(report.task).head].noun
     documents = f" of {report.num_groups:,} documents" if report.num_groups else ""
     run.screen.table(
         f"{report.task}: {report.num_rows:,} held-out rows{documents}, "
@@ -277,6 +224,11 @@ def show_report(run: Run, report: Report) -> None:
     for name, check in report.compliance.items():
         if not check["passed"]:
             run.screen.warn("  compliance", f" {name}: {check['fact']}")
+
+
+def _show_notes(run: Run, model: SpecializedModel) -> None:
+    for note in model.artifact.notes:
+        run.screen.warn("  note", f": {note}")
 
 
 def _watch(stage: Stage, config: TrainingConfig) -> Callable[[Mapping[str, float]], None]:
@@ -301,21 +253,8 @@ def _reused(reused: bool) -> str:
 
 
 def _facts(model: ExportedModel, policy: Policy, splits: Splits) -> dict[str, Any]:
-    artifact = model.artifact
-    if isinstance(policy, LabelPolicy):
-        thresholds = {name: round(value, 4) for name, value in policy.thresholds.items()}
-        kind = (
-            "the most probable label" if policy.most_probable else "every label from its threshold"
-        )
-        decision: dict[str, Any] = {"policy": f"{policy.version}: {kind}, {thresholds}"}
-        decision |= {name: model.parity[name] for name in ("quality",) if name in model.parity}
-    else:
-        decision = {
-            "policy": f"{policy.version}: review from {policy.review_threshold:.4f}, decline from "
-            f"{policy.decline_threshold:.4f}",
-            "costs": dataclasses.asdict(policy.costs),
-            "confidence": "calibrated probability of the likelier class, max(p, 1 - p)",
-        }
+    artifact, decision = model.artifact, policy.described()
+    decision |= {name: model.parity[name] for name in ("quality",) if name in model.parity}
     return {
         "model": model.uri,
         "made from": " <- ".join(a.uri for a in lineage(artifact)),

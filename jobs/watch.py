@@ -22,9 +22,9 @@ from jobs.exits import run as call
 from spt_core.continuous.feeds.documents import documents, parse_unknown
 from spt_core.continuous.feeds.pool import ParserPool
 from spt_core.continuous.feeds.values import Parsed
-from spt_core.continuous.fetch import FetchPolicy
-from spt_core.continuous.fetch_check import Finding, check_sources
-from spt_core.continuous.fetch_guard import Guard
+from spt_core.continuous.fetch.check import Finding, check_sources
+from spt_core.continuous.fetch.fetcher import FetchPolicy
+from spt_core.continuous.fetch.guard import Guard
 from spt_core.continuous.sources import load_sources
 from spt_core.errors import InputError, NotFoundError, nearest
 

@@ -22,8 +22,8 @@ from cluster.settings import (
 )
 from jobs.console import Screen
 from spt_core.continuous import ContinuousTrainingPipeline, WatchOptions
-from spt_core.continuous.fetch import FetchPolicy
-from spt_core.continuous.fetch_guard import Guard
+from spt_core.continuous.fetch.fetcher import FetchPolicy
+from spt_core.continuous.fetch.guard import Guard
 from spt_core.continuous.ledger import AuditHead, JobApi, Ledger, Principal
 from spt_core.continuous.monitoring import bucket_of, monitoring_from_json
 from spt_core.continuous.pipeline import calm_collector

@@ -15,22 +15,20 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
 import orjson
 
 from serve.problems import PROBLEM_TYPE, Problem
 from serve.tally import Tally
-from spt_core.answering.tabular import Answerer
-from spt_core.answering.text import TextAnswerer
-from spt_core.artifacts import ExportedModel, load_exported
+from spt_core.answering import Answerer
+from spt_core.artifacts import load_exported
 from spt_core.errors import CorruptArtifactError, InputError, ParityError, SptError
-from spt_core.model import AnyAnswerer, open_answerer
+from spt_core.families.serving import SERVING
+from spt_core.model import open_answerer
 from spt_core.policy import policy_from_json
 from spt_core.task import Task, find
 
 MAX_BODY_BYTES = 1_000_000
 MAX_RECORDS = 1000
-INLINE_RECORDS = 16  # of a table; more go to a thread, so that single requests do not wait
 BODY_TIMEOUT_S = 10.0
 PROBE_TOLERANCE = 1e-4
 
@@ -49,7 +47,7 @@ class Served(NamedTuple):
     """
 
     ref: str
-    answerer: AnyAnswerer
+    answerer: Answerer
     header: tuple[bytes, bytes]
     inline_records: int
 
@@ -179,10 +177,7 @@ def load(task: Task, config: Mapping[str, Any]) -> Served:
             f"this route serves {task.path}, however: the model is of {exported.artifact.task}"
         )
     answerer = open_answerer(exported, policy_from_json(config["policy"]))
-    if isinstance(answerer, Answerer):
-        gap, inline_records = table_gap(exported, answerer), INLINE_RECORDS
-    else:
-        gap, inline_records = text_gap(exported, answerer), 0
+    gap = SERVING[task.family].probe_gap(answerer.predictor, exported.probes)
     limit = exported.probes.get("tolerance", PROBE_TOLERANCE)
     if not gap <= limit:
         raise ParityError(
@@ -190,42 +185,14 @@ def load(task: Task, config: Mapping[str, Any]) -> Served:
             f"{gap:.3g}"
         )
     header = (b"x-model-version", config["ref"].encode())
-    return Served(config["ref"], answerer, header, inline_records)
+    return Served(config["ref"], answerer, header, task.facts.inline_records)
 
 
-def table_gap(exported: ExportedModel, answerer: Answerer) -> float:
-    """How far the answers here, alone and in a batch, are from those where they were made."""
-    runtime = answerer.runtime
-    rows = [[np.nan if v is None else v for v in row] for row in exported.probes["features"]]
-    features = np.array(rows, np.float32)
-    wanted = np.array(exported.probes["probabilities"])
-    alone = [runtime.explain(row[None])[0] for row in features]
-    found = (runtime.score(features), runtime.explain(features)[0], np.concatenate(alone))
-    return max(float(np.max(np.abs(part - wanted))) for part in found)
-
-
-def text_gap(exported: ExportedModel, answerer: TextAnswerer) -> float:
-    """How far the files' answers here are from those where they were made."""
-    probes = exported.probes
-    gaps: list[float] = []
-    for record, wanted in zip(probes["records"], probes["probabilities"], strict=True):
-        found = answerer.probabilities(answerer.read(record)).ravel()
-        gaps.append(float(np.max(np.abs(found - wanted), initial=0.0)))
-    return max(gaps)
-
-
-def probed(answerer: AnyAnswerer, record: Mapping[str, Any]) -> dict[str, Any]:
-    """What an answerer gives a record; an error is an answer too, and the worst."""
+def probed(answerer: Answerer, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What an answerer says of a record; an error is an answer too, and the worst."""
     try:
-        if isinstance(answerer, TextAnswerer):
-            scores = answerer.judge(answerer.read(record)).scores
-            labels = sorted(score.label for score in scores if score.is_given)
-            return {"labels": labels, "probability": scores[0].probability if scores else 0.0}
-        answer = answerer.answer(record)
-        return {
-            "labels": [str(answer.get("recommendation", ""))],
-            "probability": float(answer.get("confidence", 0.0)),
-        }
+        summary = answerer.head.summary(answerer.judge(record))
+        return {"labels": list(summary.labels), "probability": summary.probability}
     except Exception as error:  # noqa: BLE001  # whatever a broken model makes a library raise
         return {"error": f"{type(error).__name__}: {error}"[:300]}
 

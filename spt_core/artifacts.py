@@ -21,6 +21,8 @@ from spt_core.errors import CorruptArtifactError, InputError, NotFoundError
 from spt_core.signature import Signature, signature_from_json
 
 MANIFEST = "_manifest.json"  # readers of a Parquet folder pass over names with an underscore
+# Files that models of all families have: weights and facts of a checkpoint, the graph of an export.
+WEIGHTS, FACTS, GRAPH = "network.safetensors", "facts.json", "model.onnx"
 Role = Literal["teacher", "student"]
 
 
@@ -134,7 +136,9 @@ class ModelArtifact:
     """One trained model: where its weights are, what it takes, and everything that it came from.
 
     `files` maps each file in the folder `uri` to its sha256; `parents` are the URIs of the
-    artifacts that it was made from (its lineage); `licences` are those of all data behind it.
+    artifacts that it was made from (its lineage); `licences` are those of all data behind it;
+    `classes` are what it tells apart, none of decisions and numbers; `notes` are what whoever
+    trained it should know, a sentence each.
     """
 
     uri: str
@@ -153,6 +157,8 @@ class ModelArtifact:
     protected: tuple[str, ...] = ()
     licences: tuple[str, ...] = ()
     parents: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def read(self, name: str) -> bytes:
         """A file of this artifact, checked against its digest."""
@@ -191,8 +197,8 @@ def artifact_from_json(content: Mapping[str, Any]) -> ModelArtifact:
     """The ModelArtifact that `to_json` wrote."""
     values = dict(content)
     values["signature"] = signature_from_json(values["signature"])
-    for name in ("protected", "licences", "parents"):
-        values[name] = tuple(values[name])
+    for name in ("protected", "licences", "parents", "classes", "notes"):
+        values[name] = tuple(values.get(name, ()))  # some are younger than some manifests
     return ModelArtifact(**values)
 
 

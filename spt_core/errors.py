@@ -58,3 +58,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
         return f"the nearest is {close[0]!r}"
     shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
     return f"there are: {shown}" if names else "there are none"
+
+
+def require_shares(holder: object, *names: str) -> None:
+    """Refuse attributes of a configuration that are no shares."""
+    for name in names:
+        if not 0 <= getattr(holder, name) <= 1:
+            raise InputError(f"{name} must be in [0, 1], however: {getattr(holder, name)}")

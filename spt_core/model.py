@@ -1,29 +1,24 @@
 """SpecializedModel: a trained or exported model that answers records as its task words it.
 
-ModelArtifact | ExportedModel -> runtime + policy -> the answerer of its family
+ModelArtifact | ExportedModel -> the predictor of its family + policy -> Answerer
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from spt_core.answering.tabular import Answerer
-from spt_core.answering.text import TextAnswerer
-from spt_core.artifacts import ExportedModel, ModelArtifact
-from spt_core.policy import DecisionPolicy, LabelPolicy, Policy, fit_policy
-from spt_core.runtime.base import Runtime, TextRuntime
-from spt_core.runtime.onnx import EXPLAIN_GRAPH, SCORE_GRAPH, OnnxRuntime
-from spt_core.runtime.text import FACTS, GRAPH, TOKENIZER, OnnxTextRuntime
-from spt_core.task import Task, find
-from spt_core.tokens import TextEncoder
-
-AnyAnswerer = Answerer | TextAnswerer
+from spt_core.answering import Answerer
+from spt_core.artifacts import FACTS, ExportedModel, ModelArtifact
+from spt_core.errors import InputError
+from spt_core.families.serving import SERVING
+from spt_core.heads import HEADS
+from spt_core.heads.base import Floats
+from spt_core.policy import Policy
+from spt_core.task import find
 
 
 class SpecializedModel:
@@ -42,22 +37,22 @@ class SpecializedModel:
         self.source = source
         self.artifact = artifact_of(source)
         self.task = find(self.artifact.task)
-        self.policy = policy or default_policy(self.task, classes_of(source))
+        self.policy = policy or default_policy(source)
         self.reused = reused
-        self._answerer: AnyAnswerer | None = None
+        self._answerer: Answerer | None = None
 
     def answer(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """The task's answer to one record."""
         return self.open().answer(record)
 
-    def score(self, table: pa.Table) -> NDArray[np.floating[Any]]:
-        """One figure [B] of typed rows: the calibrated probability of a binary decision.
+    def score(self, table: pa.Table) -> Floats:
+        """One figure [B] of typed rows: a decision's probability, a value, the likeliest label's.
 
-        Of texts, the value or the probability of the likeliest label (TextAnswerer.headline).
+        NaN where a text has no pair, and for spans.
         """
         return self.open().score(table)
 
-    def open(self) -> AnyAnswerer:
+    def open(self) -> Answerer:
         """The answering path, its weights loaded."""
         if self._answerer is None:
             self._answerer = open_answerer(self.source, self.policy)
@@ -72,50 +67,21 @@ class SpecializedModel:
         raise AttributeError(f"SpecializedModel has no attribute {name!r}{verb}")
 
 
-def open_answerer(source: ModelArtifact | ExportedModel, policy: Policy) -> AnyAnswerer:
-    """The answering path of a model's files under a policy."""
+def open_answerer(source: ModelArtifact | ExportedModel, policy: Policy) -> Answerer:
+    """The answering path of a model's files under a policy; InputError for one of another head."""
     artifact = artifact_of(source)
-    task = find(artifact.task)
-    if artifact.family == "text":
-        assert isinstance(policy, LabelPolicy), "decisions of texts are by label"
-        network = artifact.config["network"]
-        return TextAnswerer(
-            task,
-            artifact.signature,
-            open_text_runtime(source),
-            policy,
-            words=TextEncoder(
-                source.read(TOKENIZER),
-                max_tokens=network["max_tokens"],
-                overlap=network["window_overlap"],
-            ),
-            facts=json.loads(source.read(FACTS)),
+    task, serving = find(artifact.task), SERVING[artifact.family]
+    usual = default_policy(source)
+    if policy.kind != usual.kind:
+        raise InputError(
+            f"a {task.head} model is decided by a policy of the kind {usual.kind}, however: "
+            f"{policy.kind}"
         )
-    assert isinstance(policy, DecisionPolicy), "decisions of tables are by costs"
-    return Answerer(task, artifact.signature, open_runtime(source), policy)
-
-
-def open_runtime(source: ModelArtifact | ExportedModel) -> Runtime:
-    """The runtime for a tabular model's files."""
     if isinstance(source, ExportedModel):
-        # Only here: training workers import this module too, and have no use for a compiler.
-        from spt_core.runtime.kernel import KERNEL, KernelRuntime, kernel_from_bytes
-
-        batches = OnnxRuntime(source.read(SCORE_GRAPH), source.read(EXPLAIN_GRAPH))
-        return KernelRuntime(kernel_from_bytes(source.read(KERNEL)), batches)
-    # Only here: a serving replica would pay seconds and 300 MB for a torch that it never uses.
-    from spt_core.runtime.pytorch import StudentRuntime, TeacherRuntime
-
-    return TeacherRuntime(source) if source.role == "teacher" else StudentRuntime(source)
-
-
-def open_text_runtime(source: ModelArtifact | ExportedModel) -> TextRuntime:
-    """The runtime for a text model's files."""
-    if isinstance(source, ExportedModel):
-        return OnnxTextRuntime(source.read(GRAPH))
-    from spt_core.runtime.pytorch_text import CheckpointTextRuntime, open_network  # torch, as above
-
-    return CheckpointTextRuntime(open_network(source))
+        predictor = serving.open(artifact, source.read)
+    else:
+        predictor = serving.open_checkpoint(artifact)
+    return Answerer(task, predictor, policy)
 
 
 def artifact_of(source: ModelArtifact | ExportedModel) -> ModelArtifact:
@@ -124,22 +90,15 @@ def artifact_of(source: ModelArtifact | ExportedModel) -> ModelArtifact:
 
 
 def classes_of(source: ModelArtifact | ExportedModel) -> tuple[str, ...]:
-    """The classes that a text model tells apart; none for a table's binary decision."""
-    if artifact_of(source).family != "text":
-        return ()
-    return tuple(json.loads(source.read(FACTS))["classes"])
+    """The classes that a model tells apart; none of decisions and numbers."""
+    artifact = artifact_of(source)
+    if artifact.classes or FACTS not in source.files:
+        return artifact.classes
+    # Artifacts of before they recorded their classes have them in their facts alone.
+    return tuple(json.loads(source.read(FACTS)).get("classes", ()))
 
 
-def default_policy(task: Task, classes: Sequence[str] = ()) -> Policy:
+def default_policy(source: ModelArtifact | ExportedModel) -> Policy:
     """What holds before held-out rows say more: stated costs alone, or even odds for each label."""
-    if task.head != "binary":
-        several = task.head == "multi_label"
-        thresholds = dict.fromkeys(classes or task.classes, 0.5) if several else {}
-        return LabelPolicy(thresholds=thresholds, most_probable=not several)
-    assert task.costs is not None, "a binary task states them"
-    return fit_policy(
-        task.costs,
-        np.empty(0),
-        reason_codes=task.reason_codes,
-        conditions=task.conditions,
-    )
+    task = find(artifact_of(source).task)
+    return HEADS[task.head].default_policy(task, classes_of(source))

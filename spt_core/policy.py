@@ -1,7 +1,7 @@
-"""Decisions apart from weights: costs and thresholds turn a probability into an action.
+"""Decisions apart from weights: a probability -> an action or labels, a value -> an interval.
 
-A DecisionPolicy has a version of its own, so that a bank can change a cost or a review capacity
-without retraining.
+A policy has a version of its own, so that a bank can change a cost or a review capacity without
+retraining.
 """
 
 from __future__ import annotations
@@ -10,16 +10,12 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spt_core.errors import InputError
-
-MIN_POSITIVES = 50  # of a class, before it gets a threshold of its own: fewer fit noise
-LOWEST_THRESHOLD = 0.05
-MIN_GAIN = 0.005  # in F1, below which a threshold on single labels is noise
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +48,7 @@ class DecisionPolicy:
     customer is told, `conditions` maps a code to what a reviewer should ask for.
     """
 
+    kind: ClassVar[str] = "decision"
     costs: Costs
     review_threshold: float
     decline_threshold: float
@@ -68,12 +65,24 @@ class DecisionPolicy:
                 "thresholds must satisfy 0 <= review <= decline <= 1, however: "
                 f"review={self.review_threshold}, decline={self.decline_threshold}"
             )
-        if not self.version:
-            object.__setattr__(self, "version", self._digest())
+        _stamp(self)
 
-    def _digest(self) -> str:
-        content = {k: v for k, v in dataclasses.asdict(self).items() if k != "version"}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+    @property
+    def basis(self) -> tuple[Costs, int | None, int | None]:
+        """What the thresholds come from."""
+        return self.costs, self.daily_review_capacity, self.daily_volume
+
+    @property
+    def thresholds(self) -> tuple[float, float]:
+        """From where a case is reviewed, and from where it is declined."""
+        return self.review_threshold, self.decline_threshold
+
+    def figures(self) -> dict[str, float]:
+        """Its numbers by name."""
+        return {
+            "review_threshold": self.review_threshold,
+            "decline_threshold": self.decline_threshold,
+        }
 
     def recommend(self, probability: float) -> str:
         """The action for one calibrated probability: approve, review or decline."""
@@ -93,9 +102,18 @@ class DecisionPolicy:
         cost = cost + np.where(passed & (labels == 1), self.costs.missed_positive, 0.0)
         return float(np.mean(cost))
 
+    def described(self) -> dict[str, Any]:
+        """What a person is told of it."""
+        return {
+            "policy": f"{self.version}: review from {self.review_threshold:.4f}, decline from "
+            f"{self.decline_threshold:.4f}",
+            "costs": dataclasses.asdict(self.costs),
+            "confidence": "calibrated probability of the likelier class, max(p, 1 - p)",
+        }
+
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `policy_from_json` reads back."""
-        return dataclasses.asdict(self)
+        return {"kind": self.kind, **dataclasses.asdict(self)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,6 +126,7 @@ class LabelPolicy:
     that reaches its threshold is given (multi_label).
     """
 
+    kind: ClassVar[str] = "labels"
     thresholds: Mapping[str, float]
     most_probable: bool
     fallback: str | None = None
@@ -118,10 +137,11 @@ class LabelPolicy:
         bad = {k: v for k, v in self.thresholds.items() if not 0.0 <= v <= 1.0}
         if bad:
             raise InputError(f"label thresholds must be in [0, 1], however: {bad}")
-        if not self.version:
-            content = {k: v for k, v in dataclasses.asdict(self).items() if k != "version"}
-            text = json.dumps(content, sort_keys=True)
-            object.__setattr__(self, "version", hashlib.sha256(text.encode()).hexdigest()[:12])
+        _stamp(self)
+
+    def figures(self) -> dict[str, float]:
+        """Its numbers by name."""
+        return {f"{name}_threshold": value for name, value in self.thresholds.items()}
 
     def given(self, probabilities: Mapping[str, float]) -> frozenset[str]:
         """The labels that these calibrated probabilities earn."""
@@ -147,149 +167,95 @@ class LabelPolicy:
         given[np.arange(len(best)), best] = ~none
         return given
 
+    def described(self) -> dict[str, Any]:
+        """What a person is told of it."""
+        named = {name: round(value, 4) for name, value in self.thresholds.items()}
+        rule = "the most probable label" if self.most_probable else "every label from its threshold"
+        return {"policy": f"{self.version}: {rule}, {named}"}
+
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `policy_from_json` reads back."""
-        return dataclasses.asdict(self)
+        return {"kind": self.kind, **dataclasses.asdict(self)}
 
 
-Policy = DecisionPolicy | LabelPolicy
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class IntervalPolicy:
+    """The interval around a value: the model's own, wider by `margin` on either side.
 
-
-def policy_from_json(content: dict[str, Any]) -> Policy:
-    """The policy that `to_json` wrote; edited thresholds or costs give it a new version."""
-    if "thresholds" in content:
-        return _label_policy_from_json(content)
-    known = {f.name for f in dataclasses.fields(DecisionPolicy)}
-    unknown = sorted(set(content) - known)
-    if unknown:
-        raise InputError(f"a policy has the keys {sorted(known)}, however: it also has {unknown}")
-    values: dict[str, Any] = {k: v for k, v in content.items() if k != "version"}
-    try:
-        values["costs"] = Costs(**values["costs"])
-        return DecisionPolicy(**values)
-    except (KeyError, TypeError) as error:
-        raise InputError(
-            f"a policy must have costs and both thresholds, however: {error}"
-        ) from error
-
-
-def _label_policy_from_json(content: Mapping[str, Any]) -> LabelPolicy:
-    known = {f.name for f in dataclasses.fields(LabelPolicy)}
-    unknown = sorted(set(content) - known)
-    if unknown:
-        raise InputError(f"a policy has the keys {sorted(known)}, however: it also has {unknown}")
-    try:
-        return LabelPolicy(**{k: v for k, v in content.items() if k != "version"})
-    except TypeError as error:
-        raise InputError(
-            f"a label policy must have thresholds and most_probable, however: {error}"
-        ) from error
-
-
-def fit_policy(
-    costs: Costs,
-    probabilities: NDArray[np.float64],
-    *,
-    daily_review_capacity: int | None = None,
-    daily_volume: int | None = None,
-    reason_codes: Mapping[str, str] | None = None,
-    conditions: Mapping[str, str] | None = None,
-) -> DecisionPolicy:
-    """The least-cost policy for calibrated probabilities [B] of held-out, representative cases."""
-    review = min(costs.review / costs.missed_positive, 1.0)
-    decline = max(1.0 - costs.review / costs.false_alarm, 0.0)
-    if decline <= review:  # a review never pays: one threshold, where both errors cost the same
-        review = decline = costs.false_alarm / (costs.false_alarm + costs.missed_positive)
-    if daily_review_capacity is not None and daily_volume:
-        share = daily_review_capacity / daily_volume
-        queue = np.sort(probabilities[(probabilities >= review) & (probabilities < decline)])[::-1]
-        allowed = int(share * len(probabilities))
-        if len(queue) > allowed:  # keep the most probable ones that fit
-            review = float(queue[allowed - 1]) if allowed else decline
-    return DecisionPolicy(
-        costs=costs,
-        review_threshold=float(review),
-        decline_threshold=float(decline),
-        daily_review_capacity=daily_review_capacity,
-        daily_volume=daily_volume,
-        reason_codes=dict(reason_codes or {}),
-        conditions=dict(conditions or {}),
-    )
-
-
-def fit_label_policy(
-    head: str,
-    classes: Sequence[str],
-    labels: NDArray[np.float64],
-    probabilities: NDArray[np.float64],
-    negative_class: str | None = None,
-) -> LabelPolicy:
-    """The policy of best F1 on calibration items; labels 0/1 and probabilities have shape [N, K].
-
-    multi_label: each class' threshold is the one of best F1 for it. A class with fewer than
-    MIN_POSITIVES items would fit noise: it takes the threshold of best F1 over all classes'
-    decisions pooled, as the probabilities expect it, which have to be calibrated (Lipton, Elkan and
-    Naryanaswamy, "Optimal Thresholding of Classifiers to Maximize F1 Measure", ECML 2014). None is
-    below LOWEST_THRESHOLD.
-
-    Other heads give the most probable class. Where there is a negative class, it competes, and one
-    threshold moves the balance: on it (it must be surer to be given) or on all the others (they
-    must), whichever gives the best F1 over the other classes; none if that gains under MIN_GAIN.
+    The margin makes it cover `coverage` of rows that trained nothing; it does so for rows to come
+    only while the process stays as it was. It is negative where the model's own was too wide.
     """
-    if head == "multi_label":
-        pooled = probabilities.ravel()
-        shared = _best_threshold(pooled, pooled) if labels.any() else 0.5
-        rare = labels.sum(0) < MIN_POSITIVES
-        thresholds = {
-            name: shared if rare[k] else _best_threshold(labels[:, k], probabilities[:, k])
-            for k, name in enumerate(classes)
+
+    kind: ClassVar[str] = "interval"
+    coverage: float
+    margin: float
+    version: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a share that is none, and stamp the version."""
+        if not 0.0 < self.coverage < 1.0 or not np.isfinite(self.margin):
+            raise InputError(
+                "an interval must have a coverage in (0, 1) and a finite margin, however: "
+                f"{self.coverage=}, {self.margin=}"
+            )
+        _stamp(self)
+
+    def figures(self) -> dict[str, float]:
+        """Its numbers by name."""
+        return {"coverage": self.coverage, "margin": self.margin}
+
+    def bounds(
+        self, low: NDArray[np.float64], high: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The interval of each item [N], [N] from the model's own; never crossed."""
+        middle = (low + high) / 2
+        return np.minimum(low - self.margin, middle), np.maximum(high + self.margin, middle)
+
+    def described(self) -> dict[str, Any]:
+        """What a person is told of it."""
+        return {
+            "policy": f"{self.version}: an interval of coverage {self.coverage:.0%}, the model's "
+            f"own and {self.margin:.4g} on either side",
+            "coverage": "measured on rows that trained nothing; it holds while the process stays "
+            "as it was then",
         }
-        return LabelPolicy(thresholds=thresholds, most_probable=False)
-    plain = LabelPolicy(thresholds={}, most_probable=True)
-    if head not in ("single_label", "pair") or negative_class is None or not len(labels):
-        return plain
-    others = [name for name in classes if name != negative_class]
-    candidates = [
-        LabelPolicy(
-            thresholds={name: float(t) for name in names},
-            most_probable=True,
-            fallback=negative_class,
-        )
-        for names in ([negative_class], others)
-        for t in np.arange(0.3, 1.0, 0.05).round(2)
-    ]
-    counted = np.array([name != negative_class for name in classes])
-    best = max(candidates, key=lambda p: _decision_f1(p, classes, labels, probabilities, counted))
-    gain = _decision_f1(best, classes, labels, probabilities, counted) - _decision_f1(
-        plain, classes, labels, probabilities, counted
-    )
-    return best if gain >= MIN_GAIN else plain
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `policy_from_json` reads back."""
+        return {"kind": self.kind, **dataclasses.asdict(self)}
 
 
-def _best_threshold(labels: NDArray[np.float64], probabilities: NDArray[np.float64]) -> float:
-    """The threshold of best F1 over decisions [N], halfway to the next lower probability.
+Policy = DecisionPolicy | LabelPolicy | IntervalPolicy
+KINDS: Mapping[str, type[DecisionPolicy] | type[LabelPolicy] | type[IntervalPolicy]] = {
+    policy.kind: policy for policy in (DecisionPolicy, LabelPolicy, IntervalPolicy)
+}
 
-    Labels are 0 or 1, or how probable a 1 is: then it is F1 of the expected numbers.
+
+def policy_from_json(content: Mapping[str, Any]) -> Policy:
+    """The policy that `to_json` wrote; edited thresholds or costs give it a new version.
+
+    Those of before they said their kind are told by their thresholds.
     """
-    if not labels.sum():
-        return 0.5
-    order = np.argsort(-probabilities, kind="stable")
-    ranked, found = probabilities[order], labels[order].cumsum()
-    f1 = 2 * found / (np.arange(1, len(order) + 1) + labels.sum())
-    f1[:-1][ranked[:-1] == ranked[1:]] = 0.0  # equal probabilities cannot be told apart
-    at = int(f1.argmax())
-    lower = ranked[at + 1] if at + 1 < len(ranked) else 0.0
-    return float(max((ranked[at] + lower) / 2, LOWEST_THRESHOLD))
+    kind = content.get("kind", "labels" if "thresholds" in content else "decision")
+    if kind not in KINDS:
+        raise InputError(f"a policy is of a kind {', '.join(KINDS)}, however: {kind!r}")
+    made = KINDS[kind]
+    names = sorted(field.name for field in dataclasses.fields(made))
+    values = {name: value for name, value in content.items() if name not in ("kind", "version")}
+    unknown = sorted(set(values) - set(names))
+    if unknown:
+        raise InputError(f"a {kind} policy has the keys {names}, however: it also has {unknown}")
+    try:
+        if "costs" in values:
+            values["costs"] = Costs(**values["costs"])
+        return made(**values)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"a {kind} policy must have its keys, however: {error}") from error
 
 
-def _decision_f1(
-    policy: LabelPolicy,
-    classes: Sequence[str],
-    labels: NDArray[np.float64],
-    probabilities: NDArray[np.float64],
-    counted: NDArray[np.bool_],
-) -> float:
-    given = policy.decide(classes, probabilities)[:, counted]
-    true = labels[:, counted]
-    total = true.sum() + given.sum()
-    return float(2 * (true * given).sum() / total) if total else 0.0
+def _stamp(policy: Any) -> None:  # any of the dataclasses above, which are frozen
+    """Name a policy by its content, unless it has a name."""
+    if not policy.version:
+        content = {k: v for k, v in dataclasses.asdict(policy).items() if k != "version"}
+        text = json.dumps(content, sort_keys=True)
+        object.__setattr__(policy, "version", hashlib.sha256(text.encode()).hexdigest()[:12])

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from spt_core.answering import Answerer
 from spt_core.artifacts import (
     ExportedModel,
     exported_from_json,
@@ -32,12 +33,12 @@ from spt_core.data.formats import header
 from spt_core.data.read import plain_errors, read
 from spt_core.data.windows import add_windows_to_dataset
 from spt_core.errors import InputError
-from spt_core.model import AnyAnswerer, open_answerer
+from spt_core.model import open_answerer
 from spt_core.policy import Policy, policy_from_json
 from spt_core.signature import Signature, Window
+from spt_core.task import find
 
 NUM_PARTITIONS = 8
-BATCH_ROWS = {"tabular": 8192, "text": 256}  # about a second of work
 QUARANTINE = "_quarantine.parquet"
 
 
@@ -67,9 +68,9 @@ def score_corpus(
 ) -> Scored:
     """Parquet files with `row`, `score` and the answer's fields in the folder `output`.
 
-    `row` is the row's number in the input, `score` the calibrated probability (of texts, that of
-    the likeliest label, or the value: TextAnswerer.headline); fields that are objects or lists are
-    JSON text. Bad rows go to `_quarantine.parquet` beside them, with their
+    `row` is the row's number in the input, `score` the calibrated probability of a
+    decision or of the likeliest label, or the value; fields that are objects or lists are JSON
+    text. Bad rows go to `_quarantine.parquet` beside them, with their
     number and the reason. The folder is written when all rows are scored; one that holds finished
     scores needs `fresh`, one that holds anything else is refused.
     """
@@ -99,7 +100,7 @@ def score_corpus(
             scored = rows.map_batches(
                 score_batch,  # type: ignore[arg-type]  # pyarrow has no types
                 batch_format="pyarrow",
-                batch_size=BATCH_ROWS[model.artifact.family],
+                batch_size=find(model.artifact.task).facts.batch_rows,
                 fn_kwargs={
                     "model": json.dumps(model.to_json()),
                     "policy": json.dumps(policy.to_json()),
@@ -203,7 +204,7 @@ _TYPES = {
 
 
 @functools.lru_cache(maxsize=1)
-def _answerer(model: str, policy: str) -> AnyAnswerer:
+def _answerer(model: str, policy: str) -> Answerer:
     """The answering path, opened once per worker process."""
     return open_answerer(
         exported_from_json(json.loads(model)), policy_from_json(json.loads(policy))

@@ -1,6 +1,6 @@
 """What one trained model takes: its fields, window features, columns, and their JSON Schema.
 
-The values themselves are read and turned into numbers by the Encoder (encoder.py).
+The values themselves are read and turned into numbers by the families (families/*/reading.py).
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ FieldKind = Literal[
 ]
 WindowFunction = Literal["count", "mean", "sum", "label_rate"]
 FIELD_KINDS: tuple[FieldKind, ...] = get_args(FieldKind)
-TABULAR_KINDS = ("number", "category", "boolean", "time", "entity")
 MAX_CHARACTERS = 100_000  # of a text
 MAX_SPANS = 64  # of a text
 

@@ -13,10 +13,10 @@ from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 
-from spt_core.encoder import flatten
 from spt_core.errors import InputError, NotFoundError, nearest
-from spt_core.policy import Costs, DecisionPolicy, LabelPolicy
-from spt_core.signature import Field, Signature, Window
+from spt_core.policy import Costs
+from spt_core.records import flatten
+from spt_core.signature import Field, FieldKind, Signature, Window
 
 Family = Literal["tabular", "text"]
 Head = Literal["binary", "single_label", "multi_label", "ordinal", "pair", "span", "regression"]
@@ -36,88 +36,50 @@ class IndustryType(enum.StrEnum):
     INSURANCE = "insurance"
 
 
-class Reason(NamedTuple):
-    """One field's signed effect on the log-odds of the positive class, with the value seen."""
+class FamilyFacts(NamedTuple):
+    """What all of the code may know of a family without knowing the family itself.
 
-    field: str
-    value: Any
-    effect: float
-
-
-class Judgement(NamedTuple):
-    """What a model and its policy say of one record; a task words its answer from it.
-
-    `reasons` are all fields, strongest effect first. `confidence` is the calibrated probability of
-    the likelier class, max(p, 1 - p): among answers with confidence 0.9, nine of ten are right.
+    `subject` is the kind of the one field that a record is about, None where it is all of them;
+    `kinds` are those of fields that the model reads. A task has one of the `heads`. Batch scoring
+    takes `batch_rows` at a time, about a second of work; of a request, a replica answers up to
+    `inline_records` on its event loop, and more in a thread. Policies are fitted on at most
+    `policy_rows`. `has_int8` says that an export is tried in INT8 too, `has_cpu_bf16` that its
+    networks gain by bf16 on CPUs that multiply it, `reads_publications` that a publication can be
+    its record.
     """
 
-    probability: float
-    action: str
-    confidence: float
-    reasons: tuple[Reason, ...]
-    policy: DecisionPolicy
+    subject: FieldKind | None
+    kinds: tuple[FieldKind, ...]
+    heads: tuple[Head, ...]
+    batch_rows: int
+    inline_records: int
+    policy_rows: int
+    has_int8: bool = False
+    has_cpu_bf16: bool = False
+    reads_publications: bool = False
 
 
-class Span(NamedTuple):
-    """Characters `start` to `end` (exclusive) of a text, as they stand there, and what they are."""
-
-    start: int
-    end: int
-    text: str
-    label: str = ""
-
-
-class Evidence(NamedTuple):
-    """A phrase of the text and its signed effect on the log-odds of a label."""
-
-    start: int
-    end: int
-    text: str
-    effect: float
-
-
-class LabelScore(NamedTuple):
-    """What a model says of one label: calibrated probability, whether the policy gives it, why.
-
-    `evidence` are phrases, strongest effect first.
-    """
-
-    label: str
-    probability: float
-    is_given: bool
-    evidence: tuple[Evidence, ...] = ()
-
-    def phrases(self, limit: int = 5) -> list[dict[str, Any]]:
-        """The phrases that speak for the label, strongest first, as an answer shows them."""
-        return [
-            {"text": e.text, "start": e.start, "end": e.end, "effect": round(e.effect, 4)}
-            for e in self.evidence
-            if e.effect > 0
-        ][:limit]
-
-
-class PairJudgement(NamedTuple):
-    """Two spans of the text and the scores of every label of the pair, most probable first."""
-
-    first: Span
-    second: Span
-    scores: tuple[LabelScore, ...]
-
-
-class TextJudgement(NamedTuple):
-    """What a text model and its policy say of one text; a task words its answer from it.
-
-    The head decides what is filled: `scores` (all labels, most probable first) for single_label,
-    multi_label and ordinal; `value` for regression; `pairs` for pair (every pair of `spans`);
-    `spans` for span (what was found) and pair (the mentions, given or found).
-    """
-
-    text: str
-    scores: tuple[LabelScore, ...]
-    value: float | None
-    spans: tuple[Span, ...]
-    pairs: tuple[PairJudgement, ...]
-    policy: LabelPolicy
+FAMILIES: Mapping[Family, FamilyFacts] = {
+    "tabular": FamilyFacts(
+        subject=None,
+        kinds=("number", "category", "boolean", "time", "entity"),
+        heads=("binary",),
+        batch_rows=8192,
+        inline_records=16,  # of microseconds each: single requests do not wait for them
+        policy_rows=500_000,
+    ),
+    "text": FamilyFacts(
+        subject="text",
+        kinds=("text", "spans"),
+        heads=("single_label", "multi_label", "ordinal", "pair", "span", "regression"),
+        batch_rows=256,
+        inline_records=0,
+        policy_rows=20_000,
+        has_int8=True,
+        has_cpu_bf16=True,
+        reads_publications=True,
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,9 +95,8 @@ class Task:
     multi_label a JSON list of class names; regression a number; span a JSON list of {start, end,
     label}; pair a JSON list of [i, j, class] over the row's spans, the pairs that it leaves out
     being of the `negative_class`. `classes` are the names, for ordinal in rising order; empty takes
-    those of the training rows. `respond` words a Judgement, for the text family a TextJudgement.
-    Costs and capacity belong to binary decisions; other heads get thresholds per label
-    (LabelPolicy).
+    those of the training rows. `respond` words the head's Judgement. Costs and capacity belong to
+    binary decisions; classes get thresholds per label (LabelPolicy).
 
     `label_patterns` are regular expressions that hint at a class in new texts without a label; how
     far each is believed is measured on labelled rows. Every new version of a `high_risk` task needs
@@ -150,7 +111,7 @@ class Task:
     label: str
     fields: tuple[Field, ...]
     answer: Mapping[str, Mapping[str, Any]]
-    respond: Callable[[Any], dict[str, Any]]  # the family decides which judgement it takes
+    respond: Callable[[Any], dict[str, Any]]  # the head decides which Judgement it takes
     example: Mapping[str, Any]
     sample: Callable[[int, int], pa.Table]
     time: str | None = None
@@ -177,6 +138,12 @@ class Task:
     def __post_init__(self) -> None:
         """Refuse a task whose parts contradict each other."""
         names = {f.name for f in self.fields}
+        facts = FAMILIES[self.family]
+        if self.head not in facts.heads:
+            raise InputError(
+                f"a task of the {self.family} family has one of the heads "
+                f"{', '.join(facts.heads)}, however: {self.name} has {self.head}"
+            )
         if self.label in names:
             raise InputError(f"a task's label must not be an input, however: {self.label!r}")
         if self.time is not None and self.time not in names:
@@ -185,17 +152,39 @@ class Task:
             raise InputError("a task with a binary decision must state its costs, however: none")
         if self.head == "pair" and self.negative_class is None:
             raise InputError("a pair task must name the class of unrelated pairs, however: none")
-        if (self.family == "text") != any(field.kind == "text" for field in self.fields):
-            raise InputError(
-                f"tasks on text, and only these, have a text field, however: {self.name}"
-            )
+        self._check_kinds(facts)
         overlap = names & set(self.protected)
         if overlap:
             raise InputError(f"protected attributes must not be fields, however: {sorted(overlap)}")
 
+    def _check_kinds(self, facts: FamilyFacts) -> None:
+        kinds = [field.kind for field in self.fields]
+        foreign = sorted({kind for kind in kinds if kind not in facts.kinds})
+        if foreign:
+            raise InputError(
+                f"fields of the {self.family} family are of the kinds {', '.join(facts.kinds)}, "
+                f"however: {self.name} has {', '.join(foreign)}"
+            )
+        if facts.subject is not None and facts.subject not in kinds:
+            raise InputError(
+                f"a task of the {self.family} family has a field of the kind {facts.subject}, "
+                f"however: {self.name} has none"
+            )
+
     def protects(self, column: str) -> bool:
         """Whether a column is a protected attribute, nested (`applicant.Age`) too."""
         return column.rpartition(".")[2].lower() in self.protected
+
+    @property
+    def facts(self) -> FamilyFacts:
+        """What is known of the task's family."""
+        return FAMILIES[self.family]
+
+    @property
+    def subject(self) -> Field | None:
+        """The one field that a record is about, such as its text; None where it is all of them."""
+        kind = self.facts.subject
+        return next((field for field in self.fields if field.kind == kind), None)
 
     @property
     def text_field(self) -> Field:
@@ -241,8 +230,19 @@ def _typical(field: Field) -> Any:
             return "12:00"
         case "entity":
             return "unknown"
-        case _:
+        case "text":
+            return "a text"
+        case "spans":
+            return []
+        case "image" | "sequence":
+            raise InputError(f"{field.name!r} must be in the task's example, however: it is not")
+        case "number":
             return max(field.minimum or 0.0, min(1.0, field.maximum or 1.0))
+
+
+def labels_publications(task: Task) -> bool:
+    """Whether a publication can be a record of the task, and gets classes as a whole."""
+    return task.facts.reads_publications and task.head in ("single_label", "multi_label", "ordinal")
 
 
 def find(path: str) -> Task:

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spt_core.answering.text import TextAnswerer
-from spt_core.task import LabelScore, TextJudgement
+from spt_core.families.text.serving import TextAnswerer
+from spt_core.judgement import LabelScore
+from spt_core.task import TextJudgement
 
 MAX_PHRASES = 3
 _WORD = re.compile(r"\w+")

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import torch
 
-from spt_core.models.text import num_logits_of
-from spt_core.models.token_rows import token_rows
-from spt_core.training.loop import BEST, fit
-from spt_core.training.token_shards import TokenShard
+from spt_core.families.text.network import num_logits_of
+from spt_core.families.text.rows import TokenShard
+from spt_core.families.text.token_rows import token_rows
+from spt_core.fitting.loop import BEST, fit
 from tests.tiny_text_runs import (
     CLASSES,
     CONFIG,

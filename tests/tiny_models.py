@@ -21,10 +21,12 @@ from tokenizers import (
 )
 
 from spt_core.artifacts import ExportedModel, ModelArtifact, write_bytes, write_manifest
-from spt_core.encoder import Encoder
 from spt_core.export import export
-from spt_core.models.tabular import TABULAR, TabularConfig
-from spt_core.models.text import TEXT, TextConfig, TextNetwork, text_facts
+from spt_core.families.tabular.config import TabularConfig
+from spt_core.families.tabular.network import TABULAR
+from spt_core.families.tabular.reading import Encoder
+from spt_core.families.text.config import TextConfig
+from spt_core.families.text.network import TEXT, TextNetwork, text_facts
 from spt_core.signature import Field, Signature
 from spt_core.task import Head, IndustryType, Task
 

@@ -10,12 +10,12 @@ import pyarrow as pa
 import ray.data
 import torch
 
-from spt_core.models.bases import store_base
-from spt_core.models.text import TextNetwork
+from spt_core.families.text.bases import store_base
+from spt_core.families.text.network import TextNetwork
+from spt_core.fitting.config import TrainingConfig
+from spt_core.fitting.plan import TrainingRun
+from spt_core.fitting.ray_train import fit_network
 from spt_core.signature import Field, Signature
-from spt_core.training.config import TrainingConfig
-from spt_core.training.loop import TrainingRun
-from spt_core.training.network import fit_network
 from tests.tiny_models import TEXT_CONFIG, tiny_text_facts, tiny_tokenizer
 
 CLASSES = tuple(f"class{number}" for number in range(40))

@@ -13,8 +13,8 @@ from aiohttp import web
 
 from spt_core.continuous import ContinuousTrainingPipeline, WatchOptions
 from spt_core.continuous.feeds.source import Source
-from spt_core.continuous.fetch import FetchPolicy
-from spt_core.continuous.fetch_guard import Guard
+from spt_core.continuous.fetch.fetcher import FetchPolicy
+from spt_core.continuous.fetch.guard import Guard
 from spt_core.continuous.ledger import Ledger
 from spt_core.continuous.monitoring import Monitoring
 from spt_core.continuous.sources import SourcesFile

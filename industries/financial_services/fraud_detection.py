@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from spt_core.judgement import Decision
 from spt_core.policy import Costs
 from spt_core.signature import Field, Window
-from spt_core.task import IndustryType, Judgement, Task
+from spt_core.task import IndustryType, Task
 
 NUM_RISK_FACTORS = 4
 SAMPLE_START_S = 1_767_225_600  # 2026-01-01T00:00:00
@@ -19,13 +20,13 @@ MERCHANTS = ("grocery", "fuel", "restaurant", "travel", "electronics", "gambling
 PATTERNS = ("usual", "unusual", "dormant")
 
 
-def respond(judgement: Judgement) -> dict[str, Any]:
+def respond(judgement: Decision) -> dict[str, Any]:
     """The task's answer: the strongest signed effects are the risk factors."""
     return {
         "fraud_probability": round(judgement.probability, 6),
         "risk_factors": [
             {"field": reason.field, "value": reason.value, "effect": round(reason.effect, 4)}
-            for reason in judgement.reasons[:NUM_RISK_FACTORS]
+            for reason in judgement.fields[:NUM_RISK_FACTORS]
         ],
         "recommendation": judgement.action,
         "confidence": round(judgement.confidence, 6),

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from spt_core.judgement import Labels
 from spt_core.signature import Field
-from spt_core.task import IndustryType, Task, TextJudgement
+from spt_core.task import IndustryType, Task
 
 REVISE_FROM = 0.8  # a risk this probable is sent back to its author, a lesser one to a reviewer
 NEAR_MISS = 0.5  # a risk of this share of its threshold is reviewed, though it is not given
@@ -73,7 +74,7 @@ _TERMS = {
 }
 
 
-def respond(judgement: TextJudgement) -> dict[str, Any]:
+def respond(judgement: Labels) -> dict[str, Any]:
     """The task's answer: the risks that the policy gives, and the rule families by their terms.
 
     `confidence` is the calibrated probability behind the verdict: of the likeliest risk that is
@@ -92,7 +93,7 @@ def respond(judgement: TextJudgement) -> dict[str, Any]:
             }
             for score in given
         ],
-        "rule_families": rule_families(judgement.text),
+        "rule_families": rule_families(judgement.record["text"]),
         "recommendation": _recommendation(judgement),
         "confidence": round(max(s.probability for s in given) if given else 1.0 - top, 6),
     }
@@ -117,7 +118,7 @@ def rule_families(text: str) -> list[dict[str, Any]]:
     return found
 
 
-def _recommendation(judgement: TextJudgement) -> str:
+def _recommendation(judgement: Labels) -> str:
     thresholds = judgement.policy.thresholds
     if any(s.is_given and s.probability >= REVISE_FROM for s in judgement.scores):
         return "revise"

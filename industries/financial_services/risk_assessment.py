@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from spt_core.judgement import Decision
 from spt_core.policy import Costs
 from spt_core.signature import Field
-from spt_core.task import IndustryType, Judgement, Task
+from spt_core.task import IndustryType, Task
 
 # The official interpretation of 12 CFR 1002.9(b)(2) finds more than four reasons unhelpful.
 NUM_REASONS = 4
@@ -38,7 +39,7 @@ PURPOSE_EFFECTS = np.array([-0.3, 0.0, 0.1, 0.5, 0.4])
 TERMS_YEARS = {"home_purchase": (15, 20, 30), "other": (2, 3, 5, 7)}
 
 
-def respond(judgement: Judgement) -> dict[str, Any]:
+def respond(judgement: Decision) -> dict[str, Any]:
     """The task's answer; reasons are what raised the risk, or what lowered it on approval."""
     adverse = judgement.action != "approve"
     codes = judgement.policy.reason_codes
@@ -50,7 +51,7 @@ def respond(judgement: Judgement) -> dict[str, Any]:
             "value": reason.value,
             "effect": round(reason.effect, 4),
         }
-        for reason in judgement.reasons
+        for reason in judgement.fields
         if not adverse or reason.effect > 0
     ][:NUM_REASONS]
     conditions: list[str] = []

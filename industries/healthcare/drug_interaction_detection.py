@@ -11,8 +11,9 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from spt_core.judgement import LabelScore, Pairs, PairScores, Span
 from spt_core.signature import Field
-from spt_core.task import IndustryType, LabelScore, PairJudgement, Span, Task, TextJudgement
+from spt_core.task import IndustryType, Task
 
 UNRELATED = "none"
 TYPES = ("advise", "effect", "int", "mechanism")  # those of the DDI corpus
@@ -63,7 +64,7 @@ _SEVERITIES: tuple[tuple[Severity, re.Pattern[str]], ...] = tuple(
 _SENTENCE_END = re.compile(r"[.!?;]\s+(?=[A-Z(\[])|\n+")
 
 
-def respond(judgement: TextJudgement) -> dict[str, Any]:
+def respond(judgement: Pairs) -> dict[str, Any]:
     """The task's answer: pairs of a type other than `none`, the most severe first.
 
     `confidence` is the calibrated probability of the least certain pair's type; 0 if there is no
@@ -71,7 +72,7 @@ def respond(judgement: TextJudgement) -> dict[str, Any]:
     """
     given = [(pair, _given(pair)) for pair in judgement.pairs]
     interactions = [
-        _interaction(judgement.text, pair, score)
+        _interaction(judgement.record["text"], pair, score)
         for pair, score in given
         if score.label != UNRELATED
     ]
@@ -98,11 +99,11 @@ def severity_of(kind: str, text: str) -> Severity:
     return "minor" if num_denials else SEVERITY_BY_TYPE.get(kind, "unspecified")
 
 
-def _given(pair: PairJudgement) -> LabelScore:
+def _given(pair: PairScores) -> LabelScore:
     return next((score for score in pair.scores if score.is_given), pair.scores[0])
 
 
-def _interaction(text: str, pair: PairJudgement, score: LabelScore) -> dict[str, Any]:
+def _interaction(text: str, pair: PairScores, score: LabelScore) -> dict[str, Any]:
     return {
         "drug_a": pair.first.text,
         "drug_b": pair.second.text,

@@ -11,15 +11,16 @@ import pyarrow as pa
 
 from industries.technology.techniques import NAMES as TECHNIQUES
 from industries.technology.techniques import link_to, name_of
+from spt_core.judgement import Labels, LabelScore
 from spt_core.signature import Field
-from spt_core.task import IndustryType, LabelScore, Task, TextJudgement
+from spt_core.task import IndustryType, Task
 
 ACCEPT_FROM = 0.8  # below it, an analyst looks at the mapping before it is used
 NUM_ALTERNATIVES = 3
 SENTENCES_PER_REPORT = 20
 
 
-def respond(judgement: TextJudgement) -> dict[str, Any]:
+def respond(judgement: Labels) -> dict[str, Any]:
     """The task's answer: the technique that the policy gives, else the most probable one.
 
     `confidence` is the technique's calibrated probability: among answers with confidence 0.9, nine

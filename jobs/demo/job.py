@@ -15,11 +15,10 @@ from cluster.settings import load_settings
 from jobs.exits import run as call
 from jobs.retrain import claimed, stored
 from jobs.retrain import main as retrain
-from spt_core.artifacts import ExportedModel, write_bytes, write_manifest
+from spt_core.artifacts import FACTS, ExportedModel, write_bytes, write_manifest
 from spt_core.continuous.ledger import Ledger, Retrain
 from spt_core.continuous.retraining import candidate_sha
 from spt_core.registry import CHAMPION, Registry
-from spt_core.runtime.text import FACTS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -31,8 +31,8 @@ from jobs.service import rolled_out
 from spt_core.continuous import WatchOptions
 from spt_core.continuous.evidence import collected
 from spt_core.continuous.feeds.source import Source
-from spt_core.continuous.fetch import FetchPolicy
-from spt_core.continuous.fetch_guard import Guard
+from spt_core.continuous.fetch.fetcher import FetchPolicy
+from spt_core.continuous.fetch.guard import Guard
 from spt_core.continuous.ledger import Ledger, Retrain, RetrainState, Role, Transition
 from spt_core.continuous.monitoring import Monitoring
 from spt_core.continuous.sources import SourcesFile

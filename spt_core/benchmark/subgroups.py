@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from spt_core.metrics import calibration_error, roc_auc
+from spt_core.heads.metrics import calibration_error, roc_auc
 from spt_core.policy import DecisionPolicy
 
 MIN_GROUP_ROWS = 50

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from sklearn.metrics import precision_recall_curve
 
-from spt_core.answering.tabular import Answerer
+from spt_core.answering import Answerer
 from spt_core.artifacts import ExportedModel
-from spt_core.benchmark.baselines import Baseline, OnTrial, tune_baselines
 from spt_core.benchmark.compliance import run_checks
 from spt_core.benchmark.config import BenchmarkConfig
+from spt_core.benchmark.memory import resident_bytes
 from spt_core.benchmark.report import Report
 from spt_core.benchmark.subgroups import subgroup_figures
-from spt_core.benchmark.text_suite import text_report
 from spt_core.benchmark.timing import json_record, machine, percentiles, quantiles, timed_calls
 from spt_core.data.splits import EvaluationSet, Splits
-from spt_core.encoder import Encoder
-from spt_core.metrics import METRICS, bootstrap_interval
-from spt_core.model import open_runtime
-from spt_core.models.boosters import Rows
-from spt_core.policy import DecisionPolicy, LabelPolicy, Policy
-from spt_core.runtime.kernel import KERNEL
-from spt_core.runtime.memory import resident_bytes
-from spt_core.runtime.onnx import EXPLAIN_GRAPH, SCORE_GRAPH
-from spt_core.task import find
-from spt_core.training.encoded import encoded_arrays
+from spt_core.families.baseline import Baselines, BaselineWork, OnTrial
+from spt_core.families.training import TRAINING
+from spt_core.heads.base import AnswerHead
+from spt_core.heads.outcomes import Outcomes, interval
+from spt_core.model import open_answerer
+from spt_core.policy import DecisionPolicy, Policy
+from spt_core.signature import Signature
 
-CURVE_POINTS = 200
+TIMED_RECORDS = 500
+BASELINE_CALLS = 500
 Array = NDArray[np.float64]
 
 
@@ -50,127 +45,113 @@ class BenchmarkSuite:
         splits: Splits | None = None,
         on_trial: OnTrial | None = None,
     ) -> Report:
-        """Quality with 95 % intervals, cost, subgroups, latency, size; baselines if given splits.
+        """Quality with 95 % intervals, subgroups, latency, size; baselines if given splits.
 
         The baselines train on the splits' training rows and are tuned on its validation rows; the
-        evaluation set is touched here alone.
+        evaluation set is touched here alone. Intervals resample whole groups, where the task or
+        the splits' corpus names a column of them.
         """
-        if isinstance(policy, LabelPolicy):
-            return text_report(
-                self._config, exported, evaluation_set, policy, splits=splits, on_trial=on_trial
-            )
-        return self._table_report(exported, evaluation_set, policy, splits, on_trial)
-
-    def _table_report(
-        self,
-        exported: ExportedModel,
-        evaluation_set: EvaluationSet,
-        policy: DecisionPolicy,
-        splits: Splits | None,
-        on_trial: OnTrial | None,
-    ) -> Report:
-        config = self._config
-        artifact = exported.artifact
-        task = find(artifact.task)
-        answerer = Answerer(task, artifact.signature, open_runtime(exported), policy)
+        config, artifact = self._config, exported.artifact
+        answerer = open_answerer(exported, policy)
+        task, head, label = answerer.task, answerer.head, evaluation_set.label
         table = evaluation_set.table(limit=config.evaluation_rows)
-        labels = np.asarray(table[evaluation_set.label], dtype=np.float64)
-        probabilities = answerer.score(table).astype(np.float64)
-        features = Encoder(artifact.signature).table(table)
-        models = {artifact.model_name: (probabilities, _answer_latency(answerer, table, config))}
-        parameters: dict[str, Mapping[str, Any]] = {}
+        group = None if splits is None else splits.corpus.group
+        own = answerer.outcomes(table, label, group=group)
+        outcomes = {artifact.model_name: own}
+        times = {
+            artifact.model_name: _answer_times(
+                answerer, artifact.signature, table, config.num_calls
+            )
+        }
+        tuned = Baselines([], {})
         if splits is not None and config.num_trials:
-            for baseline in self._baselines(exported, splits, on_trial):
-                latency = _timed(lambda row, b=baseline: b.score(row), features, config.num_calls)
-                models[baseline.name] = (baseline.score(features), latency)
-                parameters[baseline.name] = baseline.parameters
+            tuned = TRAINING[artifact.family].baselines(
+                self._work(exported, answerer, splits, on_trial)
+            )
+        for baseline in tuned.fitted:
+            outcomes[baseline.name] = baseline.outcomes(table, label, group)
+            calls = min(config.num_calls, BASELINE_CALLS)
+            times[baseline.name] = timed_calls(baseline.call, baseline.inputs(table), calls)
+        num_groups = len(np.unique(own.groups))
         return Report(
             task=artifact.task,
             model_name=artifact.model_name,
             metric=task.metric,
             evaluation_set=evaluation_set.uri,
             evaluation_fingerprint=evaluation_set.fingerprint,
-            num_rows=len(labels),
-            num_positives=int(labels.sum()),
+            num_rows=table.num_rows,
+            num_positives=evaluation_set.num_positives,
             synthetic=evaluation_set.synthetic,
-            quality={
-                name: self._quality(labels, scores, policy) for name, (scores, _) in models.items()
-            },
-            latency_ms={name: quantiles(times) for name, (_, times) in models.items()},
+            quality={name: self._quality(of, policy, head) for name, of in outcomes.items()},
+            latency_ms={name: quantiles(seconds) for name, seconds in times.items()},
             curves={
-                name: {**_curves(labels, scores), "latency_ms": percentiles(times)}
-                for name, (scores, times) in models.items()
+                name: {**head.curves(of), "latency_ms": percentiles(times[name])}
+                for name, of in outcomes.items()
             },
-            baseline_parameters=parameters,
-            subgroups=subgroup_figures(table, artifact.protected, labels, probabilities, policy),
+            baseline_parameters={each.name: each.parameters for each in tuned.fitted},
+            left_out=tuned.left_out,
+            subgroups=_subgroups(table, artifact.protected, own, policy),
             compliance=run_checks(task, exported, policy),
             size_bytes=exported.size_bytes,
-            memory_bytes=resident_bytes(
-                [exported.read(name) for name in (KERNEL, SCORE_GRAPH, EXPLAIN_GRAPH)]
-            ),
+            memory_bytes=resident_bytes(exported),
             latency_target_ms=task.latency_target_ms,
             size_target_mb=task.size_target_mb,
             machine=machine(),
+            head=task.head,
+            num_groups=num_groups if num_groups < table.num_rows else 0,
+            classes={name: rows for name, of in outcomes.items() if (rows := head.by_class(of))},
         )
 
-    def _baselines(
-        self, exported: ExportedModel, splits: Splits, on_trial: OnTrial | None
-    ) -> list[Baseline]:
-        config, signature = self._config, exported.artifact.signature
-        train, train_labels = encoded_arrays(splits, "train", signature, limit=config.baseline_rows)
-        held_out, held_out_labels = encoded_arrays(
-            splits, "validation", signature, limit=config.baseline_rows
-        )
-        rows = Rows(
-            train,
-            train_labels.astype(np.float64),
-            held_out,
-            held_out_labels.astype(np.float64),
-            len(signature.numbers),
-        )
-        metric = METRICS[find(exported.artifact.task).metric]
-        return tune_baselines(
-            rows, metric, num_trials=config.num_trials, seed=config.seed, on_trial=on_trial
+    def _work(
+        self,
+        exported: ExportedModel,
+        answerer: Answerer,
+        splits: Splits,
+        on_trial: OnTrial | None,
+    ) -> BaselineWork:
+        config = self._config
+        return BaselineWork(
+            task=answerer.task,
+            signature=exported.artifact.signature,
+            classes=answerer.classes,
+            splits=splits,
+            policy=answerer.policy,
+            num_trials=config.num_trials,
+            max_rows=config.baseline_rows,
+            seed=config.seed,
+            on_trial=on_trial,
         )
 
     def _quality(
-        self, labels: Array, probabilities: Array, policy: DecisionPolicy
+        self, of: Outcomes, policy: Policy, head: AnswerHead
     ) -> dict[str, dict[str, float]]:
-        metrics = {**METRICS, f"cost_per_case_{policy.costs.currency}": policy.expected_cost}
+        config = self._config
         figures: dict[str, dict[str, float]] = {}
-        for name, metric in metrics.items():
-            low, high = bootstrap_interval(
-                metric,
-                labels,
-                probabilities,
-                num_resamples=self._config.num_resamples,
-                seed=self._config.seed,
-            )
-            figures[name] = {"value": metric(labels, probabilities), "low": low, "high": high}
+        for name, metric in head.metrics_under(policy).items():
+            low, high = interval(metric, of, num_resamples=config.num_resamples, seed=config.seed)
+            figures[name] = {"value": metric(of), "low": low, "high": high}
         return figures
 
 
-def _answer_latency(answerer: Answerer, table: pa.Table, config: BenchmarkConfig) -> Array:
-    """Seconds of single answers, encoding and reasons included."""
-    fields = [f.name for f in answerer.signature.fields if f.name in table.column_names]
-    records = [json_record(r) for r in table.select(fields).slice(0, 500).to_pylist()]
-    return timed_calls(answerer.answer, records, config.num_calls)
+def _subgroups(
+    table: pa.Table, protected: tuple[str, ...], of: Outcomes, policy: Policy
+) -> dict[str, list[dict[str, Any]]]:
+    """Figures per protected group, of decisions: other answers approve nobody."""
+    if not isinstance(policy, DecisionPolicy):
+        return {}
+    return subgroup_figures(table, protected, of.labels[:, 0], of.probabilities[:, 0], policy)
 
 
-def _timed(call: Callable[[Any], Any], features: NDArray[np.float32], num_calls: int) -> Array:
-    rows = [features[i : i + 1] for i in range(min(len(features), 500))]
-    return timed_calls(call, rows, min(num_calls, 500))
+def _answer_times(
+    answerer: Answerer, signature: Signature, table: pa.Table, num_calls: int
+) -> Array:
+    """Seconds of single answers, encoding and reasons included, to records as clients send them.
 
-
-def _curves(labels: Array, probabilities: Array) -> dict[str, list[float]]:
-    """Points of the precision-recall curve and of the calibration curve, few enough to store."""
-    precision, recall, _ = precision_recall_curve(labels, probabilities)
-    kept = np.unique(np.linspace(0, len(recall) - 1, CURVE_POINTS).astype(int))
-    order = np.argsort(probabilities, kind="stable")
-    bins = [part for part in np.array_split(order, 10) if len(part)]
-    return {
-        "recall": recall[kept].tolist(),
-        "precision": precision[kept].tolist(),
-        "predicted": [float(probabilities[part].mean()) for part in bins],
-        "observed": [float(labels[part].mean()) for part in bins],
-    }
+    A client that sends what its record is about alone (a text without the mentions) is the usual
+    one, and the dearest.
+    """
+    subject = answerer.task.subject
+    fields = signature.fields if subject is None else (subject,)
+    some = table.select([field.name for field in fields if field.name in table.column_names])
+    records = [json_record(record) for record in some.slice(0, TIMED_RECORDS).to_pylist()]
+    return timed_calls(answerer.answer, records, num_calls)

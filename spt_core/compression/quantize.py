@@ -21,24 +21,23 @@ import pyarrow as pa
 from onnx import ModelProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from spt_core.answering.text import TextAnswerer
+from spt_core.answering import Answerer
 from spt_core.artifacts import (
+    GRAPH,
     ExportedModel,
     code_fingerprint,
     digest,
     has_manifest,
     load_exported,
 )
-from spt_core.benchmark.outcomes import outcomes_of
 from spt_core.data.hashing import row_hashes
 from spt_core.errors import InputError, QualityError
 from spt_core.export.exporter import write_export
-from spt_core.export.graph import Exported, gap
-from spt_core.export.text import probes_of
-from spt_core.metrics import HEAD_METRICS, LOWER_IS_BETTER
+from spt_core.families.graph import Exported, gap
+from spt_core.families.serving import SERVING
+from spt_core.heads import metric_of
 from spt_core.model import open_answerer
-from spt_core.policy import LabelPolicy
-from spt_core.runtime.text import GRAPH, OnnxTextRuntime
+from spt_core.policy import Policy
 from spt_core.task import find
 
 MIN_TABLE_ROWS = 256
@@ -70,7 +69,7 @@ def quantize(
     exported: ExportedModel,
     table: pa.Table,
     label: str,
-    policy: LabelPolicy,
+    policy: Policy,
     *,
     config: QuantizeConfig | None = None,
     fresh: bool = False,
@@ -82,10 +81,11 @@ def quantize(
     same rows, label, policy and code is found again unless `fresh`.
     """
     config = config or QuantizeConfig()
-    if exported.artifact.family != "text":
+    task = find(exported.artifact.task)
+    if not task.facts.has_int8:
         raise InputError(
-            "only text models are quantized (a table's are small as they are), however: "
-            f"{exported.uri} is of the family {exported.artifact.family!r}"
+            "only models of a family that gains by it are quantized (a table's are small as they "
+            f"are), however: {exported.uri} is of the family {task.family!r}"
         )
     rows = table.slice(0, config.max_rows)
     uri = f"{exported.artifact.uri}/int8-{proof_name(exported, rows, label, policy, config)}"
@@ -93,8 +93,10 @@ def quantize(
         return load_exported(uri)
     content = quantized_graph(exported.read(GRAPH))
     contents = {file: exported.read(file) for file in exported.files} | {GRAPH: content}
-    full = _opened(exported, policy)
-    small = _with_graph(exported, policy, content)
+    full = open_answerer(exported, policy)
+    predictor = SERVING[task.family].open(exported.artifact, contents.__getitem__)
+    small = Answerer(task, predictor, policy)
+    records = exported.probes["records"]
     quality = compared(full, small, rows, label, config)
     return write_export(
         uri,
@@ -103,12 +105,18 @@ def quantize(
             contents,
             {
                 "max_abs_difference": {
-                    "probability": _probability_gap(full, small, exported.probes["records"])
+                    "probability": max(
+                        gap(small.outputs(record), full.outputs(record)) for record in records
+                    )
                 },
                 "full_precision": exported.uri,
                 "quality": quality,
             },
-            probes_of(small, exported.probes["records"], tolerance=PROBE_TOLERANCE),
+            {
+                "records": records,
+                "probabilities": [small.outputs(record).ravel().tolist() for record in records],
+                "tolerance": PROBE_TOLERANCE,
+            },
         ),
     )
 
@@ -117,13 +125,12 @@ def proof_name(
     exported: ExportedModel,
     rows: pa.Table,
     label: str,
-    policy: LabelPolicy,
+    policy: Policy,
     config: QuantizeConfig,
 ) -> str:
     """A short name of everything that a proof of quality depends on."""
-    task = find(exported.artifact.task)
-    spans = task.spans_field
-    columns = [task.text_field.name, label, *([spans.name] if spans is not None else [])]
+    fields = find(exported.artifact.task).fields
+    columns = [label, *(field.name for field in fields if field.name in rows.column_names)]
     return digest(
         [
             exported.files,
@@ -136,8 +143,8 @@ def proof_name(
 
 
 def compared(
-    full: TextAnswerer,
-    small: TextAnswerer,
+    full: Answerer,
+    small: Answerer,
     rows: pa.Table,
     label: str,
     config: QuantizeConfig,
@@ -146,15 +153,14 @@ def compared(
 
     So it is when the full one has nothing to keep: any other would do as well.
     """
-    name = full.task.metric
-    metric = HEAD_METRICS[full.task.head][name]
-    before, after = (metric(outcomes_of(a, rows, label)) for a in (full, small))
-    if name not in LOWER_IS_BETTER and not before > 0:
+    name, metric = full.task.metric, metric_of(full.task)
+    before, after = (metric(answerer.outcomes(rows, label)) for answerer in (full, small))
+    if not metric.lower_is_better and not before > 0:
         raise QualityError(
             f"a model's {name} must be above 0 for a share of it to say anything, however: on "
             f"{rows.num_rows:,} rows it is {before:.4f} in full precision"
         )
-    best, worst = (after, before) if name in LOWER_IS_BETTER else (before, after)
+    best, worst = (after, before) if metric.lower_is_better else (before, after)
     if worst < config.min_share * best:
         raise QualityError(
             f"a quantized model must keep {config.min_share:.1%} of its {name}, however: on "
@@ -225,33 +231,6 @@ def small_tables(model: ModelProto) -> None:
             graph.initializer.remove(value)
     del graph.node[:]
     graph.node.extend(nodes)
-
-
-def _opened(exported: ExportedModel, policy: LabelPolicy) -> TextAnswerer:
-    answerer = open_answerer(exported, policy)
-    assert isinstance(answerer, TextAnswerer), "the family has been checked"
-    return answerer
-
-
-def _with_graph(exported: ExportedModel, policy: LabelPolicy, content: bytes) -> TextAnswerer:
-    full = _opened(exported, policy)
-    return TextAnswerer(
-        full.task,
-        full.signature,
-        OnnxTextRuntime(content),
-        policy,
-        words=full.words,
-        facts=full.facts,
-    )
-
-
-def _probability_gap(
-    full: TextAnswerer, small: TextAnswerer, records: list[dict[str, Any]]
-) -> float:
-    return max(
-        gap(small.probabilities(small.read(record)), full.probabilities(full.read(record)))
-        for record in records
-    )
 
 
 @contextlib.contextmanager

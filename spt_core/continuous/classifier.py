@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import safetensors.numpy as st
@@ -19,7 +19,9 @@ import safetensors.numpy as st
 from spt_core.artifacts import as_uri, read_bytes
 from spt_core.continuous.phrases import Phrases, words
 from spt_core.errors import InputError, nearest
+from spt_core.judgement import Labels, Phrase
 from spt_core.registry import Registry
+from spt_core.task import labels_publications
 
 if TYPE_CHECKING:
     from spt_core.model import SpecializedModel
@@ -70,16 +72,12 @@ class ModelClassifier:
 
     def __init__(self, model: SpecializedModel, label: str) -> None:
         task = model.task
-        if model.artifact.family != "text" or task.head not in (
-            "single_label",
-            "multi_label",
-            "ordinal",
-        ):
+        if not labels_publications(task):
             raise InputError(
                 "a classifier must be a text model that gives labels to a whole text, however: "
                 f"{task.path} has head {task.head}"
             )
-        self._answerer: Any = model.open()  # a TextAnswerer, as the family says
+        self._answerer = model.open()
         if label not in self._answerer.classes:
             raise InputError(
                 f"classifier_label must be a label of {task.path}, however: {label!r}; "
@@ -89,9 +87,11 @@ class ModelClassifier:
 
     def judge(self, text: str) -> Judged:
         """The label's calibrated probability, and the phrases that speak for and against it."""
-        judgement = self._answerer.judge(self._answerer.read({self._field: text}))
+        judgement = self._answerer.judge({self._field: text})
+        assert isinstance(judgement, Labels), "the head has been checked"
         score = next(score for score in judgement.scores if score.label == self._label)
-        reasons = [(evidence.text, evidence.effect) for evidence in score.evidence]
+        phrases = [reason for reason in score.reasons if isinstance(reason, Phrase)]
+        reasons = [(phrase.text, phrase.effect) for phrase in phrases]
         return Judged(score.probability, tuple(reasons[:_NUM_REASONS]))
 
 

@@ -21,7 +21,7 @@ from aiohttp.abc import AbstractResolver
 
 from spt_core.continuous.feeds.pool import ParserPool
 from spt_core.continuous.feeds.source import Source
-from spt_core.continuous.fetch import Fetcher, FetchPolicy
+from spt_core.continuous.fetch.fetcher import Fetcher, FetchPolicy
 from spt_core.continuous.ledger import (
     Fence,
     Item,

@@ -17,11 +17,10 @@ from typing import Any
 
 from spt_core.errors import InputError, NotFoundError, nearest
 from spt_core.registry import DEFAULT_MODEL_NAME
-from spt_core.task import IndustryType, Task, all_tasks, find
+from spt_core.task import IndustryType, Task, all_tasks, find, labels_publications
 
 DAY_S = 86_400.0
 HIGH_RISK, STANDARD_RISK = "high", "standard"
-_WHOLE_TEXT = ("single_label", "multi_label", "ordinal")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,7 +136,8 @@ def default_monitoring(industries: Iterable[IndustryType]) -> tuple[Monitoring, 
 
 def text_tasks(industry: IndustryType) -> list[Task]:
     """The industry's tasks that publications can retrain."""
-    return [t for t in all_tasks().values() if t.industry == industry and t.head in _WHOLE_TEXT]
+    tasks = all_tasks().values()
+    return [task for task in tasks if task.industry == industry and labels_publications(task)]
 
 
 def shipped_keywords(industry: IndustryType) -> tuple[str, ...]:
@@ -178,7 +178,7 @@ def _require_text_task(model: str) -> None:
     if model.count("/") != 2 or not name or "." in model:
         raise InputError(f"a model is named industry/task/model_name, however: {model!r}")
     task = find(path)
-    if task.head not in _WHOLE_TEXT or task.family != "text":
+    if not labels_publications(task):
         raise InputError(
             "publications can retrain models that label a whole text, however: "
             f"{path} is on {task.family} with head {task.head}"

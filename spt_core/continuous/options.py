@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from spt_core.artifacts import as_uri
-from spt_core.continuous.fetch import FetchPolicy
+from spt_core.continuous.fetch.fetcher import FetchPolicy
 from spt_core.errors import InputError
 
 DEFAULT_STORAGE = "spt_storage"

@@ -23,7 +23,7 @@ from aiohttp.abc import AbstractResolver
 from spt_core.artifacts import as_uri
 from spt_core.continuous.classifier import open_classifier
 from spt_core.continuous.feeds.source import Source
-from spt_core.continuous.fetch import FetchPolicy
+from spt_core.continuous.fetch.fetcher import FetchPolicy
 from spt_core.continuous.jobs import LocalJobs
 from spt_core.continuous.leading import Leading, Part, Step
 from spt_core.continuous.ledger import JobApi, Ledger

@@ -23,8 +23,8 @@ from spt_core.continuous.feeds.kinds import request
 from spt_core.continuous.feeds.pool import ParserPool
 from spt_core.continuous.feeds.source import Source
 from spt_core.continuous.feeds.values import Item, Parsed, Poll, PollHints
-from spt_core.continuous.fetch import Fetched, Fetcher, Request, origin
-from spt_core.continuous.fetch_schedule import MovedTo, next_check, redirect_seen
+from spt_core.continuous.fetch.fetcher import Fetched, Fetcher, Request, origin
+from spt_core.continuous.fetch.schedule import MovedTo, next_check, redirect_seen
 
 MAX_PAGES = 50
 ADOPTED = -1  # a redirect's count once its target is asked instead of the URL

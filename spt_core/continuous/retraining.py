@@ -30,10 +30,9 @@ from spt_core.data.splits import Splits
 from spt_core.errors import CorruptArtifactError, InputError, NotFoundError
 from spt_core.policy import Policy
 from spt_core.registry import DEFAULT_MODEL_NAME
-from spt_core.task import Task, find
+from spt_core.task import Task, find, labels_publications
 
 LabelSource = Literal["human", "taxonomy", "weak", ""]
-HEADS = ("single_label", "multi_label", "ordinal")
 MIN_HELD_OUT = 30  # publications; fewer judge nothing
 LONGEST_TEXT = 100_000
 
@@ -149,7 +148,7 @@ def model_of(bucket: str) -> str:
 def task_of(bucket: str) -> Task:
     """The bucket's task, if publications can train it."""
     task = find(model_of(bucket).rpartition("/")[0])
-    if task.family != "text" or task.head not in HEADS:
+    if not labels_publications(task):
         raise InputError(
             "publications train tasks on whole texts (single_label, multi_label, ordinal), "
             f"however: {task.path} is {task.family}, {task.head}"

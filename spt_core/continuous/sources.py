@@ -37,7 +37,7 @@ from types import UnionType
 from typing import Any, get_args, get_type_hints
 
 from spt_core.continuous.feeds.source import JsonLayout, LinkList, Source, TimeWindow
-from spt_core.continuous.fetch import DEFAULT_USER_AGENT
+from spt_core.continuous.fetch.fetcher import DEFAULT_USER_AGENT
 from spt_core.continuous.monitoring import (
     Monitoring,
     default_monitoring,

@@ -22,8 +22,8 @@ from spt_core.data.corpus import ROW, Positive
 from spt_core.data.labels import BINARY, Context, LabelRule, read_labels
 from spt_core.data.raw import as_json
 from spt_core.data.texts import Spans, read_spans, text_problems
-from spt_core.encoder import NO_DATE, category_text, parse_moment
 from spt_core.errors import InputError
+from spt_core.records import NO_DATE, category_text, parse_moment
 from spt_core.signature import Field
 
 MISSING_TEXTS = ("", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None", "?")

@@ -26,8 +26,8 @@ from spt_core.artifacts import filesystem
 from spt_core.data.conform import MISSING_TEXTS
 from spt_core.data.corpus import ROW, Corpus, Format
 from spt_core.data.raw import as_json, column_from, flat
-from spt_core.encoder import flatten
 from spt_core.errors import InputError
+from spt_core.records import flatten
 
 BATCH_ROWS = 131_072
 FRAGMENT_ROWS = 250_000

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from spt_core.data.hashing import Hashes, uniform
 from spt_core.errors import InputError
-from spt_core.metrics import roc_auc
+from spt_core.heads.metrics import roc_auc
 from spt_core.signature import Field
 
 MAX_AUC = 0.995

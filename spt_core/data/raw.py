@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spt_core.encoder import category_text
 from spt_core.errors import InputError
+from spt_core.records import category_text
 
 _WHOLE = r"^([+-]?\d+)\.0+$"
 

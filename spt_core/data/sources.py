@@ -25,8 +25,8 @@ from spt_core.data.corpus import (
 from spt_core.data.infer import infer_columns
 from spt_core.data.raw import column_from, flat
 from spt_core.data.read import Dataset, plain_errors, quiet_context
-from spt_core.encoder import flatten
 from spt_core.errors import InputError
+from spt_core.records import flatten
 from spt_core.signature import Field, Window
 from spt_core.task import Task
 

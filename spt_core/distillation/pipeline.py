@@ -6,35 +6,22 @@ Splits + teacher -> augmented rows with soft labels (Parquet) -> student -> Mode
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from spt_core.artifacts import (
-    ModelArtifact,
-    as_uri,
-    has_manifest,
-    load_artifact,
-    merge_licences,
-    remove,
-)
+from spt_core.artifacts import ModelArtifact, as_uri, load_artifact, merge_licences
 from spt_core.data.partition import PARTS
+from spt_core.data.sources import open_corpus
 from spt_core.data.splits import Splits, load_splits
 from spt_core.distillation.config import DistillationConfig
-from spt_core.distillation.tables import distill_table
-from spt_core.distillation.texts import distill_text
-from spt_core.distillation.unlabelled import unlabelled_corpus
-from spt_core.distillation.work import Distillation, Student
 from spt_core.errors import InputError, SptError
-from spt_core.metrics import LOWER_IS_BETTER
+from spt_core.families.training import TRAINING
+from spt_core.fitting.lesson import Lesson
+from spt_core.fitting.progress import OnMetrics
+from spt_core.fitting.ray_train import fit_model
+from spt_core.heads import metric_of
 from spt_core.model import SpecializedModel
-from spt_core.task import find
-from spt_core.training.network import run_digest, write_artifact
-from spt_core.training.progress import OnMetrics
+from spt_core.task import Task, find
 from spt_core.training.trainer import checked_config
-
-_DISTILL: dict[str, Callable[[Distillation], Student]] = {
-    "tabular": distill_table,
-    "text": distill_text,
-}
 
 
 class DistillationPipeline:
@@ -58,49 +45,36 @@ class DistillationPipeline:
         training = config.training
         if config.output_dir is not None:
             training = dataclasses.replace(training, output_dir=config.output_dir)
-        training = checked_config(training, find(splits.task), splits)
-        recipe = {
-            name: value
-            for name, value in dataclasses.asdict(config).items()
-            if name not in ("training", "output_dir", "teacher_model_path")
-        }
+        task = find(splits.task)
+        training = checked_config(training, task, splits)
         root = as_uri(training.output_dir)
         more = None
         if config.unlabelled is not None:
-            more = unlabelled_corpus(config.unlabelled, find(splits.task), root)
-            recipe["unlabelled"] = more.identity
-        name = f"student-{run_digest(training, splits, source.signature, recipe, source.files)}"
-        work = Distillation(
-            config=dataclasses.replace(config, training=training),
+            more = open_corpus(task, config.unlabelled, storage=root, require_label=False)
+        lesson = Lesson(
             teacher=source,
             splits=splits,
-            name=name,
-            uri=f"{root}/{splits.task}/{training.model_name}/{name}",
-            soft=f"{root}/runs/{name}-soft",
+            training=training,
+            copying=config.copying,
+            num_copies=_num_copies(config, splits),
+            hard_label_weight=config.hard_label_weight,
+            compression_ratio=config.compression_ratio,
             unlabelled=more,
-            on_metrics=on_metrics,
         )
-        if fresh:  # what is finished stays until its successor is, as in training
-            for folder in (work.soft, f"{root}/runs/{name}"):
-                remove(folder)
-        elif has_manifest(work.uri):
-            return SpecializedModel(load_artifact(work.uri), reused=True)
-        student = _DISTILL[training.family](work)
-        self._check_quality(student.metrics, source, find(splits.task).metric)
-        parents = (source.uri,)
-        artifact = write_artifact(
-            work.uri,
+        plan = TRAINING[training.family].distill(lesson)
+        artifact, reused = fit_model(
+            plan,
             splits,
-            student.run,
-            student.files,
-            student.metrics,
-            parents,
+            training,
+            parents=(source.uri,),
             licences=merge_licences(
                 [source.licences, config.unlabelled_licences if more is not None else ()]
             ),
+            fresh=fresh,
+            on_metrics=on_metrics,
+            accept=lambda metrics: self._check_quality(metrics, source, task),
         )
-        remove(work.soft)
-        return SpecializedModel(artifact)
+        return SpecializedModel(artifact, reused=reused)
 
     def _teacher(self, teacher: SpecializedModel | None) -> ModelArtifact:
         if teacher is not None:
@@ -112,30 +86,36 @@ class DistillationPipeline:
         return load_artifact(self._config.teacher_model_path)
 
     def _check_quality(
-        self, metrics: Mapping[str, float], teacher: ModelArtifact, metric: str
+        self, metrics: Mapping[str, float], teacher: ModelArtifact, task: Task
     ) -> None:
         target = self._config.target_accuracy
         if target is None:
             return
-        kept = share_kept(metrics, teacher.metrics, metric)
+        kept = share_kept(metrics, teacher.metrics, task)
         if kept < target:
-            name = f"validation_{metric}"
+            name = f"validation_{task.metric}"
             raise SptError(
-                f"the student must keep {target:.1%} of the teacher's {metric}, however: it keeps "
-                f"{kept:.1%} ({metrics[name]:.4f} of {teacher.metrics[name]:.4f}); try more "
+                f"the student must keep {target:.1%} of the teacher's {task.metric}, however: it "
+                f"keeps {kept:.1%} ({metrics[name]:.4f} of {teacher.metrics[name]:.4f}); try more "
                 "copies, epochs or a wider student"
             )
 
 
-def share_kept(student: Mapping[str, float], teacher: Mapping[str, float], metric: str) -> float:
+def share_kept(student: Mapping[str, float], teacher: Mapping[str, float], task: Task) -> float:
     """The share of the teacher's metric on validation rows that the student keeps.
 
     All of it where the teacher has nothing to keep.
     """
-    before, after = (metrics[f"validation_{metric}"] for metrics in (teacher, student))
-    if metric in LOWER_IS_BETTER:
+    before, after = (metrics[f"validation_{task.metric}"] for metrics in (teacher, student))
+    if metric_of(task).lower_is_better:
         before, after = after, before
     return after / before if before > 0 else 1.0
+
+
+def _num_copies(config: DistillationConfig, splits: Splits) -> int:
+    """Augmented copies of each training row: fewer of a corpus that is large anyway."""
+    rows = max(splits.num_rows["train"], 1)
+    return min(config.num_copies, max(config.max_rows // rows - 1, 0))
 
 
 def _require_same_rows(teacher: ModelArtifact, splits: Splits) -> None:

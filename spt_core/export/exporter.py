@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 from spt_core.artifacts import (
     ExportedModel,
     ModelArtifact,
@@ -14,15 +12,8 @@ from spt_core.artifacts import (
     write_bytes,
     write_manifest,
 )
-from spt_core.errors import InputError
-from spt_core.export.graph import OPSET, Exported
-from spt_core.export.tabular import export_table
-from spt_core.export.text import export_text
-
-EXPORTERS: Mapping[str, Callable[[ModelArtifact], Exported]] = {
-    "tabular": export_table,
-    "text": export_text,
-}
+from spt_core.families.graph import OPSET, Exported
+from spt_core.families.training import TRAINING
 
 
 def export(artifact: ModelArtifact, *, fresh: bool = False) -> ExportedModel:
@@ -30,14 +21,10 @@ def export(artifact: ModelArtifact, *, fresh: bool = False) -> ExportedModel:
 
     Of texts a teacher can be exported too: it is a network like its student, and only larger.
     """
-    if artifact.family == "tabular" and artifact.role != "student":
-        raise InputError(
-            f"only a student can be exported, however: {artifact.uri} is a {artifact.role}"
-        )
     uri = f"{artifact.uri}/onnx-{digest([artifact.files, OPSET, code_fingerprint()])}"
     if not fresh and has_manifest(uri):
         return load_exported(uri)
-    return write_export(uri, artifact, EXPORTERS[artifact.family](artifact))
+    return write_export(uri, artifact, TRAINING[artifact.family].export(artifact))
 
 
 def write_export(uri: str, artifact: ModelArtifact, made: Exported) -> ExportedModel:

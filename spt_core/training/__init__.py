@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spt_core.training.config import TrainingConfig
+    from spt_core.fitting.config import TrainingConfig
     from spt_core.training.trainer import SpecializedModelTrainer
 
 __all__ = ["SpecializedModelTrainer", "TrainingConfig"]
@@ -12,7 +12,7 @@ __all__ = ["SpecializedModelTrainer", "TrainingConfig"]
 def __getattr__(name: str) -> Any:
     """The public names, imported on first use: every worker process imports this package."""
     if name == "TrainingConfig":
-        from spt_core.training.config import TrainingConfig
+        from spt_core.fitting.config import TrainingConfig
 
         return TrainingConfig
     if name == "SpecializedModelTrainer":

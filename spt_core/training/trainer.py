@@ -1,12 +1,12 @@
 """SpecializedModelTrainer: splits in, a trained model out, on Ray Train with any worker count.
 
-Splits -> the family's way of training (tables.py, texts.py) -> SpecializedModel
+Splits -> the family's FitPlan -> Ray Train -> SpecializedModel
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 from spt_core.artifacts import as_uri
@@ -15,14 +15,13 @@ from spt_core.data.sources import open_corpus
 from spt_core.data.splits import Splits
 from spt_core.data.splitting import split
 from spt_core.errors import InputError
+from spt_core.families.serving import SERVING
+from spt_core.families.training import TRAINING
+from spt_core.fitting.config import TrainingConfig
+from spt_core.fitting.progress import OnMetrics
+from spt_core.fitting.ray_train import fit_model
 from spt_core.model import SpecializedModel
 from spt_core.task import Task, find
-from spt_core.training.config import TrainingConfig
-from spt_core.training.progress import OnMetrics
-from spt_core.training.tables import train_table
-from spt_core.training.texts import train_text
-
-_TRAIN: dict[str, Callable[..., SpecializedModel]] = {"tabular": train_table, "text": train_text}
 
 
 class SpecializedModelTrainer:
@@ -50,7 +49,9 @@ class SpecializedModelTrainer:
         """
         splits = self._splits(train, eval)
         config = checked_config(self._config, find(splits.task), splits)
-        return _TRAIN[config.family](splits, config, fresh=fresh, on_metrics=on_metrics)
+        plan = TRAINING[config.family].teach(splits, config)
+        artifact, reused = fit_model(plan, splits, config, fresh=fresh, on_metrics=on_metrics)
+        return SpecializedModel(artifact, reused=reused)
 
     def _splits(self, train: Any, eval: Any) -> Splits:
         if isinstance(train, Splits):
@@ -96,7 +97,20 @@ def checked_config(config: TrainingConfig, task: Task, splits: Splits) -> Traini
             f"every worker needs rows, however: {config.num_workers} workers share "
             f"{splits.num_rows['train']} training rows"
         )
-    network = dataclasses.replace(
-        config.network, gradient_checkpointing=config.gradient_checkpointing
-    )
+    kind = SERVING[config.family].config
+    network = kind() if config.network is None else config.network
+    if not isinstance(network, kind):
+        raise InputError(
+            f"network must be the {config.family} family's {kind.__name__}, however: "
+            f"{type(network).__name__}"
+        )
+    network = dataclasses.replace(network, gradient_checkpointing=config.gradient_checkpointing)
     return dataclasses.replace(config, task=task.path, network=network)
+
+
+def training_config_from_json(content: Mapping[str, Any]) -> TrainingConfig:
+    """The TrainingConfig that an artifact's configuration holds."""
+    values: dict[str, Any] = dict(content)
+    values["network"] = SERVING[content["family"]].config.from_json(content["network"])
+    values["trackers"] = tuple(content["trackers"])
+    return TrainingConfig(**values)

@@ -18,10 +18,10 @@ import torch
 from numpy.typing import NDArray
 
 from spt_core.errors import InputError
-from spt_core.tokens import open_tokenizer, padded
-from spt_core.training.masked_lm import Adapted, MaskedLanguageModel
-from spt_core.training.raw_text import MASKS, PADS, token_of
+from spt_core.families.text.reading import open_tokenizer, padded
 from spt_core.vocabulary.alignment import Unit, aligned, parts
+from spt_core.vocabulary.masked_lm import Adapted, MaskedLanguageModel
+from spt_core.vocabulary.raw_text import MASKS, PADS, token_of
 
 _BATCH = 32
 _NUM_RESAMPLES = 2000

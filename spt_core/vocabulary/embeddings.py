@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spt_core.models.bases import Base, build_encoder, embedding_name
-from spt_core.tokenizer_edits import Addition
-from spt_core.tokens import open_tokenizer, padded
-from spt_core.training.raw_text import PADS, token_of
+from spt_core.families.text.bases import Base, build_encoder, embedding_name
+from spt_core.families.text.reading import open_tokenizer, padded
+from spt_core.families.text.tokenizer_edits import Addition
 from spt_core.vocabulary.alignment import Aligned, aligned, parts
 from spt_core.vocabulary.mining import pieces_of
+from spt_core.vocabulary.raw_text import PADS, token_of
 
 _TEXTS_PER_TOKEN = 20
 _MAX_TOKENS = 128

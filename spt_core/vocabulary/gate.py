@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from spt_core.errors import InputError
-from spt_core.metrics import LOWER_IS_BETTER
+from spt_core.heads import LOWER_IS_BETTER
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

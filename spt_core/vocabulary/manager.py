@@ -15,17 +15,11 @@ from spt_core.artifacts import (
     write_manifest,
 )
 from spt_core.errors import InputError, nearest
-from spt_core.models.bases import (
-    DEFAULT_BASE,
-    Base,
-    extended_base,
-    find_base,
-    load_base,
-    trimmed_base,
-)
+from spt_core.families.text.bases import Base, extended_base, find_base, load_base, trimmed_base
+from spt_core.families.text.config import DEFAULT_BASE
+from spt_core.families.text.reading import open_tokenizer
+from spt_core.families.text.tokenizer_edits import Addition, extended
 from spt_core.task import IndustryType
-from spt_core.tokenizer_edits import Addition, extended
-from spt_core.tokens import open_tokenizer
 from spt_core.vocabulary.embeddings import fit_to_contexts, from_pieces
 from spt_core.vocabulary.mining import count_words, mine_phrases, mine_words
 from spt_core.vocabulary.terms import Skipped, Term, checked_terms, count_uses

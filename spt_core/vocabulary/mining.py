@@ -17,7 +17,8 @@ from typing import TypeVar
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 from tokenizers import Tokenizer
 
-from spt_core.tokenizer_edits import (
+from spt_core.families.text.reading import open_tokenizer
+from spt_core.families.text.tokenizer_edits import (
     Addition,
     Word,
     extended,
@@ -26,7 +27,6 @@ from spt_core.tokenizer_edits import (
     takes_phrases,
     word_splitter,
 )
-from spt_core.tokens import open_tokenizer
 
 K = TypeVar("K", bound=Hashable)
 LONGEST_PHRASE = 4

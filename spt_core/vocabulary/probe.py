@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from spt_core.models.bases import Base, build_encoder
-from spt_core.tokens import open_tokenizer, padded
-from spt_core.training.raw_text import PADS, token_of
+from spt_core.families.text.bases import Base, build_encoder
+from spt_core.families.text.reading import open_tokenizer, padded
+from spt_core.vocabulary.raw_text import PADS, token_of
 
 _BATCH = 64
 

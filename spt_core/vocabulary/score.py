@@ -18,22 +18,22 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from spt_core.answering.text import TextAnswerer
-from spt_core.benchmark.outcomes import outcomes_of
-from spt_core.data.tokenizing import tokenize_batch
-from spt_core.metrics import HEAD_METRICS
-from spt_core.model import default_policy
-from spt_core.models.bases import Base
-from spt_core.models.text import TEXT, num_logits_of, text_facts
-from spt_core.models.token_rows import token_rows
-from spt_core.policy import LabelPolicy, fit_label_policy
-from spt_core.runtime.pytorch_text import CheckpointTextRuntime
+from spt_core.answering import Answerer
+from spt_core.families.text.bases import Base
+from spt_core.families.text.checkpoint import CheckpointTextRuntime
+from spt_core.families.text.encoding import tokenize_batch
+from spt_core.families.text.learner import LEARNER
+from spt_core.families.text.network import TextNetwork, num_logits_of, text_facts
+from spt_core.families.text.reading import TextEncoder
+from spt_core.families.text.rows import TokenShard
+from spt_core.families.text.serving import TextPredictor
+from spt_core.families.text.token_rows import token_rows
+from spt_core.fitting.config import TrainingConfig
+from spt_core.fitting.loop import BEST, fit
+from spt_core.fitting.plan import TrainingRun
+from spt_core.heads import HEADS, metric_of
 from spt_core.signature import Signature
 from spt_core.task import Head, Task
-from spt_core.tokens import TextEncoder
-from spt_core.training.config import TrainingConfig
-from spt_core.training.loop import BEST, TrainingRun, fit
-from spt_core.training.token_shards import TokenShard
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,28 +77,18 @@ class TaskScore:
             base.tokenizer, max_tokens=sizes.max_tokens, overlap=sizes.window_overlap
         )
         facts = self._facts(base, encoder)
-        network = TEXT.build(self._signature, "teacher", sizes, facts)
+        network = TextNetwork(sizes, facts)
         network.load_state_dict(self._fine_tuned(base, encoder, facts, seed))
         if self.class_weights:  # they say what training was to see, not how often classes are
             weights = torch.tensor([self.class_weights[name] for name in self.classes])
             network.calibrate(torch.ones_like(weights), -weights.log())
-        policy = default_policy(task, self.classes)
-        assert isinstance(policy, LabelPolicy), "decisions of texts are by label"
-        answerer = TextAnswerer(
-            task,
-            self._signature,
-            CheckpointTextRuntime(network.eval()),
-            policy,
-            words=encoder,
-            facts=facts,
-        )
+        head = HEADS[task.head]
+        runtime = CheckpointTextRuntime(network.eval())
+        predictor = TextPredictor(self._signature, runtime, words=encoder, facts=facts)
+        answerer = Answerer(task, predictor, head.default_policy(task, self.classes))
         if task.head == "multi_label":
-            seen = outcomes_of(answerer, self.train, self.label)
-            answerer.policy = fit_label_policy(
-                task.head, self.classes, seen.labels, seen.probabilities
-            )
-        metric = HEAD_METRICS[task.head][task.metric]
-        return metric(outcomes_of(answerer, self.held_out, self.label))
+            answerer.policy = head.policy(task, answerer.outcomes(self.train, self.label))
+        return metric_of(task)(answerer.outcomes(self.held_out, self.label))
 
     @property
     def _signature(self) -> Signature:
@@ -142,11 +132,14 @@ class TaskScore:
         columns = {name: encoded[name].to_numpy() for name in encoded.column_names}
         rows = token_rows(columns, num_logits_of(task.head, len(self.classes)))
         run = TrainingRun(
+            learner=LEARNER,
             signature=self._signature,
             role="teacher",
             config=_in_this_process(config),
             facts=facts,
             num_rows=len(rows),
+            row_bytes=0,  # they are here already
+            scoring_rows=2 * config.batch_size,
             head=task.head,
         )
         weights: dict[str, Tensor] = {}

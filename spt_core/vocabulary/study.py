@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from spt_core.errors import InputError
-from spt_core.models.bases import Base
-from spt_core.tokens import open_tokenizer
-from spt_core.training.masked_lm import Adapted, MaskedConfig, adapt
+from spt_core.families.text.bases import Base
+from spt_core.families.text.reading import open_tokenizer
 from spt_core.vocabulary.bits import PairedBits, compare_bits
 from spt_core.vocabulary.gate import GateConfig, Verdict, keep_extension
 from spt_core.vocabulary.manager import Extension, VocabularyConfig
+from spt_core.vocabulary.masked_lm import Adapted, MaskedConfig, adapt
 from spt_core.vocabulary.mining import count_words, pieces_of
 from spt_core.vocabulary.probe import FrozenEncoder
 

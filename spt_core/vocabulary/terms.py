@@ -18,7 +18,8 @@ from tokenizers import Tokenizer
 
 from spt_core.artifacts import read_bytes
 from spt_core.errors import InputError
-from spt_core.tokenizer_edits import (
+from spt_core.families.text.reading import open_tokenizer
+from spt_core.families.text.tokenizer_edits import (
     Addition,
     Word,
     joined,
@@ -26,7 +27,6 @@ from spt_core.tokenizer_edits import (
     takes_phrases,
     word_splitter,
 )
-from spt_core.tokens import open_tokenizer
 from spt_core.vocabulary.mining import is_plain_phrase, pieces_of, plain_runs
 
 MAX_CHARACTERS = 100

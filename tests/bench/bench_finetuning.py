@@ -42,17 +42,19 @@ from transformers.utils import logging as library
 from cluster.lifecycle import ray_session
 from cluster.settings import load_settings
 from spt_core.data.catalog import open_dataset
-from spt_core.models.bases import DEFAULT_BASE, PACKAGED, find_base, trimmed_base
-from spt_core.models.text import TEXT, TextConfig, text_facts
-from spt_core.models.text_scores import score_texts
-from spt_core.models.token_rows import TokenRow
+from spt_core.families.text.bases import PACKAGED, find_base, trimmed_base
+from spt_core.families.text.config import DEFAULT_BASE, TextConfig
+from spt_core.families.text.network import TEXT, text_facts
+from spt_core.families.text.reading import TextEncoder
+from spt_core.families.text.rows import TokenShard
+from spt_core.families.text.scores import score_texts
+from spt_core.families.text.token_rows import TokenRow
+from spt_core.fitting.config import TrainingConfig
+from spt_core.fitting.loop import BEST, fit
+from spt_core.fitting.plan import TrainingRun
+from spt_core.fitting.ray_train import fit_network
 from spt_core.signature import Field, Signature
 from spt_core.task import find
-from spt_core.tokens import TextEncoder
-from spt_core.training.config import TrainingConfig
-from spt_core.training.loop import BEST, TrainingRun, fit
-from spt_core.training.network import fit_network
-from spt_core.training.token_shards import TokenShard
 from tests.bench import protocol
 
 TASK = find("financial_services/regulatory_compliance")

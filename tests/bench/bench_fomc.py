@@ -5,7 +5,7 @@ python -m tests.bench.bench_fomc [--cuts 2003,2006,...] [--mlm-steps 40]
 fomc-stance (SPT_DATA_HOME): sentences of the Federal Open Market Committee, 1996 to 2022, three
 stances. A retraining adds the three years before the cut-off; three ways are compared on all later
 sentences: no retraining, retraining of the classifier alone, and retraining after what
-`spt_core.continuous.vocabulary_growth.grown` makes of those years' text (new terms, masked-language
+`spt_core.vocabulary.growth.grown` makes of those years' text (new terms, masked-language
 training; the product's default number of steps). No label of a later year is seen. Changes of
 macro-F1 against no retraining, with a paired bootstrap interval over sentences. The classifier is a
 logistic regression on the frozen encoder, as in `spt_core.vocabulary.probe`: what differs between
@@ -29,12 +29,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from spt_core.continuous.comparison import paired
+from spt_core.benchmark.comparison import paired
 from spt_core.continuous.retraining import RetrainConfig
-from spt_core.continuous.vocabulary_growth import GrowthConfig, grown
-from spt_core.metrics import HEAD_METRICS, Outcomes, outcomes
-from spt_core.models.bases import DEFAULT_BASE, find_base
+from spt_core.families.text.bases import find_base
+from spt_core.families.text.config import DEFAULT_BASE
+from spt_core.heads.metrics import HEAD_METRICS
+from spt_core.heads.outcomes import Outcomes, outcomes
 from spt_core.task import find
+from spt_core.vocabulary.growth import GrowthConfig, grown
 from spt_core.vocabulary.probe import FrozenEncoder
 from tests.bench.results import finish
 

@@ -28,10 +28,10 @@ from spt_core.artifacts import ExportedModel, as_uri
 from spt_core.data.sources import open_corpus
 from spt_core.data.splits import Splits, load_splits
 from spt_core.data.splitting import split
-from spt_core.encoder import Encoder
-from spt_core.metrics import average_precision
+from spt_core.families.tabular.boosters import LightgbmForest, fit_lightgbm, tune
+from spt_core.families.tabular.reading import Encoder
+from spt_core.heads.metrics import average_precision
 from spt_core.model import SpecializedModel
-from spt_core.models.boosters import LightgbmForest, fit_lightgbm, tune
 from spt_core.task import find
 from tests.bench import protocol
 

@@ -31,11 +31,8 @@ import numpy as np
 import pyarrow as pa
 
 from cluster.settings import load_settings
-from jobs.recipes import PipelineConfig
-from spt_core.answering.text import TextAnswerer
+from jobs.recipes.config import PipelineConfig
 from spt_core.artifacts import ExportedModel
-from spt_core.benchmark.outcomes import outcomes_of
-from spt_core.benchmark.text_baselines import tune_text_baselines
 from spt_core.compression.quantize import quantize
 from spt_core.data.catalog import DATASETS, open_dataset
 from spt_core.data.labels import class_counts, classes_of, rule_of
@@ -43,14 +40,17 @@ from spt_core.data.splits import Splits
 from spt_core.distillation import DistillationPipeline
 from spt_core.errors import QualityError
 from spt_core.export import export
-from spt_core.metrics import HEAD_METRICS, Outcomes
+from spt_core.families.text.baselines import tune_text_baselines
+from spt_core.families.text.bases import find_base
+from spt_core.families.text.config import TextConfig
+from spt_core.families.text.serving import TextAnswerer
+from spt_core.heads.metrics import HEAD_METRICS
+from spt_core.heads.outcomes import Outcomes, outcomes_of
 from spt_core.model import SpecializedModel, open_answerer
-from spt_core.models.bases import find_base
-from spt_core.models.text import TextConfig
 from spt_core.policy import LabelPolicy, fit_label_policy
 from spt_core.task import Task, find
 from spt_core.training import SpecializedModelTrainer
-from spt_core.training.masked_lm import MaskedConfig, adapt
+from spt_core.vocabulary.masked_lm import MaskedConfig, adapt
 from tests.bench import protocol
 
 METRIC_OF = {

@@ -29,21 +29,21 @@ import pandas as pd
 import psutil
 import pyarrow.parquet as pq
 import torch
+from spt_core.models import FAMILIES
 
 from cluster.lifecycle import ray_session
 from cluster.settings import load_settings
 from spt_core.data.sources import open_corpus
 from spt_core.data.splitting import split
-from spt_core.models import FAMILIES
-from spt_core.models.heads import binary_loss
-from spt_core.models.tabular import TABULAR
+from spt_core.families.tabular.network import TABULAR
+from spt_core.families.tabular.rows import encoded_arrays, encoded_dataset
+from spt_core.families.tabular.teaching import FACT_ROWS
+from spt_core.fitting.losses import binary_loss
+from spt_core.fitting.plan import TrainingRun
+from spt_core.fitting.ray_train import fit_network
 from spt_core.signature import Signature
 from spt_core.task import find
 from spt_core.training import TrainingConfig
-from spt_core.training.encoded import encoded_arrays, encoded_dataset
-from spt_core.training.loop import TrainingRun
-from spt_core.training.network import fit_network
-from spt_core.training.tables import FACT_ROWS
 
 TASK = find("financial_services/fraud_detection")
 SIZES = (100_000, 1_000_000, 5_000_000)

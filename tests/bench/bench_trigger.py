@@ -21,8 +21,8 @@ from typing import Any
 from aiohttp import web
 
 from spt_core.continuous import ContinuousTrainingPipeline, WatchOptions
-from spt_core.continuous.fetch import FetchPolicy
-from spt_core.continuous.fetch_guard import Guard
+from spt_core.continuous.fetch.fetcher import FetchPolicy
+from spt_core.continuous.fetch.guard import Guard
 from spt_core.continuous.ledger import Fence, JobApi, JobStatus, Ledger
 from spt_core.continuous.monitoring import Monitoring
 from spt_core.continuous.sources import SourcesFile

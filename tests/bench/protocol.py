@@ -20,7 +20,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cluster.lifecycle import ray_session
 from cluster.settings import load_settings
-from jobs.recipes import PipelineConfig, default
+from jobs.recipes import default
+from jobs.recipes.config import PipelineConfig
 from spt_core.artifacts import ExportedModel, as_uri, code_fingerprint, filesystem, write_manifest
 from spt_core.data.corpus import ROW, Corpus
 from spt_core.data.hashing import row_hashes
@@ -31,12 +32,12 @@ from spt_core.data.read import plain_errors, read
 from spt_core.data.splits import SplitConfig, Splits
 from spt_core.distillation import DistillationPipeline
 from spt_core.export import export
+from spt_core.families.tabular.boosters import FOREST_KINDS, Rows, fit_lightgbm, fit_xgboost, tune
+from spt_core.families.tabular.rows import encoded_arrays
 from spt_core.model import SpecializedModel, open_runtime
-from spt_core.models.boosters import FOREST_KINDS, Rows, fit_lightgbm, fit_xgboost, tune
 from spt_core.signature import Signature
 from spt_core.task import Task
 from spt_core.training import SpecializedModelTrainer
-from spt_core.training.encoded import encoded_arrays
 
 FITS = {"lightgbm": fit_lightgbm, "xgboost": fit_xgboost}
 

@@ -18,16 +18,15 @@ from typing import Any
 
 import pytest
 
-from spt_core.answering.text import TextAnswerer
-from spt_core.artifacts import ExportedModel, as_uri, write_bytes, write_manifest
+from spt_core.artifacts import FACTS, ExportedModel, as_uri, write_bytes, write_manifest
 from spt_core.continuous.ledger import Ledger, Retrain, fence_of
 from spt_core.continuous.verdicts import drive_verdicts
 from spt_core.export import export
-from spt_core.export.text import probes_of
+from spt_core.families.text.exporting import probes_of
+from spt_core.families.text.serving import TOKENIZER, TextAnswerer
 from spt_core.model import open_answerer
 from spt_core.policy import LabelPolicy
 from spt_core.registry import Registry
-from spt_core.runtime.text import FACTS, TOKENIZER
 from tests.live_service import LiveService
 from tests.publications import BUCKET, MODEL, SECURITY, artifact, begun, item, trained
 

@@ -19,7 +19,7 @@ import psutil
 import pytest
 import torch
 
-from spt_core.training.loop import STATE
+from spt_core.fitting.loop import STATE
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[2]

@@ -4,15 +4,16 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-
 from spt_core.models import FAMILIES
-from spt_core.models.bases import store_base
-from spt_core.models.tabular import TABULAR, TabularConfig
+
+from spt_core.families.tabular.config import TabularConfig
+from spt_core.families.tabular.network import TABULAR
+from spt_core.families.text.bases import store_base
+from spt_core.families.text.reading import TextEncoder
 from spt_core.signature import Field, Signature
 from spt_core.task import Family
-from spt_core.tokens import TextEncoder
 from tests.tiny_models import TEXT_CONFIG, TEXTS, tiny_text_facts, tiny_tokenizer
-from tests.unit.models.tables import labels, rows, signature
+from tests.unit.families.tabular.tables import labels, rows, signature
 
 each_family = pytest.mark.parametrize("name", FAMILIES)
 each_role = pytest.mark.parametrize("role", ["teacher", "student"])

@@ -3,11 +3,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from spt_core.export.tabular import trial_rows
-from spt_core.export.text import trial
+from spt_core.families.tabular.exporting import trial_rows
+from spt_core.families.text.exporting import trial
+from spt_core.families.text.reading import TextEncoder
+from spt_core.families.text.serving import TOKENIZER
 from spt_core.model import open_runtime, open_text_runtime
-from spt_core.runtime.text import TOKENIZER
-from spt_core.tokens import TextEncoder
 from tests.tiny_models import TEXT_CONFIG
 
 TOLERANCE = 1e-5

@@ -6,22 +6,14 @@ import pytest
 
 from spt_core.data.conform import conform
 from spt_core.data.labels import class_counts, classes_of, num_saying, rule_of
-from spt_core.encoder import Encoder, flatten
+from spt_core.families.tabular.reading import Encoder
+from spt_core.families.text.reading import checked_text
+from spt_core.judgement import Decision, FieldEffect, LabelScore, PairScores, Phrase, Span
 from spt_core.model import default_policy
 from spt_core.policy import LabelPolicy
+from spt_core.records import flatten
 from spt_core.signature import FIELD_KINDS, Field, Signature
-from spt_core.task import (
-    Evidence,
-    Judgement,
-    LabelScore,
-    PairJudgement,
-    Reason,
-    Span,
-    TextJudgement,
-    all_tasks,
-    example_record,
-)
-from spt_core.tokens import checked_text
+from spt_core.task import TextJudgement, all_tasks, example_record
 
 TASKS = all_tasks()
 TABULAR = {path: task for path, task in TASKS.items() if task.family == "tabular"}
@@ -48,9 +40,9 @@ def tabular_answers(task):
     names = [field.name for field in task.fields]
     for probability in (0.0, policy.review_threshold, policy.decline_threshold, 1.0):
         for sign in (1, -1):
-            reasons = [Reason(n, example.get(n), sign / (i + 1)) for i, n in enumerate(names)]
+            reasons = [FieldEffect(n, example.get(n), sign / (i + 1)) for i, n in enumerate(names)]
             action, confidence = policy.recommend(probability), max(probability, 1 - probability)
-            yield task.respond(Judgement(probability, action, confidence, tuple(reasons), policy))
+            yield task.respond(Decision(probability, action, confidence, tuple(reasons), policy))
 
 
 def classes(task):
@@ -69,7 +61,7 @@ def text_answers(task):
         fallback=task.negative_class,
     )
     text = task.example[task.text_field.name]
-    evidence = (Evidence(0, 3, text[:3], 1.5), Evidence(4, 6, text[4:6], -1.0))
+    evidence = (Phrase(0, 3, text[:3], 1.5), Phrase(4, 6, text[4:6], -1.0))
     spans = (Span(0, 3, text[:3]), Span(4, 6, text[4:6]))
     for name in names:
         for probability in (0.01, 0.45, 0.55, 0.99):
@@ -78,7 +70,7 @@ def text_answers(task):
             given = policy.given(told)
             scores = [LabelScore(n, p, n in given, evidence) for n, p in told.items()]
             scores = tuple(sorted(scores, key=lambda score: -score.probability))
-            pairs = (PairJudgement(*spans, scores),)
+            pairs = (PairScores(*spans, scores),)
             if task.head == "pair":
                 yield task.respond(TextJudgement(text, (), None, spans, pairs, policy))
             else:

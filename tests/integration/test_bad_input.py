@@ -20,9 +20,9 @@ from spt_core.data.sources import open_corpus
 from spt_core.data.splits import Splits
 from spt_core.data.splitting import split
 from spt_core.errors import InputError
+from spt_core.fitting.plan import TrainingRun
+from spt_core.fitting.ray_train import write_artifact
 from spt_core.training import TrainingConfig
-from spt_core.training.loop import TrainingRun
-from spt_core.training.network import write_artifact
 from tests.unit.data.examples import TASK, rows
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("local_ray")]

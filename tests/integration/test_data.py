@@ -22,8 +22,8 @@ from spt_core.data.sources import open_corpus
 from spt_core.data.splits import SplitConfig, evaluation_set_from_json, load_splits
 from spt_core.data.splitting import split
 from spt_core.data.windows import add_windows, add_windows_to_dataset
-from spt_core.encoder import Encoder
 from spt_core.errors import InputError
+from spt_core.families.tabular.reading import Encoder
 from spt_core.signature import Window
 from spt_core.task import find
 from tests.unit.data.examples import TASK, rows

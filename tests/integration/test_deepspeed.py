@@ -18,8 +18,8 @@ import pytest
 import torch
 from safetensors.torch import load, load_file
 
-from spt_core.models.text import TextNetwork
-from spt_core.training.loop import BEST
+from spt_core.families.text.network import TextNetwork
+from spt_core.fitting.loop import BEST
 from tests.sharded_runs import NUM_WORKERS
 from tests.tiny_models import TEXT_CONFIG
 from tests.tiny_text_runs import CONFIG, tiny_run, train_tiny

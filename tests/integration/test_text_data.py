@@ -17,10 +17,10 @@ from spt_core.data.partition import PARTS
 from spt_core.data.sources import Source, open_corpus
 from spt_core.data.splits import SplitConfig, Splits, load_splits, splits_from_json
 from spt_core.data.splitting import split
-from spt_core.distillation.unlabelled import unlabelled_corpus, unlabelled_tokens
 from spt_core.errors import InputError
+from spt_core.families.text.rows import Vocabulary, num_long, token_dataset
+from spt_core.families.text.unlabelled import unlabelled_corpus, unlabelled_tokens
 from spt_core.task import Task, find
-from spt_core.training.texts import Vocabulary, num_long, token_dataset
 from tests.tiny_models import tiny_text_facts, tiny_tokenizer
 from tests.unit.data.text_examples import TEXT, task, topics
 

@@ -13,8 +13,8 @@ from spt_core.data.sources import open_corpus
 from spt_core.data.splits import Splits
 from spt_core.data.splitting import split
 from spt_core.errors import NotFoundError
-from spt_core.training.network import fit_network
-from spt_core.training.texts import Vocabulary, token_dataset
+from spt_core.families.text.rows import Vocabulary, token_dataset
+from spt_core.fitting.ray_train import fit_network
 from tests.tiny_models import tiny_text_facts, tiny_tokenizer
 from tests.tiny_text_runs import CONFIG, NUM_TEXTS, tiny_dataset, tiny_run
 from tests.unit.data.text_examples import task, topics

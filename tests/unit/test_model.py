@@ -5,12 +5,12 @@ import pyarrow as pa
 import pytest
 import torch
 
-from spt_core.answering.tabular import Answerer
 from spt_core.errors import InputError
+from spt_core.families.tabular.serving import Answerer
 from spt_core.model import SpecializedModel, default_policy
 from spt_core.task import find
 from tests.tiny_models import FRAUD, RISK
-from tests.unit.training.runs import encoded, fitted, network
+from tests.unit.fitting.runs import encoded, fitted, network
 
 NUM_ROWS = 40
 

@@ -5,14 +5,8 @@ import numpy as np
 import pytest
 
 from spt_core.errors import InputError
-from spt_core.policy import (
-    Costs,
-    DecisionPolicy,
-    LabelPolicy,
-    fit_label_policy,
-    fit_policy,
-    policy_from_json,
-)
+from spt_core.heads.binary import fit_policy
+from spt_core.policy import Costs, DecisionPolicy, LabelPolicy, fit_label_policy, policy_from_json
 
 COSTS = Costs(missed_positive=250.0, false_alarm=15.0, review=5.0)
 NONE = np.empty(0)

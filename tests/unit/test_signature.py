@@ -7,8 +7,9 @@ import pyarrow as pa
 import pytest
 from jsonschema import Draft202012Validator
 
-from spt_core.encoder import Encoder, flatten, parse_moment, parse_time
 from spt_core.errors import InputError
+from spt_core.families.tabular.reading import Encoder
+from spt_core.records import flatten, parse_moment, parse_time
 from spt_core.signature import Field, Signature, Window, parse_window, signature_from_json
 from spt_core.task import find
 

@@ -2,8 +2,9 @@ import dataclasses
 
 import pytest
 
-from spt_core.encoder import Encoder, flatten
 from spt_core.errors import InputError, NotFoundError
+from spt_core.families.tabular.reading import Encoder
+from spt_core.records import flatten
 from spt_core.signature import Field, Signature
 from spt_core.task import IndustryType, all_tasks, find
 

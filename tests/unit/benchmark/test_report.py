@@ -2,16 +2,16 @@ import json
 
 import numpy as np
 import pytest
+from spt_core.models import boosters
 
-from spt_core.benchmark.baselines import BASELINES, tune_baselines
 from spt_core.benchmark.config import BenchmarkConfig
 from spt_core.benchmark.report import Report, report_from_json
 from spt_core.benchmark.suite import _curves
 from spt_core.benchmark.timing import json_record, percentiles, quantiles, timed_calls
 from spt_core.errors import InputError
-from spt_core.metrics import roc_auc
-from spt_core.models import boosters
-from spt_core.models.boosters import Rows
+from spt_core.families.tabular.baselines import BASELINES, tune_baselines
+from spt_core.families.tabular.boosters import Rows
+from spt_core.heads.metrics import roc_auc
 from spt_core.task import find
 from tests.tiny_models import FRAUD
 

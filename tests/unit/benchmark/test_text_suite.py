@@ -12,7 +12,7 @@ from jobs.stages import SHOWN_METRICS, show_report
 from spt_core.artifacts import ExportedModel, as_uri
 from spt_core.benchmark import BenchmarkConfig, BenchmarkSuite, Report, report_from_json
 from spt_core.data.splits import EvaluationSet, table_of
-from spt_core.metrics import HEAD_METRICS
+from spt_core.heads.metrics import HEAD_METRICS
 from spt_core.model import classes_of, default_policy
 from spt_core.task import find
 from tests.tiny_models import DRUGS

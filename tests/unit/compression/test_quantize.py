@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from spt_core.artifacts import ExportedModel, has_manifest, load_exported
+from spt_core.artifacts import GRAPH, ExportedModel, has_manifest, load_exported
 from spt_core.compression import quantize as module
 from spt_core.compression.quantize import (
     QuantizeConfig,
@@ -16,11 +16,10 @@ from spt_core.compression.quantize import (
     small_tables,
 )
 from spt_core.errors import InputError, QualityError
-from spt_core.metrics import class_log_loss
+from spt_core.families.onnx import open_session
+from spt_core.heads.metrics import class_log_loss
 from spt_core.model import classes_of, default_policy, open_answerer
 from spt_core.policy import LabelPolicy
-from spt_core.runtime.onnx import open_session
-from spt_core.runtime.text import GRAPH
 from spt_core.task import find
 from tests.tiny_models import DRUGS, text_task
 

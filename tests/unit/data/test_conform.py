@@ -12,7 +12,7 @@ import pytest
 
 from spt_core.data.conform import conform, text_column, time_column
 from spt_core.data.raw import plain_integers
-from spt_core.encoder import category_text, parse_moment
+from spt_core.records import category_text, parse_moment
 from spt_core.signature import Field
 
 NUMBER = Field(name="x", kind="number", minimum=0.0)

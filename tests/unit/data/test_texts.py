@@ -12,8 +12,8 @@ from spt_core.data.conform import conform
 from spt_core.data.infer import columns_of
 from spt_core.data.raw import column_from
 from spt_core.errors import InputError
+from spt_core.families.text.reading import checked_mentions, checked_text
 from spt_core.signature import MAX_CHARACTERS, MAX_SPANS, Field, Signature
-from spt_core.tokens import checked_mentions, checked_text
 from tests.unit.data.text_examples import CORPUS, SPANS, TEXT, task, topics
 
 ODD_TEXTS = [

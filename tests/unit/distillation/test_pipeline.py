@@ -1,15 +1,15 @@
 import dataclasses
 
 import pytest
+from spt_core.distillation.work import Student
 
 from spt_core.artifacts import load_artifact, write_manifest
 from spt_core.distillation import DistillationConfig, DistillationPipeline, pipeline
-from spt_core.distillation.work import Student
 from spt_core.errors import InputError
+from spt_core.fitting.config import TrainingConfig
+from spt_core.fitting.plan import TrainingRun
 from spt_core.model import SpecializedModel
 from spt_core.task import IndustryType
-from spt_core.training.config import TrainingConfig
-from spt_core.training.loop import TrainingRun
 from tests.publications import artifact, splits
 
 

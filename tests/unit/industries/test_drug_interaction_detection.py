@@ -7,8 +7,9 @@ import json
 import pytest
 
 from industries.healthcare.drug_interaction_detection import DRUGS, STATING, severity_of
+from spt_core.judgement import LabelScore, PairScores, Phrase, Span
 from spt_core.policy import LabelPolicy
-from spt_core.task import Evidence, LabelScore, PairJudgement, Span, TextJudgement, find
+from spt_core.task import TextJudgement, find
 
 TASK = find("healthcare/drug_interaction_detection")
 POLICY = LabelPolicy(thresholds={}, most_probable=True, fallback="none")
@@ -24,21 +25,21 @@ DRUG_SPANS = tuple(
 
 def scores(kind: str, probability: float) -> tuple[LabelScore, ...]:
     rest = (1 - probability) / 2
-    evidence = (Evidence(27, 32, "Avoid", 3.0),)
+    evidence = (Phrase(27, 32, "Avoid", 3.0),)
     told = {kind: probability} | {n: rest for n in ("none", "int", "effect") if n != kind}
     given = POLICY.given(told)
     found = [LabelScore(n, p, n in given, evidence) for n, p in told.items()]
     return tuple(sorted(found, key=lambda score: -score.probability))
 
 
-def answer(*pairs: PairJudgement, spans: tuple[Span, ...] = DRUG_SPANS) -> dict[str, object]:
+def answer(*pairs: PairScores, spans: tuple[Span, ...] = DRUG_SPANS) -> dict[str, object]:
     return TASK.respond(TextJudgement(TEXT, (), None, spans, pairs, POLICY))
 
 
 def test_interactions_are_named_with_type_severity_and_evidence() -> None:
     found = answer(
-        PairJudgement(DRUG_SPANS[1], DRUG_SPANS[2], scores("effect", 0.9)),
-        PairJudgement(DRUG_SPANS[2], DRUG_SPANS[3], scores("none", 0.7)),
+        PairScores(DRUG_SPANS[1], DRUG_SPANS[2], scores("effect", 0.9)),
+        PairScores(DRUG_SPANS[2], DRUG_SPANS[3], scores("none", 0.7)),
     )
     (interaction,) = found["interactions"]
     assert interaction["drug_a"] == "warfarin"
@@ -51,15 +52,15 @@ def test_interactions_are_named_with_type_severity_and_evidence() -> None:
 
 
 def test_the_severity_is_that_of_the_sentences_that_name_the_drugs() -> None:
-    apart = answer(PairJudgement(DRUG_SPANS[0], DRUG_SPANS[0], scores("int", 0.9)))
+    apart = answer(PairScores(DRUG_SPANS[0], DRUG_SPANS[0], scores("int", 0.9)))
     assert apart["interactions"][0]["severity"] == "unspecified"
     assert apart["recommendation"] == "ask_a_pharmacist"
 
 
 def test_the_most_severe_interaction_comes_first_and_decides() -> None:
     found = answer(
-        PairJudgement(DRUG_SPANS[0], DRUG_SPANS[0], scores("int", 0.99)),
-        PairJudgement(DRUG_SPANS[1], DRUG_SPANS[2], scores("effect", 0.6)),
+        PairScores(DRUG_SPANS[0], DRUG_SPANS[0], scores("int", 0.99)),
+        PairScores(DRUG_SPANS[1], DRUG_SPANS[2], scores("effect", 0.6)),
     )
     assert [i["severity"] for i in found["interactions"]] == ["major", "unspecified"]
     assert found["recommendation"] == "avoid_or_monitor_closely"
@@ -79,7 +80,7 @@ def test_a_text_without_two_drugs_says_that_nothing_was_judged(
 
 
 def test_unrelated_drugs_are_not_called_safe() -> None:
-    found = answer(PairJudgement(*DRUG_SPANS[:2], scores("none", 0.95)), spans=DRUG_SPANS[:2])
+    found = answer(PairScores(*DRUG_SPANS[:2], scores("none", 0.95)), spans=DRUG_SPANS[:2])
     assert found["recommendation"] == "no_interaction_stated"
     assert found["pairs_not_judged"] == 0
 
@@ -95,7 +96,7 @@ def test_unrelated_drugs_are_not_called_safe() -> None:
 def test_there_is_no_all_clear_while_a_pair_is_not_judged(
     text: str, kind: str, recommendation: str
 ) -> None:
-    pair = PairJudgement(DRUG_SPANS[0], DRUG_SPANS[0], scores(kind, 0.9))
+    pair = PairScores(DRUG_SPANS[0], DRUG_SPANS[0], scores(kind, 0.9))
     found = TASK.respond(TextJudgement(text, (), None, DRUG_SPANS[:3], (pair,), POLICY))
     assert found["recommendation"] == recommendation
     assert found["pairs_not_judged"] == 2

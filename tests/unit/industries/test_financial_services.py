@@ -3,8 +3,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from industries.financial_services import TASKS as ALL
-from spt_core.policy import fit_policy
-from spt_core.task import Judgement, Reason, find
+from spt_core.heads.binary import fit_policy
+from spt_core.judgement import Decision, FieldEffect
+from spt_core.task import find
 
 FRAUD = find("financial_services/fraud_detection")
 RISK = find("financial_services/risk_assessment")
@@ -16,9 +17,9 @@ def judged(task, probability, effects):
     policy = fit_policy(
         task.costs, np.empty(0), reason_codes=task.reason_codes, conditions=task.conditions
     )
-    reasons = tuple(Reason(name, 1, effect) for name, effect in effects.items())
+    reasons = tuple(FieldEffect(name, 1, effect) for name, effect in effects.items())
     confidence = max(probability, 1 - probability)
-    return Judgement(probability, policy.recommend(probability), confidence, reasons, policy)
+    return Decision(probability, policy.recommend(probability), confidence, reasons, policy)
 
 
 def effects_on(labels, **causes):

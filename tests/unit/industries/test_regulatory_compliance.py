@@ -13,8 +13,9 @@ from industries.financial_services.regulatory_compliance import (
     TITLES,
     rule_families,
 )
+from spt_core.judgement import LabelScore, Phrase
 from spt_core.policy import LabelPolicy
-from spt_core.task import Evidence, LabelScore, TextJudgement, find
+from spt_core.task import TextJudgement, find
 
 TASK = find("financial_services/regulatory_compliance")
 POLICY = LabelPolicy(thresholds={"ltd": 0.4, "ter": 0.6}, most_probable=False)
@@ -23,7 +24,7 @@ TEXT = "We are not liable for damage."
 
 def judged(ltd: float, ter: float = 0.1) -> dict[str, object]:
     given = POLICY.given({"ltd": ltd, "ter": ter})
-    evidence = (Evidence(0, 6, "We are", -0.5), Evidence(7, 17, "not liable", 2.0))
+    evidence = (Phrase(0, 6, "We are", -0.5), Phrase(7, 17, "not liable", 2.0))
     scores = [LabelScore(n, p, n in given, evidence) for n, p in (("ltd", ltd), ("ter", ter))]
     scores.sort(key=lambda score: -score.probability)
     return TASK.respond(TextJudgement(TEXT, tuple(scores), None, (), (), POLICY))

@@ -12,13 +12,13 @@ from jobs.demo.champion import small_base
 from jobs.demo.job import mislabelled
 from jobs.demo.site import FEEDS, QUESTION, TOPIC, Site, first_wave, second_wave
 from jobs.demo.story import MONITORING
+from spt_core.artifacts import FACTS
 from spt_core.continuous.feeds.documents import parse_document
 from spt_core.continuous.feeds.kinds import ON_DISK
 from spt_core.continuous.feeds.pool import ParserPool
 from spt_core.continuous.feeds.values import Poll
 from spt_core.export import export
-from spt_core.models.bases import load_base
-from spt_core.runtime.text import FACTS
+from spt_core.families.text.bases import load_base
 from tests.publications import artifact
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,8 @@ import pytest
 
 from jobs import deploy
 from spt_core.errors import InputError, NotFoundError
-from spt_core.policy import LabelPolicy, fit_policy
+from spt_core.heads.binary import fit_policy
+from spt_core.policy import LabelPolicy
 from spt_core.registry import ModelVersion, Registry
 from tests.unit.test_rollout import FRAUD, add
 

@@ -9,7 +9,7 @@ import torch
 
 from jobs import pretrain
 from jobs.command import parser, read_run
-from spt_core.models.bases import embedding_name, load_base
+from spt_core.families.text.bases import embedding_name, load_base
 from spt_core.task import IndustryType, find
 from spt_core.vocabulary import DomainVocabularyManager, VocabularyConfig
 from tests.unit.vocabulary.tiny import TEXTS, tiny_base

@@ -17,11 +17,11 @@ from spt_core.artifacts import as_uri, write_manifest
 from spt_core.continuous.ledger import Ledger, Retrain, fence_of
 from spt_core.continuous.retraining import RetrainConfig
 from spt_core.errors import ConflictError, InputError, NotFoundError
-from spt_core.models.text import TextConfig
+from spt_core.families.text.config import TextConfig
 from spt_core.registry import Registry
 from spt_core.task import find
 from spt_core.training import TrainingConfig
-from spt_core.training.config import training_config_from_json
+from spt_core.training.trainer import training_config_from_json
 from tests.publications import MODEL, SECURITY, begun, item, version
 
 

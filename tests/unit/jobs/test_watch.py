@@ -12,9 +12,9 @@ from aiohttp import web
 
 from jobs.watch import main
 from spt_core.continuous.feeds.source import Source
-from spt_core.continuous.fetch import FetchPolicy
-from spt_core.continuous.fetch_check import check_sources
-from spt_core.continuous.fetch_guard import Guard
+from spt_core.continuous.fetch.check import check_sources
+from spt_core.continuous.fetch.fetcher import FetchPolicy
+from spt_core.continuous.fetch.guard import Guard
 from spt_core.errors import InputError, NotFoundError
 from spt_core.task import IndustryType
 from tests.feed_documents import NUM_ITEMS, feed

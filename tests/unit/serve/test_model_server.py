@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from serve.model_server import HotRoute, ModelServer
-from spt_core.artifacts import MANIFEST, ExportedModel
-from spt_core.runtime.onnx import SCORE_GRAPH
+from spt_core.artifacts import GRAPH, MANIFEST, ExportedModel
 from spt_core.task import find
 from spt_core.traffic import merged, quantile_ms, window_from_json
 from tests.tiny_models import FRAUD
@@ -48,8 +47,8 @@ def test_a_version_is_taken_with_its_policy(server: ModelServer, config: dict[st
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda folder: (folder / SCORE_GRAPH).write_bytes(b"broken"), "must match its manifest"),
-        (lambda folder: (folder / SCORE_GRAPH).unlink(), "must exist to be read"),
+        (lambda folder: (folder / GRAPH).write_bytes(b"broken"), "must match its manifest"),
+        (lambda folder: (folder / GRAPH).unlink(), "must exist to be read"),
         (lambda folder: (folder / MANIFEST).unlink(), "must exist to be read"),
         (lambda folder: (folder / MANIFEST).write_text("{"), "JSONDecodeError"),
         (lambda folder: (folder / MANIFEST).write_text("{}"), "KeyError"),

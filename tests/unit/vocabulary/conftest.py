@@ -1,7 +1,8 @@
 import pytest
 
 from spt_core.artifacts import as_uri
-from spt_core.models.bases import DEFAULT_BASE, find_base
+from spt_core.families.text.bases import find_base
+from spt_core.families.text.config import DEFAULT_BASE
 from tests.unit.vocabulary.tiny import tiny_base
 
 

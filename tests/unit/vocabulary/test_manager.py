@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from spt_core.errors import InputError
-from spt_core.models.bases import build_encoder, embedding_name, load_base, store_base
+from spt_core.families.text.bases import build_encoder, embedding_name, load_base, store_base
+from spt_core.families.text.reading import open_tokenizer
 from spt_core.task import IndustryType
-from spt_core.tokens import open_tokenizer
 from spt_core.vocabulary import DomainVocabularyManager, VocabularyConfig, embeddings
 from spt_core.vocabulary import manager as extensions
 from spt_core.vocabulary.alignment import aligned

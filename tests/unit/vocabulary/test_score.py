@@ -4,8 +4,8 @@ import json
 import pyarrow as pa
 import pytest
 
-from spt_core.models.text import TextConfig
-from spt_core.training.config import TrainingConfig
+from spt_core.families.text.config import TextConfig
+from spt_core.fitting.config import TrainingConfig
 from spt_core.vocabulary.score import TaskScore
 from tests.tiny_models import text_task
 from tests.unit.vocabulary.tiny import TEXTS

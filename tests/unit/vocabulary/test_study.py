@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from spt_core.errors import InputError
-from spt_core.models.bases import embedding_name, find_base, store_base
-from spt_core.tokens import open_tokenizer
-from spt_core.training.masked_lm import MaskedConfig, adapt
+from spt_core.families.text.bases import embedding_name, find_base, store_base
+from spt_core.families.text.reading import open_tokenizer
 from spt_core.vocabulary import DomainVocabularyManager, VocabularyConfig
 from spt_core.vocabulary import study as studies
 from spt_core.vocabulary.alignment import aligned
 from spt_core.vocabulary.bits import compare_bits
 from spt_core.vocabulary.gate import GateConfig, keep_extension
+from spt_core.vocabulary.masked_lm import MaskedConfig, adapt
 from spt_core.vocabulary.study import StudyConfig, measure_savings, study
 from tests.unit.vocabulary.tiny import TEXTS
 

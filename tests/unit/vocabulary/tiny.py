@@ -5,7 +5,7 @@ import json
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from spt_core.models.bases import build_encoder, store_base
+from spt_core.families.text.bases import build_encoder, store_base
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WORDS = "the a of to is was in at for patient was given risk value capital credit swap and not do"

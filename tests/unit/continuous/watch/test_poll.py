@@ -12,7 +12,7 @@ from spt_core.continuous.feeds.json_api import NVD
 from spt_core.continuous.feeds.pool import ParserPool
 from spt_core.continuous.feeds.source import LinkList, TimeWindow
 from spt_core.continuous.feeds.values import Item
-from spt_core.continuous.fetch import Fetcher
+from spt_core.continuous.fetch.fetcher import Fetcher
 from spt_core.continuous.poll import ADOPTED, Poller, broken, is_adopted, ledger_items
 from spt_core.continuous.registration import source_row
 from tests.watching import Site, options, rss

@@ -1,0 +1,59 @@
+"""The whole configuration of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from spt_core.benchmark import BenchmarkConfig
+from spt_core.data.splits import SplitConfig
+from spt_core.distillation import DistillationConfig
+from spt_core.training import TrainingConfig
+from spt_core.vocabulary.study import StudyConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """What a corpus' columns mean beyond the shared flags; windows as in `count(card, 7d)`."""
+
+    protected: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    positive: str | None = None
+    windows: tuple[str, ...] = ()
+    licences: tuple[str, ...] = ("the owner's own data",)
+    sample_rows: int = 30_000
+    sample_seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class PipelineConfig:
+    """Everything that decides a run's result."""
+
+    data: DataConfig
+    split: SplitConfig
+    training: TrainingConfig
+    distillation: DistillationConfig
+    benchmark: BenchmarkConfig
+    vocabulary: StudyConfig = dataclasses.field(default_factory=StudyConfig)
+
+
+def resized(
+    config: PipelineConfig,
+    network: Any,
+    *,
+    num_epochs: int,
+    data: DataConfig,
+    num_copies: int,
+    benchmark: BenchmarkConfig,
+) -> PipelineConfig:
+    """The configuration with other sizes for both trainings; `network` is the family's."""
+    training, distillation = config.training, config.distillation
+    student = dataclasses.replace(distillation.training, num_epochs=num_epochs, network=network)
+    return dataclasses.replace(
+        config,
+        data=data,
+        training=dataclasses.replace(training, num_epochs=num_epochs, network=network),
+        distillation=dataclasses.replace(distillation, num_copies=num_copies, training=student),
+        benchmark=benchmark,
+    )

@@ -1,0 +1,66 @@
+"""Recipes of tables."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from jobs.recipes.config import DataConfig, PipelineConfig, resized
+from spt_core.benchmark import BenchmarkConfig
+from spt_core.data.splits import SplitConfig
+from spt_core.distillation import DistillationConfig
+from spt_core.families.tabular.config import TabularConfig
+from spt_core.task import Task
+from spt_core.training import TrainingConfig
+
+
+def default(task: Task) -> PipelineConfig:
+    """A real corpus on a few cores."""
+    training = TrainingConfig(
+        task=task.path,
+        industry=task.industry,
+        model_name="default",
+        network=TabularConfig(),
+        num_epochs=20,
+        batch_size=512,
+        learning_rate=4e-3,
+        warmup_ratio=0.05,
+        weight_decay=3e-4,
+        save_strategy="epoch",
+        evaluation_strategy="epoch",
+        early_stopping_patience=4,
+    )
+    student = dataclasses.replace(training, num_epochs=10, learning_rate=5e-3, weight_decay=0.02)
+    return PipelineConfig(
+        data=DataConfig(),
+        split=SplitConfig(),
+        training=training,
+        distillation=DistillationConfig(training=student),
+        benchmark=BenchmarkConfig(),
+    )
+
+
+def sample(task: Task) -> PipelineConfig:
+    """The bundled synthetic sample on two cores, in about three minutes."""
+    return resized(
+        default(task),
+        TabularConfig(booster_trials=2),
+        num_epochs=6,
+        data=DataConfig(sample_rows=20_000),
+        num_copies=1,
+        benchmark=BenchmarkConfig(num_trials=3, num_resamples=100, num_calls=1000),
+    )
+
+
+def smoke(task: Task) -> PipelineConfig:
+    """Seconds: everything once, nothing well."""
+    network = TabularConfig(
+        num_bins=8, student_hidden=(16,), teacher_members=2, teacher_width=16, booster_trials=1
+    )
+    return resized(
+        default(task),
+        network,
+        num_epochs=1,
+        data=DataConfig(sample_rows=3000),
+        num_copies=1,
+        benchmark=BenchmarkConfig(num_trials=1, num_resamples=20, num_calls=200),
+    )

@@ -1,0 +1,105 @@
+"""Record -> answer: the one path of `model.answer(...)`, batch scoring and HTTP.
+
+record -> Predictor (the family's) -> AnswerHead + policy -> Judgement -> the task's words
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from spt_core.errors import InputError
+from spt_core.heads import HEADS
+from spt_core.heads.base import Floats, Prediction, Scores, Truth
+from spt_core.heads.outcomes import Outcomes, groups_of
+from spt_core.judgement import Judgement
+from spt_core.policy import Policy
+from spt_core.task import Task
+
+
+class Predictor(Protocol):
+    """An opened model: reads records, scores them, says why. Thread-safe, holds the weights.
+
+    What `read` and `encode` return is the family's own and goes nowhere but into the other two.
+    """
+
+    classes: tuple[str, ...]  # that it tells apart; none of decisions and numbers
+
+    def read(self, record: Mapping[str, Any]) -> Any:
+        """One request, encoded; raises InputError with one sentence about the first bad field."""
+        ...
+
+    def encode(self, table: pa.Table) -> Sequence[Any]:
+        """Typed rows (see data/read.py), encoded."""
+        ...
+
+    def predict(self, rows: Sequence[Any]) -> Sequence[Scores]:
+        """The scores of each row."""
+        ...
+
+    def explain(self, rows: Sequence[Any]) -> Iterable[Prediction]:
+        """The scores of each row, with why."""
+        ...
+
+
+class Answerer:
+    """Everything between a record and its answer, looked up once. Thread-safe."""
+
+    def __init__(self, task: Task, predictor: Predictor, policy: Policy) -> None:
+        self.task, self.predictor, self.policy = task, predictor, policy
+        self.head = HEADS[task.head]
+        self.classes = predictor.classes
+
+    def answer(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to one record; raises InputError with one sentence about a bad one."""
+        return self.task.respond(self.judge(record))
+
+    def judge(self, record: Mapping[str, Any]) -> Judgement:
+        """What is said of one record, before the task words it."""
+        (prediction,) = self.predictor.explain((self.predictor.read(record),))
+        return self.head.judgement(self.task, self.classes, prediction, self.policy)
+
+    def answers(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The answers to several records; the error names the bad record, before any is run."""
+        rows: list[Any] = []
+        for number, record in enumerate(records):
+            try:
+                rows.append(self.predictor.read(record))
+            except InputError as error:
+                raise InputError(f"record {number}: {error}") from error
+        return [answer for _, answer in self._worded(rows)]
+
+    def score(self, table: pa.Table) -> Floats:
+        """One figure [B] of typed rows: the head's headline."""
+        rows = self.predictor.predict(self.predictor.encode(table))
+        return np.array([self.head.headline(self.task, self.classes, row) for row in rows])
+
+    def table(self, table: pa.Table) -> tuple[Floats, list[dict[str, Any]]]:
+        """Headlines [B] and answers of typed rows, for batch scoring."""
+        pairs = self._worded(self.predictor.encode(table))
+        answers = list(pairs)
+        return np.array([score for score, _ in answers]), [answer for _, answer in answers]
+
+    def outputs(self, record: Mapping[str, Any]) -> Floats:
+        """Probabilities or values [N, K] of one record's items."""
+        (scores,) = self.predictor.predict((self.predictor.read(record),))
+        return self.head.outputs(scores.values)
+
+    def outcomes(self, table: pa.Table, label: str, *, group: str | None = None) -> Outcomes:
+        """What is true of labelled rows beside what is said of them, under the policy.
+
+        `group` names the column of documents, if it is not the task's.
+        """
+        groups = groups_of(table, group or self.task.group)
+        scores = self.predictor.predict(self.predictor.encode(table))
+        truth = Truth(table, label, groups)
+        return self.head.outcomes(self.task, self.classes, truth, scores, self.policy)
+
+    def _worded(self, rows: Sequence[Any]) -> Iterable[tuple[float, dict[str, Any]]]:
+        task, classes, head = self.task, self.classes, self.head
+        for prediction in self.predictor.explain(rows):
+            judgement = head.judgement(task, classes, prediction, self.policy)
+            yield head.headline(task, classes, prediction.scores), task.respond(judgement)

@@ -1,1 +1,0 @@
-"""Record -> answer: what lies between a request and a model's runtime, and back, by family."""

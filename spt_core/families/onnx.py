@@ -1,0 +1,17 @@
+"""ONNX Runtime on one thread: models of microseconds lose with more."""
+
+from __future__ import annotations
+
+import onnxruntime
+
+INPUT = "features"
+
+
+def open_session(graph: bytes) -> onnxruntime.InferenceSession:
+    """A single-threaded CPU session."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

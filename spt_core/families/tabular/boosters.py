@@ -1,0 +1,251 @@
+"""Gradient-boosted forests: members of the teacher, and the baselines beside every model.
+
+Encoded rows -> Optuna on validation rows -> Forest, kept as the library's own text or JSON.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import lightgbm
+import numpy as np
+import optuna
+import xgboost
+from numpy.typing import NDArray
+
+from spt_core.heads import HEADS, metric_of
+from spt_core.task import Task
+
+Features = NDArray[np.float32]
+Labels = NDArray[np.float64]
+Probabilities = NDArray[np.float64]
+Metric = Callable[[Labels, Probabilities], float]
+MAX_ROUNDS = 1000
+PATIENCE = 50
+
+
+class Rows(NamedTuple):
+    """Encoded rows; the columns from `first_category` on are category indices."""
+
+    train: Features
+    train_labels: Labels
+    validation: Features
+    validation_labels: Labels
+    first_category: int
+
+
+class Forest(Protocol):
+    """A trained forest."""
+
+    parameters: Mapping[str, Any]
+
+    def probability(self, features: Features) -> Probabilities:
+        """Probabilities [B] of features [B, F]."""
+        ...
+
+    def to_bytes(self) -> bytes:
+        """What the library's own loader reads; no pickle."""
+        ...
+
+
+class LightgbmForest:
+    """LightGBM, leaf-wise, categories natively."""
+
+    def __init__(self, content: bytes, parameters: Mapping[str, Any]) -> None:
+        self.booster = lightgbm.Booster(model_str=content.decode())
+        self.parameters = parameters
+
+    def probability(self, features: Features) -> Probabilities:
+        """Probabilities [B]."""
+        return np.asarray(self.booster.predict(features), np.float64)
+
+    def to_bytes(self) -> bytes:
+        """LightGBM's text format."""
+        return self.booster.model_to_string().encode()
+
+
+class XgboostForest:
+    """XGBoost, histogram-based, categories natively."""
+
+    def __init__(self, content: bytes, parameters: Mapping[str, Any]) -> None:
+        self.booster = xgboost.Booster()
+        self.booster.load_model(bytearray(content))
+        self.parameters = parameters
+        self._kinds = self.booster.feature_types
+
+    def probability(self, features: Features) -> Probabilities:
+        """Probabilities [B]."""
+        rows = xgboost.DMatrix(features, feature_types=self._kinds, enable_categorical=True)
+        return self.booster.predict(rows).astype(np.float64)
+
+    def to_bytes(self) -> bytes:
+        """XGBoost's JSON format."""
+        return bytes(self.booster.save_raw("json"))
+
+
+def quality_of(task: Task) -> Metric:
+    """A task's metric to tune forests by, of labels and probabilities [B]; higher is better."""
+    head, metric = HEADS[task.head], metric_of(task)
+
+    def quality(labels: Labels, probabilities: Probabilities) -> float:
+        of = head.fitted(task, (), labels[:, None], probabilities[:, None])
+        return metric.sign * metric(of)
+
+    return quality
+
+
+def tune(
+    kind: str,
+    rows: Rows,
+    metric: Metric,
+    *,
+    num_trials: int,
+    seed: int,
+    on_trial: Callable[[str, int], None] | None = None,
+) -> Forest:
+    """The forest of the best of `num_trials` settings by the metric on validation rows.
+
+    The first trial is the library's usual setting; every trial stops early on validation log loss.
+    """
+    fit, usual = _FITS[kind], _USUAL[kind]
+    best: list[tuple[float, Forest]] = []
+
+    def objective(trial: optuna.Trial) -> float:
+        forest = fit(_suggested(kind, trial), rows, seed)
+        value = metric(rows.validation_labels, forest.probability(rows.validation))
+        if not best or value > best[0][0]:
+            best[:] = [(value, forest)]
+        if on_trial is not None:
+            on_trial(kind, trial.number + 1)
+        return value
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+    study.enqueue_trial(dict(usual))
+    study.optimize(objective, n_trials=num_trials)
+    return best[0][1]
+
+
+def fit_lightgbm(
+    parameters: Mapping[str, Any], rows: Rows, seed: int, num_rounds: int | None = None
+) -> LightgbmForest:
+    """A forest stopped early on validation rows, or of exactly `num_rounds` trees."""
+    fixed = {"objective": "binary", "bagging_freq": 1, "verbosity": -1, "seed": seed}
+    categories = list(range(rows.first_category, rows.train.shape[1]))
+    train = lightgbm.Dataset(rows.train, rows.train_labels, categorical_feature=categories)
+    if num_rounds is not None:
+        booster = lightgbm.train({**fixed, **parameters}, train, num_rounds)
+        num_trees = num_rounds
+    else:
+        booster = lightgbm.train(
+            {**fixed, **parameters},
+            train,
+            MAX_ROUNDS,
+            valid_sets=[train.create_valid(rows.validation, rows.validation_labels)],
+            callbacks=[lightgbm.early_stopping(PATIENCE, verbose=False)],
+        )
+        num_trees = booster.best_iteration
+    content = booster.model_to_string(num_iteration=num_trees).encode()
+    return LightgbmForest(content, {**parameters, "num_trees": num_trees})
+
+
+def fit_xgboost(
+    parameters: Mapping[str, Any], rows: Rows, seed: int, num_rounds: int | None = None
+) -> XgboostForest:
+    """A forest stopped early on validation rows, or of exactly `num_rounds` trees."""
+    fixed = {
+        "objective": "binary:logistic",
+        "tree_method": "hist",
+        "eval_metric": "logloss",
+        "seed": seed,
+    }
+    kinds = ["c" if i >= rows.first_category else "q" for i in range(rows.train.shape[1])]
+
+    def matrix(features: Features, labels: Labels) -> xgboost.DMatrix:
+        return xgboost.DMatrix(features, labels, feature_types=kinds, enable_categorical=True)
+
+    booster = xgboost.train(
+        {**fixed, **parameters},
+        matrix(rows.train, rows.train_labels),
+        num_rounds or MAX_ROUNDS,
+        evals=[]
+        if num_rounds
+        else [(matrix(rows.validation, rows.validation_labels), "validation")],
+        early_stopping_rounds=None if num_rounds else PATIENCE,
+        verbose_eval=False,
+    )
+    if num_rounds is None:
+        booster = booster[: booster.best_iteration + 1]
+    num_trees = booster.num_boosted_rounds()
+    return XgboostForest(bytes(booster.save_raw("json")), {**parameters, "num_trees": num_trees})
+
+
+def open_forest(kind: str, content: bytes) -> Forest:
+    """The forest that `to_bytes` wrote."""
+    return _CLASSES[kind](content, {})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Range:
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+
+
+_SPACES: Mapping[str, Mapping[str, _Range]] = {
+    "lightgbm": {
+        "learning_rate": _Range(0.01, 0.2, log=True),
+        "num_leaves": _Range(4, 128, log=True, whole=True),
+        "min_data_in_leaf": _Range(5, 300, log=True, whole=True),
+        "feature_fraction": _Range(0.4, 1.0),
+        "bagging_fraction": _Range(0.5, 1.0),
+        "lambda_l2": _Range(1e-3, 30.0, log=True),
+    },
+    "xgboost": {
+        "eta": _Range(0.01, 0.3, log=True),
+        "max_depth": _Range(2, 9, whole=True),
+        "min_child_weight": _Range(0.5, 50.0, log=True),
+        "subsample": _Range(0.5, 1.0),
+        "colsample_bytree": _Range(0.4, 1.0),
+        "lambda": _Range(1e-2, 30.0, log=True),
+    },
+}
+_USUAL: Mapping[str, Mapping[str, Any]] = {
+    "lightgbm": {
+        "learning_rate": 0.05,
+        "num_leaves": 15,
+        "min_data_in_leaf": 50,
+        "feature_fraction": 0.8,
+        "bagging_fraction": 0.8,
+        "lambda_l2": 1.0,
+    },
+    "xgboost": {
+        "eta": 0.05,
+        "max_depth": 4,
+        "min_child_weight": 1.0,
+        "subsample": 0.8,
+        "colsample_bytree": 0.8,
+        "lambda": 1.0,
+    },
+}
+_FITS: Mapping[str, Callable[[Mapping[str, Any], Rows, int], Forest]] = {
+    "lightgbm": fit_lightgbm,
+    "xgboost": fit_xgboost,
+}
+_CLASSES: Mapping[str, Callable[[bytes, Mapping[str, Any]], Forest]] = {
+    "lightgbm": LightgbmForest,
+    "xgboost": XgboostForest,
+}
+FOREST_KINDS = tuple(_FITS)
+
+
+def _suggested(kind: str, trial: optuna.Trial) -> dict[str, Any]:
+    return {
+        name: trial.suggest_int(name, int(r.low), int(r.high), log=r.log)
+        if r.whole
+        else trial.suggest_float(name, r.low, r.high, log=r.log)
+        for name, r in _SPACES[kind].items()
+    }

@@ -1,0 +1,147 @@
+"""The student of a table: rows with swapped cells, labelled by the teacher ensemble.
+
+Splits + teacher -> rows with swapped cells and soft labels (Parquet) -> Ray Train -> files
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load as load_weights
+from safetensors.torch import save as save_weights
+
+from spt_core.artifacts import (
+    FACTS,
+    WEIGHTS,
+    Role,
+    as_uri,
+    has_manifest,
+    parquet_files,
+    remove,
+    write_manifest,
+)
+from spt_core.data.partition import Part
+from spt_core.data.read import Dataset, read_files
+from spt_core.data.splits import Splits
+from spt_core.errors import InputError
+from spt_core.families.tabular.ensemble import FORESTS
+from spt_core.families.tabular.learner import LEARNER, SCORING_ROWS, row_bytes
+from spt_core.families.tabular.network import StudentNetwork
+from spt_core.families.tabular.rows import encoded_arrays, encoded_dataset
+from spt_core.families.tabular.softening import soften
+from spt_core.families.tabular.teaching import FACT_ROWS, HELD_OUT_ROWS, validation_metrics
+from spt_core.fitting.lesson import Lesson
+from spt_core.fitting.plan import Trained, TrainingRun
+from spt_core.heads.beta import apply_calibration, fit_calibration
+from spt_core.task import Task, find
+
+SOFT = "soft"
+
+
+class TableDistilling:
+    """The FitPlan of a student; rows that are labelled already are used again."""
+
+    role: Role = "student"
+    scratch: Sequence[str] = (SOFT,)
+
+    def __init__(self, lesson: Lesson) -> None:
+        if lesson.unlabelled is not None:
+            raise InputError(
+                "unlabelled must be left alone for the tabular family, whose students learn from "
+                "copies of their own rows, however: it is set"
+            )
+        self._lesson, self._task = lesson, find(lesson.splits.task)
+        self.identity: Sequence[Any] = lesson.identity
+
+    def prepare(self, name: str) -> TrainingRun:
+        """The student of the teacher's facts; the teacher labels its rows."""
+        lesson, teacher = self._lesson, self._lesson.teacher
+        self._soft = f"{as_uri(lesson.training.output_dir)}/runs/{name}-{SOFT}"
+        self._run = TrainingRun(
+            learner=LEARNER,
+            signature=teacher.signature,
+            role=self.role,
+            config=lesson.training,
+            facts=json.loads(teacher.read(FACTS)),
+            num_rows=lesson.splits.num_rows["train"] * (lesson.num_copies + 1),
+            row_bytes=row_bytes(len(teacher.signature.columns)),
+            scoring_rows=SCORING_ROWS,
+            head=self._task.head,
+        )
+        _check_size(self._run, lesson)
+        if not has_manifest(self._soft):
+            _write_soft_rows(lesson, self._soft)
+        return self._run
+
+    def rows(self, part: Literal["train", "validation"]) -> Dataset:
+        """The rows that the teacher labelled, or encoded validation rows."""
+        if part == "train":
+            return read_files(parquet_files(self._soft))
+        return encoded_dataset(self._lesson.splits, part, self._lesson.teacher.signature)
+
+    def finish(self, weights: bytes) -> Trained:
+        """Calibrated on the calibration part, with what stands for nothing from training rows."""
+        files, metrics = _finish(self._task, self._run, self._lesson.splits, weights)
+        return Trained(files, metrics)
+
+
+def _write_soft_rows(lesson: Lesson, soft: str) -> None:
+    """Augmented rows with the teacher's probabilities, as Parquet; the manifest comes last."""
+    teacher = lesson.teacher
+    remove(soft)
+    rows = encoded_dataset(lesson.splits, "train", teacher.signature).map_batches(
+        soften,
+        batch_format="numpy",
+        batch_size=4096,
+        fn_kwargs={
+            "teacher": json.dumps(teacher.to_json()),
+            "copies": lesson.num_copies,
+            "num_numbers": len(teacher.signature.numbers),
+            "swap_probability": lesson.copying.swap_probability,
+            "forget_probability": lesson.copying.forget_probability,
+            "hard_label_weight": lesson.hard_label_weight,
+            "seed": lesson.training.seed,
+        },
+    )
+    rows.write_parquet(soft)
+    write_manifest(soft, {"teacher": teacher.uri, "copies": lesson.num_copies})
+
+
+def _check_size(run: TrainingRun, lesson: Lesson) -> None:
+    student = LEARNER.network(run)
+    size = sum(t.numel() * t.element_size() for t in student.state_dict().values())
+    teacher_size = sum(len(lesson.teacher.read(name)) for name in (WEIGHTS, *FORESTS.values()))
+    lesson.check_size(size, teacher_size, f"student_hidden {run.config.network.student_hidden}")
+
+
+def _finish(
+    task: Task, run: TrainingRun, splits: Splits, weights: bytes
+) -> tuple[dict[str, bytes], dict[str, float]]:
+    """Calibrate on the calibration part, take the baseline from training rows, measure."""
+    network = LEARNER.network(run)
+    assert isinstance(network, StudentNetwork)
+    network.load_state_dict(load_weights(weights))
+    network.eval()
+    sample, _ = encoded_arrays(splits, "train", run.signature, limit=FACT_ROWS)
+    network.set_baseline(torch.from_numpy(sample))
+    logits, labels = _logits(network, run, splits, "calibration")
+    calibration = fit_calibration(logits, labels)
+    network.calibrate(calibration)
+    logits, labels = _logits(network, run, splits, "validation")
+    metrics = validation_metrics(task, labels, apply_calibration(logits, calibration))
+    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    return {WEIGHTS: save_weights(state)}, metrics
+
+
+@torch.no_grad()
+def _logits(
+    network: StudentNetwork, run: TrainingRun, splits: Splits, part: Part
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    features, labels = encoded_arrays(splits, part, run.signature, limit=HELD_OUT_ROWS)
+    parts = [network(rows).squeeze(1) for rows in torch.from_numpy(features).split(8192)]
+    return torch.cat(parts).double().numpy(), labels.astype(np.float64)

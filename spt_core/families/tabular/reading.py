@@ -1,0 +1,153 @@
+"""The one encoder that turns what a Signature names into numbers.
+
+request record | table of typed columns -> Encoder -> float32 [B, F]: numbers first (NaN = missing),
+then category indices (0 = missing or never seen in training). Training, batch scoring and serving
+use this encoder and no other; numeric encoding and calibration are in the model's graph.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from spt_core.errors import InputError, nearest
+from spt_core.records import NO_DATE, category_text, flatten, parse_time, shown, wrong_value
+from spt_core.signature import Signature
+from spt_core.task import FAMILIES
+
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+class Encoder:
+    """Turns records and typed tables into the float32 [B, F] that the model's graph takes.
+
+    Holds nothing but its Signature's lookup tables; safe to share between threads.
+    """
+
+    def __init__(self, signature: Signature) -> None:
+        kinds = FAMILIES["tabular"].kinds
+        unsupported = [f.name for f in signature.fields if f.kind not in kinds]
+        if unsupported:
+            raise InputError(f"the tabular encoder takes {kinds}, however: {unsupported}")
+        self.signature = signature
+        numbers = [f for f in signature.fields if f.kind in ("number", "boolean", "time")]
+        categories = [f for f in signature.fields if f.kind == "category"]
+        self._plan = tuple(
+            (
+                f.name,
+                f.kind,
+                f.required,
+                -_FLOAT32_MAX if f.minimum is None else f.minimum,
+                _FLOAT32_MAX if f.maximum is None else f.maximum,
+            )
+            for f in numbers
+        )
+        self._lookups = tuple(
+            (f.name, f.required, {c: float(i) for i, c in enumerate(f.categories, 1)})
+            for f in categories
+        )
+        self._value_sets = {f.name: pa.array(f.categories, pa.large_string()) for f in categories}
+        self._names = frozenset(f.name for f in signature.fields)
+
+    def record(self, record: Mapping[str, Any]) -> NDArray[np.float32]:
+        """One request as [1, F]; raises InputError with one sentence about the first bad field."""
+        if any(type(v) is dict for v in record.values()):
+            record = flatten(record)
+        row: list[float] = []
+        for name, kind, required, minimum, maximum in self._plan:
+            value = record.get(name)
+            if value is None:
+                if required:
+                    raise self._missing(name, record)
+                row.append(math.nan)
+                if kind == "time":
+                    row.append(math.nan)
+            elif kind == "number":
+                if type(value) is not float and type(value) is not int:
+                    raise wrong_value(name, "a number", value)
+                if not minimum <= value <= maximum:
+                    raise _out_of_range(name, minimum, maximum, value)
+                row.append(value)
+            elif kind == "time":
+                row += parse_time(value, name)
+            else:
+                if type(value) is not bool:
+                    raise wrong_value(name, "true or false", value)
+                row.append(1.0 if value else 0.0)
+        for name, required, lookup in self._lookups:
+            value = record.get(name)
+            if value is None:
+                if required:
+                    raise self._missing(name, record)
+                row.append(0.0)
+            else:
+                row.append(
+                    lookup.get(value if type(value) is str else category_text(value, name), 0.0)
+                )
+        if not self._names.issuperset(record):
+            extra = next(n for n in record if n not in self._names)
+            raise InputError(
+                f"a record may hold only the model's fields, however: {extra!r} is none of them; "
+                f"{nearest(extra, self._names)}"
+            )
+        return np.array([row], dtype=np.float32)
+
+    def table(self, table: pa.Table) -> NDArray[np.float32]:
+        """Typed columns (see data/read.py) as [B, F]; a column that is absent counts as missing."""
+        columns: list[NDArray[np.float32]] = []
+        for name, kind, *_ in self._plan:
+            if name not in table.column_names:
+                columns += [_missing_column(table)] * (2 if kind == "time" else 1)
+            elif kind == "time":
+                columns += _time_columns(table[name])
+            else:
+                columns.append(_float_column(table[name]))
+        for name, *_ in self._lookups:
+            if name not in table.column_names:
+                columns.append(np.zeros(table.num_rows, np.float32))
+                continue
+            index = pc.index_in(table[name].cast(pa.large_string()), self._value_sets[name])
+            columns.append(_float_column(pc.add(pc.fill_null(index, -1), 1)))
+        if not columns:
+            return np.empty((table.num_rows, 0), np.float32)
+        return np.column_stack(columns)
+
+    def _missing(self, name: str, record: Mapping[str, Any]) -> InputError:
+        unknown = [n for n in record if n not in self._names]
+        hint = f"; {unknown[0]!r} is not a field" if unknown and name not in record else ""
+        state = "it is null" if name in record else "it is missing"
+        return InputError(f"the field {name!r} is required, however: {state}{hint}")
+
+
+def _float_column(column: pa.ChunkedArray | pa.Array) -> NDArray[np.float32]:
+    values = column.cast(pa.float32(), safe=False)
+    return np.asarray(pc.fill_null(values, math.nan), dtype=np.float32)
+
+
+def _missing_column(table: pa.Table) -> NDArray[np.float32]:
+    return np.full(table.num_rows, np.nan, np.float32)
+
+
+def _time_columns(column: pa.ChunkedArray) -> list[NDArray[np.float32]]:
+    seconds = pc.add(pc.multiply(pc.minute(column), 60), pc.second(column))
+    # The sum is made in double precision and rounded once, as for a single record.
+    hour = pc.add(pc.hour(column).cast(pa.float64()), pc.divide(seconds.cast(pa.float64()), 3600.0))
+    weekday = pc.if_else(
+        pc.equal(pc.year(column), NO_DATE.year), pa.scalar(None, pa.int64()), pc.day_of_week(column)
+    )
+    return [_float_column(hour), _float_column(weekday)]
+
+
+def _out_of_range(name: str, minimum: float, maximum: float, value: float) -> InputError:
+    if value != value:  # math.isnan refuses integers beyond the range of a float
+        return InputError(
+            f"the field {name!r} must be a number, however: NaN (send null if missing)"
+        )
+    rule = f"at least {minimum:g}" if value < minimum else f"at most {maximum:g}"
+    return InputError(f"the field {name!r} must be {rule}, however: {shown(value)}")

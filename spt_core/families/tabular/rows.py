@@ -1,0 +1,174 @@
+"""Typed rows of a split as what networks train on: features [B, F], target [B], weight [B].
+
+A shard that fits in memory is shuffled whole. A larger one streams: its blocks come in a fixed
+order, and a buffer is shuffled by (seed, epoch).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+
+from spt_core.artifacts import filesystem
+from spt_core.data.corpus import ROW
+from spt_core.data.partition import Part
+from spt_core.data.splits import Splits
+from spt_core.families.tabular.boosters import Rows
+from spt_core.families.tabular.encoding import encode_batch
+from spt_core.families.tabular.reading import Encoder
+from spt_core.fitting.config import ClassWeighting
+from spt_core.fitting.plan import Read
+from spt_core.fitting.shards import Batch
+from spt_core.signature import Signature
+
+Labelled = tuple[NDArray[np.float32], NDArray[np.float32]]  # features [N, F], labels [N]
+SHUFFLE_BUFFER_ROWS = 100_000
+_HASH = 2_654_435_761  # Knuth's multiplicative hash: rows are sampled by number, the same each time
+
+
+def trim_categories(signature: Signature, size: int) -> Signature:
+    """The Signature with each category column cut to its `size` most frequent values."""
+    fields = tuple(dataclasses.replace(f, categories=f.categories[:size]) for f in signature.fields)
+    return dataclasses.replace(signature, fields=fields)
+
+
+def class_weights(splits: Splits, weighting: ClassWeighting) -> tuple[float, float]:
+    """The weights of negative and positive training rows."""
+    if weighting == "none":
+        return 1.0, 1.0
+    total, positive = splits.num_rows["train"], splits.num_positives["train"]
+    return total / (2 * (total - positive)), total / (2 * positive)
+
+
+def encoded_dataset(
+    splits: Splits, part: Part, signature: Signature, weights: tuple[float, float] = (1.0, 1.0)
+) -> Any:  # ray.data.Dataset; ray is not imported here
+    """A part as a streaming dataset with the columns features, target, weight and row."""
+    return splits.dataset(part).map_batches(
+        encode_batch,  # pyright: ignore[reportArgumentType]  # ray's type has no keywords
+        batch_format="pyarrow",
+        fn_kwargs={
+            "signature": json.dumps(signature.to_json()),
+            "label": splits.label,
+            "weights": weights,
+        },
+    )
+
+
+def encoded_arrays(splits: Splits, part: Part, signature: Signature, *, limit: int) -> Labelled:
+    """At most about `limit` rows of a part, sampled by row number: features [N, F], labels [N]."""
+    share = min(1.0, limit / max(splits.num_rows[part], 1))
+    to_numbers = Encoder(signature)
+    features: list[NDArray[np.float32]] = []
+    labels: list[NDArray[np.float32]] = []
+    for table in _tables(splits, part):
+        if share < 1.0:
+            rows = np.asarray(table[ROW], dtype=np.uint64)
+            keep = (rows * np.uint64(_HASH)) % np.uint64(2**32) < np.uint64(share * 2**32)
+            table = table.filter(pa.array(keep))
+        features.append(to_numbers.table(table))
+        labels.append(np.asarray(table[splits.label], dtype=np.float32))
+    return np.concatenate(features), np.concatenate(labels)
+
+
+def booster_rows(splits: Splits, signature: Signature, *, limit: int) -> Rows:
+    """Training and validation rows as boosters take them, at most about `limit` of each."""
+    train, labels = encoded_arrays(splits, "train", signature, limit=limit)
+    held_out, held_out_labels = encoded_arrays(splits, "validation", signature, limit=limit)
+    return Rows(
+        train,
+        labels.astype(np.float64),
+        held_out,
+        held_out_labels.astype(np.float64),
+        len(signature.numbers),
+    )
+
+
+def _tables(splits: Splits, part: Part) -> Iterator[pa.Table]:
+    for uri in splits.files(part):
+        files, path = filesystem(uri)
+        for batch in pq.ParquetFile(path, filesystem=files).iter_batches(batch_size=131_072):
+            yield pa.Table.from_batches([batch])
+
+
+Arrays = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+
+
+def shard_of(read: Read, *, num_rows: int | None, seed: int) -> MemoryShard | StreamShard:
+    """A worker's rows; with `num_rows` they are streamed."""
+
+    def arrays() -> Iterator[Arrays]:
+        for batch in read():
+            yield tuple(np.array(batch[c]) for c in ("features", "target", "weight"))  # type: ignore[misc]  # three
+
+    if num_rows is not None:
+        return StreamShard(arrays, num_rows=num_rows, seed=seed)
+    features, targets, weights = zip(*arrays(), strict=True)
+    held = (np.concatenate(features), np.concatenate(targets), np.concatenate(weights))
+    return MemoryShard(held, seed=seed)
+
+
+class MemoryShard:
+    """A shard whose rows are all here."""
+
+    def __init__(self, arrays: Arrays, *, seed: int) -> None:
+        self._tensors = tuple(torch.from_numpy(array) for array in arrays)
+        self._seed = seed
+        self.num_rows = len(arrays[1])
+
+    def batches(self, *, size: int, epoch: int, shuffle: bool, start: int = 0) -> Iterator[Batch]:
+        """Shuffled whole by (seed, epoch)."""
+        order = torch.arange(self.num_rows)
+        if shuffle:
+            generator = torch.Generator().manual_seed(self._seed * 100_003 + epoch)
+            order = torch.randperm(self.num_rows, generator=generator)
+        for rows in order.split(size)[start:]:
+            features, targets, weights = (tensor[rows] for tensor in self._tensors)
+            yield Batch((features,), targets, weights)
+
+
+class StreamShard:
+    """A shard that is read again every epoch, through a shuffle buffer."""
+
+    def __init__(self, read: Callable[[], Iterator[Arrays]], *, num_rows: int, seed: int) -> None:
+        self._read = read
+        self._seed = seed
+        self.num_rows = num_rows
+
+    def batches(self, *, size: int, epoch: int, shuffle: bool, start: int = 0) -> Iterator[Batch]:
+        """Shuffled within buffers of SHUFFLE_BUFFER_ROWS by (seed, epoch, buffer)."""
+        number = 0
+        for index, buffer in enumerate(self._buffers(size)):
+            memory = MemoryShard(buffer, seed=(self._seed * 1_009 + index) % 2**31)
+            for batch in memory.batches(size=size, epoch=epoch, shuffle=shuffle):
+                if number >= start:
+                    yield batch
+                number += 1
+
+    def _buffers(self, size: int) -> Iterator[Arrays]:
+        wanted = max(SHUFFLE_BUFFER_ROWS // size, 1) * size
+        held: list[Arrays] = []
+        num_held = 0
+        for arrays in self._read():
+            held.append(arrays)
+            num_held += len(arrays[1])
+            while num_held >= wanted:
+                joined = _join(held)
+                yield tuple(a[:wanted] for a in joined)  # type: ignore[misc]  # three stay three
+                held = [tuple(a[wanted:] for a in joined)]  # type: ignore[list-item]
+                num_held -= wanted
+        if num_held:
+            yield _join(held)
+
+
+def _join(parts: list[Arrays]) -> Arrays:
+    features, targets, weights = zip(*parts, strict=True)
+    return np.concatenate(features), np.concatenate(targets), np.concatenate(weights)

@@ -1,0 +1,177 @@
+"""What a replica loads of a table's model: record -> Encoder -> Runtime -> scores, field effects.
+
+No torch here: it would cost seconds and 300 MB that a replica never uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, cast, overload
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from spt_core.artifacts import GRAPH, ModelArtifact
+from spt_core.families.onnx import INPUT, open_session
+from spt_core.families.tabular.config import TabularConfig, TabularCopying
+from spt_core.families.tabular.kernel import KERNEL, KernelRuntime, Runtime, kernel_from_bytes
+from spt_core.families.tabular.reading import Encoder
+from spt_core.heads.base import Floats, Prediction, Scores
+from spt_core.judgement import FieldEffect, Reason
+from spt_core.records import flatten
+from spt_core.signature import Signature
+
+EXPLAIN_GRAPH = "explain.onnx"
+
+
+class TableRow(NamedTuple):
+    """One record, flat, and its encoding [1, F]."""
+
+    record: Mapping[str, Any]
+    features: NDArray[np.float32]
+
+
+class TableRows(Sequence[TableRow]):
+    """Many records in one array [B, F]; what they hold is looked up when it is asked for."""
+
+    def __init__(self, features: NDArray[np.float32], table: pa.Table) -> None:
+        self.features, self._table = features, table
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.features)
+
+    @overload
+    def __getitem__(self, index: int) -> TableRow: ...
+    @overload
+    def __getitem__(self, index: slice) -> TableRows: ...
+    def __getitem__(self, index: int | slice) -> TableRow | TableRows:
+        """A row, or some of them."""
+        if isinstance(index, slice):
+            places = range(*index.indices(len(self)))
+            return TableRows(self.features[index], self._table.take(list(places)))
+        (record,) = self._table.slice(index, 1).to_pylist()
+        return TableRow(record, self.features[index : index + 1])
+
+    def records(self) -> list[dict[str, Any]]:
+        """What all rows hold."""
+        return self._table.to_pylist()
+
+
+class OnnxRuntime:
+    """Two graphs of one model: scores alone, and with effects. Thread-safe."""
+
+    def __init__(self, score_graph: bytes, explain_graph: bytes) -> None:
+        self._score, self._explain = open_session(score_graph), open_session(explain_graph)
+
+    def score(self, features: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
+        """Calibrated probabilities [B]."""
+        return cast(list[Any], self._score.run(None, {INPUT: features}))[0]
+
+    def explain(
+        self, features: NDArray[np.float32]
+    ) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
+        """Calibrated probabilities [B] and effects [B, F]."""
+        probabilities, effects = cast(list[Any], self._explain.run(None, {INPUT: features}))
+        return probabilities, effects
+
+
+class TablePredictor:
+    """The Predictor of tables."""
+
+    def __init__(
+        self, signature: Signature, runtime: Runtime, classes: tuple[str, ...] = ()
+    ) -> None:
+        self.classes, self.runtime = classes, runtime
+        self._encoder = Encoder(signature)
+        names = list(dict.fromkeys(column.field for column in signature.columns))
+        self._fields = [
+            (name, [i for i, c in enumerate(signature.columns) if c.field == name])
+            for name in names
+        ]
+
+    def read(self, record: Mapping[str, Any]) -> TableRow:
+        """One request, flat and encoded."""
+        flat = flatten(record)
+        return TableRow(flat, self._encoder.record(flat))
+
+    def encode(self, table: pa.Table) -> TableRows:
+        """Typed rows; a column that is absent counts as missing."""
+        names = [name for name, _ in self._fields if name in table.column_names]
+        return TableRows(self._encoder.table(table), table.select(names))
+
+    def predict(self, rows: Sequence[TableRow]) -> list[Scores]:
+        """Probabilities [1, 1] of each row, scored as one batch."""
+        found = self.runtime.score(_features(rows)).astype(np.float64)
+        return [Scores(values) for values in found.reshape(len(rows), 1, -1)]
+
+    def explain(self, rows: Sequence[TableRow]) -> list[Prediction]:
+        """The same with the fields' effects."""
+        found, effects = self.runtime.explain(_features(rows))
+        values = found.astype(np.float64).reshape(len(rows), 1, -1)
+        of_rows = effects.reshape(*values.shape[::2], -1)
+        records = rows.records() if isinstance(rows, TableRows) else [row.record for row in rows]
+        return [
+            Prediction(record, Scores(values[i]), self._reasons(record, of_rows[i]))
+            for i, record in enumerate(records)
+        ]
+
+    def _reasons(
+        self, record: Mapping[str, Any], effects: NDArray[np.floating[Any]]
+    ) -> Callable[[int, Floats], tuple[Reason, ...]]:
+        def reasons(item: int, direction: Floats) -> tuple[Reason, ...]:
+            """All fields' effects [K, F] along a direction [K]; a row is one item."""
+            del item
+            along = (direction @ effects).tolist()
+            found = [
+                FieldEffect(
+                    name,
+                    record.get(name),
+                    along[at[0]] if len(at) == 1 else sum(along[i] for i in at),
+                )
+                for name, at in self._fields
+            ]
+            found.sort(key=_strength, reverse=True)
+            return tuple(found)
+
+        return reasons
+
+
+class TabularServing:
+    """What a replica, and whoever asks a model, needs of the family."""
+
+    config = TabularConfig
+    copying = TabularCopying
+
+    def open(self, artifact: ModelArtifact, read: Callable[[str], bytes]) -> TablePredictor:
+        """The predictor of an export's files."""
+        batches = OnnxRuntime(read(GRAPH), read(EXPLAIN_GRAPH))
+        runtime = KernelRuntime(kernel_from_bytes(read(KERNEL)), batches)
+        return TablePredictor(artifact.signature, runtime, artifact.classes)
+
+    def open_checkpoint(self, artifact: ModelArtifact) -> TablePredictor:
+        """The predictor of a checkpoint, teacher or student."""
+        from spt_core.families.tabular.checkpoint import open_runtime  # torch
+
+        return TablePredictor(artifact.signature, open_runtime(artifact), artifact.classes)
+
+    def probe_gap(self, predictor: TablePredictor, probes: Mapping[str, Any]) -> float:
+        """How far the answers here, alone and in a batch, are from those where they were made."""
+        runtime = predictor.runtime
+        rows = [[np.nan if v is None else v for v in row] for row in probes["features"]]
+        features = np.array(rows, np.float32)
+        wanted = np.array(probes["probabilities"])
+        alone = [runtime.explain(row[None])[0] for row in features]
+        found = (runtime.score(features), runtime.explain(features)[0], np.concatenate(alone))
+        return max(float(np.max(np.abs(part - wanted))) for part in found)
+
+
+def _features(rows: Sequence[TableRow]) -> NDArray[np.float32]:
+    if isinstance(rows, TableRows):
+        return rows.features
+    return rows[0].features if len(rows) == 1 else np.concatenate([row.features for row in rows])
+
+
+def _strength(reason: FieldEffect) -> float:
+    return abs(reason.effect)

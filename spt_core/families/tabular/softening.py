@@ -1,0 +1,53 @@
+"""What a Ray Data task runs to label augmented rows with a teacher; opened once per process."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from spt_core.artifacts import artifact_from_json
+from spt_core.families.tabular.ensemble import TeacherEnsemble
+
+
+def soften(
+    batch: dict[str, NDArray[Any]],
+    *,
+    teacher: str,
+    copies: int,
+    num_numbers: int,
+    swap_probability: float,
+    forget_probability: float,
+    hard_label_weight: float,
+    seed: int,
+) -> dict[str, NDArray[Any]]:
+    """A batch and augmented copies, labelled by the teacher; the draw follows the rows' numbers."""
+    features, labels = batch["features"], batch["target"]
+    num_rows = len(features)
+    draw = np.random.default_rng([seed, int(batch["row"][0]), num_rows])
+    unknown = np.where(np.arange(features.shape[1]) < num_numbers, np.float32(np.nan), 0)
+    parts = [features]
+    for _ in range(copies):
+        donors = draw.integers(0, num_rows, features.shape)
+        swapped = np.take_along_axis(features, donors, axis=0)
+        copy = np.where(draw.random(features.shape) < swap_probability, swapped, features)
+        forgotten = draw.random(features.shape) < forget_probability
+        parts.append(np.where(forgotten, unknown, copy).astype(np.float32))
+    everything = np.concatenate(parts)
+    targets = _open_teacher(teacher).probability(everything)
+    targets[:num_rows] += hard_label_weight * (labels - targets[:num_rows])
+    return {
+        "features": everything,
+        "target": targets.astype(np.float32),
+        "weight": np.ones(len(targets), np.float32),
+    }
+
+
+@functools.lru_cache(maxsize=1)
+def _open_teacher(artifact: str) -> TeacherEnsemble:
+    torch.set_num_threads(1)
+    return TeacherEnsemble(artifact_from_json(json.loads(artifact)))

@@ -1,0 +1,1 @@
+"""Texts: as a whole, their words, and pairs of what they mention."""

@@ -1,0 +1,40 @@
+"""What the driver of a training asks, by family; torch. Adding a family: one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from spt_core.artifacts import ModelArtifact
+from spt_core.data.splits import Splits
+from spt_core.families.baseline import Baselines, BaselineWork
+from spt_core.families.graph import Exported
+from spt_core.families.tabular.baselines import tune_baselines
+from spt_core.families.tabular.distilling import TableDistilling
+from spt_core.families.tabular.exporting import export_table
+from spt_core.families.tabular.teaching import TableTeaching
+from spt_core.families.text.baselines import tune_text_baselines
+from spt_core.families.text.distilling import TextDistilling
+from spt_core.families.text.exporting import export_text
+from spt_core.families.text.teaching import TextTeaching
+from spt_core.fitting.config import TrainingConfig
+from spt_core.fitting.lesson import Lesson
+from spt_core.fitting.plan import FitPlan
+
+
+class Training(NamedTuple):
+    """How a family's models are made: plans to be fitted, files to serve from, what stands beside.
+
+    `export` raises ParityError where the files do not answer like the checkpoint.
+    """
+
+    teach: Callable[[Splits, TrainingConfig], FitPlan]
+    distill: Callable[[Lesson], FitPlan]
+    export: Callable[[ModelArtifact], Exported]
+    baselines: Callable[[BaselineWork], Baselines]
+
+
+TRAINING: Mapping[str, Training] = {
+    "tabular": Training(TableTeaching, TableDistilling, export_table, tune_baselines),
+    "text": Training(TextTeaching, TextDistilling, export_text, tune_text_baselines),
+}

@@ -1,0 +1,1 @@
+"""One network fitted on Ray Train, whatever its family and its answer."""

@@ -1,0 +1,122 @@
+"""What is fitted, as data, and the two halves of a family that fitting asks for it.
+
+FitPlan (driver) -> TrainingRun + rows -> Learner (worker) -> weights -> FitPlan.finish -> Trained
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from spt_core.artifacts import Role
+from spt_core.data.read import Dataset
+from spt_core.errors import InputError, nearest
+from spt_core.fitting.config import TrainingConfig
+from spt_core.fitting.shards import Batch, Shard
+from spt_core.signature import Signature
+from spt_core.task import Head
+
+Read = Callable[[], Iterable[Any]]
+
+
+class Learner(Protocol):
+    """What a worker asks of a family. Stateless; travels in the TrainingRun."""
+
+    def network(self, run: TrainingRun, *, is_start: bool = False) -> nn.Module:
+        """The network of a run: random, or as training starts, with what it begins from."""
+        ...
+
+    def rate(self, name: str, run: TrainingRun) -> float:
+        """The learning rate of the parameter `name`, as a multiple of the run's."""
+        ...
+
+    def loss(self, model: Any, batch: Batch, run: TrainingRun) -> Tensor:
+        """The mean loss to train on of a batch that lies on the model's device."""
+        ...
+
+    def stopping_loss(self, model: Any, batch: Batch, run: TrainingRun) -> Tensor:
+        """The mean loss to stop by."""
+        ...
+
+    def shard(self, read: Read, run: TrainingRun, num_rows: int | None) -> Shard:
+        """A worker's rows, of which `read` gives batches of numpy arrays; `num_rows` stream."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingRun:
+    """Everything that a worker needs to know; `facts` are the family's, from training rows.
+
+    `row_bytes` is about what a row takes in a shard, `scoring_rows` how many are scored at a time
+    for early stopping. A student's logits are divided by `temperature`, as those in its soft
+    targets were, and `state_weight` is that of its distance from its teacher's states.
+    """
+
+    learner: Learner
+    signature: Signature
+    role: Role
+    config: TrainingConfig
+    facts: Mapping[str, Any]
+    num_rows: int
+    row_bytes: int
+    scoring_rows: int
+    head: Head = "binary"
+    temperature: float = 1.0
+    state_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse layers that the network lacks: on the driver, and not once more in each worker."""
+        if self.config.specialized_layers is not None:
+            _check_layers(self, self.config.specialized_layers)
+
+
+class Trained(NamedTuple):
+    """A model's files, its figures on validation rows, and licences of data beside the splits'.
+
+    `notes` are what whoever trains it should know, a sentence each.
+    """
+
+    files: Mapping[str, bytes]
+    metrics: Mapping[str, float]
+    licences: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class FitPlan(Protocol):
+    """One network to be fitted, on the driver; used once, its methods in this order.
+
+    `identity` is what decides the result beside configuration, splits and code; `scratch` are
+    folders of its own that go when the model is written, or is to be made afresh.
+    """
+
+    role: Role
+    identity: Sequence[Any]
+    scratch: Sequence[str]
+
+    def prepare(self, name: str) -> TrainingRun:
+        """The run of that name; begins what goes on beside it."""
+        ...
+
+    def rows(self, part: Literal["train", "validation"]) -> Dataset:
+        """Encoded rows."""
+        ...
+
+    def finish(self, weights: bytes) -> Trained:
+        """Everything else of the model; waits for what went on beside."""
+        ...
+
+
+def _check_layers(run: TrainingRun, layers: list[str]) -> None:
+    with torch.device("meta"):  # names alone: no weights are made
+        model = run.learner.network(run)
+    modules = [name for name, _ in model.named_modules() if name]
+    for name in layers:
+        if name not in modules:
+            raise InputError(
+                f"specialized_layers must name modules of the model, however: {name!r} is none; "
+                f"{nearest(name, modules)}"
+            )

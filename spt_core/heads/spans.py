@@ -1,0 +1,160 @@
+"""What stands where in a text: tags of tokens -> spans.
+
+scores are logits [N, 2C + 1] of the N tokens' tags: 0 is outside, then B and I of each of C classes
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from spt_core.heads import metrics
+from spt_core.heads.base import Floats, Prediction, Scores, Summary, Truth
+from spt_core.heads.labels import most_probable, named, softmax
+from spt_core.heads.outcomes import OutcomeMetric, Outcomes, outcomes
+from spt_core.judgement import Span, Spans
+from spt_core.policy import LabelPolicy, Policy
+from spt_core.task import Task
+
+
+class SpanHead:
+    """The AnswerHead of spans."""
+
+    metrics: Mapping[str, OutcomeMetric] = {
+        "span_f1": OutcomeMetric(metrics.micro_f1),
+        "macro_f1": OutcomeMetric(metrics.macro_f1),
+    }
+    noun = "with a label"
+    is_of_record = False
+
+    def metrics_under(self, policy: Policy) -> Mapping[str, OutcomeMetric]:
+        """The same under any policy."""
+        del policy
+        return self.metrics
+
+    def curves(self, outcomes: Outcomes) -> dict[str, list[float]]:
+        """None."""
+        del outcomes
+        return {}
+
+    def by_class(self, outcomes: Outcomes) -> list[dict[str, Any]]:
+        """Of every class."""
+        return metrics.class_figures(outcomes)
+
+    def said(self, outcomes: Outcomes, *, of_labels: bool = False) -> list[tuple[str, ...]]:
+        """The name of its class."""
+        return named(outcomes.classes, outcomes.labels if of_labels else outcomes.given)
+
+    def outputs(self, scores: Floats) -> Floats:
+        """The tags' probabilities."""
+        return softmax(scores)
+
+    def outcomes(
+        self,
+        task: Task,
+        classes: Sequence[str],
+        truth: Truth,
+        scores: Sequence[Scores],
+        policy: Policy,
+    ) -> Outcomes:
+        """Items are all spans that are true or found; right is one with both ends and its class."""
+        del policy
+        texts: list[str] = truth.table[task.text_field.name].to_pylist()
+        found = [spans_of(text, row, classes) for text, row in zip(texts, scores, strict=True)]
+        return span_outcomes(found, truth, classes)
+
+    def fitted(
+        self, task: Task, classes: Sequence[str], targets: Floats, scores: Floats
+    ) -> Outcomes:
+        """Of tokens and their tags."""
+        del task, classes
+        found = softmax(scores)
+        names = [str(number) for number in range(scores.shape[1])]
+        return outcomes(names, targets, found, most_probable(found), negative_class="0")
+
+    def default_policy(self, task: Task, classes: Sequence[str]) -> LabelPolicy:
+        """The most probable tag: spans have no thresholds."""
+        del task, classes
+        return LabelPolicy(thresholds={}, most_probable=True)
+
+    def policy(self, task: Task, outcomes: Outcomes) -> LabelPolicy:
+        """The same."""
+        return self.default_policy(task, outcomes.classes)
+
+    def refitted(self, edited: Policy, before: Policy, outcomes: Callable[[], Outcomes]) -> Policy:
+        """As it was written."""
+        del before, outcomes
+        return edited
+
+    def judgement(
+        self, task: Task, classes: Sequence[str], prediction: Prediction, policy: Policy
+    ) -> Spans:
+        """What was found."""
+        text = prediction.record[task.text_field.name]
+        return Spans(prediction.record, spans_of(text, prediction.scores, classes), policy)
+
+    def headline(self, task: Task, classes: Sequence[str], scores: Scores) -> float:
+        """None: a text has any number of spans."""
+        del task, classes, scores
+        return float("nan")
+
+    def summary(self, judgement: Spans) -> Summary:
+        """The spans with their labels; how sure they are is not kept."""
+        named = sorted(f"{s.start}-{s.end} {s.label}" for s in judgement.spans)
+        return Summary(tuple(named), 1.0)
+
+
+def spans_of(text: str, scores: Scores, classes: Sequence[str]) -> tuple[Span, ...]:
+    """The spans that the tags of a text's tokens make; they do not overlap.
+
+    A token in several windows has the mean of their probabilities. An I without a B before it, or
+    of another class, begins a span; pieces of one word are never parted: its first piece decides.
+    """
+    sums: dict[int, Floats] = {}
+    ends: dict[int, int] = {}
+    for token, tags in zip(scores.spans, softmax(scores.values), strict=True):
+        if token.end > token.start:
+            sums[token.start] = sums[token.start] + tags if token.start in sums else tags
+            ends[token.start] = max(token.end, ends.get(token.start, 0))
+    found: list[Span] = []
+    is_open, last_end = False, -1
+    for start in sorted(sums):
+        goes_on = start == last_end and text[start - 1].isalnum() and text[start].isalnum()
+        tag, last_end = int(sums[start].argmax()), ends[start]
+        if goes_on:
+            if is_open:
+                found[-1] = found[-1]._replace(end=last_end)
+            continue
+        label = "" if tag == 0 else classes[(tag - 1) // 2]
+        if tag == 0:
+            is_open = False
+        elif tag % 2 == 0 and is_open and found[-1].label == label:
+            found[-1] = found[-1]._replace(end=last_end)
+        else:
+            found.append(Span(start, last_end, "", label))
+            is_open = True
+    return tuple(span._replace(text=text[span.start : span.end]) for span in found)
+
+
+def span_outcomes(
+    found: Sequence[Sequence[Span]], truth: Truth, classes: Sequence[str]
+) -> Outcomes:
+    """Outcomes of the spans found in each row."""
+    places = {name: number for number, name in enumerate(classes)}
+    true, given, owners = [np.zeros((0, len(classes)))], [np.zeros((0, len(classes)))], []
+    labels: list[str] = truth.table[truth.label].to_pylist()
+    for number, (spans, label) in enumerate(zip(found, labels, strict=True)):
+        wanted = {(s["start"], s["end"], s["label"]) for s in json.loads(label)}
+        said = {(s.start, s.end, s.label) for s in spans}
+        for item in sorted(wanted | said):
+            row = np.eye(len(classes))[[places[item[2]]]] if item[2] in places else true[0][:0]
+            true.append(row * (item in wanted))
+            given.append(row * (item in said))
+            owners += [truth.groups[number]] * len(row)
+    decided = np.concatenate(given)
+    return outcomes(
+        classes, np.concatenate(true), decided, decided, groups=np.array(owners, np.int64)
+    )

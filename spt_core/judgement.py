@@ -1,0 +1,137 @@
+"""What a model says of one record, and why: head + policy -> Judgement -> the task's words.
+
+Every judgement carries the `record` as it was read, flat, and the `policy` that decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from spt_core.policy import DecisionPolicy, IntervalPolicy, LabelPolicy, Policy
+
+
+class FieldEffect(NamedTuple):
+    """One field's signed effect on the log-odds (of a number: on the value), with what it held."""
+
+    field: str
+    value: Any
+    effect: float
+
+
+class Phrase(NamedTuple):
+    """Characters [start, end) of a text and their signed effect on the log-odds of a label."""
+
+    start: int
+    end: int
+    text: str
+    effect: float
+
+
+Reason = FieldEffect | Phrase
+
+
+class Span(NamedTuple):
+    """Characters `start` to `end` (exclusive) of a text, as they stand there, and what they are."""
+
+    start: int
+    end: int
+    text: str
+    label: str = ""
+
+
+class Decision(NamedTuple):
+    """A yes or no, and what to do about it.
+
+    `reasons` are strongest first. `confidence` is the calibrated probability of the likelier class,
+    max(p, 1 - p): among answers with confidence 0.9, nine of ten are right.
+    """
+
+    record: Mapping[str, Any]
+    probability: float
+    action: str
+    confidence: float
+    reasons: tuple[Reason, ...]
+    policy: DecisionPolicy
+
+    @property
+    def fields(self) -> list[FieldEffect]:
+        """The reasons that are fields."""
+        return [reason for reason in self.reasons if isinstance(reason, FieldEffect)]
+
+
+class LabelScore(NamedTuple):
+    """What a model says of one label: calibrated probability, whether the policy gives it, why.
+
+    `reasons` are strongest first.
+    """
+
+    label: str
+    probability: float
+    is_given: bool
+    reasons: tuple[Reason, ...] = ()
+
+    @property
+    def fields(self) -> list[FieldEffect]:
+        """The reasons that are fields."""
+        return [reason for reason in self.reasons if isinstance(reason, FieldEffect)]
+
+    def phrases(self, limit: int = 5) -> list[dict[str, Any]]:
+        """The phrases that speak for the label, strongest first, as an answer shows them."""
+        return [
+            {"text": r.text, "start": r.start, "end": r.end, "effect": round(r.effect, 4)}
+            for r in self.reasons
+            if isinstance(r, Phrase) and r.effect > 0
+        ][:limit]
+
+
+class Labels(NamedTuple):
+    """Classes of a record: the `scores` of all of them, most probable first."""
+
+    record: Mapping[str, Any]
+    scores: tuple[LabelScore, ...]
+    policy: LabelPolicy
+
+
+class PairScores(NamedTuple):
+    """Two spans of the text and the scores of every label of the pair, most probable first."""
+
+    first: Span
+    second: Span
+    scores: tuple[LabelScore, ...]
+
+
+class Pairs(NamedTuple):
+    """How spans of a text, given or found, belong together; pairs too far apart have no scores."""
+
+    record: Mapping[str, Any]
+    spans: tuple[Span, ...]
+    pairs: tuple[PairScores, ...]
+    policy: LabelPolicy
+
+
+class Spans(NamedTuple):
+    """What was found in a text."""
+
+    record: Mapping[str, Any]
+    spans: tuple[Span, ...]
+    policy: Policy
+
+
+class Value(NamedTuple):
+    """A number and its interval, in the label's unit; `reasons` are strongest first."""
+
+    record: Mapping[str, Any]
+    value: float
+    low: float
+    high: float
+    reasons: tuple[Reason, ...]
+    policy: IntervalPolicy
+
+    @property
+    def fields(self) -> list[FieldEffect]:
+        """The reasons that are fields."""
+        return [reason for reason in self.reasons if isinstance(reason, FieldEffect)]
+
+
+Judgement = Decision | Labels | Pairs | Spans | Value

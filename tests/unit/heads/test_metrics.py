@@ -1,0 +1,197 @@
+import math
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from spt_core.heads.metrics import (
+    HEAD_METRICS,
+    LOWER_IS_BETTER,
+    METRICS,
+    average_precision,
+    bootstrap_interval,
+    calibration_error,
+    class_figures,
+    log_score,
+    macro_f1,
+    recall_at_fpr,
+    roc_auc,
+)
+from spt_core.heads.outcomes import interval, outcomes
+from spt_core.task import Head
+
+LABELS = np.array([1.0, 0.0, 1.0, 0.0])
+SCORES = np.array([0.9, 0.8, 0.7, 0.1])
+
+
+def noisy(num_rows, seed=0):
+    draw = np.random.default_rng(seed)
+    probabilities = draw.random(num_rows)
+    return (draw.random(num_rows) < probabilities).astype(float), probabilities
+
+
+def test_average_precision_by_hand():
+    assert average_precision(LABELS, SCORES) == pytest.approx((1 / 1 + 2 / 3) / 2)
+
+
+def test_roc_auc_by_hand():
+    assert roc_auc(LABELS, SCORES) == pytest.approx(3 / 4)
+
+
+def test_recall_at_fpr_by_hand():
+    assert recall_at_fpr(LABELS, SCORES, fpr=0.0) == pytest.approx(0.5)
+    assert recall_at_fpr(LABELS, SCORES, fpr=0.5) == pytest.approx(1.0)
+
+
+def test_tied_scores_cannot_be_separated():
+    assert recall_at_fpr(np.array([1.0, 0.0]), np.array([0.5, 0.5]), fpr=0.01) == 0.0
+
+
+def test_log_loss_by_hand():
+    expected = -(math.log(0.9) + math.log(0.2) + math.log(0.7) + math.log(0.9)) / 4
+    assert log_score(LABELS, SCORES) == pytest.approx(expected)
+
+
+def test_log_loss_of_certainty_is_finite():
+    assert math.isfinite(log_score(np.array([1.0, 0.0]), np.array([0.0, 1.0])))
+
+
+def test_calibration_error_by_hand():
+    expected = (2 * abs(0.5 - 0.4) + 2 * abs(0.5 - 0.85)) / 4
+    assert calibration_error(LABELS, SCORES, num_bins=2) == pytest.approx(expected)
+
+
+def test_calibrated_probabilities_have_a_small_error_and_shifted_ones_a_large_one():
+    labels, probabilities = noisy(20_000)
+    assert calibration_error(labels, probabilities) < 0.02
+    assert calibration_error(labels, probabilities**2) > 0.1
+
+
+@pytest.mark.parametrize("name", sorted(METRICS))
+def test_the_interval_holds_the_value_and_is_repeatable(name):
+    labels, probabilities = noisy(500)
+    low, high = bootstrap_interval(METRICS[name], labels, probabilities, num_resamples=40)
+    assert low < high
+    assert (low, high) == bootstrap_interval(METRICS[name], labels, probabilities, num_resamples=40)
+    if name != "calibration_error":  # biased upwards by resampling
+        assert low <= METRICS[name](labels, probabilities) <= high
+
+
+def test_groups_of_equal_rows_widen_the_interval():
+    labels, probabilities = noisy(60)
+    groups = np.repeat(np.arange(60), 10)
+    labels, probabilities = np.repeat(labels, 10), np.repeat(probabilities, 10)
+
+    def width(interval):
+        return interval[1] - interval[0]
+
+    apart = width(bootstrap_interval(roc_auc, labels, probabilities, num_resamples=40))
+    together = width(
+        bootstrap_interval(roc_auc, labels, probabilities, groups=groups, num_resamples=40)
+    )
+    assert together > 2 * apart
+
+
+def test_groups_of_one_row_each_are_no_groups():
+    labels, probabilities = noisy(100)
+    alone = bootstrap_interval(
+        roc_auc, labels, probabilities, groups=np.arange(100), num_resamples=40
+    )
+    assert alone == bootstrap_interval(roc_auc, labels, probabilities, num_resamples=40)
+
+
+def test_a_rare_class_is_drawn_again_until_it_is_there():
+    labels = np.zeros(50)
+    labels[0] = 1.0
+    low, high = bootstrap_interval(roc_auc, labels, np.linspace(1, 0, 50), num_resamples=20)
+    assert (low, high) == pytest.approx((1.0, 1.0))
+
+
+CLASSES = ("none", "a", "b")
+TRUE = np.eye(3)[[0, 0, 1, 1, 2, 2]]
+GIVEN = np.eye(3)[[0, 1, 1, 1, 2, 0]]  # a: 2 of 3 right; b: 1 of 2 found
+
+
+def six(**changes):
+    return outcomes(CLASSES, TRUE, 0.8 * GIVEN + 0.2 / 3, GIVEN, **changes)
+
+
+def value(head, name, of):
+    return HEAD_METRICS[head][name](of)
+
+
+def test_every_head_but_binary_has_metrics():
+    assert set(HEAD_METRICS) == set(get_args(Head)) - {"binary"}
+
+
+def test_f1_of_labels_by_hand():
+    of = six(negative_class="none")
+    assert value("pair", "micro_f1", of) == pytest.approx(2 * 3 / (4 + 4))
+    assert value("pair", "macro_f1", of) == pytest.approx((2 * 2 / 5 + 2 * 1 / 3) / 2)
+    assert value("pair", "any_label_f1", of) == pytest.approx(2 * 3 / (4 + 4))
+    assert value("single_label", "accuracy", of) == pytest.approx(4 / 6)
+    assert value("single_label", "micro_f1", six()) == pytest.approx(4 / 6)
+
+
+def test_rare_classes_can_be_left_out_of_the_mean():
+    of = outcomes(CLASSES, TRUE[:5], GIVEN[:5], GIVEN[:5])
+    assert macro_f1(of, min_support=2) == pytest.approx((2 * 1 / 3 + 2 * 2 / 5) / 2)
+    assert value("single_label", "macro_f1_frequent", of) == 0.0
+
+
+def test_ranks_and_values_by_hand():
+    assert value("ordinal", "mean_rank_error", six()) == pytest.approx((1 + 2) / 6)
+    true, found = np.array([[1.0], [2.0], [3.0]]), np.array([[1.0], [2.0], [5.0]])
+    of = outcomes(("value",), true, found, found)
+    assert value("regression", "rmse", of) == pytest.approx(math.sqrt(4 / 3))
+    assert value("regression", "mae", of) == pytest.approx(2 / 3)
+    assert value("regression", "r2", of) == pytest.approx(1 - 4 / 2)
+
+
+def test_log_losses_by_hand():
+    of = outcomes(("a", "b"), np.array([[1.0, 0.0]]), np.array([[0.8, 0.2]]), np.array([[1, 0]]))
+    assert value("single_label", "log_loss", of) == pytest.approx(-math.log(0.8))
+    assert value("multi_label", "log_loss", of) == pytest.approx(-math.log(0.8))
+
+
+def test_each_class_has_its_figures():
+    none, a, b = class_figures(six())
+    assert (none["support"], a["support"], b["support"]) == (2, 2, 2)
+    assert (a["precision"], a["recall"]) == pytest.approx((2 / 3, 1.0))
+    assert (b["precision"], b["recall"]) == pytest.approx((1.0, 0.5))
+    empty = class_figures(outcomes(("a",), np.zeros((2, 1)), np.zeros((2, 1)), np.zeros((2, 1))))
+    assert empty == [{"label": "a", "support": 0, "precision": None, "recall": None, "f1": None}]
+
+
+def noisy_outcomes(num_items=300, **changes):
+    draw = np.random.default_rng(0)
+    true = np.eye(3)[draw.integers(0, 3, num_items)]
+    wrong = np.eye(3)[draw.integers(0, 3, num_items)]
+    given = np.where(draw.random((num_items, 1)) < 0.7, true, wrong)
+    return outcomes(CLASSES, true, 0.8 * given + 0.2 / 3, given, **changes)
+
+
+@pytest.mark.parametrize("head", HEAD_METRICS)
+def test_every_metric_lies_in_its_repeatable_interval(head):
+    of = noisy_outcomes(negative_class="none")
+    for name, metric in HEAD_METRICS[head].items():
+        low, high = interval(metric, of, num_resamples=60)
+        assert low <= metric(of) <= high, name
+        assert (low, high) == interval(metric, of, num_resamples=60)
+
+
+def test_documents_are_resampled_whole():
+    of = noisy_outcomes(num_items=100)
+    together = of.take(np.repeat(np.arange(100), 8))
+
+    def width(of):
+        low, high = interval(macro_f1, of, num_resamples=60)
+        return high - low
+
+    assert width(together) == pytest.approx(width(of), rel=0.3)  # eight copies tell nothing new
+    assert width(together) > 2 * width(together._replace(groups=np.arange(800)))
+
+
+def test_what_is_lower_when_better_is_named():
+    names = {name for metrics in HEAD_METRICS.values() for name in metrics}
+    assert names & LOWER_IS_BETTER == {"log_loss", "mean_rank_error", "rmse", "mae"}
