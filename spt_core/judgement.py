@@ -1,6 +1,7 @@
 """What a model says of one record, and why: head + policy -> Judgement -> the task's words.
 
-Every judgement carries the `record` as it was read, flat, and the `policy` that decided.
+Every judgement carries the `record` as it was read, flat, and the `policy` that decided. `outside`
+names the fields whose value lies beyond all training rows: the answer there is a guess.
 """
 
 from __future__ import annotations
@@ -40,6 +41,20 @@ class Span(NamedTuple):
     label: str = ""
 
 
+class Settings(NamedTuple):
+    """What the model would set, of the fields that somebody can set, and what it expects then.
+
+    `fields` maps each field that changes to its new value; empty where nothing better was found, or
+    where no field can be set: `note` says which. They are associations of past rows, not causes.
+    """
+
+    fields: Mapping[str, Any]
+    value: float
+    low: float
+    high: float
+    note: str
+
+
 class Decision(NamedTuple):
     """A yes or no, and what to do about it.
 
@@ -53,6 +68,7 @@ class Decision(NamedTuple):
     confidence: float
     reasons: tuple[Reason, ...]
     policy: DecisionPolicy
+    outside: tuple[str, ...] = ()
 
     @property
     def fields(self) -> list[FieldEffect]:
@@ -91,6 +107,7 @@ class Labels(NamedTuple):
     record: Mapping[str, Any]
     scores: tuple[LabelScore, ...]
     policy: LabelPolicy
+    outside: tuple[str, ...] = ()
 
 
 class PairScores(NamedTuple):
@@ -119,7 +136,10 @@ class Spans(NamedTuple):
 
 
 class Value(NamedTuple):
-    """A number and its interval, in the label's unit; `reasons` are strongest first."""
+    """A number and its interval, in the label's unit; `reasons` are strongest first.
+
+    `settings` are those of a task that has a goal.
+    """
 
     record: Mapping[str, Any]
     value: float
@@ -127,6 +147,8 @@ class Value(NamedTuple):
     high: float
     reasons: tuple[Reason, ...]
     policy: IntervalPolicy
+    outside: tuple[str, ...] = ()
+    settings: Settings | None = None
 
     @property
     def fields(self) -> list[FieldEffect]:

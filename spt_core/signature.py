@@ -39,7 +39,11 @@ _SPAN_SCHEMA: Mapping[str, Any] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Field:
-    """One named input: its kind, unit, range, and whether it may be missing."""
+    """One named input: its kind, unit, range, and whether it may be missing.
+
+    `controllable` says that whoever runs the process can set it; `seen` are the least and the
+    greatest value of the training rows, once there are some.
+    """
 
     name: str
     kind: FieldKind
@@ -49,6 +53,8 @@ class Field:
     maximum: float | None = None
     required: bool = True
     categories: tuple[str, ...] = ()
+    controllable: bool = False
+    seen: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         """Refuse a kind that does not exist."""
@@ -221,7 +227,12 @@ def signature_from_json(content: Mapping[str, Any]) -> Signature:
     fields: list[dict[str, Any]] = content["fields"]
     return Signature(
         fields=tuple(
-            dataclasses.replace(Field(**f), categories=tuple(f["categories"])) for f in fields
+            dataclasses.replace(
+                Field(**f),
+                categories=tuple(f["categories"]),
+                seen=None if f.get("seen") is None else tuple(f["seen"]),
+            )
+            for f in fields
         ),
         windows=tuple(Window(**w) for w in content["windows"]),
         time=content.get("time"),  # models of before it was recorded are still in registries

@@ -20,6 +20,7 @@ from spt_core.signature import Field, FieldKind, Signature, Window
 
 Family = Literal["tabular", "text"]
 Head = Literal["binary", "single_label", "multi_label", "ordinal", "pair", "span", "regression"]
+Goal = Literal["lower", "higher"]
 Tracker = Literal["mlflow", "wandb"]
 ComplianceCheck = Literal[
     "protected_attributes_excluded", "adverse_action_reasons", "data_licence_known"
@@ -63,7 +64,7 @@ FAMILIES: Mapping[Family, FamilyFacts] = {
     "tabular": FamilyFacts(
         subject=None,
         kinds=("number", "category", "boolean", "time", "entity"),
-        heads=("binary",),
+        heads=("binary", "single_label", "ordinal", "regression"),
         batch_rows=8192,
         inline_records=16,  # of microseconds each: single requests do not wait for them
         policy_rows=500_000,
@@ -100,7 +101,8 @@ class Task:
 
     `label_patterns` are regular expressions that hint at a class in new texts without a label; how
     far each is believed is measured on labelled rows. Every new version of a `high_risk` task needs
-    a person's approval.
+    a person's approval. `goal` says which way a number is better: its answers then recommend
+    settings of the fields that are `controllable`.
     """
 
     industry: IndustryType
@@ -134,6 +136,7 @@ class Task:
     size_target_mb: float = 10.0
     label_patterns: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
     high_risk: bool = False
+    goal: Goal | None = None
 
     def __post_init__(self) -> None:
         """Refuse a task whose parts contradict each other."""
@@ -153,6 +156,11 @@ class Task:
         if self.head == "pair" and self.negative_class is None:
             raise InputError("a pair task must name the class of unrelated pairs, however: none")
         self._check_kinds(facts)
+        if self.goal is not None and (self.head != "regression" or facts.subject is not None):
+            raise InputError(
+                "only a task that predicts a number from fields has a goal, however: "
+                f"{self.name} is {self.head} on {self.family}"
+            )
         overlap = names & set(self.protected)
         if overlap:
             raise InputError(f"protected attributes must not be fields, however: {sorted(overlap)}")
