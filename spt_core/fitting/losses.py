@@ -27,6 +27,37 @@ def binary_mean_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor
     return losses / weights.sum().clamp_min(1e-12)
 
 
+def of_members(loss: Loss) -> Loss:
+    """A loss of each of several members by itself: logits [B, k, K], targets [B, K]."""
+
+    def each(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        size = logits.shape[1]
+        return loss(
+            logits.flatten(0, 1),
+            targets.repeat_interleave(size, 0),
+            weights.repeat_interleave(size, 0),
+        )
+
+    return each
+
+
+def class_mean_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean cross-entropy of the mean probabilities of members [B, k, K]."""
+    said = logits.softmax(2).mean(1).clamp_min(1e-7)
+    return _mean(-(targets * said.log()).sum(1), weights)
+
+
+def rank_mean_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean of the cuts' summed cross-entropies at members' mean probabilities."""
+    said = logits.sigmoid().mean(1).clamp(1e-7, 1 - 1e-7)
+    return _mean(binary_cross_entropy(said, targets, reduction="none").sum(1), weights)
+
+
+def value_mean_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean squared error of the members' mean value; quantiles [:, 1:] have no target."""
+    return squared_error(logits.mean(1)[:, :1], targets[:, :1], weights)
+
+
 def soft_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Weighted mean cross-entropy of logits with target distributions, both [N, K]."""
     return _mean(-(targets * logits.log_softmax(1)).sum(1), weights)

@@ -14,12 +14,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from spt_core.heads.outcomes import OutcomeMetric, Outcomes
-from spt_core.judgement import Judgement, Reason, Span
-from spt_core.policy import Policy
-from spt_core.task import Task
+from spt_core.judgement import Judgement, Reason, Settings, Span
+from spt_core.policy import IntervalPolicy, Policy
+from spt_core.task import Goal, Task
 
 Floats = NDArray[np.float64]
 Reasons = Callable[[int, Floats], tuple[Reason, ...]]
+SettingsSearch = Callable[[Goal, IntervalPolicy], Settings]
 
 
 class Scores(NamedTuple):
@@ -40,12 +41,15 @@ class Prediction(NamedTuple):
     """The scores of one record as it was read, flat, and why.
 
     `reasons(item, direction)` are what an item rests on, strongest first: the effects on its scores
-    along `direction` [K], which is d(what the judgement is about) / d scores.
+    along `direction` [K], which is d(what the judgement is about) / d scores. `outside()` names the
+    fields that lie beyond all training rows; `settings` searches those that somebody can set.
     """
 
     record: Mapping[str, Any]
     scores: Scores
     reasons: Reasons
+    outside: Callable[[], tuple[str, ...]] = tuple
+    settings: SettingsSearch | None = None
 
 
 class Summary(NamedTuple):

@@ -212,6 +212,7 @@ class LabelHead:
                 lambda k: self.direction(point, k),
             ),
             decided,
+            prediction.outside(),
         )
 
     def headline(self, task: Task, classes: Sequence[str], scores: Scores) -> float:

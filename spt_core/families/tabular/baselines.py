@@ -1,4 +1,4 @@
-"""What a good engineer would try first: LightGBM, XGBoost and logistic regression, tuned.
+"""What a good engineer would try first: LightGBM, XGBoost and a linear model, tuned.
 
 Same training rows, same encoded columns; tuned with Optuna on the validation rows alone.
 """
@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -23,26 +23,30 @@ from spt_core.families.baseline import Baseline, Baselines, BaselineWork
 from spt_core.families.tabular.boosters import (
     Features,
     Metric,
-    Probabilities,
     Rows,
     quality_of,
     tune,
 )
+from spt_core.families.tabular.outputs import Target
 from spt_core.families.tabular.reading import Encoder
-from spt_core.families.tabular.rows import booster_rows
+from spt_core.families.tabular.rows import booster_rows, target_of
 from spt_core.heads import ITEM_HEADS
-from spt_core.heads.base import Truth
+from spt_core.heads.base import Floats, Truth
 from spt_core.heads.outcomes import Outcomes, groups_of
+from spt_core.policy import Policy
 
-Score = Callable[[Features], Probabilities]
+Predict = Callable[[Features], Floats]
+LINEAR = ("logistic regression", "ridge regression")  # of classes, of a number
 FORESTS: Mapping[str, str] = {"LightGBM": "lightgbm", "XGBoost": "xgboost"}
 TIMED_ROWS = 500
 
 
 def tune_baselines(work: BaselineWork) -> Baselines:
     """Every baseline at its best of `num_trials` trials by the task's metric on validation rows."""
-    quality = quality_of(work.task)
-    rows = booster_rows(work.splits, work.signature, limit=work.max_rows)
+    target = target_of(work.task, work.splits, "none")
+    quality = quality_of(work.task, target)
+    rows = booster_rows(work.splits, work.signature, target, limit=work.max_rows)
+    validation = work.splits.table("validation", limit=work.max_rows)
     done, total = itertools.count(1), work.num_trials * (len(FORESTS) + 1)
 
     def on_trial(name: str, trial: int) -> None:
@@ -54,33 +58,61 @@ def tune_baselines(work: BaselineWork) -> Baselines:
         forest = tune(
             kind, rows, quality, num_trials=work.num_trials, seed=work.seed, on_trial=on_trial
         )
-        fitted.append(_baseline(name, forest.probability, forest.parameters, work))
-    score, parameters = _logistic_regression(rows, quality, work, on_trial)
-    fitted.append(_baseline("logistic regression", score, parameters, work))
+        fitted.append(_baseline(name, forest.predict, forest.parameters, work, target, validation))
+    predict, parameters = _linear(rows, quality, work, target, on_trial)
+    name = LINEAR[target.head == "regression"]
+    fitted.append(_baseline(name, predict, parameters, work, target, validation))
     return Baselines(fitted, {})
 
 
 def _baseline(
-    name: str, score: Score, parameters: Mapping[str, Any], work: BaselineWork
+    name: str,
+    predict: Predict,
+    parameters: Mapping[str, Any],
+    work: BaselineWork,
+    target: Target,
+    validation: pa.Table,
 ) -> Baseline:
-    """A scoring function of features [B, F] as a benchmark takes it."""
-    encoder, head = Encoder(work.signature), ITEM_HEADS[work.task.head]
+    """What predicts from features [B, F] as a benchmark takes it.
 
-    def outcomes(table: pa.Table, label: str, group: str | None) -> Outcomes:
-        truth = Truth(table, label, groups_of(table, group or work.task.group))
-        found = score(encoder.table(table))[:, None]
-        return head.decided(work.task, work.classes, truth, found, work.policy)
+    A decision is taken at the costs that the model's is; other policies are fitted on validation
+    rows, as the baseline was.
+    """
+    encoder, head, task = Encoder(work.signature), ITEM_HEADS[work.task.head], work.task
+
+    def said(table: pa.Table) -> Floats:
+        scores = target.output.of_forest(predict(encoder.table(table)))
+        return head.outputs(target.output.said_scores(scores, target))
+
+    def decided(table: pa.Table, label: str, group: str | None, policy: Policy) -> Outcomes:
+        truth = Truth(table, label, groups_of(table, group or task.group))
+        return head.decided(task, target.classes, truth, said(table), policy)
+
+    policy = work.policy
+    if task.head != "binary":
+        usual = head.default_policy(task, target.classes)
+        policy = head.policy(task, decided(validation, work.splits.label, None, usual))
 
     def inputs(table: pa.Table) -> list[Any]:
         features = encoder.table(table.slice(0, TIMED_ROWS))
         return [features[i : i + 1] for i in range(len(features))]
 
-    return Baseline(name, outcomes, inputs, score, parameters)
+    return Baseline(
+        name,
+        lambda table, label, group: decided(table, label, group, policy),
+        inputs,
+        predict,
+        parameters,
+    )
 
 
-def _logistic_regression(
-    rows: Rows, quality: Metric, work: BaselineWork, on_trial: Callable[[str, int], None]
-) -> tuple[Score, Mapping[str, Any]]:
+def _linear(
+    rows: Rows,
+    quality: Metric,
+    work: BaselineWork,
+    target: Target,
+    on_trial: Callable[[str, int], None],
+) -> tuple[Predict, Mapping[str, Any]]:
     """Scaled numbers with missing-value indicators, one-hot categories, an L2 penalty."""
     # A column without any value carries nothing, and would warn on every fit.
     empty = np.isnan(rows.train).all(0)
@@ -101,25 +133,41 @@ def _logistic_regression(
 
     design = columns.fit_transform(filled(rows.train))
     held_out = columns.transform(filled(rows.validation))
-    best: list[tuple[float, LogisticRegression, float]] = []
+    truth = rows.validation_labels if rows.validation_targets is None else rows.validation_targets
+    best: list[tuple[float, Callable[[Any], Floats], float]] = []
 
     def objective(trial: optuna.Trial) -> float:
         strength = trial.suggest_float("C", 1e-4, 100.0, log=True)
-        model = LogisticRegression(C=strength, max_iter=500).fit(design, rows.train_labels)
-        value = quality(rows.validation_labels, model.predict_proba(held_out)[:, 1])
+        model = _fitted(design, rows.train_labels, strength, target)
+        value = quality(truth, model(held_out))
         if not best or value > best[0][0]:
             best[:] = [(value, model, strength)]
-        on_trial("logistic regression", trial.number + 1)
+        on_trial(LINEAR[target.head == "regression"], trial.number + 1)
         return value
 
-    study = optuna.create_study(
-        direction="maximize", sampler=optuna.samplers.TPESampler(seed=work.seed)
-    )
+    sampler = optuna.samplers.TPESampler(seed=work.seed)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
     study.enqueue_trial({"C": 1.0})
     study.optimize(objective, n_trials=work.num_trials)
     _, model, strength = best[0]
+    return lambda features: model(columns.transform(filled(features))), {"C": strength}
 
-    def score(features: Features) -> Probabilities:
-        return model.predict_proba(columns.transform(filled(features)))[:, 1]
 
-    return score, {"C": strength}
+def _fitted(
+    design: Any, labels: NDArray[np.float64], strength: float, target: Target
+) -> Callable[[Any], Floats]:
+    """What a linear model says of rows of the design, as a forest would."""
+    if target.head == "regression":
+        ridge = Ridge(alpha=1.0 / strength).fit(design, labels)
+        return lambda rows: np.asarray(ridge.predict(rows), np.float64)
+    model = LogisticRegression(C=strength, max_iter=500).fit(design, labels)
+    if target.head == "binary":
+        return lambda rows: model.predict_proba(rows)[:, 1]
+    known = model.classes_.astype(np.int64)  # training rows may be capped, and lack a class
+
+    def predict(rows: Any) -> Floats:
+        said = np.zeros((rows.shape[0], len(target.classes)))
+        said[:, known] = model.predict_proba(rows)
+        return said
+
+    return predict

@@ -15,25 +15,28 @@ import optuna
 import xgboost
 from numpy.typing import NDArray
 
+from spt_core.families.tabular.outputs import DECISION, ForestObjective, Target
 from spt_core.heads import HEADS, metric_of
+from spt_core.heads.base import Floats
 from spt_core.task import Task
 
 Features = NDArray[np.float32]
 Labels = NDArray[np.float64]
-Probabilities = NDArray[np.float64]
-Metric = Callable[[Labels, Probabilities], float]
+Metric = Callable[[Floats, Floats], float]  # of targets and what a forest says
 MAX_ROUNDS = 1000
 PATIENCE = 50
 
 
 class Rows(NamedTuple):
-    """Encoded rows; the columns from `first_category` on are category indices."""
+    """Encoded rows, a label [N] each; columns from `first_category` on are category indices."""
 
     train: Features
     train_labels: Labels
     validation: Features
     validation_labels: Labels
     first_category: int
+    objective: ForestObjective = DECISION.output.objective(DECISION)
+    validation_targets: Floats | None = None  # what quality is measured against, if not labels
 
 
 class Forest(Protocol):
@@ -41,8 +44,8 @@ class Forest(Protocol):
 
     parameters: Mapping[str, Any]
 
-    def probability(self, features: Features) -> Probabilities:
-        """Probabilities [B] of features [B, F]."""
+    def predict(self, features: Features) -> Floats:
+        """Probabilities or values [B] of features [B, F]; of several classes [B, K]."""
         ...
 
     def to_bytes(self) -> bytes:
@@ -57,8 +60,8 @@ class LightgbmForest:
         self.booster = lightgbm.Booster(model_str=content.decode())
         self.parameters = parameters
 
-    def probability(self, features: Features) -> Probabilities:
-        """Probabilities [B]."""
+    def predict(self, features: Features) -> Floats:
+        """Probabilities or values [B] or [B, K]."""
         return np.asarray(self.booster.predict(features), np.float64)
 
     def to_bytes(self) -> bytes:
@@ -75,8 +78,8 @@ class XgboostForest:
         self.parameters = parameters
         self._kinds = self.booster.feature_types
 
-    def probability(self, features: Features) -> Probabilities:
-        """Probabilities [B]."""
+    def predict(self, features: Features) -> Floats:
+        """Probabilities or values [B] or [B, K]."""
         rows = xgboost.DMatrix(features, feature_types=self._kinds, enable_categorical=True)
         return self.booster.predict(rows).astype(np.float64)
 
@@ -85,12 +88,13 @@ class XgboostForest:
         return bytes(self.booster.save_raw("json"))
 
 
-def quality_of(task: Task) -> Metric:
-    """A task's metric to tune forests by, of labels and probabilities [B]; higher is better."""
-    head, metric = HEADS[task.head], metric_of(task)
+def quality_of(task: Task, target: Target) -> Metric:
+    """A task's metric to tune forests by, of targets and what they say; higher is better."""
+    head, output, metric = HEADS[task.head], target.output, metric_of(task)
 
-    def quality(labels: Labels, probabilities: Probabilities) -> float:
-        of = head.fitted(task, (), labels[:, None], probabilities[:, None])
+    def quality(targets: Floats, said: Floats) -> float:
+        scores = output.said_scores(output.of_forest(said), target)
+        of = head.fitted(task, target.classes, output.head_targets(targets, target), scores)
         return metric.sign * metric(of)
 
     return quality
@@ -110,11 +114,12 @@ def tune(
     The first trial is the library's usual setting; every trial stops early on validation log loss.
     """
     fit, usual = _FITS[kind], _USUAL[kind]
+    truth = rows.validation_labels if rows.validation_targets is None else rows.validation_targets
     best: list[tuple[float, Forest]] = []
 
     def objective(trial: optuna.Trial) -> float:
         forest = fit(_suggested(kind, trial), rows, seed)
-        value = metric(rows.validation_labels, forest.probability(rows.validation))
+        value = metric(truth, forest.predict(rows.validation))
         if not best or value > best[0][0]:
             best[:] = [(value, forest)]
         if on_trial is not None:
@@ -132,7 +137,7 @@ def fit_lightgbm(
     parameters: Mapping[str, Any], rows: Rows, seed: int, num_rounds: int | None = None
 ) -> LightgbmForest:
     """A forest stopped early on validation rows, or of exactly `num_rounds` trees."""
-    fixed = {"objective": "binary", "bagging_freq": 1, "verbosity": -1, "seed": seed}
+    fixed = {**rows.objective.lightgbm, "bagging_freq": 1, "verbosity": -1, "seed": seed}
     categories = list(range(rows.first_category, rows.train.shape[1]))
     train = lightgbm.Dataset(rows.train, rows.train_labels, categorical_feature=categories)
     if num_rounds is not None:
@@ -155,12 +160,7 @@ def fit_xgboost(
     parameters: Mapping[str, Any], rows: Rows, seed: int, num_rounds: int | None = None
 ) -> XgboostForest:
     """A forest stopped early on validation rows, or of exactly `num_rounds` trees."""
-    fixed = {
-        "objective": "binary:logistic",
-        "tree_method": "hist",
-        "eval_metric": "logloss",
-        "seed": seed,
-    }
+    fixed = {**rows.objective.xgboost, "tree_method": "hist", "seed": seed}
     kinds = ["c" if i >= rows.first_category else "q" for i in range(rows.train.shape[1])]
 
     def matrix(features: Features, labels: Labels) -> xgboost.DMatrix:
@@ -180,6 +180,15 @@ def fit_xgboost(
         booster = booster[: booster.best_iteration + 1]
     num_trees = booster.num_boosted_rounds()
     return XgboostForest(bytes(booster.save_raw("json")), {**parameters, "num_trees": num_trees})
+
+
+def fit_quantile(
+    quantile: float, parameters: Mapping[str, Any], rows: Rows, seed: int
+) -> LightgbmForest:
+    """A forest of a quantile of the label, with the settings of one of its mean."""
+    objective = {"objective": "quantile", "alpha": quantile}
+    settings = {name: value for name, value in parameters.items() if name != "num_trees"}
+    return fit_lightgbm(settings, rows._replace(objective=ForestObjective(objective, {})), seed)
 
 
 def open_forest(kind: str, content: bytes) -> Forest:

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load as load_weights
+from scipy.special import expit
 
 from spt_core.artifacts import FACTS, WEIGHTS, ModelArtifact
 from spt_core.families.tabular.config import TabularConfig
 from spt_core.families.tabular.ensemble import TeacherEnsemble
 from spt_core.families.tabular.network import StudentNetwork, table_network
+from spt_core.families.tabular.outputs import DECISION
 
 _ROWS = 8192
 
@@ -40,17 +42,17 @@ class StudentRuntime:
 
     @torch.no_grad()
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Calibrated probabilities [B]."""
+        """Calibrated probabilities [B], or scores [B, K]."""
         parts = torch.from_numpy(features).split(_ROWS)
-        return torch.cat([self._network.probability(p) for p in parts]).double().numpy()
+        return torch.cat([self._network.score(p) for p in parts]).double().numpy()
 
     @torch.no_grad()
     def explain(
         self, features: NDArray[np.float32]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Probabilities [B] and effects [B, F], from the same graph that is exported."""
-        probability, effects = self._network.explain(torch.from_numpy(features))
-        return probability.double().numpy(), effects.double().numpy()
+        """The same and effects [B, F] or [B, K, F], from the graph that is exported."""
+        scores, effects = self._network.explain(torch.from_numpy(features))
+        return scores.double().numpy(), effects.double().numpy()
 
 
 class TeacherRuntime:
@@ -60,24 +62,25 @@ class TeacherRuntime:
         self._ensemble = TeacherEnsemble(artifact)
         typical = self._ensemble.facts["typical"]
         self._typical = np.array([np.nan if v is None else v for v in typical], np.float32)
+        self._is_decision = self._ensemble.target.head == DECISION.head
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Calibrated probabilities [B]."""
-        return self._ensemble.probability(features)
+        """Calibrated probabilities [B], or scores [B, K]."""
+        scores = self._ensemble.scores(features)
+        return expit(scores) if self._is_decision else scores
 
     def explain(
         self, features: NDArray[np.float32]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Probabilities [B] and effects [B, F]; 2F + 1 scorings a row."""
+        """The same and effects [B, F] or [B, K, F]; 2F + 1 scorings a row."""
         num_features = features.shape[1]
         own = np.eye(num_features, dtype=bool)
-        effects = np.empty(features.shape, np.float64)
-        probabilities = self.score(features)
-        nothing = self._ensemble.log_odds(self._typical[None])[0]
-        for index, row in enumerate(features):
+        nothing = self._ensemble.scores(self._typical[None])[0]
+        effects: list[NDArray[np.float64]] = []
+        for row in features:
             without = np.where(own, self._typical, row)
             alone = np.where(own, row, self._typical)
-            odds = self._ensemble.log_odds(np.concatenate([row[None], without, alone]))
-            out_of, into = odds[1 : 1 + num_features], odds[1 + num_features :]
-            effects[index] = ((odds[0] - out_of) + (into - nothing)) / 2
-        return probabilities, effects
+            scores = self._ensemble.scores(np.concatenate([row[None], without, alone]))
+            out_of, into = scores[1 : 1 + num_features], scores[1 + num_features :]
+            effects.append((((scores[0] - out_of) + (into - nothing)) / 2).T)
+        return self.score(features), np.array(effects)

@@ -6,12 +6,11 @@ Splits + teacher -> rows with swapped cells and soft labels (Parquet) -> Ray Tra
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load as load_weights
 from safetensors.torch import save as save_weights
 
@@ -29,15 +28,16 @@ from spt_core.data.partition import Part
 from spt_core.data.read import Dataset, read_files
 from spt_core.data.splits import Splits
 from spt_core.errors import InputError
-from spt_core.families.tabular.ensemble import FORESTS
+from spt_core.families.tabular.ensemble import BLEND
 from spt_core.families.tabular.learner import LEARNER, SCORING_ROWS, row_bytes
 from spt_core.families.tabular.network import StudentNetwork
+from spt_core.families.tabular.outputs import Target, target_from_json, unweighted
 from spt_core.families.tabular.rows import encoded_arrays, encoded_dataset
 from spt_core.families.tabular.softening import soften
 from spt_core.families.tabular.teaching import FACT_ROWS, HELD_OUT_ROWS, validation_metrics
 from spt_core.fitting.lesson import Lesson
 from spt_core.fitting.plan import Trained, TrainingRun
-from spt_core.heads.beta import apply_calibration, fit_calibration
+from spt_core.heads.base import Floats
 from spt_core.task import Task, find
 
 SOFT = "soft"
@@ -62,27 +62,29 @@ class TableDistilling:
         """The student of the teacher's facts; the teacher labels its rows."""
         lesson, teacher = self._lesson, self._lesson.teacher
         self._soft = f"{as_uri(lesson.training.output_dir)}/runs/{name}-{SOFT}"
+        facts = json.loads(teacher.read(FACTS))
         self._run = TrainingRun(
             learner=LEARNER,
             signature=teacher.signature,
             role=self.role,
             config=lesson.training,
-            facts=json.loads(teacher.read(FACTS)),
+            facts=facts,
             num_rows=lesson.splits.num_rows["train"] * (lesson.num_copies + 1),
-            row_bytes=row_bytes(len(teacher.signature.columns)),
+            row_bytes=row_bytes(len(teacher.signature.columns), _num_outputs(facts)),
             scoring_rows=SCORING_ROWS,
             head=self._task.head,
         )
         _check_size(self._run, lesson)
         if not has_manifest(self._soft):
-            _write_soft_rows(lesson, self._soft)
+            _write_soft_rows(lesson, target_from_json(facts), self._soft)
         return self._run
 
     def rows(self, part: Literal["train", "validation"]) -> Dataset:
         """The rows that the teacher labelled, or encoded validation rows."""
         if part == "train":
             return read_files(parquet_files(self._soft))
-        return encoded_dataset(self._lesson.splits, part, self._lesson.teacher.signature)
+        lesson, target = self._lesson, target_from_json(self._run.facts)
+        return encoded_dataset(lesson.splits, part, lesson.teacher.signature, target)
 
     def finish(self, weights: bytes) -> Trained:
         """Calibrated on the calibration part, with what stands for nothing from training rows."""
@@ -90,11 +92,11 @@ class TableDistilling:
         return Trained(files, metrics)
 
 
-def _write_soft_rows(lesson: Lesson, soft: str) -> None:
+def _write_soft_rows(lesson: Lesson, target: Target, soft: str) -> None:
     """Augmented rows with the teacher's probabilities, as Parquet; the manifest comes last."""
     teacher = lesson.teacher
     remove(soft)
-    rows = encoded_dataset(lesson.splits, "train", teacher.signature).map_batches(
+    rows = encoded_dataset(lesson.splits, "train", teacher.signature, target).map_batches(
         soften,
         batch_format="numpy",
         batch_size=4096,
@@ -115,7 +117,9 @@ def _write_soft_rows(lesson: Lesson, soft: str) -> None:
 def _check_size(run: TrainingRun, lesson: Lesson) -> None:
     student = LEARNER.network(run)
     size = sum(t.numel() * t.element_size() for t in student.state_dict().values())
-    teacher_size = sum(len(lesson.teacher.read(name)) for name in (WEIGHTS, *FORESTS.values()))
+    teacher = lesson.teacher
+    files = [name for name in teacher.files if name not in (FACTS, BLEND)]
+    teacher_size = sum(len(teacher.read(name)) for name in files)
     lesson.check_size(size, teacher_size, f"student_hidden {run.config.network.student_hidden}")
 
 
@@ -127,21 +131,32 @@ def _finish(
     assert isinstance(network, StudentNetwork)
     network.load_state_dict(load_weights(weights))
     network.eval()
-    sample, _ = encoded_arrays(splits, "train", run.signature, limit=FACT_ROWS)
+    target = target_from_json(run.facts)
+    output = target.output
+    sample, _ = encoded_arrays(splits, "train", run.signature, target, limit=FACT_ROWS)
     network.set_baseline(torch.from_numpy(sample))
-    logits, labels = _logits(network, run, splits, "calibration")
-    calibration = fit_calibration(logits, labels)
+    logits, targets = _logits(network, run, splits, "calibration", target)
+    calibration = output.calibration(logits, targets, unweighted(target))
     network.calibrate(calibration)
-    logits, labels = _logits(network, run, splits, "validation")
-    metrics = validation_metrics(task, labels, apply_calibration(logits, calibration))
+    logits, targets = _logits(network, run, splits, "validation", target)
+    scores = output.calibrated(logits, calibration)
+    metrics = validation_metrics(task, target, targets, scores)
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     return {WEIGHTS: save_weights(state)}, metrics
 
 
 @torch.no_grad()
 def _logits(
-    network: StudentNetwork, run: TrainingRun, splits: Splits, part: Part
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    features, labels = encoded_arrays(splits, part, run.signature, limit=HELD_OUT_ROWS)
-    parts = [network(rows).squeeze(1) for rows in torch.from_numpy(features).split(8192)]
-    return torch.cat(parts).double().numpy(), labels.astype(np.float64)
+    network: StudentNetwork, run: TrainingRun, splits: Splits, part: Part, target: Target
+) -> tuple[Floats, Floats]:
+    """Uncalibrated logits and targets: [N] of decisions, else [N, K]."""
+    features, targets = encoded_arrays(splits, part, run.signature, target, limit=HELD_OUT_ROWS)
+    parts = [network(rows) for rows in torch.from_numpy(features).split(8192)]
+    logits = torch.cat(parts).double().numpy()
+    is_decision = targets.ndim == 1
+    return logits[:, 0] if is_decision else logits, targets.astype(np.float64)
+
+
+def _num_outputs(facts: Mapping[str, Any]) -> int:
+    target = target_from_json(facts)
+    return target.output.num_outputs(target, is_student=True)

@@ -7,26 +7,26 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load as load_weights
-from scipy.special import expit, logit
 from torch import nn
 
 from spt_core.artifacts import FACTS, WEIGHTS, ModelArtifact
-from spt_core.families.tabular.boosters import open_forest
+from spt_core.families.tabular.boosters import Forest, open_forest
 from spt_core.families.tabular.config import TabularConfig
 from spt_core.families.tabular.network import table_network
-from spt_core.heads.beta import apply_calibration
+from spt_core.families.tabular.outputs import Output, target_from_json
+from spt_core.heads.base import Floats
 
 NETWORK = "network"
 FORESTS: Mapping[str, str] = {"lightgbm": "lightgbm.txt", "xgboost": "xgboost.json"}
+QUANTILE_FORESTS = ("lightgbm-low.txt", "lightgbm-high.txt")  # of a number's interval
 BLEND = "blend.json"
-_CLIP = 1e-7
 _ROWS = 8192
 
 
@@ -35,60 +35,76 @@ class TeacherEnsemble:
 
     def __init__(self, artifact: ModelArtifact) -> None:
         self.facts: dict[str, Any] = json.loads(artifact.read(FACTS))
+        self.target = target_from_json(self.facts)
         config = TabularConfig.from_json(artifact.config["network"])
         self.network = table_network(artifact.signature, artifact.role, config, self.facts)
         self.network.load_state_dict(load_weights(artifact.read(WEIGHTS)))
         self.network.eval()
         content = json.loads(artifact.read(BLEND))
         self.weights: dict[str, float] = content["weights"]
-        self.calibration: tuple[float, float, float] = tuple(content["calibration"])
+        self.calibration: list[Any] = content["calibration"]
         self.forests = {
             kind: open_forest(kind, artifact.read(FORESTS[kind]))
             for kind in FORESTS
             if self.weights[kind]
         }
+        self.quantiles = [
+            open_forest("lightgbm", artifact.read(name))
+            for name in QUANTILE_FORESTS
+            if name in artifact.files
+        ]
 
-    def log_odds(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Calibrated log-odds [B]."""
-        members = {kind: forest.probability(features) for kind, forest in self.forests.items()}
+    def scores(self, features: NDArray[np.float32]) -> Floats:
+        """Calibrated scores: log-odds [B] of decisions, else [B, K]; a number's and its interval's."""
+        output = self.target.output
+        members = {
+            kind: output.of_forest(forest.predict(features))
+            for kind, forest in self.forests.items()
+        }
         if self.weights[NETWORK]:
-            members[NETWORK] = network_probability(self.network, features)
-        return apply_calibration(mix(members, self.weights), self.calibration)
+            members[NETWORK] = network_said(self.network, features, output)
+        logits = output.logits(mix(members, self.weights))
+        return output.calibrated(with_quantiles(logits, self.quantiles, features), self.calibration)
 
-    def probability(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Calibrated probabilities [B]."""
-        return expit(self.log_odds(features))
+    def soft(self, features: NDArray[np.float32]) -> Floats:
+        """What the scores ask of a student: probabilities [B] or [B, K], values [B, 3]."""
+        return self.target.output.soft(self.scores(features), self.target)
 
 
 def best_weights(
-    labels: NDArray[np.float32], members: Mapping[str, NDArray[np.float64]]
+    targets: Floats, members: Mapping[str, Floats], output: Output
 ) -> dict[str, float]:
-    """The members' shares of least log loss on held-out rows, in steps of a tenth."""
+    """The members' shares of least loss on held-out rows, in steps of a tenth."""
     stacked = np.stack(list(members.values()))
+    flat = stacked.reshape(len(stacked), -1)
     best, best_loss = (1.0,), np.inf
     for tenths in itertools.product(range(11), repeat=len(members)):
         if sum(tenths) != 10:
             continue
-        mixed = np.clip(np.array(tenths) / 10 @ stacked, _CLIP, 1 - _CLIP)
-        loss = -np.mean(labels * np.log(mixed) + (1 - labels) * np.log1p(-mixed))
+        mixed = np.array(tenths) / 10 @ flat
+        loss = output.loss(targets, mixed.reshape(stacked.shape[1:]))
         if loss < best_loss:
             best, best_loss = tuple(t / 10 for t in tenths), loss
     return dict(zip(members, best, strict=True))
 
 
-def mix(
-    members: Mapping[str, NDArray[np.float64]], weights: Mapping[str, float]
-) -> NDArray[np.float64]:
-    """Log-odds of the weighted mean of the members' probabilities [B]."""
-    mixed = sum(weights[name] * probabilities for name, probabilities in members.items())
-    return logit(np.clip(mixed, _CLIP, 1 - _CLIP))
+def mix(members: Mapping[str, Floats], weights: Mapping[str, float]) -> Floats:
+    """The weighted mean of what the members say."""
+    return np.sum([weights[name] * said for name, said in members.items()], axis=0)
+
+
+def with_quantiles(
+    logits: Floats, quantiles: Sequence[Forest], features: NDArray[np.float32]
+) -> Floats:
+    """A number's value [B, 1] and what the forests of its quantiles say; others have none."""
+    if not quantiles:
+        return logits
+    return np.column_stack([logits, *(forest.predict(features) for forest in quantiles)])
 
 
 @torch.no_grad()
-def network_probability(network: nn.Module, features: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Mean probability [B] of a network's members."""
+def network_said(network: nn.Module, features: NDArray[np.float32], output: Output) -> Floats:
+    """What a network's members say of rows, the mean over them."""
     network.eval()
-    parts = [
-        network(part).double().sigmoid().mean(1) for part in torch.from_numpy(features).split(_ROWS)
-    ]
-    return torch.cat(parts).numpy() if parts else np.empty(0)
+    parts = [network(part).double() for part in torch.from_numpy(features).split(_ROWS)]
+    return output.of_network(torch.cat(parts).numpy()) if parts else np.empty(0)

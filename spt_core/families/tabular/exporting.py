@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -9,13 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from spt_core.artifacts import GRAPH, ModelArtifact
+from spt_core.artifacts import FACTS, GRAPH, ModelArtifact
 from spt_core.errors import InputError, ParityError
 from spt_core.families.graph import OPSET, Exported, Method, gap, graph
 from spt_core.families.onnx import INPUT
 from spt_core.families.tabular.checkpoint import StudentRuntime, open_student
 from spt_core.families.tabular.kernel import KERNEL, Kernel, KernelRuntime, Runtime
 from spt_core.families.tabular.network import StudentNetwork
+from spt_core.families.tabular.outputs import DECISION, Target, target_from_json
 from spt_core.families.tabular.serving import EXPLAIN_GRAPH, OnnxRuntime
 from spt_core.signature import Signature
 
@@ -33,16 +35,17 @@ def export_table(artifact: ModelArtifact) -> Exported:
         )
     network = open_student(artifact)
     graphs = {
-        GRAPH: _graph(network, network.probability, artifact.signature, ["probability"]),
+        GRAPH: _graph(network, network.score, artifact.signature, ["probability"]),
         EXPLAIN_GRAPH: _graph(
             network, network.explain, artifact.signature, ["probability", "effects"]
         ),
     }
     kernel, checkpoint = kernel_of(network), StudentRuntime(artifact)
     onnx = OnnxRuntime(graphs[GRAPH], graphs[EXPLAIN_GRAPH])
-    parity = check_parity(checkpoint, onnx, artifact.signature)
+    target = target_from_json(json.loads(artifact.read(FACTS)))
+    parity = check_parity(checkpoint, onnx, artifact.signature, target)
     rows_alone = _RowByRow(KernelRuntime(kernel, onnx))
-    compiled = check_parity(checkpoint, rows_alone, artifact.signature)
+    compiled = check_parity(checkpoint, rows_alone, artifact.signature, target)
     parity["kernel_max_abs_difference"] = compiled["max_abs_difference"]
     rows = trial_rows(artifact.signature, NUM_PROBES, seed=1)
     probes = {
@@ -53,18 +56,28 @@ def export_table(artifact: ModelArtifact) -> Exported:
 
 
 def check_parity(
-    checkpoint: StudentRuntime, runtime: Runtime, signature: Signature
+    checkpoint: StudentRuntime,
+    runtime: Runtime,
+    signature: Signature,
+    target: Target = DECISION,
 ) -> dict[str, Any]:
-    """The largest differences seen; ParityError beyond TOLERANCE at any batch size."""
+    """The largest differences seen; ParityError beyond TOLERANCE at any batch size.
+
+    Those of classes are of probabilities, those of numbers, and their effects, in standard units.
+    """
+
+    def comparable(scores: NDArray[Any]) -> NDArray[Any]:
+        return target.output.comparable(scores, target)
+
     worst = {"probability": 0.0, "effects": 0.0}
     for size in BATCH_SIZES:
         rows = trial_rows(signature, size, seed=size)
         wanted, wanted_effects = checkpoint.explain(rows)
         found, effects = runtime.explain(rows)
         gaps = {
-            "score": gap(runtime.score(rows), wanted),
-            "probability": gap(found, wanted),
-            "effects": gap(effects, wanted_effects),
+            "score": gap(comparable(runtime.score(rows)), comparable(wanted)),
+            "probability": gap(comparable(found), comparable(wanted)),
+            "effects": gap(effects, wanted_effects) / target.spread,
         }
         limits = {"score": TOLERANCE, "probability": TOLERANCE, "effects": EFFECT_TOLERANCE}
         for name, found_gap in gaps.items():
@@ -106,6 +119,10 @@ def kernel_of(network: StudentNetwork) -> Kernel:
         num_sums += len(rows)
     layers: list[Any] = [*network.upper, network.output]
     upper = [_array(values).ravel() for layer in layers for values in (layer.weight, layer.bias)]
+    is_decision = network.is_decision
+    calibration = (
+        network.calibration if is_decision else torch.stack([network.scale, network.shift])
+    )
     return Kernel(
         places=np.array(places, np.int64),
         ramps=np.concatenate(ramps).astype(np.float32),
@@ -116,7 +133,7 @@ def kernel_of(network: StudentNetwork) -> Kernel:
         ),
         sizes=np.array([layer.in_features for layer in layers], np.int64),
         upper=np.concatenate(upper).astype(np.float32),
-        calibration=_array(network.calibration).astype(np.float32),
+        calibration=_array(calibration).astype(np.float32),
     )
 
 

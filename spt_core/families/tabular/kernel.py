@@ -26,13 +26,13 @@ class Runtime(Protocol):
     """Scores encoded rows. Thread-safe, holds the weights, raises nothing on finite input."""
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
-        """Calibrated probabilities [B] of features [B, F]."""
+        """Calibrated probabilities [B] of decisions, else scores [B, K], of features [B, F]."""
         ...
 
     def explain(
         self, features: NDArray[np.float32]
     ) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
-        """Calibrated probabilities [B], and signed effects on the log-odds [B, F]."""
+        """The same, and signed effects [B, F] on the log-odds, or [B, K, F] on the scores."""
         ...
 
 
@@ -50,8 +50,8 @@ class Kernel(NamedTuple):
     sums: Floats  # [R + N + categories, H]
     centers: Floats  # [F + 1, H]: each column's mean contribution, the bias last
     sizes: Integers  # [L]: widths of the hidden layers, the first is H
-    upper: Floats  # each layer's weights [out, in] and bias [out]; the output's [in] and [1]
-    calibration: Floats  # [3]: a, b, c of the beta calibration
+    upper: Floats  # each layer's weights [out, in] and bias [out]; the output's [K, in] and [K]
+    calibration: Floats  # [3]: a, b, c of a decision's beta calibration; else [2, K]: scale, shift
 
     def to_bytes(self) -> bytes:
         """The arrays as safetensors."""
@@ -69,12 +69,17 @@ class KernelRuntime:
     def __init__(self, kernel: Kernel, batches: Runtime) -> None:
         self._kernel, self._batches = tuple(kernel), batches
         self._no_effects = np.empty((0, 0))
+        self._num_scores = 0 if kernel.calibration.ndim == 1 else kernel.calibration.shape[1]
         self.score(np.zeros((1, len(kernel.places)), np.float32))  # compiles, or finds it compiled
 
     def score(self, features: Floats) -> NDArray[np.floating[Any]]:
-        """Calibrated probabilities [B]."""
+        """Calibrated probabilities [B], or scores [B, K]."""
         if len(features) != 1:
             return self._batches.score(features)
+        if self._num_scores:
+            scores = np.empty((1, self._num_scores))
+            _answer_scores(*self._kernel, features, scores[0], self._no_effects)
+            return scores
         probability = np.empty(1)
         _answer(*self._kernel, features, probability, self._no_effects)
         return probability
@@ -82,9 +87,14 @@ class KernelRuntime:
     def explain(
         self, features: Floats
     ) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
-        """Calibrated probabilities [B] and effects [B, F]."""
+        """The same and effects [B, F], or [B, K, F]."""
         if len(features) != 1:
             return self._batches.explain(features)
+        if self._num_scores:
+            scores = np.empty((1, self._num_scores))
+            of_scores = np.empty((1, self._num_scores, features.shape[1]))
+            _answer_scores(*self._kernel, features, scores[0], of_scores[0])
+            return scores, of_scores
         probability, effects = np.empty(1), np.empty(features.shape)
         _answer(*self._kernel, features, probability, effects)
         return probability, effects
@@ -94,8 +104,10 @@ def compile_ahead() -> None:
     """Compile before there is a model, as the installation does: the first one need not wait."""
     nothing = np.zeros((0, 2), np.float32), np.zeros((0, 1), np.float32)
     width_1 = np.zeros((1, 1), np.float32), np.zeros((2, 1), np.float32), np.ones(1, np.int64)
-    rest = np.zeros(2, np.float32), np.zeros(3, np.float32), np.zeros((1, 1), np.float32)
-    _answer(np.zeros((1, 2), np.int64), *nothing, *width_1, *rest, np.empty(1), np.empty((1, 1)))
+    upper, row = np.zeros(2, np.float32), np.zeros((1, 1), np.float32)
+    known = np.zeros((1, 2), np.int64), *nothing, *width_1, upper
+    _answer(*known, np.zeros(3, np.float32), row, np.empty(1), np.empty((1, 1)))
+    _answer_scores(*known, np.zeros((2, 1), np.float32), row, np.empty(1), np.empty((1, 1)))
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -143,6 +155,72 @@ def _answer(
             hidden[i] = nothing[i] - center[i] + part[i]
         alone = _log_odds(hidden, sizes, upper, calibration, work)
         effects[0, column] = 0.5 * ((of_row - without) + (alone - of_nothing))
+
+
+@_compiled
+def _answer_scores(
+    places: Integers, ramps: Floats, steps: Floats, sums: Floats, centers: Floats, sizes: Integers,
+    upper: Floats, calibration: Floats, features: Floats, scores: NDArray[np.float64],
+    effects: NDArray[np.float64],
+) -> None:  # fmt: skip
+    """Fills scores [K] and, unless it has no rows, effects [K, F]; features are [1, F]."""
+    num_columns, width = features.shape[1], centers.shape[1]
+    num_scores = len(scores)
+    parts = np.empty((num_columns, width), np.float32)
+    row, nothing = np.empty(width, np.float32), np.empty(width, np.float32)
+    hidden, work = np.empty(width, np.float32), np.empty((2, sizes.max()), np.float32)
+    for i in range(width):
+        row[i] = nothing[i] = centers[num_columns, i]
+    for column in range(num_columns):
+        part, center = parts[column], centers[column]
+        _contribution(column, features[0, column], places, ramps, steps, sums, part)
+        for i in range(width):
+            row[i] += part[i]
+            nothing[i] += center[i]
+    _scores(row, sizes, upper, calibration, work, scores)
+    if len(effects) == 0:
+        return
+    of_nothing, without, alone = np.empty(num_scores), np.empty(num_scores), np.empty(num_scores)
+    _scores(nothing, sizes, upper, calibration, work, of_nothing)
+    for column in range(num_columns):
+        part, center = parts[column], centers[column]
+        for i in range(width):
+            hidden[i] = row[i] - part[i] + center[i]
+        _scores(hidden, sizes, upper, calibration, work, without)
+        for i in range(width):
+            hidden[i] = nothing[i] - center[i] + part[i]
+        _scores(hidden, sizes, upper, calibration, work, alone)
+        for k in range(num_scores):
+            effects[k, column] = 0.5 * ((scores[k] - without[k]) + (alone[k] - of_nothing[k]))
+
+
+@_compiled
+def _scores(
+    hidden: Floats, sizes: Integers, upper: Floats, calibration: Floats, work: Floats,
+    scores: NDArray[np.float64],
+) -> None:  # fmt: skip
+    """Fills calibrated scores [K] of a first hidden layer [H] before its activation."""
+    at, before, after = 0, work[0], work[1]
+    for i in range(sizes[0]):
+        before[i] = max(hidden[i], np.float32(0.0))
+    for layer in range(1, len(sizes)):
+        num_in, num_out = sizes[layer - 1], sizes[layer]
+        bias = at + num_in * num_out
+        for out in range(num_out):
+            weights, total = upper[at + out * num_in : at + (out + 1) * num_in], upper[bias + out]
+            for i in range(num_in):
+                total += before[i] * weights[i]
+            after[out] = max(total, np.float32(0.0))
+        at, before, after = bias + num_out, after, before
+    width, num_scores = sizes[-1], len(scores)
+    for k in range(num_scores):
+        weights, total = (
+            upper[at + k * width : at + (k + 1) * width],
+            upper[at + num_scores * width + k],
+        )
+        for i in range(width):
+            total += before[i] * weights[i]
+        scores[k] = total * calibration[0, k] + calibration[1, k]
 
 
 @_compiled

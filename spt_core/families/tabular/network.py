@@ -6,7 +6,7 @@ features [B, F] (numbers, NaN = missing, then category indices) -> logits [B, k]
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from spt_core.artifacts import Role
 from spt_core.errors import InputError
 from spt_core.families.tabular.config import TabularConfig
+from spt_core.families.tabular.outputs import DECISION, Target, target_from_json
 from spt_core.heads.beta import IDENTITY
 from spt_core.signature import Signature
 
@@ -64,6 +65,8 @@ class StudentNetwork(nn.Module):
 
     offsets: Tensor
     calibration: Tensor
+    scale: Tensor
+    shift: Tensor
     baseline: Tensor
 
     def __init__(
@@ -92,23 +95,32 @@ class StudentNetwork(nn.Module):
         self._cardinalities = list(signature.cardinalities)
         self.bias = nn.Parameter(torch.zeros(width))
         self.upper = nn.ModuleList([nn.Linear(a, b) for a, b in pairwise([width, *upper])])
-        self.output = nn.Linear([width, *upper][-1], 1)
-        self.register_buffer("calibration", torch.tensor(IDENTITY))
+        target = target_from_json(facts)
+        size = target.output.num_outputs(target, is_student=True)
+        self.output = nn.Linear([width, *upper][-1], size)
+        self.is_decision = target.head == DECISION.head
+        if self.is_decision:
+            self.register_buffer("calibration", torch.tensor(IDENTITY))
+        else:
+            self.register_buffer("scale", torch.ones(size))
+            self.register_buffer("shift", torch.zeros(size))
         self.register_buffer("baseline", torch.zeros(num_features, width))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Uncalibrated logits [B, 1]."""
+        """Uncalibrated logits [B, K]."""
         hidden = self._first(features)
         if self._checkpointing and self.training:
             return checkpoint(self._upper, hidden, use_reentrant=False)
         return self._upper(hidden)
 
-    def probability(self, features: Tensor) -> Tensor:
-        """Calibrated probabilities [B]."""
-        return torch.sigmoid(self._calibrated(self.forward(features).squeeze(1)))
+    def score(self, features: Tensor) -> Tensor:
+        """Calibrated probabilities [B] of decisions, calibrated scores [B, K] of others."""
+        if self.is_decision:
+            return torch.sigmoid(self._calibrated(self.forward(features).squeeze(1)))
+        return self._calibrated(self.forward(features))
 
     def explain(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Calibrated probabilities [B] and effects [B, F] on the calibrated log-odds.
+        """The same, and effects [B, F] on the log-odds, or [B, K, F] on the scores.
 
         A feature's effect is the mean of what leaving it out of the row takes away and what it adds
         to the baseline alone: the first and the last term of its Shapley value (Lundberg and Lee,
@@ -121,6 +133,12 @@ class StudentNetwork(nn.Module):
         without = (full + self.baseline) - parts
         alone = parts + (nothing - self.baseline)
         hidden = torch.cat([full, without, alone], 1)  # [B, 1 + 2F, H]
+        if not self.is_decision:
+            scores = self._calibrated(self._upper(hidden))  # [B, 1 + 2F, K]
+            of_nothing = self._calibrated(self._upper(nothing.unsqueeze(0)))
+            row, out_of = scores[:, :1], scores[:, 1 : 1 + num_features]
+            effects = ((row - of_nothing) + (scores[:, 1 + num_features :] - out_of)) * 0.5
+            return row.squeeze(1), effects.transpose(1, 2)
         odds = self._calibrated(self._upper(hidden).squeeze(2))
         of_nothing = self._calibrated(self._upper(nothing.unsqueeze(0)).squeeze(1))
         row = odds[:, :1]
@@ -134,9 +152,14 @@ class StudentNetwork(nn.Module):
             return []
         return list(self.category_weight.split(self._cardinalities))
 
-    def calibrate(self, parameters: tuple[float, float, float]) -> None:
-        """Put a beta calibration's (a, b, c) into the graph."""
-        self.calibration.copy_(torch.tensor(parameters))
+    @torch.no_grad()
+    def calibrate(self, parameters: Sequence[Any]) -> None:
+        """Put a calibration into the graph: (a, b, c) of decisions, else (scale, shift) [K]."""
+        if self.is_decision:
+            self.calibration.copy_(torch.tensor(parameters))
+        else:
+            self.scale.copy_(torch.tensor(parameters[0]))
+            self.shift.copy_(torch.tensor(parameters[1]))
 
     @torch.no_grad()
     def set_baseline(self, features: Tensor) -> None:
@@ -177,6 +200,8 @@ class StudentNetwork(nn.Module):
         return self.output(hidden)
 
     def _calibrated(self, logits: Tensor) -> Tensor:
+        if not self.is_decision:
+            return logits * self.scale + self.shift
         a, b, c = self.calibration[0], self.calibration[1], self.calibration[2]
         return a * logits + (b - a) * functional.softplus(logits) + c
 
@@ -215,10 +240,13 @@ class TeacherNetwork(nn.Module):
             start_scaling_init="normal",
             start_scaling_init_chunks=[size] * num_features,
         )
-        self.output = tabm.LinearEnsemble(config.teacher_width, 1, k=config.teacher_members)
+        target = target_from_json(facts)
+        self.is_decision = target.head == DECISION.head
+        size = target.output.num_outputs(target, is_student=False)
+        self.output = tabm.LinearEnsemble(config.teacher_width, size, k=config.teacher_members)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits [B, k]."""
+        """Logits [B, k] of decisions, [B, k, K] of others."""
         parts: list[Tensor] = []
         if self.num_numbers:
             encoded = self.encoding(features[:, : self.num_numbers])
@@ -233,7 +261,8 @@ class TeacherNetwork(nn.Module):
         return self._members(flat)
 
     def _members(self, flat: Tensor) -> Tensor:
-        return self.output(self.backbone(self.members(flat))).squeeze(-1)
+        logits = self.output(self.backbone(self.members(flat)))
+        return logits.squeeze(-1) if self.is_decision else logits
 
 
 def table_network(
@@ -250,9 +279,12 @@ def table_facts(
     signature: Signature,
     config: TabularConfig,
     sample: NDArray[np.float32],
-    labels: NDArray[np.float32],
+    targets: NDArray[np.float32],
+    target: Target = DECISION,
 ) -> Mapping[str, Any]:
-    """Bin edges, and a typical row (medians, commonest categories) as baseline."""
+    """Bin edges, a typical row (medians, commonest categories) as baseline, and the target."""
+    labels = target.output.forest_labels(targets.astype(np.float64))
+    is_number = target.head == "regression"
     num_numbers = len(signature.numbers)
     left = np.zeros((num_numbers, config.num_bins), np.float32)
     inverse_width = np.zeros_like(left)
@@ -261,7 +293,9 @@ def table_facts(
         values = sample[:, column]
         known = np.isfinite(values)
         values = values[known]
-        edges = _edges_of(values, labels[known], config.num_bins)
+        edges = _edges_of(
+            values, labels[known], config.num_bins, is_number=target.head == "regression"
+        )
         if len(edges) > 1:
             left[column, : len(edges) - 1] = edges[:-1]
             inverse_width[column, : len(edges) - 1] = 1.0 / np.diff(edges)
@@ -273,6 +307,7 @@ def table_facts(
         "left": left.tolist(),
         "inverse_width": inverse_width.tolist(),
         "typical": [None if math.isnan(v) else float(v) for v in typical],
+        **target.to_json(),
     }
 
 
@@ -281,7 +316,7 @@ def _edges(facts: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
 
 
 def _edges_of(
-    values: NDArray[np.float32], labels: NDArray[np.float32], num_bins: int
+    values: NDArray[np.float32], labels: NDArray[Any], num_bins: int, *, is_number: bool
 ) -> NDArray[np.float64]:
     """At most num_bins + 1 edges: half from a small tree on the label, half quantiles.
 
@@ -290,12 +325,12 @@ def _edges_of(
     distinct = np.unique(values).astype(np.float64)
     if len(distinct) <= num_bins + 1:  # few values: each one its own edge
         return distinct[np.diff(distinct, prepend=-np.inf) > _NARROWEST]
-    from sklearn.tree import (
-        DecisionTreeClassifier,  # the driver alone needs it; workers start sooner
-    )
+    # The driver alone needs it; workers start sooner.
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
     half = num_bins // 2
-    tree = DecisionTreeClassifier(
+    kind = DecisionTreeRegressor if is_number else DecisionTreeClassifier
+    tree = kind(
         max_leaf_nodes=half + 1, min_samples_leaf=max(10, len(values) // 5000), random_state=0
     ).fit(values[:, None], labels)
     cuts = tree.tree_.threshold[tree.tree_.feature >= 0]

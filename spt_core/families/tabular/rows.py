@@ -1,4 +1,6 @@
-"""Typed rows of a split as what networks train on: features [B, F], target [B], weight [B].
+"""Typed rows of a split as what networks train on: features [B, F], targets, weight [B].
+
+Targets are [B] of decisions, else [B, K] (outputs.py).
 
 A shard that fits in memory is shuffled whole. A larger one streams: its blocks come in a fixed
 order, and a buffer is shuffled by (seed, epoch).
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,15 +24,18 @@ from spt_core.artifacts import filesystem
 from spt_core.data.corpus import ROW
 from spt_core.data.partition import Part
 from spt_core.data.splits import Splits
+from spt_core.errors import InputError
 from spt_core.families.tabular.boosters import Rows
-from spt_core.families.tabular.encoding import encode_batch
+from spt_core.families.tabular.encoding import encode_batch, targets_of
+from spt_core.families.tabular.outputs import DECISION, Target
 from spt_core.families.tabular.reading import Encoder
 from spt_core.fitting.config import ClassWeighting
 from spt_core.fitting.plan import Read
 from spt_core.fitting.shards import Batch
-from spt_core.signature import Signature
+from spt_core.signature import Field, Signature
+from spt_core.task import Task
 
-Labelled = tuple[NDArray[np.float32], NDArray[np.float32]]  # features [N, F], labels [N]
+Labelled = tuple[NDArray[np.float32], NDArray[np.float32]]  # features [N, F], targets
 SHUFFLE_BUFFER_ROWS = 100_000
 _HASH = 2_654_435_761  # Knuth's multiplicative hash: rows are sampled by number, the same each time
 
@@ -40,16 +46,44 @@ def trim_categories(signature: Signature, size: int) -> Signature:
     return dataclasses.replace(signature, fields=fields)
 
 
-def class_weights(splits: Splits, weighting: ClassWeighting) -> tuple[float, float]:
-    """The weights of negative and positive training rows."""
-    if weighting == "none":
-        return 1.0, 1.0
-    total, positive = splits.num_rows["train"], splits.num_positives["train"]
-    return total / (2 * (total - positive)), total / (2 * positive)
+def with_seen(signature: Signature, features: NDArray[np.float32]) -> Signature:
+    """The Signature whose numbers say their least and greatest value in encoded rows [N, F]."""
+    columns = {column.field: number for number, column in enumerate(signature.columns)}
+    fields: list[Field] = []
+    for field in signature.fields:
+        values = features[:, columns[field.name]] if field.kind == "number" else features[:0, 0]
+        known = values[np.isfinite(values)]
+        seen = (float(known.min()), float(known.max())) if len(known) else None
+        fields.append(dataclasses.replace(field, seen=seen))
+    return dataclasses.replace(signature, fields=tuple(fields))
+
+
+def target_of(task: Task, splits: Splits, weighting: ClassWeighting) -> Target:
+    """What models of a task's training rows are to say."""
+    if weighting != "none" and task.head not in ("binary", "single_label"):
+        raise InputError(
+            "class_weighting must be none unless rows are of classes without an order, however: "
+            f"{task.path} has the head {task.head!r}"
+        )
+    if task.head == "regression":
+        values = np.concatenate([np.asarray(c, np.float64) for c in _labels(splits)])
+        return Target(head=task.head, center=float(values.mean()), spread=float(values.std()))
+    weights: tuple[float, ...] = ()
+    if weighting == "balanced" and task.head == "binary":
+        total, positive = splits.num_rows["train"], splits.num_positives["train"]
+        weights = total / (2 * (total - positive)), total / (2 * positive)
+    elif weighting == "balanced":
+        counts = Counter(name for chunk in _labels(splits) for name in chunk.to_pylist())
+        known = [name for name in splits.classes if counts[name]]
+        total = counts.total()
+        weights = tuple(
+            total / (len(known) * counts[name]) if counts[name] else 1.0 for name in splits.classes
+        )
+    return Target(head=task.head, classes=splits.classes, class_weights=weights)
 
 
 def encoded_dataset(
-    splits: Splits, part: Part, signature: Signature, weights: tuple[float, float] = (1.0, 1.0)
+    splits: Splits, part: Part, signature: Signature, target: Target = DECISION
 ) -> Any:  # ray.data.Dataset; ray is not imported here
     """A part as a streaming dataset with the columns features, target, weight and row."""
     return splits.dataset(part).map_batches(
@@ -58,38 +92,54 @@ def encoded_dataset(
         fn_kwargs={
             "signature": json.dumps(signature.to_json()),
             "label": splits.label,
-            "weights": weights,
+            "target": json.dumps(target.to_json()),
         },
     )
 
 
-def encoded_arrays(splits: Splits, part: Part, signature: Signature, *, limit: int) -> Labelled:
-    """At most about `limit` rows of a part, sampled by row number: features [N, F], labels [N]."""
+def encoded_arrays(
+    splits: Splits, part: Part, signature: Signature, target: Target = DECISION, *, limit: int
+) -> Labelled:
+    """At most about `limit` rows of a part, sampled by row number: features [N, F] and targets."""
     share = min(1.0, limit / max(splits.num_rows[part], 1))
     to_numbers = Encoder(signature)
     features: list[NDArray[np.float32]] = []
-    labels: list[NDArray[np.float32]] = []
+    targets: list[NDArray[np.float32]] = []
     for table in _tables(splits, part):
         if share < 1.0:
             rows = np.asarray(table[ROW], dtype=np.uint64)
             keep = (rows * np.uint64(_HASH)) % np.uint64(2**32) < np.uint64(share * 2**32)
             table = table.filter(pa.array(keep))
         features.append(to_numbers.table(table))
-        labels.append(np.asarray(table[splits.label], dtype=np.float32))
-    return np.concatenate(features), np.concatenate(labels)
+        targets.append(targets_of(table[splits.label], target))
+    return np.concatenate(features), np.concatenate(targets)
 
 
-def booster_rows(splits: Splits, signature: Signature, *, limit: int) -> Rows:
+def booster_rows(
+    splits: Splits, signature: Signature, target: Target = DECISION, *, limit: int
+) -> Rows:
     """Training and validation rows as boosters take them, at most about `limit` of each."""
-    train, labels = encoded_arrays(splits, "train", signature, limit=limit)
-    held_out, held_out_labels = encoded_arrays(splits, "validation", signature, limit=limit)
+    train, targets = encoded_arrays(splits, "train", signature, target, limit=limit)
+    held_out, held_out_targets = encoded_arrays(
+        splits, "validation", signature, target, limit=limit
+    )
+    output, truth = target.output, held_out_targets.astype(np.float64)
+    labels = output.forest_labels(truth)
+    is_known = ~np.isnan(labels)  # boosters stop early on classes that they can say
     return Rows(
         train,
-        labels.astype(np.float64),
-        held_out,
-        held_out_labels.astype(np.float64),
+        output.forest_labels(targets.astype(np.float64)),
+        held_out[is_known],
+        labels[is_known],
         len(signature.numbers),
+        output.objective(target),
+        truth[is_known],
     )
+
+
+def _labels(splits: Splits) -> Iterator[pa.ChunkedArray]:
+    for table in _tables(splits, "train"):
+        yield table[splits.label]
 
 
 def _tables(splits: Splits, part: Part) -> Iterator[pa.Table]:

@@ -66,13 +66,13 @@ class OnnxRuntime:
         self._score, self._explain = open_session(score_graph), open_session(explain_graph)
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
-        """Calibrated probabilities [B]."""
+        """Calibrated probabilities [B], or scores [B, K]."""
         return cast(list[Any], self._score.run(None, {INPUT: features}))[0]
 
     def explain(
         self, features: NDArray[np.float32]
     ) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
-        """Calibrated probabilities [B] and effects [B, F]."""
+        """The same and effects [B, F], or [B, K, F]."""
         probabilities, effects = cast(list[Any], self._explain.run(None, {INPUT: features}))
         return probabilities, effects
 
@@ -90,6 +90,9 @@ class TablePredictor:
             (name, [i for i, c in enumerate(signature.columns) if c.field == name])
             for name in names
         ]
+        self._columns = [column.field for column in signature.columns]
+        seen = [signature.field(name).seen or (-np.inf, np.inf) for name in self._columns]
+        self._least, self._greatest = np.array(seen, np.float32).reshape(-1, 2).T
 
     def read(self, record: Mapping[str, Any]) -> TableRow:
         """One request, flat and encoded."""
@@ -102,20 +105,36 @@ class TablePredictor:
         return TableRows(self._encoder.table(table), table.select(names))
 
     def predict(self, rows: Sequence[TableRow]) -> list[Scores]:
-        """Probabilities [1, 1] of each row, scored as one batch."""
+        """Scores [1, K] of each row, scored as one batch."""
         found = self.runtime.score(_features(rows)).astype(np.float64)
         return [Scores(values) for values in found.reshape(len(rows), 1, -1)]
 
     def explain(self, rows: Sequence[TableRow]) -> list[Prediction]:
         """The same with the fields' effects."""
-        found, effects = self.runtime.explain(_features(rows))
+        features = _features(rows)
+        found, effects = self.runtime.explain(features)
         values = found.astype(np.float64).reshape(len(rows), 1, -1)
         of_rows = effects.reshape(*values.shape[::2], -1)
         records = rows.records() if isinstance(rows, TableRows) else [row.record for row in rows]
         return [
-            Prediction(record, Scores(values[i]), self._reasons(record, of_rows[i]))
+            Prediction(
+                record,
+                Scores(values[i]),
+                self._reasons(record, of_rows[i]),
+                self._outside(features, i),
+            )
             for i, record in enumerate(records)
         ]
+
+    def _outside(self, row: NDArray[np.float32]) -> Callable[[], tuple[str, ...]]:
+        def outside() -> tuple[str, ...]:
+            """The numbers of a row [F] that lie beyond all training rows."""
+            beyond = (row < self._least) | (row > self._greatest)
+            if not np.count_nonzero(beyond):
+                return ()
+            return tuple(self._columns[i] for i in np.flatnonzero(beyond))
+
+        return outside
 
     def _reasons(
         self, record: Mapping[str, Any], effects: NDArray[np.floating[Any]]

@@ -38,8 +38,9 @@ def soften(
         forgotten = draw.random(features.shape) < forget_probability
         parts.append(np.where(forgotten, unknown, copy).astype(np.float32))
     everything = np.concatenate(parts)
-    targets = _open_teacher(teacher).probability(everything)
-    targets[:num_rows] += hard_label_weight * (labels - targets[:num_rows])
+    targets = _open_teacher(teacher).soft(everything)
+    known = targets[:num_rows] if labels.ndim == 1 else targets[:num_rows, : labels.shape[1]]
+    known += hard_label_weight * (labels - known)
     return {
         "features": everything,
         "target": targets.astype(np.float32),

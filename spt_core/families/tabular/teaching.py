@@ -18,28 +18,32 @@ from safetensors.torch import load as load_weights
 from spt_core.artifacts import WEIGHTS, Role
 from spt_core.data.partition import Part
 from spt_core.data.splits import Splits
-from spt_core.families.tabular.boosters import open_forest, quality_of, tune
+from spt_core.families.tabular.boosters import fit_quantile, open_forest, quality_of, tune
 from spt_core.families.tabular.ensemble import (
     BLEND,
     FORESTS,
     NETWORK,
+    QUANTILE_FORESTS,
     best_weights,
     mix,
-    network_probability,
+    network_said,
+    with_quantiles,
 )
 from spt_core.families.tabular.learner import LEARNER, SCORING_ROWS, row_bytes
 from spt_core.families.tabular.network import table_facts
+from spt_core.families.tabular.outputs import QUANTILES, Target, target_from_json
 from spt_core.families.tabular.rows import (
     booster_rows,
-    class_weights,
     encoded_arrays,
     encoded_dataset,
+    target_of,
     trim_categories,
+    with_seen,
 )
 from spt_core.fitting.config import TrainingConfig
 from spt_core.fitting.plan import Trained, TrainingRun
 from spt_core.heads import HEADS
-from spt_core.heads.beta import apply_calibration, fit_calibration
+from spt_core.heads.base import Floats
 from spt_core.signature import Signature
 from spt_core.task import Task, find
 
@@ -63,16 +67,18 @@ class TableTeaching:
         """Facts of the training rows; the forests are tuned beside the network's training."""
         del name
         splits, config, signature = self._splits, self._config, self._signature
-        sample, labels = encoded_arrays(splits, "train", signature, limit=FACT_ROWS)
-        self._forests = _forest_task.remote(splits, signature, config)
+        self._target = target = target_of(self._task, splits, config.class_weighting)
+        sample, targets = encoded_arrays(splits, "train", signature, target, limit=FACT_ROWS)
+        signature = with_seen(signature, sample)
+        self._forests = _forest_task.remote(splits, signature, target, config)
         self._run = TrainingRun(
             learner=LEARNER,
             signature=signature,
             role=self.role,
             config=config,
-            facts=table_facts(signature, config.network, sample, labels),
+            facts=table_facts(signature, config.network, sample, targets, target),
             num_rows=splits.num_rows["train"],
-            row_bytes=row_bytes(len(signature.columns)),
+            row_bytes=row_bytes(len(signature.columns), targets[0].size),
             scoring_rows=SCORING_ROWS,
             head=self._task.head,
         )
@@ -80,10 +86,7 @@ class TableTeaching:
 
     def rows(self, part: Literal["train", "validation"]) -> ray.data.Dataset:
         """Encoded rows; those of training with their classes' weights."""
-        if part == "validation":
-            return encoded_dataset(self._splits, part, self._signature)
-        weights = class_weights(self._splits, self._config.class_weighting)
-        return encoded_dataset(self._splits, part, self._signature, weights)
+        return encoded_dataset(self._splits, part, self._signature, self._target)
 
     def finish(self, weights: bytes) -> Trained:
         """The network and the forests, blended on validation and calibrated on calibration rows."""
@@ -95,47 +98,58 @@ class TableTeaching:
 def _blend(
     task: Task, splits: Splits, run: TrainingRun, weights: bytes, forests: Mapping[str, bytes]
 ) -> tuple[dict[str, bytes], dict[str, float]]:
-    network = LEARNER.network(run)
+    network, target = LEARNER.network(run), target_from_json(run.facts)
     network.load_state_dict(load_weights(weights))
-    opened = {kind: open_forest(kind, content) for kind, content in forests.items()}
+    output = target.output
+    opened = {kind: open_forest(kind, forests[name]) for kind, name in FORESTS.items()}
+    quantiles = [
+        open_forest("lightgbm", forests[name]) for name in QUANTILE_FORESTS if name in forests
+    ]
 
-    def members(part: Part) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float64]]]:
-        features, labels = encoded_arrays(splits, part, run.signature, limit=HELD_OUT_ROWS)
-        found = {kind: forest.probability(features) for kind, forest in opened.items()}
-        return labels, {NETWORK: network_probability(network, features), **found}
+    def members(part: Part) -> tuple[NDArray[np.float32], Floats, dict[str, Floats]]:
+        features, targets = encoded_arrays(splits, part, run.signature, target, limit=HELD_OUT_ROWS)
+        said = {k: output.of_forest(forest.predict(features)) for k, forest in opened.items()}
+        network_members = network_said(network, features, output)
+        return features, targets.astype(np.float64), {NETWORK: network_members, **said}
 
-    labels, found = members("validation")
-    weights_of = best_weights(labels, found)
-    known_labels, known = members("calibration")
-    calibration = fit_calibration(mix(known, weights_of), known_labels.astype(np.float64))
-    odds = apply_calibration(mix(found, weights_of), calibration)
-    shares = {f"{name}_weight": share for name, share in weights_of.items()}
-    blend = {"weights": weights_of, "calibration": calibration}
-    files = {
-        WEIGHTS: weights,
-        BLEND: json.dumps(blend).encode(),
-        **{FORESTS[kind]: content for kind, content in forests.items()},
-    }
-    return files, {**validation_metrics(task, labels, odds), **shares}
+    def logits(features: NDArray[np.float32], said: dict[str, Floats]) -> Floats:
+        return with_quantiles(output.logits(mix(said, shares)), quantiles, features)
+
+    features, targets, said = members("validation")
+    shares = best_weights(targets, said, output)
+    held_out, held_out_targets, of_held_out = members("calibration")
+    calibration = output.calibration(logits(held_out, of_held_out), held_out_targets, target)
+    scores = output.calibrated(logits(features, said), calibration)
+    blend = {"weights": shares, "calibration": calibration}
+    files = {WEIGHTS: weights, BLEND: json.dumps(blend).encode(), **forests}
+    figures = {f"{name}_weight": share for name, share in shares.items()}
+    return files, {**validation_metrics(task, target, targets, scores), **figures}
 
 
 def validation_metrics(
-    task: Task, labels: NDArray[np.floating[Any]], log_odds: NDArray[np.float64]
+    task: Task, target: Target, targets: Floats, scores: Floats
 ) -> dict[str, float]:
     """Every metric on validation rows, named so that nobody takes it for a held-out figure."""
-    head = HEADS[task.head]
-    probabilities = 1.0 / (1.0 + np.exp(-log_odds))
-    of = head.fitted(task, (), labels.astype(np.float64)[:, None], probabilities[:, None])
+    head, output = HEADS[task.head], target.output
+    of = head.fitted(
+        task, target.classes, output.head_targets(targets, target), output.head_scores(scores)
+    )
     return {f"validation_{name}": metric(of) for name, metric in head.metrics.items()}
 
 
 @ray.remote(num_cpus=0.5, max_retries=3)
-def _forest_task(splits: Splits, signature: Signature, config: TrainingConfig) -> dict[str, bytes]:
-    """Both forests, tuned on the validation rows, from a capped sample of the training rows."""
-    rows = booster_rows(splits, signature, limit=config.network.booster_rows)
-    metric = quality_of(find(splits.task))
-    trials = config.network.booster_trials
-    return {
-        kind: tune(kind, rows, metric, num_trials=trials, seed=config.seed).to_bytes()
-        for kind in FORESTS
-    }
+def _forest_task(
+    splits: Splits, signature: Signature, target: Target, config: TrainingConfig
+) -> dict[str, bytes]:
+    """The forests' files, tuned on the validation rows, from a capped sample of training rows."""
+    network, seed = config.network, config.seed
+    rows = booster_rows(splits, signature, target, limit=network.booster_rows)
+    quality = quality_of(find(splits.task), target)
+    files: dict[str, bytes] = {}
+    for kind, name in FORESTS.items():
+        forest = tune(kind, rows, quality, num_trials=network.booster_trials, seed=seed)
+        files[name] = forest.to_bytes()
+        if kind == "lightgbm" and target.head == "regression":
+            for quantile, file in zip(QUANTILES, QUANTILE_FORESTS, strict=True):
+                files[file] = fit_quantile(quantile, forest.parameters, rows, seed).to_bytes()
+    return files
