@@ -185,7 +185,9 @@ def load(task: Task, config: Mapping[str, Any]) -> Served:
             f"{gap:.3g}"
         )
     header = (b"x-model-version", config["ref"].encode())
-    return Served(config["ref"], answerer, header, task.facts.inline_records)
+    # A search for settings takes milliseconds: other requests do not wait for it.
+    inline_records = task.facts.inline_records if task.goal is None else 0
+    return Served(config["ref"], answerer, header, inline_records)
 
 
 def probed(answerer: Answerer, record: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,8 +33,14 @@ from spt_core.families.tabular.learner import LEARNER, SCORING_ROWS, row_bytes
 from spt_core.families.tabular.network import StudentNetwork
 from spt_core.families.tabular.outputs import Target, target_from_json, unweighted
 from spt_core.families.tabular.rows import encoded_arrays, encoded_dataset
+from spt_core.families.tabular.settings import REFERENCE
 from spt_core.families.tabular.softening import soften
-from spt_core.families.tabular.teaching import FACT_ROWS, HELD_OUT_ROWS, validation_metrics
+from spt_core.families.tabular.teaching import (
+    FACT_ROWS,
+    HELD_OUT_ROWS,
+    reference_files,
+    validation_metrics,
+)
 from spt_core.fitting.lesson import Lesson
 from spt_core.fitting.plan import Trained, TrainingRun
 from spt_core.heads.base import Floats
@@ -88,8 +94,9 @@ class TableDistilling:
 
     def finish(self, weights: bytes) -> Trained:
         """Calibrated on the calibration part, with what stands for nothing from training rows."""
-        files, metrics = _finish(self._task, self._run, self._lesson.splits, weights)
-        return Trained(files, metrics)
+        splits = self._lesson.splits
+        files, metrics = _finish(self._task, self._run, splits, weights)
+        return Trained({**files, **reference_files(self._task, splits, self._run)}, metrics)
 
 
 def _write_soft_rows(lesson: Lesson, target: Target, soft: str) -> None:
@@ -118,7 +125,7 @@ def _check_size(run: TrainingRun, lesson: Lesson) -> None:
     student = LEARNER.network(run)
     size = sum(t.numel() * t.element_size() for t in student.state_dict().values())
     teacher = lesson.teacher
-    files = [name for name in teacher.files if name not in (FACTS, BLEND)]
+    files = [name for name in teacher.files if name not in (FACTS, BLEND, REFERENCE)]
     teacher_size = sum(len(teacher.read(name)) for name in files)
     lesson.check_size(size, teacher_size, f"student_hidden {run.config.network.student_hidden}")
 

@@ -55,7 +55,7 @@ class TeacherEnsemble:
         ]
 
     def scores(self, features: NDArray[np.float32]) -> Floats:
-        """Calibrated scores: log-odds [B] of decisions, else [B, K]; a number's and its interval's."""
+        """Calibrated scores: log-odds [B] of decisions, else [B, K]; numbers have three."""
         output = self.target.output
         members = {
             kind: output.of_forest(forest.predict(features))

@@ -19,6 +19,7 @@ from spt_core.families.tabular.kernel import KERNEL, Kernel, KernelRuntime, Runt
 from spt_core.families.tabular.network import StudentNetwork
 from spt_core.families.tabular.outputs import DECISION, Target, target_from_json
 from spt_core.families.tabular.serving import EXPLAIN_GRAPH, OnnxRuntime
+from spt_core.families.tabular.settings import REFERENCE
 from spt_core.signature import Signature
 
 TOLERANCE = 1e-5
@@ -52,7 +53,8 @@ def export_table(artifact: ModelArtifact) -> Exported:
         "features": [[None if np.isnan(v) else float(v) for v in row] for row in rows],
         "probabilities": checkpoint.score(rows).tolist(),
     }
-    return Exported({**graphs, KERNEL: kernel.to_bytes()}, parity, probes)
+    kept = {name: artifact.read(name) for name in (REFERENCE,) if name in artifact.files}
+    return Exported({**graphs, KERNEL: kernel.to_bytes(), **kept}, parity, probes)
 
 
 def check_parity(

@@ -293,9 +293,7 @@ def table_facts(
         values = sample[:, column]
         known = np.isfinite(values)
         values = values[known]
-        edges = _edges_of(
-            values, labels[known], config.num_bins, is_number=target.head == "regression"
-        )
+        edges = _edges_of(values, labels[known], config.num_bins, is_number=is_number)
         if len(edges) > 1:
             left[column, : len(edges) - 1] = edges[:-1]
             inverse_width[column, : len(edges) - 1] = 1.0 / np.diff(edges)

@@ -5,6 +5,7 @@ No torch here: it would cost seconds and 300 MB that a replica never uses.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast, overload
 
@@ -17,10 +18,18 @@ from spt_core.families.onnx import INPUT, open_session
 from spt_core.families.tabular.config import TabularConfig, TabularCopying
 from spt_core.families.tabular.kernel import KERNEL, KernelRuntime, Runtime, kernel_from_bytes
 from spt_core.families.tabular.reading import Encoder
+from spt_core.families.tabular.settings import (
+    REFERENCE,
+    Reference,
+    recommended,
+    reference_from_bytes,
+)
 from spt_core.heads.base import Floats, Prediction, Scores
-from spt_core.judgement import FieldEffect, Reason
+from spt_core.judgement import FieldEffect, Reason, Settings
+from spt_core.policy import IntervalPolicy
 from spt_core.records import flatten
 from spt_core.signature import Signature
+from spt_core.task import Goal
 
 EXPLAIN_GRAPH = "explain.onnx"
 
@@ -81,9 +90,14 @@ class TablePredictor:
     """The Predictor of tables."""
 
     def __init__(
-        self, signature: Signature, runtime: Runtime, classes: tuple[str, ...] = ()
+        self,
+        signature: Signature,
+        runtime: Runtime,
+        classes: tuple[str, ...] = (),
+        reference: Reference | None = None,
     ) -> None:
         self.classes, self.runtime = classes, runtime
+        self._signature, self._reference = signature, reference
         self._encoder = Encoder(signature)
         names = list(dict.fromkeys(column.field for column in signature.columns))
         self._fields = [
@@ -106,8 +120,7 @@ class TablePredictor:
 
     def predict(self, rows: Sequence[TableRow]) -> list[Scores]:
         """Scores [1, K] of each row, scored as one batch."""
-        found = self.runtime.score(_features(rows)).astype(np.float64)
-        return [Scores(values) for values in found.reshape(len(rows), 1, -1)]
+        return [Scores(values[None]) for values in self._scores(_features(rows))]
 
     def explain(self, rows: Sequence[TableRow]) -> list[Prediction]:
         """The same with the fields' effects."""
@@ -121,10 +134,18 @@ class TablePredictor:
                 record,
                 Scores(values[i]),
                 self._reasons(record, of_rows[i]),
-                self._outside(features, i),
+                self._outside(features[i]),
+                functools.partial(self._settings, features[i : i + 1]),
             )
             for i, record in enumerate(records)
         ]
+
+    def _settings(self, row: NDArray[np.float32], goal: Goal, policy: IntervalPolicy) -> Settings:
+        """The settings that the model would choose for a row [1, F]."""
+        return recommended(row, self._reference, self._signature, self._scores, goal, policy)
+
+    def _scores(self, features: NDArray[np.float32]) -> Floats:
+        return self.runtime.score(features).astype(np.float64).reshape(len(features), -1)
 
     def _outside(self, row: NDArray[np.float32]) -> Callable[[], tuple[str, ...]]:
         def outside() -> tuple[str, ...]:
@@ -167,13 +188,13 @@ class TabularServing:
         """The predictor of an export's files."""
         batches = OnnxRuntime(read(GRAPH), read(EXPLAIN_GRAPH))
         runtime = KernelRuntime(kernel_from_bytes(read(KERNEL)), batches)
-        return TablePredictor(artifact.signature, runtime, artifact.classes)
+        return _predictor(artifact, runtime, read)
 
     def open_checkpoint(self, artifact: ModelArtifact) -> TablePredictor:
         """The predictor of a checkpoint, teacher or student."""
         from spt_core.families.tabular.checkpoint import open_runtime  # torch
 
-        return TablePredictor(artifact.signature, open_runtime(artifact), artifact.classes)
+        return _predictor(artifact, open_runtime(artifact), artifact.read)
 
     def probe_gap(self, predictor: TablePredictor, probes: Mapping[str, Any]) -> float:
         """How far the answers here, alone and in a batch, are from those where they were made."""
@@ -184,6 +205,15 @@ class TabularServing:
         alone = [runtime.explain(row[None])[0] for row in features]
         found = (runtime.score(features), runtime.explain(features)[0], np.concatenate(alone))
         return max(float(np.max(np.abs(part - wanted))) for part in found)
+
+
+def _predictor(
+    artifact: ModelArtifact, runtime: Runtime, read: Callable[[str], bytes]
+) -> TablePredictor:
+    reference = None
+    if REFERENCE in artifact.files:
+        reference = reference_from_bytes(read(REFERENCE))
+    return TablePredictor(artifact.signature, runtime, artifact.classes, reference)
 
 
 def _features(rows: Sequence[TableRow]) -> NDArray[np.float32]:

@@ -40,6 +40,7 @@ from spt_core.families.tabular.rows import (
     trim_categories,
     with_seen,
 )
+from spt_core.families.tabular.settings import REFERENCE, is_searched, reference_of
 from spt_core.fitting.config import TrainingConfig
 from spt_core.fitting.plan import Trained, TrainingRun
 from spt_core.heads import HEADS
@@ -92,7 +93,7 @@ class TableTeaching:
         """The network and the forests, blended on validation and calibrated on calibration rows."""
         forests = ray.get(self._forests, timeout=_FOREST_TIMEOUT_S)
         files, metrics = _blend(self._task, self._splits, self._run, weights, forests)
-        return Trained(files, metrics)
+        return Trained({**files, **reference_files(self._task, self._splits, self._run)}, metrics)
 
 
 def _blend(
@@ -124,6 +125,19 @@ def _blend(
     files = {WEIGHTS: weights, BLEND: json.dumps(blend).encode(), **forests}
     figures = {f"{name}_weight": share for name, share in shares.items()}
     return files, {**validation_metrics(task, target, targets, scores), **figures}
+
+
+def reference_files(task: Task, splits: Splits, run: TrainingRun) -> dict[str, bytes]:
+    """Past rows that settings are searched among, where the task has a goal and somebody can set.
+
+    They are rows of the owner's data: a model of other tasks keeps none.
+    """
+    if task.goal is None or not is_searched(run.signature):
+        return {}
+    target = target_from_json(run.facts)
+    rows, _ = encoded_arrays(splits, "train", run.signature, target, limit=FACT_ROWS)
+    reference = reference_of(rows, len(run.signature.numbers), seed=run.config.seed)
+    return {REFERENCE: reference.to_bytes()}
 
 
 def validation_metrics(
