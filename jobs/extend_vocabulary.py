@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Corpus -> extension -> before and after, and the base to use from now on."""
     run = read_run(parser("extend_vocabulary", __doc__ or "").parse_args(arguments))
     network = run.config.training.network
-    if run.task.family != "text" or not isinstance(network, TextConfig):
+    if not isinstance(network, TextConfig):
         raise InputError(
             f"a vocabulary is of a task on text, however: {run.task.path} is on tables"
         )

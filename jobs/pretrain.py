@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Raw texts -> a base that knows them."""
     run = read_run(parser("pretrain", __doc__ or "").parse_args(arguments))
     network, config = run.config.training.network, run.config.vocabulary.training
-    if run.task.family != "text" or not isinstance(network, TextConfig):
+    if not isinstance(network, TextConfig):
         raise InputError(f"texts train a task on text, however: {run.task.path} is on tables")
     if run.arguments.data is None and run.arguments.dataset is None:
         raise InputError("training on raw text needs texts, however: there is no --data")

@@ -69,7 +69,7 @@ def columns_of(table: pa.Table, corpus: Corpus, task: Task) -> Columns:
         raise InputError(f"a corpus must have rows, however: {corpus.uris[0]} has none")
     if corpus.label is not None and task.head == "binary":
         _check_label(_array(table, corpus.label), corpus)
-    columns = (_text_columns if task.family == "text" else _tabular_columns)(table, corpus, task)
+    columns = (_tabular_columns if task.subject is None else _text_columns)(table, corpus, task)
     if corpus.label is not None and task.head != "binary":
         _check_labels(table, columns.features, corpus, rule_of(task))
     return columns
@@ -163,6 +163,13 @@ def _check_labels(
             f"{reasons.total()} of the {table.num_rows} sampled rows of {corpus.uris[0]} do not, "
             f"most because {reasons.most_common(1)[0][0]}"
         )
+    if rule.head == "regression" and good.num_rows > 1:
+        values = pc.unique(good[corpus.label])
+        if len(values) == 1:
+            raise InputError(
+                f"the label column {corpus.label!r} must hold different numbers, however: all of "
+                f"the {good.num_rows} sampled rows hold {values[0].as_py():g}"
+            )
     if rule.head != "single_label" or good.num_rows < MIN_ROWS_FOR_IDENTIFIERS:
         return
     distinct = pc.count_distinct(good[corpus.label]).as_py()

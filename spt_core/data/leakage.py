@@ -5,7 +5,8 @@ Pure functions of tables; splits.py decides what they are applied to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,44 +17,124 @@ from spt_core.data.hashing import Hashes, uniform
 from spt_core.errors import InputError
 from spt_core.heads.metrics import roc_auc
 from spt_core.signature import Field
+from spt_core.task import Head
 
 MAX_AUC = 0.995
+MAX_ACCURACY = 0.995  # of classes told by one column
+MAX_R2 = 0.995  # of a number told by one column
+NUM_BINS = 200  # of a number column, where its values stand for classes or numbers
+MIN_ROWS = 50  # below which one column tells everything by chance
 MIN_PER_CLASS = 5
 HASHES_IN_MEMORY = 20_000_000
 Floats = NDArray[np.float64]
 
 
 def refuse_label_like(
-    table: pa.Table, label: str, fields: Sequence[Field], *, accepted: Sequence[str] = ()
+    table: pa.Table,
+    label: str,
+    fields: Sequence[Field],
+    *,
+    head: Head = "binary",
+    accepted: Sequence[str] = (),
 ) -> list[str]:
     """The accepted columns that one by one give the label away; InputError for any other one.
 
-    `table` is a sample of training rows in their types. Numbers are judged by AUC in both
-    directions, categories by the label's rate per value in one half of the rows, tested on the
-    other; a missing value is a value too. With fewer than five rows of a class nothing is judged.
+    `table` is a sample of training rows in their types. Of a yes or no, numbers are judged by AUC
+    in both directions, categories by the label's rate per value in one half of the rows, tested on
+    the other; a missing value is a value too. With fewer than five rows of a class nothing is
+    judged. Of classes and numbers, what the rows of one half say of each value (or of each of
+    NUM_BINS ranges of values) is tested on the other half, by accuracy and by R2.
     """
-    labels = np.asarray(table[label], np.float64)
-    positives = int(labels.sum())
-    if min(positives, len(labels) - positives) < MIN_PER_CLASS:
-        return []
-    found: list[str] = []
+    name, limit, likeness = _measure(table[label], head)
+    accepted_columns: list[str] = []
     for field in fields:
         if (
             field.kind not in ("number", "boolean", "category")
             or field.name not in table.column_names
         ):
             continue
-        auc = label_likeness(table[field.name], labels, is_category=field.kind == "category")
-        if auc < MAX_AUC:
+        value = likeness(table[field.name], field.kind == "category")
+        if value < limit:
             continue
         if field.name not in accepted:
             raise InputError(
-                f"no column may give the label away, however: {field.name!r} alone reaches AUC "
-                f"{auc:.3f} for {label!r}; leave it out with drop ({field.name!r}), or accept it "
+                f"no column may give the label away, however: {field.name!r} alone reaches {name} "
+                f"{value:.3f} for {label!r}; leave it out with drop ({field.name!r}), or accept it "
                 f"with keep if it is known before the answer is needed"
             )
-        found.append(field.name)
-    return found
+        accepted_columns.append(field.name)
+    return accepted_columns
+
+
+def _measure(
+    labels: pa.ChunkedArray, head: Head
+) -> tuple[str, float, Callable[[pa.ChunkedArray, bool], float]]:
+    """How columns are judged: the figure's name, its limit, and the figure of a column."""
+    if head == "binary":
+        numbers = np.asarray(labels, np.float64)
+        positives = int(numbers.sum())
+        is_judged = min(positives, len(numbers) - positives) >= MIN_PER_CLASS
+
+        def auc(column: pa.ChunkedArray, is_category: bool) -> float:
+            return label_likeness(column, numbers, is_category=is_category) if is_judged else 0.0
+
+        return "AUC", MAX_AUC, auc
+    if head == "regression":
+        values = np.asarray(labels, np.float64)
+        return "R2", MAX_R2, lambda column, is_category: _r2(_index(column, is_category), values)
+    classes = np.asarray(labels.combine_chunks().dictionary_encode().indices)
+    return (
+        "accuracy",
+        MAX_ACCURACY,
+        lambda column, is_category: _accuracy(_index(column, is_category), classes),
+    )
+
+
+def _index(column: pa.ChunkedArray, is_category: bool) -> NDArray[np.int64]:
+    """The number of each row's value, or of the range that it lies in; missing has its own."""
+    if is_category:
+        encoded = column.combine_chunks().dictionary_encode()
+        return np.asarray(pc.fill_null(encoded.indices, len(encoded.dictionary)), np.int64)
+    values = np.asarray(pc.fill_null(column.cast(pa.float64()), np.nan), np.float64)
+    known = values[~np.isnan(values)]
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, NUM_BINS + 1))) if len(known) else known
+    return np.where(np.isnan(values), 0, np.searchsorted(edges, values) + 1)
+
+
+def _halves(size: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
+    half = uniform(np.arange(size, dtype=np.uint64), 0) < 0.5
+    return None if min(half.sum(), (~half).sum()) < MIN_ROWS else (half, ~half)
+
+
+def _accuracy(index: NDArray[np.int64], classes: NDArray[Any]) -> float:
+    """The share of rows told rightly by the commonest class of their value.
+
+    0 where the commonest class of all is as good.
+    """
+    halves = _halves(len(index))
+    if halves is None:
+        return 0.0
+    first, second = halves
+    counts = np.zeros((index.max() + 1, classes.max() + 1))
+    np.add.at(counts, (index[first], classes[first]), 1)
+    counts += counts.sum(0) / len(index) * 1e-3  # a value that was not seen: the commonest of all
+    right = float((counts.argmax(1)[index[second]] == classes[second]).mean())
+    usual = float((counts.sum(0).argmax() == classes[second]).mean())
+    return right if right > usual else 0.0
+
+
+def _r2(index: NDArray[np.int64], values: Floats) -> float:
+    """The share of the variance that the mean of each value's rows explains."""
+    halves = _halves(len(index))
+    if halves is None:
+        return 0.0
+    first, second = halves
+    counts = np.bincount(index[first], minlength=index.max() + 1)
+    sums = np.bincount(index[first], weights=values[first], minlength=index.max() + 1)
+    means = np.where(counts > 0, sums / np.maximum(counts, 1), values[first].mean())
+    rest = np.square(values[second] - means[index[second]]).sum()
+    spread = np.square(values[second] - values[second].mean()).sum()
+    return float(1.0 - rest / max(spread, 1e-300))
 
 
 def label_likeness(column: pa.ChunkedArray, labels: Floats, *, is_category: bool) -> float:

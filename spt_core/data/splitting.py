@@ -7,6 +7,7 @@ Afterwards a sample of the training rows is searched for columns that give the l
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import functools
@@ -56,6 +57,7 @@ GUARD_ROWS = 50_000
 WINDOW_PARTITION_BYTES = 128 << 20
 GZIP_RATIO = 6
 MIN_DISTINCT = 0.5
+MAX_CLASSES = 500  # of a table: a forest of each is grown in every round
 
 
 def split(task: Task, corpus: Corpus, storage: str, config: SplitConfig | None = None) -> Splits:
@@ -94,10 +96,14 @@ def _make(task: Task, corpus: Corpus, folder: str, config: SplitConfig) -> Split
     if duplicates:
         left_out["identical to a training row"] = duplicates
     _require_classes(corpus.label, labels, written, quarantine)
+    if task.subject is None:
+        _require_table_classes(corpus.label, labels, written)
     signature = _signature(corpus, columns, windows, written)
-    if task.family == "tabular" and labels.head == "binary":
+    if task.subject is None:
         train = _spread_sample(parquet_files(f"{folder}/train"), GUARD_ROWS)
-        accepted = refuse_label_like(train, corpus.label, signature.fields, accepted=corpus.keep)
+        accepted = refuse_label_like(
+            train, corpus.label, signature.fields, head=labels.head, accepted=corpus.keep
+        )
         findings += [
             Finding(kind="accepted", column=name, detail="gives the label away; kept, as asked")
             for name in accepted
@@ -158,8 +164,8 @@ def _partition(
     apart = {"time": corpus.time, "group": corpus.group, "random": None}[kind]
     plain = tuple(name for name in content if name not in figures)
     seen = (*plain, *exact) if kind == "time" else plain
-    if task.family == "text":  # what is carried beside a text does not make it another text
-        seen = (task.text_field.name,)
+    if task.subject is not None:  # what is carried beside a text does not make it another text
+        seen = (task.subject.name,)
     partition = Partition(
         folder=folder,
         label=corpus.label,
@@ -351,6 +357,43 @@ def _require_classes(
                 f"every part must have {what}, however: {part} has {rows} rows, {some} of them "
                 f"with a label; {advice}"
             )
+
+
+def _require_table_classes(label: str, labels: LabelRule, written: Written) -> None:
+    """Refuse classes of a table that no model could tell apart.
+
+    Texts may have rare classes: their teacher has read before, and knows what their names mean.
+    """
+    if labels.head not in NAMES:
+        return
+    counts: Counter[str] = Counter()
+    for part in PARTS:
+        counts.update(written.classes[part])
+    if len(counts) > MAX_CLASSES:
+        raise InputError(
+            f"the label {label!r} of a table may have {MAX_CLASSES} classes, however: it has "
+            f"{len(counts):,}; merge those that are treated alike, or predict a number"
+        )
+    spellings: dict[float, str] = {}
+    for name in sorted(counts):
+        with contextlib.suppress(ValueError):
+            other = spellings.setdefault(float(name), name)
+            if other != name:
+                raise InputError(
+                    f"the label {label!r} must write a class in one way, however: {other!r} and "
+                    f"{name!r} are the same number"
+                )
+    alone = sorted(name for name, count in counts.items() if count == 1)
+    if alone:
+        raise InputError(
+            f"every class of {label!r} must have two rows, to learn from one and be judged by "
+            f"another, however: {alone[0]!r} has one{_and_more(alone)}; merge it with another "
+            "class, or leave its row out"
+        )
+
+
+def _and_more(names: Sequence[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
 
 def _require_both(label: str, written: Written, hint: str) -> None:
