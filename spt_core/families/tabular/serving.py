@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, cast, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from spt_core.artifacts import GRAPH, ModelArtifact
 from spt_core.families.onnx import INPUT, open_session
 from spt_core.families.tabular.config import TabularConfig, TabularCopying
-from spt_core.families.tabular.kernel import KERNEL, KernelRuntime, Runtime, kernel_from_bytes
 from spt_core.families.tabular.reading import Encoder
 from spt_core.families.tabular.settings import (
     REFERENCE,
@@ -30,6 +29,9 @@ from spt_core.policy import IntervalPolicy
 from spt_core.records import flatten
 from spt_core.signature import Signature
 from spt_core.task import Goal
+
+if TYPE_CHECKING:
+    from spt_core.families.tabular.kernel import Runtime
 
 EXPLAIN_GRAPH = "explain.onnx"
 
@@ -186,6 +188,12 @@ class TabularServing:
 
     def open(self, artifact: ModelArtifact, read: Callable[[str], bytes]) -> TablePredictor:
         """The predictor of an export's files."""
+        from spt_core.families.tabular.kernel import (  # numba, which texts do without
+            KERNEL,
+            KernelRuntime,
+            kernel_from_bytes,
+        )
+
         batches = OnnxRuntime(read(GRAPH), read(EXPLAIN_GRAPH))
         runtime = KernelRuntime(kernel_from_bytes(read(KERNEL)), batches)
         return _predictor(artifact, runtime, read)
