@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from spt_core.families.text.serving import TextAnswerer
-from spt_core.judgement import LabelScore
-from spt_core.task import TextJudgement
+from spt_core.answering import Answerer
+from spt_core.judgement import Judgement, Labels, LabelScore, Pairs, Phrase
 
 MAX_PHRASES = 3
 _WORD = re.compile(r"\w+")
@@ -30,7 +29,7 @@ class Deletion(NamedTuple):
 
 
 def deletion(
-    answerer: TextAnswerer, texts: Sequence[str], *, seed: int = 0, num_draws: int = 5
+    answerer: Answerer, texts: Sequence[str], *, seed: int = 0, num_draws: int = 5
 ) -> Deletion:
     """Delete the positive phrases of each text's likeliest label, and random words of their count.
 
@@ -41,7 +40,8 @@ def deletion(
         before = likeliest(_judge(answerer, text))
         if before is None:
             continue
-        phrases = [e for e in before.evidence if e.effect > 0][:MAX_PHRASES]
+        said = [reason for reason in before.reasons if isinstance(reason, Phrase)]
+        phrases = [phrase for phrase in said if phrase.effect > 0][:MAX_PHRASES]
         inside = np.zeros(len(text), np.bool_)
         for phrase in phrases:
             inside[phrase.start : phrase.end] = True
@@ -66,24 +66,27 @@ def deletion(
     return Deletion(np.array(named), np.array(random))
 
 
-def likeliest(judgement: TextJudgement) -> LabelScore | None:
+def likeliest(judgement: Judgement) -> LabelScore | None:
     """The most probable label of a text, or of its first pair."""
-    scores = judgement.scores or (judgement.pairs[0].scores if judgement.pairs else ())
-    return scores[0] if scores else None
+    if isinstance(judgement, Pairs):
+        return judgement.pairs[0].scores[0] if judgement.pairs else None
+    assert isinstance(judgement, Labels), "of texts that have labels"
+    return judgement.scores[0]
 
 
-def _judge(answerer: TextAnswerer, text: str) -> TextJudgement:
-    record: Mapping[str, Any] = {answerer.task.text_field.name: text}
-    return answerer.judge(answerer.read(record))
+def _judge(answerer: Answerer, text: str) -> Judgement:
+    return answerer.judge({answerer.task.text_field.name: text})
 
 
 def _odds_without(
-    answerer: TextAnswerer, text: str, words: Sequence[tuple[int, int]], label: str
+    answerer: Answerer, text: str, words: Sequence[tuple[int, int]], label: str
 ) -> float:
     kept = list(text)
     for start, end in words:
         kept[start:end] = " " * (end - start)
-    scores = _judge(answerer, "".join(kept)).scores
+    judgement = _judge(answerer, "".join(kept))
+    assert isinstance(judgement, Labels), "of texts that have labels"
+    scores = judgement.scores
     return _odds(next(score.probability for score in scores if score.label == label))
 
 

@@ -23,10 +23,10 @@ from tokenizers import (
 from spt_core.artifacts import ExportedModel, ModelArtifact, write_bytes, write_manifest
 from spt_core.export import export
 from spt_core.families.tabular.config import TabularConfig
-from spt_core.families.tabular.network import TABULAR
+from spt_core.families.tabular.network import StudentNetwork, table_facts
 from spt_core.families.tabular.reading import Encoder
 from spt_core.families.text.config import TextConfig
-from spt_core.families.text.network import TEXT, TextNetwork, text_facts
+from spt_core.families.text.network import TextNetwork, text_facts
 from spt_core.signature import Field, Signature
 from spt_core.task import Head, IndustryType, Task
 
@@ -55,8 +55,8 @@ def tiny_export(task: Task, folder: str, *, seed: int = 0, name: str = "default"
     config = TabularConfig(num_bins=8, student_hidden=(16, 8))
     rows = Encoder(signature).table(table)
     labels = np.asarray(table[task.label], np.float32)
-    facts = TABULAR.facts(signature, config, rows, labels)
-    network = TABULAR.build(signature, "student", config, facts)
+    facts = table_facts(signature, config, rows, labels)
+    network = StudentNetwork(signature, config, facts)
     network.set_baseline(torch.from_numpy(rows))
     uri = f"{folder}/{task.name}-{name}-{seed}"
     artifact = ModelArtifact(
@@ -120,15 +120,15 @@ def tiny_text_facts(head: Head, classes: tuple[str, ...], tokenizer: bytes, **mo
     }
     special = tuple(opened.token_to_id(name) for name in SPECIAL if name != "[UNK]")
     return text_facts(
-        TEXT_CONFIG, encoder=encoder, base=None, head=head, classes=classes, pad=0, special=special,
+        TEXT_CONFIG, encoder=encoder, base="", head=head, classes=classes, pad=0, special=special,
         **more,
     )  # fmt: skip
 
 
-def tiny_text_network(facts: Any, signature: Signature, *, seed: int = 0) -> TextNetwork:
+def tiny_text_network(facts: Any, *, seed: int = 0) -> TextNetwork:
     """A network of random weights whose answers differ from text to text, and are calibrated."""
     torch.manual_seed(seed)
-    network = TEXT.build(signature, "student", TEXT_CONFIG, facts)
+    network = TextNetwork(TEXT_CONFIG, facts)
     with torch.no_grad():
         for name, parameter in network.classifier.named_parameters():
             parameter.normal_(std=0.05 if "joint" in name else 0.7)
@@ -154,8 +154,7 @@ def tiny_text_artifact(task: Task, folder: str, *, seed: int = 0) -> ModelArtifa
         negative_class=task.negative_class,
         wide_buckets=61 if task.head == "multi_label" else 0,
     )
-    signature = Signature(fields=task.fields)
-    network = tiny_text_network(facts, signature, seed=seed)
+    network = tiny_text_network(facts, seed=seed)
     uri = f"{folder}/{task.name}-{task.head}-{seed}"
     contents = {
         "network.safetensors": save(network.state_dict()),
@@ -168,7 +167,7 @@ def tiny_text_artifact(task: Task, folder: str, *, seed: int = 0) -> ModelArtifa
         model_name="default",
         family="text",
         role="student",
-        signature=signature,
+        signature=Signature(fields=task.fields),
         files={name: write_bytes(f"{uri}/{name}", data) for name, data in contents.items()},
         config={
             "network": json.loads(json.dumps(dataclasses.asdict(TEXT_CONFIG))),
@@ -180,6 +179,7 @@ def tiny_text_artifact(task: Task, folder: str, *, seed: int = 0) -> ModelArtifa
         code_fingerprint="tiny",
         splits="",
         licences=("MIT",),
+        classes=tuple(facts["classes"]),
     )
     write_manifest(uri, artifact.to_json())
     return artifact

@@ -11,6 +11,7 @@ import ray.data
 import torch
 
 from spt_core.families.text.bases import store_base
+from spt_core.families.text.learner import LEARNER
 from spt_core.families.text.network import TextNetwork
 from spt_core.fitting.config import TrainingConfig
 from spt_core.fitting.plan import TrainingRun
@@ -41,11 +42,14 @@ def tiny_run(folder: Path, config: TrainingConfig) -> TrainingRun:
     start = TextNetwork(TEXT_CONFIG, facts).encoder.state_dict()
     base = store_base("tiny", facts["encoder"], tiny_tokenizer(), start, storage=str(folder))
     return TrainingRun(
+        learner=LEARNER,
         signature=Signature(fields=(Field(name="text", kind="text"),)),
         role="teacher",
         config=config,
         facts={**facts, "base": base.uri},
         num_rows=NUM_TEXTS,
+        row_bytes=1000,
+        scoring_rows=2 * config.batch_size,
         head="multi_label",
     )
 
