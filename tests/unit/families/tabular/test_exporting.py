@@ -71,7 +71,7 @@ def test_answers_that_are_no_numbers_are_refused(export, tampered, monkeypatch):
 
 def test_a_teacher_is_not_exported(export):
     with pytest.raises(InputError, match="only a student can be exported"):
-        export_to_onnx(dataclasses.replace(export.artifact, role="teacher"))
+        export_to_onnx(dataclasses.replace(export.artifact, role="teacher"), fresh=True)
 
 
 def test_probes_are_rows_with_what_they_must_score(export):

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from spt_core.answering import Answerer
 from spt_core.families.text.checkpoint import CheckpointTextRuntime
 from spt_core.families.text.reading import TextEncoder
-from spt_core.families.text.serving import TextAnswerer
+from spt_core.families.text.serving import TextPredictor
 from spt_core.fitting.losses import labelwise_cross_entropy
-from spt_core.model import default_policy
+from spt_core.heads import HEADS
 from spt_core.signature import Signature
 from spt_core.task import find
 from tests.deletion import deletion
@@ -35,8 +36,7 @@ def learned():
     texts, labels = sample["text"].to_pylist(), sample[task.label].to_pylist()
     tokenizer = tiny_tokenizer(texts, size=600)
     facts = tiny_text_facts("multi_label", CLASSES, tokenizer)
-    signature = Signature(fields=task.fields)
-    network = tiny_text_network(facts, signature)
+    network = tiny_text_network(facts)
     network.calibrate(torch.ones(9), torch.zeros(9))
     words = TextEncoder(tokenizer, max_tokens=40, overlap=4)
     targets = torch.tensor([[float(c in json.loads(v)) for c in CLASSES] for v in labels])
@@ -51,21 +51,16 @@ def learned():
         rate.zero_grad()
         loss.backward()
         rate.step()
-    return TextAnswerer(
-        task,
-        signature,
-        CheckpointTextRuntime(network.eval()),
-        default_policy(task, CLASSES),
-        words=words,
-        facts=facts,
-    )
+    runtime = CheckpointTextRuntime(network.eval())
+    predictor = TextPredictor(Signature(fields=task.fields), runtime, words=words, facts=facts)
+    return Answerer(task, predictor, HEADS[task.head].default_policy(task, CLASSES))
 
 
 @pytest.mark.slow
 def test_deleting_the_evidence_lowers_the_odds_more_than_deleting_other_words(learned):
     texts = learned.task.sample(300, 1)["text"].to_pylist()
     risky = [
-        text for text in texts if learned.judge(learned.read({"text": text})).scores[0].is_given
+        text for text in texts if learned.judge({"text": text}).scores[0].is_given
     ]
     assert len(risky) > 50
     found = deletion(learned, risky[:30], num_draws=3)
