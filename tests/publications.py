@@ -180,8 +180,9 @@ def evaluation(value: float = 0.82, **more: Any) -> dict[str, Any]:
         for n in range(10)
     ]
     example = {
-        "set": "held-out rows", "text": "a <b>text</b>", "true": ["T1027"], "champion": ["T1055"],
-        "candidate": ["T1027"], "champion_probability": 0.6, "candidate_probability": 0.9,
+        "set": "held-out rows", "record": {"text": "a <b>text</b>"}, "true": ["T1027"],
+        "champion": ["T1055"], "candidate": ["T1027"],
+        "champion_probability": 0.6, "candidate_probability": 0.9,
     }  # fmt: skip
     found = {"metric": "macro_f1", "lower_is_better": False, "sets": [one], "examples": [example]}
     return {

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import precision_recall_curve
 
 from spt_core.errors import InputError
 from spt_core.heads import metrics
@@ -181,6 +180,8 @@ def cost_metric(policy: DecisionPolicy) -> OutcomeMetric:
 
 def _curves(labels: Floats, probabilities: Floats) -> dict[str, list[float]]:
     """Points of the precision-recall curve and of the calibration curve, few enough to store."""
+    from sklearn.metrics import precision_recall_curve  # which replicas do without
+
     precision, recall, _ = precision_recall_curve(labels, probabilities)
     kept = np.unique(np.linspace(0, len(recall) - 1, CURVE_POINTS).astype(int))
     order = np.argsort(probabilities, kind="stable")

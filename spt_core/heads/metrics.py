@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, log_loss, roc_auc_score, roc_curve
 
 from spt_core.heads.outcomes import Outcomes
 
@@ -15,16 +14,22 @@ Array = NDArray[np.float64]
 
 def average_precision(labels: Array, probabilities: Array) -> float:
     """Area under the precision-recall curve, by steps (Davis and Goadrich, ICML 2006)."""
+    from sklearn.metrics import average_precision_score  # replicas do without it, here and below
+
     return float(average_precision_score(labels, probabilities))
 
 
 def roc_auc(labels: Array, probabilities: Array) -> float:
     """Area under the receiver operating characteristic."""
+    from sklearn.metrics import roc_auc_score
+
     return float(roc_auc_score(labels, probabilities))
 
 
 def recall_at_fpr(labels: Array, probabilities: Array, *, fpr: float = 0.01) -> float:
     """Recall at the loosest threshold whose false-positive rate is at most `fpr`."""
+    from sklearn.metrics import roc_curve
+
     false_positive, true_positive, _ = roc_curve(labels, probabilities, drop_intermediate=False)
     return float(true_positive[np.searchsorted(false_positive, fpr, side="right") - 1])
 
@@ -42,6 +47,8 @@ def calibration_error(labels: Array, probabilities: Array, *, num_bins: int = 10
 
 def log_score(labels: Array, probabilities: Array) -> float:
     """Mean negative log-likelihood, in nats."""
+    from sklearn.metrics import log_loss
+
     return float(log_loss(labels, np.clip(probabilities, 1e-7, 1 - 1e-7), labels=[0, 1]))
 
 

@@ -177,9 +177,10 @@ def _margin(outcomes: Outcomes, coverage: float) -> float:
     beyond = np.sort(np.maximum(outcomes.given[:, 0] - true, true - outcomes.given[:, 1]))
     rank = math.ceil((len(true) + 1) * coverage)
     if rank > len(true):
+        needed = math.ceil(round(coverage / (1 - coverage), 9))  # 0.9 / 0.1 is a little above 9
         raise InputError(
-            f"an interval of coverage {coverage:g} needs {math.ceil(coverage / (1 - coverage))} "
-            f"rows that trained nothing, however: there are {len(true)}"
+            f"an interval of coverage {coverage:g} needs {needed} rows that trained nothing, "
+            f"however: there are {len(true)}"
         )
     return float(beyond[rank - 1])
 

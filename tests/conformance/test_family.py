@@ -1,21 +1,29 @@
+import dataclasses
 import json
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
-from spt_core.models import FAMILIES
 
+from spt_core.families.serving import SERVING
+from spt_core.families.tabular import learner as tabular
 from spt_core.families.tabular.config import TabularConfig
-from spt_core.families.tabular.network import TABULAR
+from spt_core.families.tabular.network import table_facts
+from spt_core.families.text import learner as text
 from spt_core.families.text.bases import store_base
 from spt_core.families.text.reading import TextEncoder
+from spt_core.families.training import TRAINING
+from spt_core.fitting.config import TrainingConfig
+from spt_core.fitting.plan import TrainingRun
+from spt_core.fitting.shards import Batch
 from spt_core.signature import Field, Signature
-from spt_core.task import Family
+from spt_core.task import FAMILIES, Family
 from tests.tiny_models import TEXT_CONFIG, TEXTS, tiny_text_facts, tiny_tokenizer
 from tests.unit.families.tabular.tables import labels, rows, signature
 
-each_family = pytest.mark.parametrize("name", FAMILIES)
+LEARNERS = {"tabular": tabular.LEARNER, "text": text.LEARNER}
+each_family = pytest.mark.parametrize("name", SERVING)
 each_role = pytest.mark.parametrize("role", ["teacher", "student"])
 TABLE_CONFIG = TabularConfig(num_bins=4, student_hidden=(8,), teacher_width=8)
 TABLE, TEXT = signature(3, (4, 40)), Signature(fields=(Field(name="text", kind="text"),))
@@ -27,26 +35,50 @@ CLASSES = ("low", "high")
 
 def facts(name):
     if name == "tabular":
-        return TABULAR.facts(TABLE, TABLE_CONFIG, rows(TABLE), labels())
+        return table_facts(TABLE, TABLE_CONFIG, rows(TABLE), labels())
     return tiny_text_facts("multi_label", CLASSES, tiny_tokenizer())
+
+
+def run_of(name, role="teacher", known=None):
+    """What a worker is told of a run of the family."""
+    return TrainingRun(
+        learner=LEARNERS[name],
+        signature=SIGNATURES[name],
+        role=role,
+        config=TrainingConfig(family=name, network=CONFIGS[name], use_mixed_precision=False),
+        facts=known or facts(name),
+        num_rows=64,
+        row_bytes=100,
+        scoring_rows=64,
+        head=HEADS[name],
+    )
 
 
 def batch(name):
     """What a network takes, and targets and weights of its logits."""
     if name == "tabular":
         features = torch.from_numpy(rows(TABLE))
-        return (features,), torch.from_numpy(labels()), torch.ones(len(features))
+        return Batch((features,), torch.from_numpy(labels()), torch.ones(len(features)))
     found = TextEncoder(tiny_tokenizer(), max_tokens=24, overlap=4)
     inputs = tuple(torch.from_numpy(a) for a in found.batch(found.encode(TEXTS)))
-    return inputs, torch.rand(len(TEXTS), len(CLASSES)), torch.ones(len(TEXTS))
+    return Batch(inputs, torch.rand(len(TEXTS), len(CLASSES)), torch.ones(len(TEXTS)))
 
 
 def build(name, role):
-    return FAMILIES[name].build(SIGNATURES[name], role, CONFIGS[name], facts(name))
+    return LEARNERS[name].network(run_of(name, role))
 
 
 def test_the_families_are_those_that_a_task_can_name():
-    assert set(FAMILIES) == set(get_args(Family)) == set(CONFIGS)
+    named = set(get_args(Family))
+    assert set(SERVING) == set(TRAINING) == set(FAMILIES) == set(LEARNERS) == named
+
+
+@each_family
+def test_a_configuration_survives_json(name):
+    kind = SERVING[name].config
+    assert type(CONFIGS[name]) is kind
+    content = json.loads(json.dumps(dataclasses.asdict(CONFIGS[name])))
+    assert kind.from_json(content) == CONFIGS[name]
 
 
 @each_family
@@ -57,29 +89,29 @@ def test_facts_are_json_and_a_function_of_the_rows(name):
 @each_family
 @each_role
 def test_a_network_gives_logits_of_each_row(name, role):
-    inputs, targets, _ = batch(name)
-    logits = build(name, role)(*inputs)
+    found = batch(name)
+    logits = build(name, role)(*found.inputs)
     assert logits.ndim == 2
-    assert logits.shape[0] == len(targets)
+    assert logits.shape[0] == len(found.targets)
     assert torch.isfinite(logits).all()
 
 
 @each_family
 @each_role
 def test_every_parameter_learns(name, role):
-    network, (inputs, targets, weights) = build(name, role), batch(name)
-    loss, stopping_loss = FAMILIES[name].losses(HEADS[name])
+    run, given = run_of(name, role), batch(name)
+    network = run.learner.network(run)
     for _ in range(2):  # an output that starts at zero passes nothing on in the first step
-        loss(network(*inputs), targets, weights).backward()
+        run.learner.loss(network, given, run).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
-    assert stopping_loss(network(*inputs), targets, weights).ndim == 0
+    assert run.learner.stopping_loss(network, given, run).ndim == 0
 
 
 @each_family
 def test_each_parameter_has_a_rate(name):
-    known = facts(name)
-    for parameter, _ in build(name, "teacher").named_parameters():
-        assert FAMILIES[name].rate(parameter, CONFIGS[name], known) > 0
+    run = run_of(name)
+    for parameter, _ in run.learner.network(run).named_parameters():
+        assert run.learner.rate(parameter, run) > 0
 
 
 @each_family
@@ -91,12 +123,12 @@ def test_training_starts_from_what_the_facts_name(name, tmp_path):
             "tiny", known["encoder"], tiny_tokenizer(), weights, storage=tmp_path.as_uri()
         )
         known = {**known, "base": made.uri}
-    starts = [FAMILIES[name].build(SIGNATURES[name], "teacher", CONFIGS[name], known) for _ in "ab"]
-    for network in starts:
-        FAMILIES[name].start(network, known)
+    run = run_of(name, known=known)
+    starts = [run.learner.network(run, is_start=True) for _ in "ab"]
     if name == "text":
         first, second = (network.encoder.state_dict() for network in starts)
         assert all(torch.equal(first[key], second[key]) for key in first)
+        assert all(torch.equal(first[key], weights[key]) for key in first)
 
 
 @torch.no_grad()

@@ -3,19 +3,27 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from spt_core.families.serving import SERVING
 from spt_core.families.tabular.exporting import trial_rows
 from spt_core.families.text.exporting import trial
 from spt_core.families.text.reading import TextEncoder
 from spt_core.families.text.serving import TOKENIZER
-from spt_core.model import open_runtime, open_text_runtime
 from tests.tiny_models import TEXT_CONFIG
 
 TOLERANCE = 1e-5
 
 
+def opened(export, kind):
+    """The runtime of an export's files or of its checkpoint."""
+    serving = SERVING[export.artifact.family]
+    if kind == "checkpoint":
+        return serving.open_checkpoint(export.artifact).runtime
+    return serving.open(export.artifact, export.read).runtime
+
+
 @pytest.fixture(params=["checkpoint", "onnx"])
 def runtime(request, export):
-    return open_runtime(export if request.param == "onnx" else export.artifact)
+    return opened(export, request.param)
 
 
 @pytest.fixture
@@ -75,7 +83,7 @@ def test_threads_get_the_answers_to_their_own_rows(runtime, rows):
 
 @pytest.fixture(params=["checkpoint", "onnx"])
 def text_runtime(request, text_export):
-    return open_text_runtime(text_export if request.param == "onnx" else text_export.artifact)
+    return opened(text_export, request.param)
 
 
 @pytest.fixture

@@ -8,12 +8,21 @@ from spt_core.data.conform import conform
 from spt_core.data.labels import class_counts, classes_of, num_saying, rule_of
 from spt_core.families.tabular.reading import Encoder
 from spt_core.families.text.reading import checked_text
-from spt_core.judgement import Decision, FieldEffect, LabelScore, PairScores, Phrase, Span
-from spt_core.model import default_policy
+from spt_core.heads import HEADS
+from spt_core.judgement import (
+    Decision,
+    FieldEffect,
+    Labels,
+    LabelScore,
+    Pairs,
+    PairScores,
+    Phrase,
+    Span,
+)
 from spt_core.policy import LabelPolicy
 from spt_core.records import flatten
 from spt_core.signature import FIELD_KINDS, Field, Signature
-from spt_core.task import TextJudgement, all_tasks, example_record
+from spt_core.task import all_tasks, example_record
 
 TASKS = all_tasks()
 TABULAR = {path: task for path, task in TASKS.items() if task.family == "tabular"}
@@ -36,13 +45,15 @@ def answers(task):
 
 def tabular_answers(task):
     """An answer for each action, with every field among the reasons."""
-    policy, example = default_policy(task), flatten(task.example)
+    policy, example = HEADS[task.head].default_policy(task, ()), flatten(task.example)
     names = [field.name for field in task.fields]
     for probability in (0.0, policy.review_threshold, policy.decline_threshold, 1.0):
         for sign in (1, -1):
             reasons = [FieldEffect(n, example.get(n), sign / (i + 1)) for i, n in enumerate(names)]
             action, confidence = policy.recommend(probability), max(probability, 1 - probability)
-            yield task.respond(Decision(probability, action, confidence, tuple(reasons), policy))
+            yield task.respond(
+                Decision(example, probability, action, confidence, tuple(reasons), policy)
+            )
 
 
 def classes(task):
@@ -53,7 +64,7 @@ def classes(task):
 
 
 def text_answers(task):
-    """An answer for each probability of each class, with and without spans, pairs and evidence."""
+    """An answer for each probability of each class, with and without spans, pairs and reasons."""
     names = classes(task)
     policy = LabelPolicy(
         thresholds=dict.fromkeys(names, 0.5),
@@ -61,23 +72,24 @@ def text_answers(task):
         fallback=task.negative_class,
     )
     text = task.example[task.text_field.name]
-    evidence = (Phrase(0, 3, text[:3], 1.5), Phrase(4, 6, text[4:6], -1.0))
+    record = {task.text_field.name: text}
+    reasons = (Phrase(0, 3, text[:3], 1.5), Phrase(4, 6, text[4:6], -1.0))
     spans = (Span(0, 3, text[:3]), Span(4, 6, text[4:6]))
     for name in names:
         for probability in (0.01, 0.45, 0.55, 0.99):
             rest = (1 - probability) / (len(names) - 1)
             told = dict.fromkeys(names, rest) | {name: probability}
             given = policy.given(told)
-            scores = [LabelScore(n, p, n in given, evidence) for n, p in told.items()]
+            scores = [LabelScore(n, p, n in given, reasons) for n, p in told.items()]
             scores = tuple(sorted(scores, key=lambda score: -score.probability))
             pairs = (PairScores(*spans, scores),)
             if task.head == "pair":
-                yield task.respond(TextJudgement(text, (), None, spans, pairs, policy))
+                yield task.respond(Pairs(record, spans, pairs, policy))
             else:
-                yield task.respond(TextJudgement(text, scores, None, (), (), policy))
+                yield task.respond(Labels(record, scores, policy))
     if task.head == "pair":
         for some in ((), spans[:1]):
-            yield task.respond(TextJudgement(text, (), None, some, (), policy))
+            yield task.respond(Pairs(record, some, (), policy))
 
 
 @each_task

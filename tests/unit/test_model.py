@@ -5,11 +5,14 @@ import pyarrow as pa
 import pytest
 import torch
 
+from spt_core.answering import Answerer
 from spt_core.errors import InputError
-from spt_core.families.tabular.serving import Answerer
-from spt_core.model import SpecializedModel, default_policy
+from spt_core.families.tabular.serving import TablePredictor
+from spt_core.heads import HEADS
+from spt_core.model import SpecializedModel, default_policy, open_answerer
+from spt_core.policy import LabelPolicy
 from spt_core.task import find
-from tests.tiny_models import FRAUD, RISK
+from tests.tiny_models import RISK
 from tests.unit.fitting.runs import encoded, fitted, network
 
 NUM_ROWS = 40
@@ -95,7 +98,8 @@ def test_another_verb_is_refused_and_the_right_one_named(model):
 def test_nested_and_dotted_records_are_the_same(risk):
     (signature, _, _), trained = risk
     task = find(RISK)
-    answerer = Answerer(task, signature, TrainedRuntime(trained), default_policy(task))
+    predictor = TablePredictor(signature, TrainedRuntime(trained))
+    answerer = Answerer(task, predictor, HEADS[task.head].default_policy(task, ()))
     dotted = {f"{k}.{name}": v for k, part in task.example.items() for name, v in part.items()}
     assert answerer.answer(dotted) == answerer.answer(task.example)
 
@@ -105,14 +109,14 @@ def test_a_batch_names_its_bad_record(model, records):
         model.open().answers([*records[:2], {**records[2], "amount": -1}])
 
 
-def test_the_parts_of_a_time_are_one_reason(model):
-    reasons = (
-        model.open()._judge({}, 0.5, list(range(len(model.artifact.signature.columns)))).reasons
-    )
+def test_the_parts_of_a_time_are_one_reason(model, records):
+    opened, columns = model.open(), model.artifact.signature.columns
+    _, effects = opened.predictor.runtime.explain(opened.predictor.read(records[0]).features)
+    reasons = opened.judge(records[0]).reasons
     assert [reason.field for reason in reasons].count("time") == 1
-    columns = model.artifact.signature.columns
     effect = next(reason.effect for reason in reasons if reason.field == "time")
-    assert effect == sum(i for i, column in enumerate(columns) if column.field == "time")
+    of_columns = zip(columns, effects.ravel(), strict=True)
+    assert effect == pytest.approx(sum(value for c, value in of_columns if c.field == "time"))
 
 
 def test_reasons_come_strongest_first(model, records):
@@ -157,6 +161,16 @@ def test_a_table_may_lack_optional_columns(model, table):
     np.testing.assert_allclose(model.score(with_windows), model.score(table), atol=1e-7)
 
 
-def test_a_policy_of_costs_alone_asks_for_no_capacity():
-    policy = default_policy(find(FRAUD))
+def test_a_policy_of_costs_alone_asks_for_no_capacity(export):
+    policy = default_policy(export)
     assert policy.review_threshold == pytest.approx(5 / 250)
+
+
+def test_a_policy_of_another_kind_of_answer_is_refused(export):
+    policy = LabelPolicy(thresholds={}, most_probable=True)
+    with pytest.raises(InputError, match="binary model .* of the kind decision, however: labels"):
+        open_answerer(export, policy)
+
+
+def test_a_judgement_carries_the_record_as_it_was_read(model, records):
+    assert model.open().judge(records[0]).record == records[0]

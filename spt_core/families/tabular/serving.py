@@ -6,7 +6,7 @@ No torch here: it would cost seconds and 300 MB that a replica never uses.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, cast, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from spt_core.artifacts import GRAPH, ModelArtifact
 from spt_core.families.onnx import INPUT, open_session
 from spt_core.families.tabular.config import TabularConfig, TabularCopying
-from spt_core.families.tabular.kernel import KERNEL, KernelRuntime, Runtime, kernel_from_bytes
 from spt_core.families.tabular.reading import Encoder
 from spt_core.heads.base import Floats, Prediction, Scores
 from spt_core.judgement import FieldEffect, Reason
 from spt_core.records import flatten
 from spt_core.signature import Signature
+
+if TYPE_CHECKING:
+    from spt_core.families.tabular.kernel import Runtime
 
 EXPLAIN_GRAPH = "explain.onnx"
 
@@ -146,6 +148,12 @@ class TabularServing:
 
     def open(self, artifact: ModelArtifact, read: Callable[[str], bytes]) -> TablePredictor:
         """The predictor of an export's files."""
+        from spt_core.families.tabular.kernel import (  # numba, which texts do without
+            KERNEL,
+            KernelRuntime,
+            kernel_from_bytes,
+        )
+
         batches = OnnxRuntime(read(GRAPH), read(EXPLAIN_GRAPH))
         runtime = KernelRuntime(kernel_from_bytes(read(KERNEL)), batches)
         return TablePredictor(artifact.signature, runtime, artifact.classes)

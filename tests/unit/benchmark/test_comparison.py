@@ -13,8 +13,8 @@ from spt_core.continuous.gate import judge
 from spt_core.continuous.ledger.values import canonical
 from spt_core.data.splits import Splits
 from spt_core.errors import InputError
-from spt_core.model import classes_of, default_policy
-from tests.publications import artifact, splits, task
+from spt_core.model import default_policy, open_answerer
+from tests.publications import artifact, splits
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Splits, Model, Mode
     folder = Path(tmp_path_factory.mktemp("models"))
     made = splits(folder)
     models = [artifact(folder, seed, made.uri) for seed in (1, 2)]
-    policy = default_policy(task(), classes_of(models[0]))
+    policy = default_policy(models[0])
     return made, Model(models[0], policy), Model(models[1], policy)
 
 
@@ -52,17 +52,16 @@ def test_examples_are_answers_that_changed(found: dict[str, Any]) -> None:
     assert 0 < found["sets"][0]["churn"] <= 1
     assert found["examples"]
     assert all(one["champion"] != one["candidate"] for one in found["examples"])
+    assert all(set(one["record"]) == {"text"} for one in found["examples"])
 
 
 def test_golden_records_are_what_the_champion_knows(
     found: dict[str, Any], world: tuple[Splits, Model, Model]
 ) -> None:
-    from spt_core.model import open_answerer
-
     answerer = open_answerer(*world[1])
     assert found["golden"]
     for one in found["golden"]:
-        scores = answerer.judge(answerer.read(one["record"])).scores
+        scores = answerer.judge(one["record"]).scores
         assert [score.label for score in scores if score.is_given] == one["labels"]
 
 

@@ -4,7 +4,7 @@ from typing import get_args
 import pytest
 
 from spt_core.benchmark.compliance import CHECKS, run_checks
-from spt_core.model import default_policy
+from spt_core.heads import HEADS
 from spt_core.signature import Field, Signature
 from spt_core.task import ComplianceCheck, find
 from tests.tiny_models import FRAUD, RISK
@@ -18,7 +18,8 @@ def checked(export):
         config = {**export.artifact.config, "compliance_requirements": required}
         artifact = dataclasses.replace(export.artifact, config=config, **changes)
         exported = dataclasses.replace(export, artifact=artifact)
-        return run_checks(find(task), exported, default_policy(find(task)))
+        policy = HEADS["binary"].default_policy(find(task), ())
+        return run_checks(find(task), exported, policy)
 
     return check
 

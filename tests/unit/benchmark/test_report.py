@@ -2,24 +2,26 @@ import json
 
 import numpy as np
 import pytest
-from spt_core.models import boosters
 
 from spt_core.benchmark.config import BenchmarkConfig
 from spt_core.benchmark.report import Report, report_from_json
-from spt_core.benchmark.suite import _curves
 from spt_core.benchmark.timing import json_record, percentiles, quantiles, timed_calls
 from spt_core.errors import InputError
-from spt_core.families.tabular.baselines import BASELINES, tune_baselines
-from spt_core.families.tabular.boosters import Rows
-from spt_core.heads.metrics import roc_auc
+from spt_core.heads import HEADS
+from spt_core.heads.outcomes import outcomes
 from spt_core.task import find
 from tests.tiny_models import FRAUD
 
-pytestmark = pytest.mark.slow  # plots and tuned baselines
+pytestmark = pytest.mark.slow  # plots
 
 LABELS = np.arange(200) % 2 * 1.0
 SCORES = np.linspace(0.01, 0.99, 200)
 FIGURE = {"value": 0.5, "low": 0.4, "high": 0.6}
+
+
+def curves_of(labels, scores):
+    of = outcomes(("yes",), labels[:, None], scores[:, None], scores[:, None] > 0.5)
+    return HEADS["binary"].curves(of)
 
 
 def report(**changes):
@@ -46,7 +48,7 @@ def report(**changes):
         "quality": {name: {"average_precision": FIGURE, "roc_auc": FIGURE} for name in names},
         "latency_ms": {name: {"p50": 0.1, "p90": 0.2, "p99": 0.3} for name in names},
         "curves": {
-            name: {**_curves(LABELS, SCORES), "latency_ms": percentiles(np.linspace(1, 2, 50))}
+            name: {**curves_of(LABELS, SCORES), "latency_ms": percentiles(np.linspace(1, 2, 50))}
             for name in names
         },
         "baseline_parameters": {"LightGBM": {"num_trees": 12}},
@@ -110,7 +112,7 @@ def test_percentiles_are_milliseconds_from_the_first_to_the_99th():
 
 def test_curves_are_short_and_end_where_they_must():
     labels, scores = np.tile(LABELS, 50), np.random.default_rng(0).random(10_000)
-    curves = _curves(labels, scores)
+    curves = curves_of(labels, scores)
     assert len(curves["recall"]) == len(curves["precision"]) <= 200
     assert (curves["recall"][0], curves["recall"][-1]) == (1.0, 0.0)
     assert curves["predicted"] == sorted(curves["predicted"])
@@ -139,23 +141,6 @@ def test_a_row_is_sent_as_a_client_would():
 def test_counts_that_measure_nothing_are_refused(values):
     with pytest.raises(InputError, match="a benchmark needs"):
         BenchmarkConfig(**values)
-
-
-def test_every_baseline_is_tuned_and_ranks_rows(monkeypatch):
-    monkeypatch.setattr(boosters, "MAX_ROUNDS", 60)
-    draw = np.random.default_rng(0)
-    number, category = draw.normal(size=600), draw.integers(0, 5, 600)
-    labels = (number + category > 2) * 1.0
-    features = np.column_stack([number, np.full(600, np.nan), category]).astype(np.float32)
-    features[::13, 0] = np.nan
-    rows = Rows(features[:300], labels[:300], features[300:450], labels[300:450], 2)
-    told = []
-    found = tune_baselines(
-        rows, roc_auc, num_trials=1, seed=0, on_trial=lambda *trial: told.append(trial)
-    )
-    assert [baseline.name for baseline in found] == list(BASELINES)
-    assert [trial for _, trial in told] == [1, 1, 1]
-    assert all(roc_auc(labels[450:], b.score(features[450:])) > 0.85 for b in found)
 
 
 def text_page():

@@ -18,7 +18,8 @@ from spt_core.compression.quantize import (
 from spt_core.errors import InputError, QualityError
 from spt_core.families.onnx import open_session
 from spt_core.heads.metrics import class_log_loss
-from spt_core.model import classes_of, default_policy, open_answerer
+from spt_core.heads.outcomes import OutcomeMetric
+from spt_core.model import default_policy, open_answerer
 from spt_core.policy import LabelPolicy
 from spt_core.task import find
 from tests.tiny_models import DRUGS, text_task
@@ -29,7 +30,7 @@ GAP = 0.25  # of random weights, whose probabilities hang on few bits
 
 @pytest.fixture(scope="module")
 def policy(text_export):
-    return default_policy(TASK, classes_of(text_export))
+    return default_policy(text_export)
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +44,8 @@ def int8(text_export, rows, policy):
     """Judged by its probabilities: random weights decide by a hair, and may name no pair at all."""
     config = QuantizeConfig(min_share=0.5)
     with pytest.MonkeyPatch.context() as patch:
-        smooth = {TASK.metric: lambda found: 1.0 / (1.0 + class_log_loss(found))}
-        patch.setattr(module, "HEAD_METRICS", {TASK.head: smooth})
+        smooth = OutcomeMetric(lambda found: 1.0 / (1.0 + class_log_loss(found)))
+        patch.setattr(module, "metric_of", lambda _: smooth)
         return quantize(text_export, rows, TASK.label, policy, config=config)
 
 
@@ -60,9 +61,9 @@ def test_the_proof_of_quality_is_kept_with_the_model(int8, text_export):
 def test_it_answers_nearly_like_the_full_model_and_its_own_probes(int8, text_export, policy):
     small, full = (open_answerer(model, policy) for model in (int8, text_export))
     for record, wanted in zip(int8.probes["records"], int8.probes["probabilities"], strict=True):
-        found = small.probabilities(small.read(record)).ravel()
+        found = small.outputs(record).ravel()
         assert np.abs(found - wanted).max(initial=0.0) <= 1e-6
-        other = full.probabilities(full.read(record)).ravel()
+        other = full.outputs(record).ravel()
         assert np.abs(found - other).max(initial=0.0) < GAP
 
 
@@ -80,25 +81,23 @@ def test_a_finished_one_is_found_again(int8, text_export, rows, policy):
 
 def test_one_that_loses_too_much_is_refused(text_export, rows, policy, monkeypatch):
     scores = iter([0.8, 0.7])
-    metrics = {"pair": {TASK.metric: lambda _: next(scores)}}
-    monkeypatch.setattr(module, "HEAD_METRICS", metrics)
+    monkeypatch.setattr(module, "metric_of", lambda _: OutcomeMetric(lambda _: next(scores)))
     with pytest.raises(QualityError, match=r"keep 99.0% of its micro_f1, however: .* 0.7000 inste"):
         quantize(text_export, rows, TASK.label, policy)
 
 
 @pytest.mark.parametrize("score", [0.0, float("nan")])
 def test_a_full_model_without_any_quality_has_no_share_to_keep(score, rows, monkeypatch):
-    monkeypatch.setattr(module, "outcomes_of", lambda *_: None)
-    monkeypatch.setattr(module, "HEAD_METRICS", {"pair": {TASK.metric: lambda _: score}})
-    model = types.SimpleNamespace(task=TASK)
+    monkeypatch.setattr(module, "metric_of", lambda _: OutcomeMetric(lambda _: score))
+    model = types.SimpleNamespace(task=TASK, outcomes=lambda *_: None)
     with pytest.raises(QualityError, match=r"micro_f1 must be above 0 .* on 60 rows it is"):
         compared(model, model, rows, TASK.label, QuantizeConfig())
 
 
 def test_an_error_of_0_can_be_kept(rows, monkeypatch):
-    monkeypatch.setattr(module, "outcomes_of", lambda *_: None)
-    monkeypatch.setattr(module, "HEAD_METRICS", {"regression": {"rmse": lambda _: 0.0}})
-    model = types.SimpleNamespace(task=text_task("regression"))
+    metric = OutcomeMetric(lambda _: 0.0, lower_is_better=True)
+    monkeypatch.setattr(module, "metric_of", lambda _: metric)
+    model = types.SimpleNamespace(task=text_task("regression"), outcomes=lambda *_: None)
     assert compared(model, model, rows, "label", QuantizeConfig())["int8"] == 0.0
 
 
@@ -125,7 +124,9 @@ def test_a_proof_is_of_its_rows_label_policy_and_code(rows, monkeypatch):
 
 
 def test_tables_of_numbers_are_not_quantized(export, rows, policy):
-    with pytest.raises(InputError, match="only text models are quantized"):
+    with pytest.raises(
+        InputError, match="that gains by it are quantized .* of the family 'tabular'"
+    ):
         quantize(export, rows, TASK.label, policy)
 
 

@@ -1,15 +1,15 @@
+import dataclasses
 import math
 from typing import get_args
 
 import numpy as np
 import pytest
 
+from spt_core.errors import InputError
+from spt_core.heads import HEADS, LOWER_IS_BETTER, metric_of
+from spt_core.heads.binary import YES, cost_metric
 from spt_core.heads.metrics import (
-    HEAD_METRICS,
-    LOWER_IS_BETTER,
-    METRICS,
     average_precision,
-    bootstrap_interval,
     calibration_error,
     class_figures,
     log_score,
@@ -17,8 +17,10 @@ from spt_core.heads.metrics import (
     recall_at_fpr,
     roc_auc,
 )
-from spt_core.heads.outcomes import interval, outcomes
+from spt_core.heads.outcomes import OutcomeMetric, interval, outcomes
+from spt_core.policy import Costs, DecisionPolicy
 from spt_core.task import Head
+from tests.tiny_models import text_task
 
 LABELS = np.array([1.0, 0.0, 1.0, 0.0])
 SCORES = np.array([0.9, 0.8, 0.7, 0.1])
@@ -28,6 +30,15 @@ def noisy(num_rows, seed=0):
     draw = np.random.default_rng(seed)
     probabilities = draw.random(num_rows)
     return (draw.random(num_rows) < probabilities).astype(float), probabilities
+
+
+def decisions(labels, probabilities, groups=None):
+    """Outcomes of yes and no, as the metrics of decisions take them."""
+    given = probabilities[:, None] > 0.5
+    return outcomes((YES,), labels[:, None], probabilities[:, None], given, groups=groups)
+
+
+RANKING = HEADS["binary"].metrics["roc_auc"]
 
 
 def test_average_precision_by_hand():
@@ -67,14 +78,42 @@ def test_calibrated_probabilities_have_a_small_error_and_shifted_ones_a_large_on
     assert calibration_error(labels, probabilities**2) > 0.1
 
 
-@pytest.mark.parametrize("name", sorted(METRICS))
+@pytest.mark.parametrize("name", sorted(HEADS["binary"].metrics))
 def test_the_interval_holds_the_value_and_is_repeatable(name):
-    labels, probabilities = noisy(500)
-    low, high = bootstrap_interval(METRICS[name], labels, probabilities, num_resamples=40)
+    metric, of = HEADS["binary"].metrics[name], decisions(*noisy(500))
+    low, high = interval(metric, of, num_resamples=40)
     assert low < high
-    assert (low, high) == bootstrap_interval(METRICS[name], labels, probabilities, num_resamples=40)
+    assert (low, high) == interval(metric, of, num_resamples=40)
     if name != "calibration_error":  # biased upwards by resampling
-        assert low <= METRICS[name](labels, probabilities) <= high
+        assert low <= metric(of) <= high
+
+
+def test_the_metrics_of_decisions_are_those_of_labels_and_probabilities():
+    of, found = decisions(LABELS, SCORES), HEADS["binary"].metrics
+    assert found["average_precision"](of) == average_precision(LABELS, SCORES)
+    assert found["roc_auc"](of) == roc_auc(LABELS, SCORES)
+    assert found["recall_at_fpr_1pct"](of) == recall_at_fpr(LABELS, SCORES)
+    assert found["calibration_error"](of) == calibration_error(LABELS, SCORES)
+    assert found["log_loss"](of) == log_score(LABELS, SCORES)
+
+
+@pytest.mark.parametrize("name", sorted(HEADS["binary"].metrics))
+def test_decisions_of_one_class_have_no_figure(name):
+    metric = HEADS["binary"].metrics[name]
+    assert math.isnan(metric(decisions(np.ones(4), SCORES)))
+    assert math.isnan(metric(decisions(np.zeros(4), SCORES)))
+
+
+def test_a_policy_s_costs_are_a_metric():
+    policy = DecisionPolicy(
+        costs=Costs(missed_positive=10.0, false_alarm=4.0, review=1.0),
+        review_threshold=0.2,
+        decline_threshold=0.75,
+    )
+    metric = HEADS["binary"].metrics_under(policy)["cost_per_case_USD"]
+    assert metric.lower_is_better
+    assert metric(decisions(LABELS, SCORES)) == pytest.approx((0 + 4 + 1 + 0) / 4)
+    assert cost_metric(policy)(decisions(np.ones(1), np.zeros(1))) == 10.0
 
 
 def test_groups_of_equal_rows_widen_the_interval():
@@ -82,29 +121,28 @@ def test_groups_of_equal_rows_widen_the_interval():
     groups = np.repeat(np.arange(60), 10)
     labels, probabilities = np.repeat(labels, 10), np.repeat(probabilities, 10)
 
-    def width(interval):
-        return interval[1] - interval[0]
+    def width(of):
+        low, high = interval(RANKING, of, num_resamples=40)
+        return high - low
 
-    apart = width(bootstrap_interval(roc_auc, labels, probabilities, num_resamples=40))
-    together = width(
-        bootstrap_interval(roc_auc, labels, probabilities, groups=groups, num_resamples=40)
-    )
+    apart = width(decisions(labels, probabilities))
+    together = width(decisions(labels, probabilities, groups))
     assert together > 2 * apart
 
 
 def test_groups_of_one_row_each_are_no_groups():
     labels, probabilities = noisy(100)
-    alone = bootstrap_interval(
-        roc_auc, labels, probabilities, groups=np.arange(100), num_resamples=40
+    alone = interval(
+        RANKING, decisions(labels, probabilities, np.arange(100)[::-1]), num_resamples=40
     )
-    assert alone == bootstrap_interval(roc_auc, labels, probabilities, num_resamples=40)
+    assert alone == interval(RANKING, decisions(labels, probabilities), num_resamples=40)
 
 
 def test_a_rare_class_is_drawn_again_until_it_is_there():
     labels = np.zeros(50)
     labels[0] = 1.0
-    low, high = bootstrap_interval(roc_auc, labels, np.linspace(1, 0, 50), num_resamples=20)
-    assert (low, high) == pytest.approx((1.0, 1.0))
+    of = decisions(labels, np.linspace(1, 0, 50))
+    assert interval(RANKING, of, num_resamples=20) == pytest.approx((1.0, 1.0))
 
 
 CLASSES = ("none", "a", "b")
@@ -117,11 +155,19 @@ def six(**changes):
 
 
 def value(head, name, of):
-    return HEAD_METRICS[head][name](of)
+    return HEADS[head].metrics[name](of)
 
 
-def test_every_head_but_binary_has_metrics():
-    assert set(HEAD_METRICS) == set(get_args(Head)) - {"binary"}
+def test_every_head_has_metrics():
+    assert set(HEADS) == set(get_args(Head))
+    assert all(head.metrics for head in HEADS.values())
+
+
+def test_a_task_is_measured_by_a_metric_of_its_head():
+    task = text_task("ordinal")
+    assert metric_of(task) is HEADS["ordinal"].metrics["micro_f1"]
+    with pytest.raises(InputError, match="one of mean_rank_error, .* names 'rmse'"):
+        metric_of(dataclasses.replace(task, metric="rmse"))
 
 
 def test_f1_of_labels_by_hand():
@@ -142,10 +188,12 @@ def test_rare_classes_can_be_left_out_of_the_mean():
 def test_ranks_and_values_by_hand():
     assert value("ordinal", "mean_rank_error", six()) == pytest.approx((1 + 2) / 6)
     true, found = np.array([[1.0], [2.0], [3.0]]), np.array([[1.0], [2.0], [5.0]])
-    of = outcomes(("value",), true, found, found)
+    of = outcomes(("value",), true, found, np.hstack([found - 1.0, found + 1.0]))
     assert value("regression", "rmse", of) == pytest.approx(math.sqrt(4 / 3))
     assert value("regression", "mae", of) == pytest.approx(2 / 3)
     assert value("regression", "r2", of) == pytest.approx(1 - 4 / 2)
+    assert value("regression", "interval_coverage", of) == pytest.approx(2 / 3)
+    assert value("regression", "interval_width", of) == 2.0
 
 
 def test_log_losses_by_hand():
@@ -171,10 +219,17 @@ def noisy_outcomes(num_items=300, **changes):
     return outcomes(CLASSES, true, 0.8 * given + 0.2 / 3, given, **changes)
 
 
-@pytest.mark.parametrize("head", HEAD_METRICS)
+def noisy_values(num_items=300):
+    draw = np.random.default_rng(0)
+    true, noise = draw.normal(size=(num_items, 1)), draw.normal(size=(num_items, 1))
+    found, wide = true + noise / 2, draw.random((num_items, 1))
+    return outcomes(("value",), true, found, np.hstack([found - wide, found + wide]))
+
+
+@pytest.mark.parametrize("head", [head for head in HEADS if head != "binary"])
 def test_every_metric_lies_in_its_repeatable_interval(head):
-    of = noisy_outcomes(negative_class="none")
-    for name, metric in HEAD_METRICS[head].items():
+    of = noisy_values() if head == "regression" else noisy_outcomes(negative_class="none")
+    for name, metric in HEADS[head].metrics.items():
         low, high = interval(metric, of, num_resamples=60)
         assert low <= metric(of) <= high, name
         assert (low, high) == interval(metric, of, num_resamples=60)
@@ -185,7 +240,7 @@ def test_documents_are_resampled_whole():
     together = of.take(np.repeat(np.arange(100), 8))
 
     def width(of):
-        low, high = interval(macro_f1, of, num_resamples=60)
+        low, high = interval(OutcomeMetric(macro_f1), of, num_resamples=60)
         return high - low
 
     assert width(together) == pytest.approx(width(of), rel=0.3)  # eight copies tell nothing new
@@ -193,5 +248,6 @@ def test_documents_are_resampled_whole():
 
 
 def test_what_is_lower_when_better_is_named():
-    names = {name for metrics in HEAD_METRICS.values() for name in metrics}
-    assert names & LOWER_IS_BETTER == {"log_loss", "mean_rank_error", "rmse", "mae"}
+    of_decisions = {"calibration_error", "log_loss"}
+    of_values = {"rmse", "mae", "interval_width"}
+    assert of_decisions | of_values | {"mean_rank_error"} == LOWER_IS_BETTER

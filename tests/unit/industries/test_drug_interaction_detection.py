@@ -7,9 +7,9 @@ import json
 import pytest
 
 from industries.healthcare.drug_interaction_detection import DRUGS, STATING, severity_of
-from spt_core.judgement import LabelScore, PairScores, Phrase, Span
+from spt_core.judgement import LabelScore, Pairs, PairScores, Phrase, Span
 from spt_core.policy import LabelPolicy
-from spt_core.task import TextJudgement, find
+from spt_core.task import find
 
 TASK = find("healthcare/drug_interaction_detection")
 POLICY = LabelPolicy(thresholds={}, most_probable=True, fallback="none")
@@ -25,15 +25,15 @@ DRUG_SPANS = tuple(
 
 def scores(kind: str, probability: float) -> tuple[LabelScore, ...]:
     rest = (1 - probability) / 2
-    evidence = (Phrase(27, 32, "Avoid", 3.0),)
+    reasons = (Phrase(27, 32, "Avoid", 3.0),)
     told = {kind: probability} | {n: rest for n in ("none", "int", "effect") if n != kind}
     given = POLICY.given(told)
-    found = [LabelScore(n, p, n in given, evidence) for n, p in told.items()]
+    found = [LabelScore(n, p, n in given, reasons) for n, p in told.items()]
     return tuple(sorted(found, key=lambda score: -score.probability))
 
 
 def answer(*pairs: PairScores, spans: tuple[Span, ...] = DRUG_SPANS) -> dict[str, object]:
-    return TASK.respond(TextJudgement(TEXT, (), None, spans, pairs, POLICY))
+    return TASK.respond(Pairs({"text": TEXT}, spans, pairs, POLICY))
 
 
 def test_interactions_are_named_with_type_severity_and_evidence() -> None:
@@ -97,7 +97,7 @@ def test_there_is_no_all_clear_while_a_pair_is_not_judged(
     text: str, kind: str, recommendation: str
 ) -> None:
     pair = PairScores(DRUG_SPANS[0], DRUG_SPANS[0], scores(kind, 0.9))
-    found = TASK.respond(TextJudgement(text, (), None, DRUG_SPANS[:3], (pair,), POLICY))
+    found = TASK.respond(Pairs({"text": text}, DRUG_SPANS[:3], (pair,), POLICY))
     assert found["recommendation"] == recommendation
     assert found["pairs_not_judged"] == 2
     assert found["recommendation"] in TASK.answer["recommendation"]["enum"]

@@ -19,7 +19,8 @@ def judged(task, probability, effects):
     )
     reasons = tuple(FieldEffect(name, 1, effect) for name, effect in effects.items())
     confidence = max(probability, 1 - probability)
-    return Decision(probability, policy.recommend(probability), confidence, reasons, policy)
+    record = dict.fromkeys(effects, 1)
+    return Decision(record, probability, policy.recommend(probability), confidence, reasons, policy)
 
 
 def effects_on(labels, **causes):

@@ -13,9 +13,9 @@ from industries.financial_services.regulatory_compliance import (
     TITLES,
     rule_families,
 )
-from spt_core.judgement import LabelScore, Phrase
+from spt_core.judgement import Labels, LabelScore, Phrase
 from spt_core.policy import LabelPolicy
-from spt_core.task import TextJudgement, find
+from spt_core.task import find
 
 TASK = find("financial_services/regulatory_compliance")
 POLICY = LabelPolicy(thresholds={"ltd": 0.4, "ter": 0.6}, most_probable=False)
@@ -24,10 +24,10 @@ TEXT = "We are not liable for damage."
 
 def judged(ltd: float, ter: float = 0.1) -> dict[str, object]:
     given = POLICY.given({"ltd": ltd, "ter": ter})
-    evidence = (Phrase(0, 6, "We are", -0.5), Phrase(7, 17, "not liable", 2.0))
-    scores = [LabelScore(n, p, n in given, evidence) for n, p in (("ltd", ltd), ("ter", ter))]
+    reasons = (Phrase(0, 6, "We are", -0.5), Phrase(7, 17, "not liable", 2.0))
+    scores = [LabelScore(n, p, n in given, reasons) for n, p in (("ltd", ltd), ("ter", ter))]
     scores.sort(key=lambda score: -score.probability)
-    return TASK.respond(TextJudgement(TEXT, tuple(scores), None, (), (), POLICY))
+    return TASK.respond(Labels({"text": TEXT}, tuple(scores), POLICY))
 
 
 def parts(phrase: str) -> re.Pattern[str]:
@@ -64,7 +64,7 @@ def test_the_likeliest_risk_that_is_not_given_bounds_the_confidence() -> None:
 
 def test_a_category_of_a_customer_is_its_own_title() -> None:
     scores = (LabelScore("bribery", 0.9, True),)
-    answer = TASK.respond(TextJudgement(TEXT, scores, None, (), (), POLICY))
+    answer = TASK.respond(Labels({"text": TEXT}, scores, POLICY))
     assert answer["risk_categories"][0]["title"] == "bribery"
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from industries.technology.security_analysis import DECIDING
 from industries.technology.techniques import NAMES, link_to, name_of
-from spt_core.judgement import LabelScore, Phrase
+from spt_core.judgement import Labels, LabelScore, Phrase
 from spt_core.policy import LabelPolicy
-from spt_core.task import TextJudgement, find
+from spt_core.task import find
 
 TASK = find("technology/security_analysis")
 TEXT = TASK.example["text"]
@@ -17,10 +17,10 @@ TEXT = TASK.example["text"]
 def answer(told: dict[str, float], *, threshold: float = 0.0) -> dict[str, object]:
     policy = LabelPolicy(thresholds=dict.fromkeys(told, threshold), most_probable=True)
     given = policy.given(told)
-    evidence = (Phrase(0, 3, "The", -1.0), Phrase(11, 19, "decrypts", 2.0))
-    scores = [LabelScore(n, p, n in given, evidence) for n, p in told.items()]
+    reasons = (Phrase(0, 3, "The", -1.0), Phrase(11, 19, "decrypts", 2.0))
+    scores = [LabelScore(n, p, n in given, reasons) for n, p in told.items()]
     scores.sort(key=lambda score: -score.probability)
-    return TASK.respond(TextJudgement(TEXT, tuple(scores), None, (), (), policy))
+    return TASK.respond(Labels({"text": TEXT}, tuple(scores), policy))
 
 
 def test_the_technique_is_named_linked_and_explained() -> None:

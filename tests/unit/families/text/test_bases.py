@@ -6,11 +6,11 @@ import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import save_file
-from spt_core.models import bases
 from transformers import AutoConfig, AutoModel
 
 from spt_core.artifacts import as_uri
 from spt_core.errors import CorruptArtifactError, InputError
+from spt_core.families.text import bases
 from spt_core.families.text.bases import (
     CONFIG,
     ENCODER_WEIGHTS,

@@ -1,4 +1,4 @@
-"""Phrases that are named as evidence carry the answer of a model that has learned something."""
+"""Phrases that are named as reasons carry the answer of a model that has learned something."""
 
 from __future__ import annotations
 
@@ -51,17 +51,19 @@ def learned():
         rate.zero_grad()
         loss.backward()
         rate.step()
-    runtime = CheckpointTextRuntime(network.eval())
-    predictor = TextPredictor(Signature(fields=task.fields), runtime, words=words, facts=facts)
+    predictor = TextPredictor(
+        Signature(fields=task.fields),
+        CheckpointTextRuntime(network.eval()),
+        words=words,
+        facts=facts,
+    )
     return Answerer(task, predictor, HEADS[task.head].default_policy(task, CLASSES))
 
 
 @pytest.mark.slow
 def test_deleting_the_evidence_lowers_the_odds_more_than_deleting_other_words(learned):
     texts = learned.task.sample(300, 1)["text"].to_pylist()
-    risky = [
-        text for text in texts if learned.judge({"text": text}).scores[0].is_given
-    ]
+    risky = [text for text in texts if learned.judge({"text": text}).scores[0].is_given]
     assert len(risky) > 50
     found = deletion(learned, risky[:30], num_draws=3)
     assert len(found.named) > 20

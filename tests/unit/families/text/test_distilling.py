@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load
-from spt_core.models import text_softening
 
 from spt_core.distillation import DistillationConfig
 from spt_core.errors import InputError
+from spt_core.families.tabular.config import TabularCopying
+from spt_core.families.text import softening
 from spt_core.families.text.bases import build_encoder
 from spt_core.families.text.bodies import chosen_layers, narrowed, state_axes, whole_heads
+from spt_core.families.text.config import TextCopying
 from spt_core.families.text.reading import TextEncoder
 from spt_core.families.text.softening import soften_texts
 from spt_core.families.text.tokenizer_edits import trimmed
@@ -118,10 +120,31 @@ def test_a_student_narrower_than_a_head_is_refused():
         whole_heads(ENCODER, 7)
 
 
-@pytest.mark.parametrize("field", ["swap_probability", "forget_probability"])
-def test_what_only_tables_know_is_refused_for_texts(field):
-    with pytest.raises(InputError, match=field):
-        DistillationConfig(training=TrainingConfig(family="text"), **{field: 0.3})
+def test_each_family_copies_in_its_own_way():
+    found = [DistillationConfig(training=TrainingConfig(family=f)) for f in ("tabular", "text")]
+    assert [config.copying for config in found] == [TabularCopying(), TextCopying()]
+
+
+@pytest.mark.parametrize(
+    ("family", "copying"), [("text", TabularCopying()), ("tabular", TextCopying())]
+)
+def test_what_only_the_other_family_knows_is_refused(family, copying):
+    with pytest.raises(InputError, match=f"the {family} family's .*{type(copying).__name__}"):
+        DistillationConfig(training=TrainingConfig(family=family), copying=copying)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"mask_probability": 1.1},
+        {"splice_probability": -0.1},
+        {"temperature": 0.0},
+        {"state_weight": -1.0},
+    ],
+)
+def test_copies_that_cannot_be_made_are_refused(values):
+    with pytest.raises(InputError, match=next(iter(values))):
+        TextCopying(**values)
 
 
 @pytest.mark.parametrize("family", ["tabular", "text"])
@@ -207,7 +230,7 @@ def test_a_teachers_wide_part_is_not_asked(tmp_path, monkeypatch):
 
 
 def test_in_bf16_a_teacher_answers_much_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(text_softening, "is_bf16_cpu", lambda: True)
+    monkeypatch.setattr(softening, "is_bf16_cpu", lambda: True)
     artifact = tiny_text_artifact(text_task("single_label"), tmp_path.as_uri())
     full, half = (
         np.array(soft_rows(artifact, np.arange(300), 32, 1, mixed=m)[1]["targets"].to_pylist())

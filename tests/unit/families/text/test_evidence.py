@@ -1,13 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from spt_core.heads.tags import spans_of
 
-from spt_core.answering import evidence
+from spt_core.families.text import evidence
 from spt_core.families.text.evidence import phrases, pooled, words_of
 from spt_core.families.text.network import pooled as pooled_tensor
 from spt_core.families.text.reading import TokenWindow
-from spt_core.heads.labels import choice_direction, rank_direction, rank_probabilities, softmax
 
 TEXT = "We may anti-close the account"
 #       0  3   7   12    18  22
@@ -87,41 +85,9 @@ def test_windows_are_pooled_as_they_were_before_calibration():
     np.testing.assert_array_equal(pooled(calibrated[:1], scale)[0], calibrated[0])
 
 
-def odds(probability):
-    return np.log(probability / (1 - probability))
-
-
-@pytest.mark.parametrize("k", [0, 1, 2])
-@pytest.mark.parametrize("kind", ["choice", "rank"])
-def test_directions_are_slopes_of_the_log_odds(kind, k):
-    point = np.array([0.3, -0.4, 1.1]) if kind == "choice" else np.array([0.8, -0.5])
-    to = softmax if kind == "choice" else rank_probabilities
-    found = choice_direction(softmax(point), k) if kind == "choice" else rank_direction(point, k)
-    for j in range(len(point)):
-        step = 1e-5 * np.eye(len(point))[j]
-        slope = (odds(to(point + step)[k]) - odds(to(point - step)[k])) / 2e-5
-        assert found[j] == pytest.approx(slope, abs=1e-6)
-
-
-def test_ranks_that_cross_still_have_probabilities():
-    found = rank_probabilities(np.array([-1.0, 2.0]))
-    assert found.sum() == pytest.approx(1.0)
-    assert (found >= 0).all()
-
-
 def test_scripts_without_spaces_have_a_word_a_character():
     window = TokenWindow([0, 1, 2, 3], [(0, 0), (0, 1), (1, 2), (0, 0)])
     assert len(words_of("禁止", [window], np.ones((1, 4, 1))).places) == 2
-
-
-def test_tags_become_spans_that_never_part_a_word():
-    tags = np.zeros((1, 10, 3))
-    chosen = {1: 1, 2: 2, 3: 0, 4: 0, 5: 2, 6: 0, 7: 1, 8: 1}  # B I . . I . B B
-    for token, tag in chosen.items():
-        tags[0, token, tag] = 1.0
-    found = spans_of(TEXT, [WINDOW], tags, ("x",))
-    assert [span.text for span in found] == ["We may", "close", "the", "account"]
-    assert {span.label for span in found} == {"x"}
 
 
 def test_the_most_phrases_are_few():

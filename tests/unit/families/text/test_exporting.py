@@ -10,21 +10,20 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load, save
-from spt_core.runtime.text import OnnxTextRuntime
 
 from spt_core.artifacts import FACTS, GRAPH, WEIGHTS, as_uri, load_exported, write_bytes
 from spt_core.errors import ParityError
 from spt_core.export import export
-from spt_core.export import text as module
+from spt_core.families.serving import SERVING
+from spt_core.families.text import exporting as module
 from spt_core.families.text.checkpoint import CheckpointTextRuntime, open_network
 from spt_core.families.text.exporting import TOLERANCE, check_parity, trial
 from spt_core.families.text.reading import TextEncoder
-from spt_core.families.text.serving import TOKENIZER
-from spt_core.model import classes_of, default_policy, open_answerer, open_text_runtime
-from spt_core.task import find
-from tests.tiny_models import DRUGS, TEXT_CONFIG, text_task, tiny_text_artifact
+from spt_core.families.text.serving import TOKENIZER, OnnxTextRuntime
+from spt_core.model import classes_of, default_policy, open_answerer
+from tests.tiny_models import TEXT_CONFIG, text_task, tiny_text_artifact
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 
 
 def words(artifact):
@@ -43,8 +42,8 @@ def test_a_graph_answers_like_its_checkpoint_at_sizes_that_it_was_not_traced_wit
     given = trial(
         words(text_export.artifact), num_windows=windows, num_tokens=tokens, num_pairs=pairs, seed=9
     )
-    wanted = open_text_runtime(text_export.artifact).explain(*given)
-    found = open_text_runtime(text_export).explain(*given)
+    wanted = CheckpointTextRuntime(open_network(text_export.artifact)).explain(*given)
+    found = OnnxTextRuntime(text_export.read(GRAPH)).explain(*given)
     assert found[0].shape == wanted[0].shape == (pairs, 5)
     assert found[1].shape == (pairs, tokens, 5)
     assert np.abs(found[0] - wanted[0]).max() < 1e-4
@@ -69,13 +68,14 @@ def test_a_replica_needs_nothing_but_the_export(text_export):
 
 
 def test_probes_are_records_with_what_they_must_score(text_export):
-    answerer = open_answerer(text_export, default_policy(find(DRUGS)))
+    answerer = open_answerer(text_export, default_policy(text_export))
     probes = text_export.probes
     json.dumps(probes, allow_nan=False)
     assert any(len(figures) > 5 for figures in probes["probabilities"])
     for record, wanted in zip(probes["records"], probes["probabilities"], strict=True):
-        found = answerer.probabilities(answerer.read(record)).ravel()
+        found = answerer.outputs(record).ravel()
         assert np.abs(found - wanted).max(initial=0.0) < TOLERANCE
+    assert SERVING["text"].probe_gap(answerer.predictor, probes) < TOLERANCE
 
 
 def test_an_export_that_differs_from_its_checkpoint_is_refused(text_export, tmp_path):
@@ -86,8 +86,9 @@ def test_an_export_that_differs_from_its_checkpoint_is_refused(text_export, tmp_
     files[WEIGHTS] = save(weights)
     digests = {name: write_bytes(f"{artifact.uri}/{name}", data) for name, data in files.items()}
     other = CheckpointTextRuntime(open_network(dataclasses.replace(artifact, files=digests)))
+    graph = OnnxTextRuntime(text_export.read(GRAPH))
     with pytest.raises(ParityError, match=r"within 1e-05, however: probability differs by"):
-        check_parity(other, open_text_runtime(text_export), words(artifact), "pair", 24)
+        check_parity(other, graph, words(artifact), "pair", 24)
 
 
 def test_the_classes_are_those_of_the_facts(text_export):
@@ -101,12 +102,12 @@ def test_every_head_is_exported_and_answers_as_its_checkpoint(head, tmp_path, mo
     monkeypatch.setattr(module, "find", lambda _: task)
     monkeypatch.setattr("spt_core.model.find", lambda _: task)
     exported = export(tiny_text_artifact(task, as_uri(tmp_path)))
-    policy = default_policy(task)
+    policy = default_policy(exported)
     small, full = (open_answerer(m, policy) for m in (exported, exported.artifact))
-    assert isinstance(small.runtime, OnnxTextRuntime)
+    assert isinstance(small.predictor.runtime, OnnxTextRuntime)
     for record in exported.probes["records"]:
-        found = small.probabilities(small.read(record))
-        np.testing.assert_allclose(found, full.probabilities(full.read(record)), atol=TOLERANCE)
+        found, wanted = small.outputs(record), full.outputs(record)
+        np.testing.assert_allclose(found, wanted, atol=TOLERANCE)
 
 
 def test_a_text_is_answered_without_torch(text_export):

@@ -7,6 +7,7 @@ import torch
 from spt_core.errors import InputError
 from spt_core.families.text.bases import store_base
 from spt_core.families.text.encoding import targets_of
+from spt_core.families.text.learner import LEARNER
 from spt_core.families.text.network import TextNetwork
 from spt_core.families.text.reading import TextEncoder
 from spt_core.families.text.rows import TokenShard
@@ -81,11 +82,14 @@ def problem(tmp_path_factory):
 
 def run_of(facts, config, num_rows):
     return TrainingRun(
+        learner=LEARNER,
         signature=Signature(fields=(Field(name="text", kind="text"),)),
         role="teacher",
         config=config,
         facts=facts,
         num_rows=num_rows,
+        row_bytes=1000,
+        scoring_rows=2 * config.batch_size,
         head="single_label",
         state_weight=1.0,
     )

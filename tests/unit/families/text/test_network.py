@@ -4,15 +4,17 @@ import torch
 
 from spt_core.errors import InputError
 from spt_core.families.text.config import TextConfig
-from spt_core.families.text.network import TextFamily, num_logits_of, pooled, text_facts
+from spt_core.families.text.learner import LEARNER, LOSSES
+from spt_core.families.text.network import num_logits_of, pooled, text_facts
 from spt_core.families.text.reading import Mention, TextEncoder
 from spt_core.families.text.scores import WindowedText, score_texts, score_windows
+from spt_core.fitting.config import TrainingConfig
+from spt_core.fitting.plan import TrainingRun
 from spt_core.signature import Field, Signature
 from tests.tiny_models import TEXTS, tiny_text_facts, tiny_text_network, tiny_tokenizer
 
 HEADS = ["single_label", "multi_label", "ordinal", "pair", "span", "regression"]
 CLASSES = ("none", "low", "high")
-SIGNATURE = Signature(fields=(Field(name="text", kind="text"),))
 LONG = " ".join(TEXTS * 6)
 each_head = pytest.mark.parametrize("head", HEADS)
 
@@ -25,7 +27,7 @@ def tokenizer():
 def network_of(head, tokenizer, seed=0):
     negative = "none" if head == "pair" else None
     facts = tiny_text_facts(head, CLASSES, tokenizer, negative_class=negative)
-    return tiny_text_network(facts, SIGNATURE, seed=seed)
+    return tiny_text_network(facts, seed=seed)
 
 
 def encoded(head, tokenizer, texts):
@@ -104,9 +106,8 @@ def test_every_parameter_learns(head, tokenizer):
     encoder, texts = encoded(head, tokenizer, TEXTS)
     inputs = [torch.from_numpy(array) for array in encoder.batch(texts)]
     logits, states = network(*inputs, with_state=True)
-    loss, _ = TextFamily().losses(head)
     targets = torch.rand_like(logits).softmax(1)
-    (loss(logits, targets, torch.ones(len(logits))) + states.square().sum()).backward()
+    (LOSSES[head](logits, targets, torch.ones(len(logits))) + states.square().sum()).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
 
@@ -132,12 +133,20 @@ def test_windows_join_as_a_smooth_maximum():
 
 
 def test_the_layers_above_learn_faster():
-    facts = {"encoder": {"num_hidden_layers": 2}}
-    config = TextConfig(layer_decay=0.5, head_rate=8.0)
+    run = TrainingRun(
+        learner=LEARNER,
+        signature=Signature(fields=(Field(name="text", kind="text"),)),
+        role="teacher",
+        config=TrainingConfig(family="text", network=TextConfig(layer_decay=0.5, head_rate=8.0)),
+        facts={"encoder": {"num_hidden_layers": 2}},
+        num_rows=1,
+        row_bytes=1,
+        scoring_rows=1,
+    )
     names = ("classifier.query", "encoder.encoder.layer.1.x", "encoder.encoder.layer.0.x")
-    rates = [TextFamily().rate(name, config, facts) for name in names]
+    rates = [LEARNER.rate(name, run) for name in names]
     assert rates == [8.0, 1.0, 0.5]
-    assert TextFamily().rate("encoder.embeddings.word_embeddings.weight", config, facts) == 0.25
+    assert LEARNER.rate("encoder.embeddings.word_embeddings.weight", run) == 0.25
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from spt_core.answering import Answerer
 from spt_core.errors import InputError
 from spt_core.families.text.checkpoint import CheckpointTextRuntime
 from spt_core.families.text.reading import TextEncoder
 from spt_core.families.text.scores import score_texts
-from spt_core.families.text.serving import TextAnswerer
+from spt_core.families.text.serving import TextPredictor
+from spt_core.heads import HEADS
 from spt_core.heads.labels import rank_probabilities, sigmoid, softmax
-from spt_core.model import default_policy
-from spt_core.policy import LabelPolicy
+from spt_core.judgement import Labels, LabelScore, Pairs, Phrase, Spans, Value
 from spt_core.signature import Signature
-from spt_core.task import TextJudgement
 from tests.tiny_models import (
     TEXT_CONFIG,
     TEXTS,
@@ -27,13 +27,13 @@ from tests.tiny_models import (
     tiny_tokenizer,
 )
 
-HEADS = ("single_label", "multi_label", "ordinal", "pair", "span", "regression")
+TEXT_HEADS = ("single_label", "multi_label", "ordinal", "pair", "span", "regression")
 LONG = " ".join(TEXTS * 5)  # several windows
-each_head = pytest.mark.parametrize("head", HEADS)
-_OPENED: dict[str, TextAnswerer] = {}
+each_head = pytest.mark.parametrize("head", TEXT_HEADS)
+_OPENED: dict[str, Answerer] = {}
 
 
-def opened(head: Any) -> TextAnswerer:
+def opened(head: Any) -> Answerer:
     """An untrained model of a head, built once."""
     if head not in _OPENED:
         task, tokenizer = text_task(head), tiny_tokenizer()
@@ -41,14 +41,9 @@ def opened(head: Any) -> TextAnswerer:
         facts = tiny_text_facts(
             head, task.classes, tokenizer, lexicon=names, center=3.0, spread=2.0
         )
-        signature = Signature(fields=task.fields)
-        policy = default_policy(task)
-        assert isinstance(policy, LabelPolicy)
-        _OPENED[head] = TextAnswerer(
-            task,
-            signature,
-            CheckpointTextRuntime(tiny_text_network(facts, signature)),
-            policy,
+        predictor = TextPredictor(
+            Signature(fields=task.fields),
+            CheckpointTextRuntime(tiny_text_network(facts)),
             words=TextEncoder(
                 tokenizer,
                 max_tokens=TEXT_CONFIG.max_tokens,
@@ -56,15 +51,21 @@ def opened(head: Any) -> TextAnswerer:
             ),
             facts=facts,
         )
+        policy = HEADS[task.head].default_policy(task, task.classes)
+        _OPENED[head] = Answerer(task, predictor, policy)
     return _OPENED[head]
 
 
-def judged(head: str, text: str, **more: Any) -> TextJudgement:
+def judged(head: str, text: str, **more: Any) -> Any:
+    """The judgement itself, as the head makes it."""
     return opened(head).answer({"text": text, **more})["judgement"]
 
 
-def all_scores(judgement: TextJudgement) -> list[tuple[Any, ...]]:
-    return [judgement.scores] if judgement.scores else [pair.scores for pair in judgement.pairs]
+def all_scores(judgement: Any) -> list[tuple[LabelScore, ...]]:
+    """Those of the text or of its pairs; none of spans and of a value."""
+    if isinstance(judgement, Pairs):
+        return [pair.scores for pair in judgement.pairs]
+    return [judgement.scores] if isinstance(judgement, Labels) else []
 
 
 @pytest.mark.parametrize("text", [*TEXTS, LONG], ids=["one", "two", "three", "long"])
@@ -86,7 +87,8 @@ def test_labels_stand_for_themselves_and_reach_their_thresholds() -> None:
 def test_a_value_is_in_the_unit_of_the_labels() -> None:
     model, values = opened("regression"), [judged("regression", text).value for text in TEXTS]
     assert len(set(values)) == 3
-    logits = [model._run(model.read({"text": text})).logits.item() for text in TEXTS]
+    read, run = model.predictor.read, model.predictor._run
+    logits = [run(read({"text": text})).logits.item() for text in TEXTS]
     assert values == pytest.approx([3.0 + 2.0 * logit for logit in logits])
 
 
@@ -101,12 +103,12 @@ def test_a_value_is_in_the_unit_of_the_labels() -> None:
 )
 def test_many_windows_have_the_probability_that_was_calibrated(head: str, squashed: Any) -> None:
     model = opened(head)
-    assert isinstance(model.runtime, CheckpointTextRuntime)
-    network, text = model.runtime._network, model.read({"text": LONG})
+    predictor: Any = model.predictor
+    network, text = predictor.runtime._network, predictor.read({"text": LONG})
     assert len(text.windows) > 3
-    (logits,) = score_texts(network, model.words, [text]).logits[0]
+    (logits,) = score_texts(network, predictor.words, [text]).logits[0]
     wanted = squashed(logits * network.scale.numpy() + network.shift.numpy())
-    np.testing.assert_allclose(model.probabilities(text)[0], wanted, atol=1e-5)
+    np.testing.assert_allclose(model.outputs({"text": LONG})[0], wanted, atol=1e-5)
 
 
 def test_every_pair_of_mentions_is_judged() -> None:
@@ -130,15 +132,20 @@ def test_a_text_without_a_known_name_has_no_pairs() -> None:
 
 
 @each_head
-def test_evidence_and_spans_are_the_text_s_own_words(head: str) -> None:
+def test_reasons_and_spans_are_the_text_s_own_words(head: str) -> None:
     text = "Ärzte warnen: aspirin 💊 may  increase\u00a0the EFFECT of warfarin."
     found = judged(head, text)
-    phrases = [e for scores in all_scores(found) for score in scores for e in score.evidence]
-    for part in (*phrases, *found.spans):
+    reasons = [r for scores in all_scores(found) for score in scores for r in score.reasons]
+    reasons += found.reasons if isinstance(found, Value) else ()
+    assert all(isinstance(reason, Phrase) for reason in reasons)
+    spans = found.spans if isinstance(found, Pairs | Spans) else ()
+    for part in (*reasons, *spans):
         assert text[part.start : part.end] == part.text != ""
+    if head == "regression":
+        assert found.reasons
     if head in ("single_label", "multi_label", "ordinal"):
-        assert found.scores[0].evidence
-        effects = [abs(e.effect) for e in found.scores[0].evidence]
+        assert found.scores[0].reasons
+        effects = [abs(reason.effect) for reason in found.scores[0].reasons]
         assert effects == sorted(effects, reverse=True)
 
 
@@ -197,7 +204,7 @@ def test_what_no_model_can_read_is_refused(head: str, text: Any, rule: str) -> N
 @each_head
 def test_odd_texts_are_answered(head: str, text: str) -> None:
     found = judged(head, text)
-    assert found.text == text
+    assert found.record == {"text": text}
     for scores in all_scores(found):
         assert all(np.isfinite(score.probability) for score in scores)
 

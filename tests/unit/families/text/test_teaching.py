@@ -9,11 +9,11 @@ import pytest
 from safetensors.torch import load, save
 
 from spt_core.artifacts import write_manifest
+from spt_core.families.text import teaching
 from spt_core.families.text.bases import load_base
-from spt_core.families.text.network import TEXT
-from spt_core.families.text.teaching import class_weights, facts_of, figures, train_text
+from spt_core.families.text.teaching import TextTeaching, class_weights, facts_of, figures
+from spt_core.fitting import ray_train
 from spt_core.fitting.config import TrainingConfig
-from spt_core.training import texts
 from tests.publications import SECURITY, splits
 from tests.tiny_models import TEXT_CONFIG, text_task
 from tests.unit.vocabulary.tiny import tiny_base
@@ -49,12 +49,12 @@ def untrained(monkeypatch):
 
     def fit_network(run, train, validation, **_):
         asked.append(run)
-        network = TEXT.build(run.signature, run.role, run.config.network, run.facts)
+        network = run.learner.network(run)
         return save({name: value.contiguous() for name, value in network.state_dict().items()})
 
-    monkeypatch.setattr(texts, "fit_network", fit_network)
-    monkeypatch.setattr(texts, "token_dataset", lambda *_: None)
-    monkeypatch.setattr(texts, "num_long", lambda rows: 0)
+    monkeypatch.setattr(ray_train, "fit_network", fit_network)
+    monkeypatch.setattr(teaching, "token_dataset", lambda *_: None)
+    monkeypatch.setattr(teaching, "num_long", lambda rows: 0)
     return asked
 
 
@@ -71,7 +71,9 @@ def trained(folder, weighting, licences=()):
         class_weighting=weighting,
         network=dataclasses.replace(TEXT_CONFIG, base=base.uri),
     )
-    return train_text(made, config, fresh=False, on_metrics=None).artifact
+    artifact, is_reused = ray_train.fit_model(TextTeaching(made, config), made, config)
+    assert not is_reused
+    return artifact
 
 
 def test_a_teacher_takes_the_weights_of_its_classes_back(tmp_path, untrained):

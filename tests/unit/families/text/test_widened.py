@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from safetensors.torch import load, save
 
+from spt_core.families.text.learner import LEARNER
 from spt_core.families.text.rows import Vocabulary
 from spt_core.families.text.teaching import finish_text
 from spt_core.fitting.config import TrainingConfig
@@ -42,14 +43,17 @@ def test_the_wide_part_is_used_where_calibration_rows_ask_for_it(is_used):
     facts = tiny_text_facts("multi_label", LABELS, tokenizer, wide_buckets=61)
     task = text_task("multi_label")
     run = TrainingRun(
+        learner=LEARNER,
         signature=Signature(fields=task.fields),
         role="student",
         config=TrainingConfig(family="text", network=TEXT_CONFIG),
         facts=facts,
         num_rows=200,
+        row_bytes=1000,
+        scoring_rows=64,
         head=task.head,
     )
-    weights = save(tiny_text_network(facts, run.signature).state_dict())
+    weights = save(tiny_text_network(facts).state_dict())
     files, metrics = finish_text(run, task, splits, Vocabulary(tokenizer, 24, 4), weights)
     votes = load(files["network.safetensors"])["wide.token"]
     assert bool(votes.any()) is is_used

@@ -8,12 +8,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.stages import SHOWN_METRICS, show_report
+from jobs.stages import NUM_SHOWN_METRICS, show_report
 from spt_core.artifacts import ExportedModel, as_uri
 from spt_core.benchmark import BenchmarkConfig, BenchmarkSuite, Report, report_from_json
 from spt_core.data.splits import EvaluationSet, table_of
-from spt_core.heads.metrics import HEAD_METRICS
-from spt_core.model import classes_of, default_policy
+from spt_core.heads import HEADS
+from spt_core.model import default_policy
 from spt_core.task import find
 from tests.tiny_models import DRUGS
 
@@ -44,14 +44,14 @@ def report(text_export: ExportedModel, tmp_path_factory: pytest.TempPathFactory)
         table=table, label=TASK.label, corpus=types.SimpleNamespace(group=TASK.group)
     )
     config = BenchmarkConfig(num_trials=2, num_resamples=20, num_calls=100)
-    policy = default_policy(TASK, classes_of(text_export))
+    policy = default_policy(text_export)
     return BenchmarkSuite(config).run(text_export, rows, policy=policy, splits=splits)
 
 
 def test_every_metric_of_the_head_has_an_interval_over_documents(report: Report) -> None:
     assert list(report.quality) == ["default", "TF-IDF + logistic regression"]
     for figures in report.quality.values():
-        assert set(figures) == set(HEAD_METRICS["pair"])
+        assert set(figures) == set(HEADS["pair"].metrics)
         assert all(f["low"] <= f["high"] for f in figures.values())
     assert (report.head, report.num_groups) == ("pair", 6)
 
@@ -83,5 +83,6 @@ def test_the_terminal_shows_the_head_s_metrics(report: Report) -> None:
     show_report(run, report)
     title, columns, rows = told[0]
     assert "60 held-out rows of 6 documents, 30 with a label, SYNTHETIC" in title
-    assert columns[1:-1] == [name.replace("_", " ") for name in SHOWN_METRICS["pair"]]
+    shown = list(HEADS["pair"].metrics)[:NUM_SHOWN_METRICS]
+    assert columns[1:-1] == [name.replace("_", " ") for name in shown]
     assert len(rows) == 2

@@ -1,0 +1,81 @@
+"""Baselines of tables: each is tuned on the validation rows, and ranks rows of its own."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from spt_core.families.baseline import BaselineWork
+from spt_core.families.tabular import boosters
+from spt_core.families.tabular.baselines import tune_baselines
+from spt_core.heads import HEADS
+from spt_core.heads.metrics import roc_auc
+from spt_core.signature import Field, Signature
+from spt_core.task import find
+from tests.tiny_models import FRAUD
+
+pytestmark = pytest.mark.slow
+
+NAMES = ["LightGBM", "XGBoost", "logistic regression"]
+SIGNATURE = Signature(
+    fields=(
+        Field(name="number", kind="number", required=False),
+        Field(name="empty", kind="number", required=False),
+        Field(name="category", kind="category", categories=("a", "b", "c", "d")),
+    )
+)
+
+
+def rows(num_rows, seed):
+    """A label that a number and a category make; some numbers are missing, and a whole column."""
+    draw = np.random.default_rng(seed)
+    number, category = draw.normal(size=num_rows), draw.integers(0, 5, num_rows)
+    return pa.table(
+        {
+            "number": pa.array(number, mask=np.arange(num_rows) % 13 == 0),
+            "empty": pa.nulls(num_rows, pa.float64()),
+            "category": [" abcd"[place].strip() or None for place in category],
+            "label": (number + category > 2).astype(int),
+        }
+    )
+
+
+def splits(folder, **parts):
+    """What baselines ask of Splits."""
+    for part, table in parts.items():
+        pq.write_table(table, folder / f"{part}.parquet")
+    return SimpleNamespace(
+        files=lambda part: [(folder / f"{part}.parquet").as_uri()],
+        num_rows={part: table.num_rows for part, table in parts.items()},
+        label="label",
+    )
+
+
+def test_every_baseline_is_tuned_and_ranks_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(boosters, "MAX_ROUNDS", 60)
+    task = dataclasses.replace(find(FRAUD), metric="roc_auc")
+    told, test = [], rows(150, 2)
+    work = BaselineWork(
+        task=task,
+        signature=SIGNATURE,
+        classes=(),
+        splits=splits(tmp_path, train=rows(300, 0), validation=rows(150, 1)),
+        policy=HEADS[task.head].default_policy(task, ()),
+        num_trials=1,
+        max_rows=10_000,
+        seed=0,
+        on_trial=lambda *trial: told.append(trial),
+    )
+    found = tune_baselines(work)
+    assert [baseline.name for baseline in found.fitted] == NAMES
+    assert found.left_out == {}
+    assert [trial for _, *trial in told] == [[1, 3], [2, 3], [3, 3]]
+    for baseline in found.fitted:
+        of = baseline.outcomes(test, "label", None)
+        assert roc_auc(of.labels[:, 0], of.probabilities[:, 0]) > 0.85, baseline.name
+        inputs = baseline.inputs(test)
+        assert len(inputs) == 150
+        assert baseline.call(inputs[0]) == pytest.approx(of.probabilities[0])
