@@ -128,7 +128,7 @@ def main() -> None:
     assert isinstance(tuned, LightgbmForest)
     forests = {"tuned": tuned}
     model = SpecializedModel(exported).open()
-    runtime: Any = model.predictor.runtime
+    predictor: Any = model.predictor
     encoder = Encoder(splits.signature)
     fields = [f.name for f in splits.signature.fields if f.name in table.column_names]
     records = [json.loads(json.dumps(r, default=str)) for r in table.select(fields).to_pylist()]
@@ -149,8 +149,10 @@ def main() -> None:
             booster.model_to_string().encode(), {"num_trees": num_trees}
         )
     calls: dict[str, Call] = {
-        "student": lambda record: float(runtime.score(encoder.record(record))[0]),
-        "student with reasons": lambda record: float(runtime.explain(encoder.record(record))[0][0]),
+        "student": lambda record: float(predictor.runtime.score(encoder.record(record))[0]),
+        "student with reasons": lambda record: float(
+            predictor.runtime.explain(encoder.record(record))[0][0]
+        ),
         "student, whole answer": model.answer,
     }
     calls |= {f"LightGBM {name}": fastest(f.booster, encoder) for name, f in forests.items()}

@@ -12,7 +12,7 @@ from tests.publications import splits
 MISTAKE = InputError("a shard must be whole, however: it is not")
 
 
-class Named(Exception):
+class NamedError(Exception):
     """Ends a fit as soon as its run has a name."""
 
 
@@ -25,12 +25,12 @@ class Plan:
         self.identity = identity
 
     def prepare(self, name):
-        raise Named(name)
+        raise NamedError(name)
 
 
 def named(splits, *identity):
     """The name of the run that fits a plan of this identity."""
-    with pytest.raises(Named) as told:
+    with pytest.raises(NamedError) as told:
         fit_model(Plan(identity), splits, TrainingConfig(output_dir=splits.uri))
     return str(told.value)
 
