@@ -44,7 +44,8 @@ from cluster.settings import load_settings
 from spt_core.data.catalog import open_dataset
 from spt_core.families.text.bases import PACKAGED, find_base, trimmed_base
 from spt_core.families.text.config import DEFAULT_BASE, TextConfig
-from spt_core.families.text.network import TEXT, text_facts
+from spt_core.families.text.learner import LEARNER
+from spt_core.families.text.network import TextNetwork, text_facts
 from spt_core.families.text.reading import TextEncoder
 from spt_core.families.text.rows import TokenShard
 from spt_core.families.text.scores import score_texts
@@ -147,11 +148,14 @@ def run_of(begun: Start, num_rows: int, num_epochs: int, *, is_bf16: bool) -> Tr
         network=begun.config,
     )
     return TrainingRun(
+        learner=LEARNER,
         signature=SIGNATURE,
         role="teacher",
         config=config,
         facts=begun.facts,
         num_rows=num_rows,
+        row_bytes=1000,
+        scoring_rows=2 * BATCH,
         head="single_label",
     )
 
@@ -171,7 +175,7 @@ def ours(
     begin = time.perf_counter()
     fit(run, TokenShard(rows, pad=begun.encoder.pad, seed=0), None, report=report, resume=None)
     seconds = time.perf_counter() - begin
-    network = TEXT.build(SIGNATURE, "teacher", begun.config, begun.facts)
+    network = TextNetwork(begun.config, begun.facts)
     network.load_state_dict(kept)
 
     def answer(held_out: Texts) -> np.ndarray:

@@ -33,7 +33,7 @@ from spt_core.benchmark.comparison import paired
 from spt_core.continuous.retraining import RetrainConfig
 from spt_core.families.text.bases import find_base
 from spt_core.families.text.config import DEFAULT_BASE
-from spt_core.heads.metrics import HEAD_METRICS
+from spt_core.heads import HEADS
 from spt_core.heads.outcomes import Outcomes, outcomes
 from spt_core.task import find
 from spt_core.vocabulary.growth import GrowthConfig, grown
@@ -117,7 +117,7 @@ def at(rows: Rows, cut: int, base: str, storage: str, mlm_steps: int) -> dict[st
         "with_text": judged(rows, followed, known, later),
         "text_only": judged(rows, followed, old, later),
     }
-    metric = HEAD_METRICS["single_label"]["macro_f1"]
+    metric = HEADS["single_label"].metrics["macro_f1"]
     return {
         "cut": cut,
         "num_old": int(old.sum()),

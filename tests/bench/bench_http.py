@@ -231,7 +231,9 @@ def _version(storage: str) -> ModelVersion:
 def _add_tiny(folder: str) -> None:
     task = find(FRAUD)
     export = tiny_export(task, as_uri(folder))
-    Registry(f"sqlite:///{folder}/spt.db").add(export, default_policy(task), {}, created_by="bench")
+    Registry(f"sqlite:///{folder}/spt.db").add(
+        export, default_policy(export), {}, created_by="bench"
+    )
 
 
 def _processor() -> str:

@@ -128,6 +128,7 @@ def main() -> None:
     assert isinstance(tuned, LightgbmForest)
     forests = {"tuned": tuned}
     model = SpecializedModel(exported).open()
+    predictor: Any = model.predictor
     encoder = Encoder(splits.signature)
     fields = [f.name for f in splits.signature.fields if f.name in table.column_names]
     records = [json.loads(json.dumps(r, default=str)) for r in table.select(fields).to_pylist()]
@@ -148,9 +149,9 @@ def main() -> None:
             booster.model_to_string().encode(), {"num_trees": num_trees}
         )
     calls: dict[str, Call] = {
-        "student": lambda record: float(model.runtime.score(encoder.record(record))[0]),
+        "student": lambda record: float(predictor.runtime.score(encoder.record(record))[0]),
         "student with reasons": lambda record: float(
-            model.runtime.explain(encoder.record(record))[0][0]
+            predictor.runtime.explain(encoder.record(record))[0][0]
         ),
         "student, whole answer": model.answer,
     }

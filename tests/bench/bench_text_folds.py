@@ -32,6 +32,7 @@ import pyarrow as pa
 
 from cluster.settings import load_settings
 from jobs.recipes.config import PipelineConfig
+from spt_core.answering import Answerer
 from spt_core.artifacts import ExportedModel
 from spt_core.compression.quantize import quantize
 from spt_core.data.catalog import DATASETS, open_dataset
@@ -40,14 +41,14 @@ from spt_core.data.splits import Splits
 from spt_core.distillation import DistillationPipeline
 from spt_core.errors import QualityError
 from spt_core.export import export
+from spt_core.families.baseline import BaselineWork
 from spt_core.families.text.baselines import tune_text_baselines
 from spt_core.families.text.bases import find_base
 from spt_core.families.text.config import TextConfig
-from spt_core.families.text.serving import TextAnswerer
-from spt_core.heads.metrics import HEAD_METRICS
-from spt_core.heads.outcomes import Outcomes, outcomes_of
-from spt_core.model import SpecializedModel, open_answerer
-from spt_core.policy import LabelPolicy, fit_label_policy
+from spt_core.heads import HEADS
+from spt_core.heads.outcomes import Outcomes
+from spt_core.model import SpecializedModel, default_policy, open_answerer
+from spt_core.policy import Policy
 from spt_core.task import Task, find
 from spt_core.training import SpecializedModelTrainer
 from spt_core.vocabulary.masked_lm import MaskedConfig, adapt
@@ -107,23 +108,17 @@ def parts_of(table: pa.Table, group: str, fold_of: np.ndarray, fold: int) -> dic
     }
 
 
-def policy_on(answerer: TextAnswerer, table: pa.Table, label: str) -> LabelPolicy:
+def policy_on(answerer: Answerer, table: pa.Table, label: str) -> Policy:
     """Thresholds chosen on calibration rows."""
-    task = answerer.task
-    found = outcomes_of(answerer, table, label)  # documents play no part in thresholds
-    return fit_label_policy(
-        task.head, answerer.classes, found.labels, found.probabilities, task.negative_class
-    )
+    return answerer.head.policy(answerer.task, answerer.outcomes(table, label))
 
 
 def predicted(source: Any, splits: Splits) -> Outcomes:
     """Test outcomes of a model under the policy of its calibration rows."""
-    plain = open_answerer(source, plain_policy(splits))
-    assert isinstance(plain, TextAnswerer)
+    plain = open_answerer(source, default_policy(source))
     policy = policy_on(plain, splits.table("calibration"), splits.label)
     answerer = open_answerer(source, policy)
-    assert isinstance(answerer, TextAnswerer)
-    return outcomes_of(answerer, splits.table("test"), splits.label, group=splits.corpus.group)
+    return answerer.outcomes(splits.table("test"), splits.label, group=splits.corpus.group)
 
 
 def fold_outcomes(
@@ -136,15 +131,19 @@ def fold_outcomes(
 ) -> tuple[dict[str, Outcomes], dict[str, Any]]:
     """Test outcomes of our models and of the baseline; the student's size and speed."""
     found: dict[str, Outcomes] = {}
-    baseline = tune_text_baselines(
-        task,
-        splits.classes,
-        splits.table("train"),
-        splits.table("calibration"),
-        splits.label,
+    work = BaselineWork(
+        task=task,
+        signature=splits.signature,
+        classes=splits.classes,
+        splits=splits,
+        policy=HEADS[task.head].default_policy(task, splits.classes),
         num_trials=5,
-    ).fitted[0]
-    found[baseline.name] = baseline.outcomes(splits.table("test"), splits.corpus.group)
+        max_rows=max(splits.num_rows.values()),
+        seed=0,
+    )
+    baseline = tune_text_baselines(work).fitted[0]
+    test = splits.table("test")
+    found[baseline.name] = baseline.outcomes(test, splits.label, splits.corpus.group)
     teacher = SpecializedModelTrainer(config.training).train(splits)
     found["teacher"] = predicted(teacher.source, splits)
     if pretrain_steps:
@@ -183,8 +182,7 @@ def pretrained(splits: Splits, config: PipelineConfig, num_steps: int) -> Specia
 def served(student: SpecializedModel, splits: Splits) -> tuple[ExportedModel, bool]:
     """What the pipeline would deploy of a student, and whether that is INT8."""
     full = export(student.artifact)
-    answerer = open_answerer(full, plain_policy(splits))
-    assert isinstance(answerer, TextAnswerer)
+    answerer = open_answerer(full, default_policy(full))
     rows = splits.table("calibration")
     try:
         return quantize(full, rows, splits.label, policy_on(answerer, rows, splits.label)), True
@@ -195,8 +193,7 @@ def served(student: SpecializedModel, splits: Splits) -> tuple[ExportedModel, bo
 
 def faster(large: ExportedModel, small: ExportedModel, splits: Splits) -> dict[str, list[float]]:
     """Seconds of the large model / of the small one, each block's ratio: [low, median, high]."""
-    policy = plain_policy(splits)
-    models = [open_answerer(model, policy) for model in (large, small)]
+    models = [open_answerer(model, default_policy(model)) for model in (large, small)]
     names = {field.name for field in splits.signature.fields if field.kind == "text"}
     records = splits.table("test", TIMED_TEXTS).select(sorted(names)).to_pylist()
     found: dict[str, list[float]] = {}
@@ -209,11 +206,11 @@ def faster(large: ExportedModel, small: ExportedModel, splits: Splits) -> dict[s
     return found
 
 
-def call_of(model: Any, what: str) -> Callable[[Mapping[str, Any]], Any]:
+def call_of(model: Answerer, what: str) -> Callable[[Mapping[str, Any]], Any]:
     """From a record to probabilities, or to the answer."""
     if what == "answer":
         return model.answer
-    return lambda record: model.probabilities(model.read(record))
+    return model.outputs
 
 
 def seconds(call: Callable[[Mapping[str, Any]], Any], records: list[dict[str, Any]]) -> float:
@@ -222,12 +219,6 @@ def seconds(call: Callable[[Mapping[str, Any]], Any], records: list[dict[str, An
     for record in records:
         call(record)
     return time.perf_counter() - start
-
-
-def plain_policy(splits: Splits) -> LabelPolicy:
-    """The policy before there are thresholds."""
-    head = find(splits.task).head
-    return LabelPolicy(thresholds={}, most_probable=head != "multi_label")
 
 
 def share_kept(first: Outcomes, second: Outcomes, metric: Any) -> dict[str, float]:
@@ -270,7 +261,7 @@ def main() -> None:
     asked = made.parse_args()
     name, metric_name = METRIC_OF[asked.which]
     task = find(DATASETS[name].task)
-    metric = HEAD_METRICS[task.head][metric_name]
+    metric = HEADS[task.head].metrics[metric_name]
     storage = protocol.bench_storage(f"text-{asked.which}")
     config = protocol.recipe(task, storage)
     changed = {"num_epochs": asked.epochs, "learning_rate": asked.rate, "seed": asked.seed}
@@ -328,7 +319,7 @@ def main() -> None:
             "config": vars(asked),
             "students": facts,
             "figures": {
-                model: {key: each(of) for key, each in HEAD_METRICS[task.head].items()}
+                model: {key: each(of) for key, each in HEADS[task.head].metrics.items()}
                 for model, of in joined.items()
             },
             "gain": {

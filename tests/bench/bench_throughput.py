@@ -29,13 +29,14 @@ import pandas as pd
 import psutil
 import pyarrow.parquet as pq
 import torch
-from spt_core.models import FAMILIES
 
 from cluster.lifecycle import ray_session
 from cluster.settings import load_settings
 from spt_core.data.sources import open_corpus
 from spt_core.data.splitting import split
-from spt_core.families.tabular.network import TABULAR
+from spt_core.families.tabular.config import TabularConfig
+from spt_core.families.tabular.learner import LEARNER, SCORING_ROWS, row_bytes
+from spt_core.families.tabular.network import table_facts, table_network
 from spt_core.families.tabular.rows import encoded_arrays, encoded_dataset
 from spt_core.families.tabular.teaching import FACT_ROWS
 from spt_core.fitting.losses import binary_loss
@@ -126,15 +127,19 @@ def _ours(
         evaluation_strategy="no",
         save_strategy="no",
         output_dir=storage,
+        network=TabularConfig(),
     )
     sample, labels = encoded_arrays(splits, "train", splits.signature, limit=FACT_ROWS)
-    facts = TABULAR.facts(splits.signature, config.network, sample, labels)
+    facts = table_facts(splits.signature, config.network, sample, labels)
     run = TrainingRun(
+        learner=LEARNER,
         signature=splits.signature,
         role="teacher",
         config=config,
         facts=facts,
         num_rows=splits.num_rows["train"],
+        row_bytes=row_bytes(len(splits.signature.columns)),
+        scoring_rows=SCORING_ROWS,
     )
     rows = encoded_dataset(splits, "train", splits.signature)
     fit_network(run, rows, None, name=f"bench-{path.stem}")
@@ -154,8 +159,7 @@ def _plain(
     seconds["prepare"] = time.monotonic() - start
     start = time.monotonic()
     torch.manual_seed(0)
-    config = TrainingConfig()
-    network = FAMILIES["tabular"].build(signature, "teacher", config.network, facts)
+    network = table_network(signature, "teacher", TabularConfig(), facts)
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, fused=True)
     ones = torch.ones(BATCH_ROWS)
     network.train()

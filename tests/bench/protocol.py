@@ -34,7 +34,8 @@ from spt_core.distillation import DistillationPipeline
 from spt_core.export import export
 from spt_core.families.tabular.boosters import FOREST_KINDS, Rows, fit_lightgbm, fit_xgboost, tune
 from spt_core.families.tabular.rows import encoded_arrays
-from spt_core.model import SpecializedModel, open_runtime
+from spt_core.families.tabular.serving import TabularServing
+from spt_core.model import SpecializedModel
 from spt_core.signature import Signature
 from spt_core.task import Task
 from spt_core.training import SpecializedModelTrainer
@@ -252,7 +253,8 @@ def students_scores(
     students, teachers = [], []
     for seed in range(num_seeds):
         exported, teacher = served_student(splits, config, seed)
-        students.append(np.asarray(open_runtime(exported).score(test), np.float64))
+        student = TabularServing().open(exported.artifact, exported.read).runtime
+        students.append(np.asarray(student.score(test), np.float64))
         teachers.append(teacher.score(splits.table("test")))
         say(f"seed {seed}: {summary(labels, students[-1:])}")
     return students, teachers

@@ -23,7 +23,7 @@ from spt_core.continuous.ledger import Ledger, Retrain, fence_of
 from spt_core.continuous.verdicts import drive_verdicts
 from spt_core.export import export
 from spt_core.families.text.exporting import probes_of
-from spt_core.families.text.serving import TOKENIZER, TextAnswerer
+from spt_core.families.text.serving import TOKENIZER
 from spt_core.model import open_answerer
 from spt_core.policy import LabelPolicy
 from spt_core.registry import Registry
@@ -74,9 +74,8 @@ def slow(model: ExportedModel) -> ExportedModel:
     config = {**model.artifact.config, "network": network}
     made = changed(model, "slow")
     made = dataclasses.replace(made, artifact=dataclasses.replace(model.artifact, config=config))
-    answerer = open_answerer(made, POLICY)
-    assert isinstance(answerer, TextAnswerer)
-    made = dataclasses.replace(made, probes=probes_of(answerer, made.probes["records"]))
+    predictor: Any = open_answerer(made, POLICY).predictor
+    made = dataclasses.replace(made, probes=probes_of(predictor, made.probes["records"]))
     write_manifest(made.uri, made.to_json())
     return made
 
@@ -97,11 +96,10 @@ class World:
         self.registry, self.ledger = Registry(self.url), Ledger(self.url)
         champion = export(artifact(folder, 0))
         answerer = open_answerer(champion, POLICY)
-        assert isinstance(answerer, TextAnswerer)
         self.golden = [
             {
                 "record": {"text": text},
-                "labels": [answerer.judge(answerer.read({"text": text})).scores[0].label],
+                "labels": list(answerer.head.summary(answerer.judge({"text": text})).labels),
                 "candidate_right": True,
             }
             for text in GOLDEN

@@ -63,7 +63,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
     task = find(FRAUD)
     registry = Registry(f"sqlite:///{folder}/spt.db")
     export = tiny_export(task, as_uri(Path(folder)))
-    registry.add(export, default_policy(task), {}, created_by="test")
+    registry.add(export, default_policy(export), {}, created_by="test")
     with LiveService(str(folder)) as live:
         yield live
 

@@ -20,7 +20,8 @@ from spt_core.data.sources import open_corpus
 from spt_core.data.splits import Splits
 from spt_core.data.splitting import split
 from spt_core.errors import InputError
-from spt_core.fitting.plan import TrainingRun
+from spt_core.families.tabular.learner import LEARNER
+from spt_core.fitting.plan import Trained, TrainingRun
 from spt_core.fitting.ray_train import write_artifact
 from spt_core.training import TrainingConfig
 from tests.unit.data.examples import TASK, rows
@@ -124,9 +125,16 @@ def test_a_storage_that_is_full_is_said_and_leaves_nothing(megabyte: Path, tmp_p
 def test_a_model_whose_files_do_not_fit_has_no_manifest(megabyte: Path, tmp_path: Path) -> None:
     splits = prepare(rows(500), tmp_path / "storage")
     run = TrainingRun(
-        signature=splits.signature, role="teacher", config=TrainingConfig(), facts={}, num_rows=1
+        learner=LEARNER,
+        signature=splits.signature,
+        role="teacher",
+        config=TrainingConfig(),
+        facts={},
+        num_rows=1,
+        row_bytes=1,
+        scoring_rows=1,
     )
     files = {"a": b"0" * 500_000, "b": b"1" * 900_000}
     with pytest.raises(OSError, match="No space left"):
-        write_artifact(as_uri(megabyte / "model"), splits, run, files, {})
+        write_artifact(as_uri(megabyte / "model"), splits, run, Trained(files, {}))
     assert not list(megabyte.rglob("_manifest.json"))

@@ -35,8 +35,8 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("storage")
     registry = Registry(f"sqlite:///{folder}/spt.db")
     fraud, risk = find(FRAUD), find(RISK)
-    policy = default_policy(fraud)
     exports = [tiny_export(fraud, as_uri(folder), seed=seed) for seed in (0, 1, 2)]
+    policy = default_policy(exports[0])
     all_declined = dataclasses.replace(
         policy, review_threshold=0.0, decline_threshold=0.0, version=""
     )
@@ -45,7 +45,8 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     registry.add(exports[0], all_declined, {}, created_by="test")
     registry.add(exports[2], policy, {}, created_by="test")
     _corrupt(exports[2])
-    registry.add(tiny_export(risk, as_uri(folder)), default_policy(risk), {}, created_by="test")
+    other = tiny_export(risk, as_uri(folder))
+    registry.add(other, default_policy(other), {}, created_by="test")
     return folder
 
 

@@ -19,7 +19,7 @@ from spt_core.data.splits import SplitConfig, Splits, load_splits, splits_from_j
 from spt_core.data.splitting import split
 from spt_core.errors import InputError
 from spt_core.families.text.rows import Vocabulary, num_long, token_dataset
-from spt_core.families.text.unlabelled import unlabelled_corpus, unlabelled_tokens
+from spt_core.families.text.unlabelled import unlabelled_tokens
 from spt_core.task import Task, find
 from tests.tiny_models import tiny_text_facts, tiny_tokenizer
 from tests.unit.data.text_examples import TEXT, task, topics
@@ -189,7 +189,7 @@ def test_texts_without_labels_are_checked_and_none_is_held_out(tmp_path: Path) -
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     tokenizer = tiny_tokenizer(texts)
     facts = tiny_text_facts("multi_label", splits.classes, tokenizer)
-    corpus = unlabelled_corpus(str(path), TOPICS, str(tmp_path))
+    corpus = open_corpus(TOPICS, str(path), storage=str(tmp_path), require_label=False)
     words = Vocabulary(tokenizer, 24, 4)
     bad = as_uri(tmp_path / "bad")
     rows = unlabelled_tokens(corpus, splits, TOPICS, words, facts, bad).take_all()
@@ -197,7 +197,7 @@ def test_texts_without_labels_are_checked_and_none_is_held_out(tmp_path: Path) -
     assert [len(row["targets"]) for row in rows] == [3, 3, 3]
     assert pq.read_table(tmp_path / "bad")["__row"].to_pylist() == [2]
     path.write_text(json.dumps({"text": test[1]}) + "\n")
-    corpus = unlabelled_corpus(str(path), TOPICS, str(tmp_path))
+    corpus = open_corpus(TOPICS, str(path), storage=str(tmp_path), require_label=False)
     with pytest.raises(InputError, match=r"some are not held out, however: more\S* has none"):
         unlabelled_tokens(corpus, splits, TOPICS, words, facts, bad)
 
@@ -213,7 +213,9 @@ def test_texts_without_labels_need_no_mentions_in_any_format(tmp_path: Path) -> 
     facts = tiny_text_facts("pair", splits.classes, tokenizer, negative_class="none", lexicon=names)
     words, bad = Vocabulary(tokenizer, 24, 4), as_uri(tmp_path / "bad")
     for name in ("more.jsonl", "more.parquet"):
-        corpus = unlabelled_corpus(str(tmp_path / name), drugs, str(tmp_path))
+        corpus = open_corpus(
+            drugs, str(tmp_path / name), storage=str(tmp_path), require_label=False
+        )
         (row,) = unlabelled_tokens(corpus, splits, drugs, words, facts, bad).take_all()
         assert len(row["pairs"]) == 5
 

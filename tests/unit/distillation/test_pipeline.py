@@ -1,16 +1,45 @@
 import dataclasses
 
 import pytest
-from spt_core.distillation.work import Student
 
 from spt_core.artifacts import load_artifact, write_manifest
 from spt_core.distillation import DistillationConfig, DistillationPipeline, pipeline
 from spt_core.errors import InputError
+from spt_core.families.text.learner import LEARNER
+from spt_core.families.training import TRAINING
+from spt_core.fitting import ray_train
 from spt_core.fitting.config import TrainingConfig
-from spt_core.fitting.plan import TrainingRun
+from spt_core.fitting.plan import Trained, TrainingRun
 from spt_core.model import SpecializedModel
 from spt_core.task import IndustryType
 from tests.publications import artifact, splits
+
+
+class Unlearned:
+    """The FitPlan of a student that is none."""
+
+    role, identity, scratch = "student", (), ()
+
+    def __init__(self, lesson):
+        self._lesson = lesson
+
+    def prepare(self, name):
+        return TrainingRun(
+            learner=LEARNER,
+            signature=self._lesson.teacher.signature,
+            role=self.role,
+            config=self._lesson.training,
+            facts={"classes": []},
+            num_rows=1,
+            row_bytes=1,
+            scoring_rows=1,
+        )
+
+    def rows(self, part):
+        return part
+
+    def finish(self, weights):
+        return Trained({}, {})
 
 
 @pytest.fixture
@@ -26,18 +55,10 @@ def distilled(tmp_path, made, monkeypatch):
         data_fingerprint=made.data_fingerprint,
         licences=("CC BY-NC 4.0",),
     )
-
-    def student(work):
-        run = TrainingRun(
-            signature=work.teacher.signature,
-            role="student",
-            config=work.config.training,
-            facts={"classes": []},
-            num_rows=1,
-        )
-        return Student(run, {}, {})
-
-    monkeypatch.setattr(pipeline, "_DISTILL", {"text": student})
+    monkeypatch.setattr(
+        pipeline, "TRAINING", {"text": TRAINING["text"]._replace(distill=Unlearned)}
+    )
+    monkeypatch.setattr(ray_train, "fit_network", lambda *_, **__: b"")
     training = TrainingConfig(
         family="text", industry=IndustryType.TECHNOLOGY, output_dir=str(tmp_path)
     )

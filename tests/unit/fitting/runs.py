@@ -8,12 +8,13 @@ import torch
 from safetensors.torch import load_file
 
 from spt_core.families.tabular.config import TabularConfig
-from spt_core.families.tabular.network import TABULAR
+from spt_core.families.tabular.learner import LEARNER, SCORING_ROWS, row_bytes
+from spt_core.families.tabular.network import table_facts
 from spt_core.families.tabular.reading import Encoder
+from spt_core.families.tabular.rows import MemoryShard
 from spt_core.fitting.config import TrainingConfig
 from spt_core.fitting.loop import BEST, fit
 from spt_core.fitting.plan import TrainingRun
-from spt_core.fitting.shards import MemoryShard
 from spt_core.signature import Signature
 
 CONFIG = TrainingConfig(
@@ -65,16 +66,27 @@ def shard(features, labels, *, weights=None):
     return MemoryShard((features, labels, weights.astype(np.float32)), seed=0)
 
 
+def run_of(rows, config=CONFIG, role="student"):
+    """The run of a network on (signature, features, labels)."""
+    signature, features, labels = rows
+    return TrainingRun(
+        learner=LEARNER,
+        signature=signature,
+        role=role,
+        config=config,
+        facts=table_facts(signature, config.network, features, labels),
+        num_rows=len(labels),
+        row_bytes=row_bytes(len(signature.columns)),
+        scoring_rows=SCORING_ROWS,
+    )
+
+
 def fitted(rows, folder, config=CONFIG, *, validation=None, resume=None, weights=None):
     """The Reports of a student's run on (signature, features, labels)."""
-    signature, features, labels = rows
-    facts = TABULAR.facts(signature, config.network, features, labels)
-    run = TrainingRun(
-        signature=signature, role="student", config=config, facts=facts, num_rows=len(labels)
-    )
+    _, features, labels = rows
     reports = Reports(folder)
     fit(
-        run,
+        run_of(rows, config),
         shard(features, labels, weights=weights),
         None if validation is None else shard(*validation),
         report=reports,
@@ -85,9 +97,7 @@ def fitted(rows, folder, config=CONFIG, *, validation=None, resume=None, weights
 
 def network(rows, reports, config=CONFIG):
     """The student that a run ends with, its baseline taken from its rows."""
-    signature, features, labels = rows
-    facts = TABULAR.facts(signature, config.network, features, labels)
-    made = TABULAR.build(signature, "student", config.network, facts)
+    made = LEARNER.network(run_of(rows, config))
     made.load_state_dict(reports.best)
-    made.set_baseline(torch.from_numpy(features))
+    made.set_baseline(torch.from_numpy(rows[1]))
     return made.eval()

@@ -1,22 +1,15 @@
 import dataclasses
 import pickle
-import sys
 
 import numpy as np
 import pytest
 import torch
 
 from spt_core.errors import InputError
-from spt_core.families.tabular.network import TABULAR
-from spt_core.families.text.config import TextConfig
-from spt_core.families.text.token_rows import TokenRow
-from spt_core.fitting.config import TrainingConfig
+from spt_core.families.tabular.learner import TabularLearner
 from spt_core.fitting.loop import STATE
-from spt_core.fitting.plan import TrainingRun
-from spt_core.signature import Field, Signature
 from spt_core.task import find
-from spt_core.training import loop
-from tests.unit.fitting.runs import CONFIG, encoded, fitted, network
+from tests.unit.fitting.runs import CONFIG, encoded, fitted, network, run_of
 
 RISK = find("financial_services/risk_assessment")
 
@@ -142,43 +135,16 @@ def test_only_specialized_layers_change(rows, tmp_path):
 
 @pytest.mark.parametrize("role", ["teacher", "student"])
 def test_an_unknown_specialized_layer_is_refused_before_any_worker_starts(rows, role):
-    signature, features, labels = rows
     config = dataclasses.replace(CONFIG, specialized_layers=["outputs"])
-    facts = TABULAR.facts(signature, config.network, features, labels)
     with pytest.raises(InputError, match="the nearest is 'output'"):
-        TrainingRun(signature=signature, role=role, config=config, facts=facts, num_rows=300)
+        run_of(rows, config, role)
 
 
 def test_a_worker_is_not_asked_for_its_layers_again(rows, monkeypatch):
-    signature, features, labels = rows
-    config = dataclasses.replace(CONFIG, specialized_layers=["output"])
-    facts = TABULAR.facts(signature, config.network, features, labels)
-    run = TrainingRun(signature=signature, role="student", config=config, facts=facts, num_rows=300)
-    monkeypatch.setattr(loop, "FAMILIES", {})
-    assert pickle.loads(pickle.dumps(run)) == run
-
-
-@pytest.mark.parametrize(("num_windows", "hidden_size"), [(1, 32), (12, 384)])
-def test_a_students_row_takes_the_memory_that_is_reckoned_with(num_windows, hidden_size):
-    num_tokens = 128 * num_windows
-    run = TrainingRun(
-        signature=Signature(fields=(Field(name="text", kind="text"),)),
-        role="student",
-        config=TrainingConfig(family="text", network=TextConfig(max_tokens=128)),
-        facts={"encoder": {"hidden_size": hidden_size}},
-        num_rows=1,
-        mean_tokens=num_tokens,
-    )
-    row = TokenRow(
-        np.zeros(num_tokens, np.int32),
-        np.zeros(num_windows, np.int32),
-        np.zeros((1, 3), np.float32),
-        np.zeros(1, np.float32),
-        np.zeros((0, 5), np.int32),
-        np.zeros((num_windows, hidden_size), np.float32),
-    )
-    size = sys.getsizeof(row) + sum(map(sys.getsizeof, row))
-    assert size <= run.row_bytes < 2.5 * size
+    run = run_of(rows, dataclasses.replace(CONFIG, specialized_layers=["output"]))
+    monkeypatch.delattr(TabularLearner, "network")
+    again = pickle.loads(pickle.dumps(run))
+    assert (again.config, again.facts) == (run.config, run.facts)
 
 
 def test_weights_of_a_class_move_the_answers_towards_it(rows, validation, usual, tmp_path):

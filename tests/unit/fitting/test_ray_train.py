@@ -6,12 +6,33 @@ from ray.train import WorkerGroupError
 
 from spt_core.errors import InputError
 from spt_core.fitting.config import TrainingConfig
-from spt_core.fitting.ray_train import run_digest, worker_errors
-from spt_core.signature import Field, Signature
+from spt_core.fitting.ray_train import fit_model, worker_errors
 from tests.publications import splits
 
-SIGNATURE = Signature(fields=(Field(name="text", kind="text"),))
 MISTAKE = InputError("a shard must be whole, however: it is not")
+
+
+class NamedError(Exception):
+    """Ends a fit as soon as its run has a name."""
+
+
+class Plan:
+    """Asked for a run, it tells the name."""
+
+    role, scratch = "teacher", ()
+
+    def __init__(self, identity=()):
+        self.identity = identity
+
+    def prepare(self, name):
+        raise NamedError(name)
+
+
+def named(splits, *identity):
+    """The name of the run that fits a plan of this identity."""
+    with pytest.raises(NamedError) as told:
+        fit_model(Plan(identity), splits, TrainingConfig(output_dir=splits.uri))
+    return str(told.value)
 
 
 def failed(failure):
@@ -24,10 +45,12 @@ def failed(failure):
 def test_other_rows_under_the_same_address_make_another_run(tmp_path):
     made = splits(tmp_path)
     again = dataclasses.replace(made, fingerprints={**made.fingerprints, "train": "80-other"})
-    first, same, other = (
-        run_digest(TrainingConfig(), rows, SIGNATURE) for rows in (made, made, again)
-    )
-    assert first == same != other
+    assert named(made) == named(made) != named(again)
+
+
+def test_what_decides_a_plan_is_in_the_name_of_its_run(tmp_path):
+    made = splits(tmp_path)
+    assert named(made, "one") == named(made, "one") != named(made, "other")
 
 
 def test_what_a_worker_raised_on_purpose_comes_out_as_it_was():

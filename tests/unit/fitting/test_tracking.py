@@ -1,7 +1,7 @@
 import pytest
 
 from spt_core.errors import MissingPackageError
-from spt_core.training import tracking
+from spt_core.fitting import tracking
 
 
 def test_without_trackers_nothing_happens():

@@ -13,10 +13,11 @@ import pytest
 
 from jobs import deploy
 from spt_core.errors import InputError, NotFoundError
-from spt_core.heads.binary import fit_policy
+from spt_core.heads.binary import decided, fit_policy
 from spt_core.policy import LabelPolicy
 from spt_core.registry import ModelVersion, Registry
-from tests.unit.test_rollout import FRAUD, add
+from tests.tiny_models import COMPLIANCE
+from tests.unit.test_rollout import FRAUD, POLICY, add
 
 NAME = f"{FRAUD}/default"
 
@@ -65,7 +66,8 @@ def test_an_edited_policy_is_a_new_version_of_the_same_model(
 
 
 @pytest.mark.parametrize(
-    ("text", "fact"), [("{", "JSON file"), ("[]", "JSON object"), ('{"costs": 1}', "a policy")]
+    ("text", "fact"),
+    [("{", "JSON file"), ("[]", "JSON object"), ('{"costs": 1}', "a decision policy")],
 )
 def test_a_bad_policy_file_is_refused(
     registry: Registry, tmp_path: Path, text: str, fact: str
@@ -81,7 +83,9 @@ def test_edited_costs_make_new_thresholds_edited_thresholds_stay(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deploy, "load_splits", lambda uri: uri)
-    monkeypatch.setattr(deploy, "calibration_scores", lambda *_: np.linspace(0, 1, 1000))
+    scores = np.linspace(0, 1, 1000)
+    said = decided(np.zeros((1000, 1)), scores[:, None], POLICY)
+    monkeypatch.setattr(deploy, "policy_outcomes", lambda *_: said)
     first = add(registry, tmp_path, 1)
     costs = {**first.to_json()["policy"]["costs"], "missed_positive": 5000.0}
     flags = ("--version", "1", "--policy")
@@ -89,7 +93,7 @@ def test_edited_costs_make_new_thresholds_edited_thresholds_stay(
     capacity = {"daily_review_capacity": first.policy.daily_review_capacity}
     wanted = fit_policy(
         made.policy.costs,
-        np.linspace(0, 1, 1000),
+        scores,
         daily_volume=first.policy.daily_volume,
         **capacity,
     )
@@ -134,9 +138,16 @@ def test_thresholds_of_labels_are_deployed_as_they_are_written(
     first = add(registry, tmp_path, 1)
     old = LabelPolicy(thresholds={"a": 0.5}, most_probable=False)
     new = LabelPolicy(thresholds={"a": 0.7}, most_probable=False)
-    labelled = dataclasses.replace(first, policy=old)
+    artifact = dataclasses.replace(first.exported.artifact, task=COMPLIANCE)
+    labelled = dataclasses.replace(
+        first, policy=old, exported=dataclasses.replace(first.exported, artifact=artifact)
+    )
     assert deploy.refitted(labelled, new) is new
-    with pytest.raises(InputError, match="has thresholds per label, however: this one has none"):
+    with pytest.raises(
+        InputError, match="of the kind labels, however: this one is of the kind decision"
+    ):
         deploy.refitted(labelled, first.policy)
-    with pytest.raises(InputError, match="has costs, however: this one has none"):
+    with pytest.raises(
+        InputError, match="of the kind decision, however: this one is of the kind labels"
+    ):
         deploy.refitted(first, new)

@@ -8,7 +8,7 @@ from spt_core.distillation import DistillationPipeline
 
 
 def model(score):
-    artifact = types.SimpleNamespace(metrics={"validation_macro_f1": score})
+    artifact = types.SimpleNamespace(metrics={"validation_macro_f1": score}, notes=())
     return types.SimpleNamespace(artifact=artifact, reused=False)
 
 

@@ -12,7 +12,6 @@ import pytest
 from serve.model_server import ModelServer
 from spt_core.artifacts import ExportedModel, as_uri, write_bytes, write_manifest
 from spt_core.model import default_policy
-from spt_core.task import find
 from tests.tiny_models import FRAUD
 
 
@@ -23,7 +22,7 @@ def config(export: ExportedModel) -> dict[str, Any]:
         "ref": f"{FRAUD}/default@1",
         "exported": export.uri,
         "files": dict(export.files),
-        "policy": default_policy(find(FRAUD)).to_json(),
+        "policy": default_policy(export).to_json(),
     }
 
 

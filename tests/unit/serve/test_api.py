@@ -15,14 +15,13 @@ from spt_core.artifacts import ExportedModel
 from spt_core.model import default_policy
 from spt_core.registry import Registry
 from spt_core.rollout import Target, render
-from spt_core.task import find
 from tests.tiny_models import FRAUD
 
 
 @pytest.fixture
 def api(export: ExportedModel, tmp_path: Any) -> Api:
     registry = Registry(f"sqlite:///{tmp_path}/spt.db")
-    version = registry.add(export, default_policy(find(FRAUD)), {}, created_by="test")
+    version = registry.add(export, default_policy(export), {}, created_by="test")
     made = Api()
     made.reconfigure(
         render([Target(version, 1)])["applications"][-1]["deployments"][0]["user_config"]

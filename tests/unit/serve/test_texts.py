@@ -27,7 +27,7 @@ def config(text_export: ExportedModel) -> dict[str, Any]:
         "ref": f"{DRUGS}/default@1",
         "exported": text_export.uri,
         "files": dict(text_export.files),
-        "policy": default_policy(find(DRUGS)).to_json(),
+        "policy": default_policy(text_export).to_json(),
     }
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from spt_core.families.tabular.config import TabularConfig
-from spt_core.families.tabular.network import TABULAR
+from spt_core.families.tabular.network import table_facts, table_network
 from spt_core.signature import Field, Signature
 
 CONFIG = TabularConfig(
@@ -41,8 +41,8 @@ def labels(num_rows=64):
 def network(signed, role="student", config=CONFIG, seed=0):
     torch.manual_seed(seed)
     sample = rows(signed, 64, seed=9)
-    facts = TABULAR.facts(signed, config, sample, labels())
-    return TABULAR.build(signed, role, config, facts).eval()
+    facts = table_facts(signed, config, sample, labels())
+    return table_network(signed, role, config, facts).eval()
 
 
 def student(signed, config=CONFIG, seed=0):

@@ -18,7 +18,7 @@ from spt_core.families.tabular.ensemble import (
     mix,
     network_probability,
 )
-from spt_core.families.tabular.network import TABULAR
+from spt_core.families.tabular.network import table_facts
 from spt_core.families.tabular.softening import soften
 from tests.unit.families.tabular.tables import CONFIG, labels, network, rows, signature
 
@@ -42,7 +42,7 @@ def teacher(tmp_path_factory):
     uri = as_uri(tmp_path_factory.mktemp("teacher"))
     train, target = rows(SIGNATURE, 200), labels(200).astype(np.float64)
     data = Rows(train, target, train, target, 3)
-    facts = TABULAR.facts(SIGNATURE, CONFIG, rows(SIGNATURE, 64, seed=9), labels())
+    facts = table_facts(SIGNATURE, CONFIG, rows(SIGNATURE, 64, seed=9), labels())
     contents = {
         WEIGHTS: save(network(SIGNATURE, "teacher").state_dict()),
         FACTS: json.dumps(facts).encode(),

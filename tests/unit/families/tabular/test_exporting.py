@@ -20,8 +20,12 @@ from spt_core.errors import InputError, ParityError
 from spt_core.export import export as export_to_onnx
 from spt_core.families.tabular.checkpoint import StudentRuntime
 from spt_core.families.tabular.exporting import BATCH_SIZES, TOLERANCE, check_parity, trial_rows
-from spt_core.families.tabular.serving import EXPLAIN_GRAPH
-from spt_core.model import open_runtime
+from spt_core.families.tabular.serving import EXPLAIN_GRAPH, TabularServing
+
+
+def opened(export):
+    """What a replica scores encoded rows with."""
+    return TabularServing().open(export.artifact, export.read).runtime
 
 
 @pytest.fixture
@@ -40,7 +44,7 @@ def tampered(export, tmp_path):
 @pytest.mark.parametrize("size", BATCH_SIZES)
 def test_an_export_answers_like_its_checkpoint(export, size):
     rows = trial_rows(export.artifact.signature, size, seed=50 + size)
-    checkpoint, exported = StudentRuntime(export.artifact), open_runtime(export)
+    checkpoint, exported = StudentRuntime(export.artifact), opened(export)
     wanted, wanted_effects = checkpoint.explain(rows)
     found, effects = exported.explain(rows)
     assert np.abs(exported.score(rows) - wanted).max() <= TOLERANCE
@@ -54,7 +58,7 @@ def test_the_proof_is_kept_with_the_export(export):
 
 
 def test_an_export_that_differs_from_its_checkpoint_is_refused(export, tampered):
-    runtime = open_runtime(export)
+    runtime = opened(export)
     with pytest.raises(ParityError, match="must agree with its checkpoint"):
         check_parity(StudentRuntime(tampered), runtime, export.artifact.signature)
 
@@ -62,20 +66,18 @@ def test_an_export_that_differs_from_its_checkpoint_is_refused(export, tampered)
 def test_answers_that_are_no_numbers_are_refused(export, tampered, monkeypatch):
     monkeypatch.setattr(torch.Tensor, "double", lambda self: self * torch.nan)
     with pytest.raises(ParityError, match="nan"):
-        check_parity(
-            StudentRuntime(export.artifact), open_runtime(export), export.artifact.signature
-        )
+        check_parity(StudentRuntime(export.artifact), opened(export), export.artifact.signature)
 
 
 def test_a_teacher_is_not_exported(export):
     with pytest.raises(InputError, match="only a student can be exported"):
-        export_to_onnx(dataclasses.replace(export.artifact, role="teacher"))
+        export_to_onnx(dataclasses.replace(export.artifact, role="teacher"), fresh=True)
 
 
 def test_probes_are_rows_with_what_they_must_score(export):
     rows = np.array(export.probes["features"], dtype=np.float32)  # None becomes NaN
     assert rows.shape == (16, len(export.artifact.signature.columns))
-    found = open_runtime(export).score(rows)
+    found = opened(export).score(rows)
     assert np.abs(found - export.probes["probabilities"]).max() <= TOLERANCE
     json.dumps(export.probes, allow_nan=False)
 
@@ -103,4 +105,4 @@ def test_what_is_served_stays_whole_while_it_is_exported_anew(export, monkeypatc
         export_to_onnx(export.artifact, fresh=True)
     assert load_exported(export.uri) == export
     rows = trial_rows(export.artifact.signature, 3, seed=0)
-    assert np.isfinite(open_runtime(load_exported(export.uri)).score(rows)).all()
+    assert np.isfinite(opened(load_exported(export.uri)).score(rows)).all()

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from spt_core.families.tabular import kernel
 from spt_core.families.tabular.config import TabularConfig
 from spt_core.families.tabular.exporting import kernel_of
 from spt_core.families.tabular.kernel import KernelRuntime, kernel_from_bytes
-from spt_core.runtime import kernel
 from tests.unit.families.tabular.tables import CONFIG, rows, signature, student
 
 SHAPES = {

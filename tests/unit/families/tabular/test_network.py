@@ -6,7 +6,12 @@ import torch
 
 from spt_core.errors import InputError
 from spt_core.families.tabular.config import TabularConfig
-from spt_core.families.tabular.network import TABULAR, PiecewiseLinearEncoding, _edges_of
+from spt_core.families.tabular.network import (
+    PiecewiseLinearEncoding,
+    _edges_of,
+    table_facts,
+    table_network,
+)
 from tests.unit.families.tabular.tables import CONFIG, labels, network, rows, signature, student
 
 ENCODING = PiecewiseLinearEncoding(
@@ -77,8 +82,8 @@ def test_any_column_gives_finite_answers(column):
     signed = signature(2)
     sample = rows(signed)
     sample[:, 0] = column
-    facts = TABULAR.facts(signed, CONFIG, sample, labels())
-    made = TABULAR.build(signed, "student", CONFIG, facts)
+    facts = table_facts(signed, CONFIG, sample, labels())
+    made = table_network(signed, "student", CONFIG, facts)
     assert np.isfinite(facts["inverse_width"]).all()
     assert torch.isfinite(made(torch.from_numpy(sample))).all()
 
@@ -86,7 +91,7 @@ def test_any_column_gives_finite_answers(column):
 def test_a_typical_row_is_medians_and_commonest_categories():
     signed = signature(2, (3,))
     sample = np.array([[1, np.nan, 2], [2, np.nan, 2], [9, np.nan, 0]], np.float32)
-    facts = TABULAR.facts(signed, CONFIG, sample, labels(3))
+    facts = table_facts(signed, CONFIG, sample, labels(3))
     assert facts["typical"] == [2.0, None, 2.0]
 
 
@@ -159,7 +164,7 @@ def test_checkpointing_changes_no_gradient(role):
 @pytest.mark.parametrize("role", ["teacher", "student"])
 def test_a_model_without_columns_is_refused(role):
     with pytest.raises(InputError, match="at least one input column"):
-        TABULAR.build(signature(0), role, CONFIG, {})
+        table_network(signature(0), role, CONFIG, {})
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from spt_core.fitting.shards import MemoryShard, StreamShard
-from spt_core.training import shards
+from spt_core.families.tabular import rows as of_tables
+from spt_core.families.tabular.rows import MemoryShard, StreamShard
 
 NUM_ROWS, SIZE = 103, 10
 
@@ -27,7 +27,7 @@ def stream(seed):
 
 @pytest.fixture(params=[memory, stream])
 def shard(request, monkeypatch):
-    monkeypatch.setattr(shards, "SHUFFLE_BUFFER_ROWS", 40)
+    monkeypatch.setattr(of_tables, "SHUFFLE_BUFFER_ROWS", 40)
     return request.param
 
 
