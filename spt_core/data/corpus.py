@@ -34,13 +34,40 @@ RESERVED = (ROW, HASH)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Corpus:
-    """Files of rows with the roles of their columns; nothing of it is read yet.
+class Roles:
+    """What columns mean; None is as the task says, where the corpus has such columns.
 
     `entities` are the keys that windows look back over. `protected` columns are carried for
     compliance checks and kept out of the features unless `keep` names them, which also accepts a
     column that the leak guard refuses. `declared` fields override what would be inferred.
     `positive` is the label value that counts as 1; without it the label must be 0/1 or true/false.
+    """
+
+    label: str | None = None
+    time: str | None = None
+    group: str | None = None
+    entities: tuple[str, ...] | None = None
+    protected: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    declared: tuple[Field, ...] = ()
+    windows: tuple[Window, ...] | None = None
+    positive: Positive | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetInfo:
+    """What a corpus is called ("" as its source), under which licences, and whether it is real."""
+
+    name: str = ""
+    licences: tuple[str, ...] = ()
+    synthetic: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Corpus:
+    """Files of rows with the roles that their columns have; nothing of it is read yet.
+
     `identity` changes when a file's place, size or modification time does.
     """
 
