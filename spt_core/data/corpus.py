@@ -89,7 +89,7 @@ class Corpus:
     synthetic: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that `corpus_from_json` reads back."""
+        """A JSON object that `from_plain` reads back."""
         return dataclasses.asdict(self)
 
 
@@ -111,22 +111,6 @@ class Finding:
     ]
     column: str
     detail: str
-
-
-def corpus_from_json(content: Mapping[str, Any]) -> Corpus:
-    """The Corpus that `to_json` wrote."""
-    values = dict(content)
-    for name in ("uris", "entities", "protected", "drop", "keep", "licences"):
-        values[name] = tuple(values[name])
-    values["declared"] = tuple(_field(field) for field in values["declared"])
-    values["windows"] = tuple(Window(**window) for window in values["windows"])
-    return Corpus(**values)
-
-
-def _field(content: Mapping[str, Any]) -> Field:
-    values = dict(content)
-    values["categories"] = tuple(values["categories"])
-    return Field(**values)
 
 
 def expand(source: str | Path) -> tuple[tuple[str, ...], Format, str]:

@@ -22,6 +22,7 @@ from spt_core.families.tabular.boosters import open_forest
 from spt_core.families.tabular.config import TabularConfig
 from spt_core.families.tabular.network import table_network
 from spt_core.heads.beta import apply_calibration
+from spt_core.plain import from_plain
 
 NETWORK = "network"
 FORESTS: Mapping[str, str] = {"lightgbm": "lightgbm.txt", "xgboost": "xgboost.json"}
@@ -35,7 +36,7 @@ class TeacherEnsemble:
 
     def __init__(self, artifact: ModelArtifact) -> None:
         self.facts: dict[str, Any] = json.loads(artifact.read(FACTS))
-        config = TabularConfig.from_json(artifact.config["network"])
+        config = from_plain(TabularConfig, artifact.config["network"])
         self.network = table_network(artifact.signature, artifact.role, config, self.facts)
         self.network.load_state_dict(load_weights(artifact.read(WEIGHTS)))
         self.network.eval()
