@@ -14,7 +14,7 @@ from jobs.overrides import override
 from jobs.recipes import RECIPES
 from jobs.recipes.config import DataConfig, PipelineConfig
 from spt_core.data.catalog import DATASETS, open_dataset
-from spt_core.data.corpus import Corpus
+from spt_core.data.corpus import Corpus, DatasetInfo, Roles
 from spt_core.data.sources import open_corpus
 from spt_core.errors import InputError
 from spt_core.registry import Registry
@@ -49,24 +49,28 @@ class Run:
                 self.task,
                 self.task.sample(data.sample_rows, data.sample_seed),
                 storage=storage,
-                name="the bundled SYNTHETIC sample",
-                licences=("MIT (synthetic sample of this project)",),
-                synthetic=True,
+                info=DatasetInfo(
+                    name="the bundled SYNTHETIC sample",
+                    licences=("MIT (synthetic sample of this project)",),
+                    synthetic=True,
+                ),
             )
         return open_corpus(
             self.task,
             arguments.data,
             storage=storage,
-            label=arguments.label,
-            time=arguments.time,
-            group=arguments.group,
-            entities=tuple(arguments.entity) or None,
-            protected=data.protected or None,
-            drop=data.drop,
-            keep=data.keep,
-            windows=tuple(parse_window(text) for text in data.windows) or None,
-            positive=data.positive,
-            licences=data.licences,
+            roles=Roles(
+                label=arguments.label,
+                time=arguments.time,
+                group=arguments.group,
+                entities=tuple(arguments.entity) or None,
+                protected=data.protected,
+                drop=data.drop,
+                keep=data.keep,
+                windows=tuple(parse_window(text) for text in data.windows) or None,
+                positive=data.positive,
+            ),
+            info=DatasetInfo(licences=data.licences),
         )
 
     def registry(self) -> Registry:

@@ -25,7 +25,7 @@ from spt_core.continuous import ContinuousTrainingPipeline, WatchOptions
 from spt_core.continuous.fetch.fetcher import FetchPolicy
 from spt_core.continuous.fetch.guard import Guard
 from spt_core.continuous.ledger import AuditHead, JobApi, Ledger, Principal
-from spt_core.continuous.monitoring import bucket_of, monitoring_from_json
+from spt_core.continuous.monitoring import Monitoring, bucket_of
 from spt_core.continuous.pipeline import calm_collector
 from spt_core.continuous.report import report, unreadable
 from spt_core.continuous.review import authenticated, require_role
@@ -40,6 +40,7 @@ from spt_core.errors import (
     UnavailableError,
     nearest,
 )
+from spt_core.plain import from_plain
 from spt_core.registry import DEFAULT_MODEL_NAME, Registry
 from spt_core.task import find
 
@@ -131,7 +132,7 @@ def trigger(args: argparse.Namespace) -> int:
             f"a model must be watched for to be triggered, however: {model} is not; "
             f"{nearest(model, known)}"
         )
-    monitoring = monitoring_from_json(content)
+    monitoring = from_plain(Monitoring, content)
     asked = manual_trigger(monitoring, ledger.pending(monitoring.bucket), args.reason)
     begun = ledger.trigger(asked, actor=principal.name)
     Screen(as_json=args.json).result(

@@ -18,7 +18,8 @@ from typing import Any, Literal
 import pyarrow.fs as pafs
 
 from spt_core.errors import CorruptArtifactError, InputError, NotFoundError
-from spt_core.signature import Signature, signature_from_json
+from spt_core.plain import from_plain
+from spt_core.signature import Signature
 
 MANIFEST = "_manifest.json"  # readers of a Parquet folder pass over names with an underscore
 # Files that models of all families have: weights and facts of a checkpoint, the graph of an export.
@@ -195,18 +196,12 @@ class ExportedModel:
 
 def artifact_from_json(content: Mapping[str, Any]) -> ModelArtifact:
     """The ModelArtifact that `to_json` wrote."""
-    values = dict(content)
-    values["signature"] = signature_from_json(values["signature"])
-    for name in ("protected", "licences", "parents", "classes", "notes"):
-        values[name] = tuple(values.get(name, ()))  # some are younger than some manifests
-    return ModelArtifact(**values)
+    return from_plain(ModelArtifact, content)
 
 
 def exported_from_json(content: Mapping[str, Any]) -> ExportedModel:
     """The ExportedModel that `to_json` wrote."""
-    values = dict(content)
-    values["artifact"] = artifact_from_json(values["artifact"])
-    return ExportedModel(**values)
+    return from_plain(ExportedModel, content)
 
 
 def load_artifact(uri: str) -> ModelArtifact:

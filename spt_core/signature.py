@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, cast, get_args
 
 from spt_core.errors import InputError, nearest
+from spt_core.plain import from_plain
 
 FieldKind = Literal[
     "number", "category", "boolean", "time", "text", "spans", "image", "sequence", "entity"
@@ -223,20 +224,8 @@ class Signature:
 
 
 def signature_from_json(content: Mapping[str, Any]) -> Signature:
-    """The Signature that `to_json` wrote."""
-    fields: list[dict[str, Any]] = content["fields"]
-    return Signature(
-        fields=tuple(
-            dataclasses.replace(
-                Field(**f),
-                categories=tuple(f["categories"]),
-                seen=None if f.get("seen") is None else tuple(f["seen"]),
-            )
-            for f in fields
-        ),
-        windows=tuple(Window(**w) for w in content["windows"]),
-        time=content.get("time"),  # models of before it was recorded are still in registries
-    )
+    """The Signature that `to_json` wrote; `time` is younger than some models in registries."""
+    return from_plain(Signature, content)
 
 
 def _or(value: float | None, default: float) -> float:

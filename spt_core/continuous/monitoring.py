@@ -95,13 +95,6 @@ class Monitoring:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in content.items()}
 
 
-def monitoring_from_json(content: Mapping[str, Any]) -> Monitoring:
-    """The monitoring that `to_json` wrote."""
-    values: dict[str, Any] = dict(content)
-    values["keywords"], values["terms"] = tuple(content["keywords"]), tuple(content["terms"])
-    return Monitoring(**values)
-
-
 def bucket_of(model: str) -> str:
     """`industry.task` or `industry.task.model_name`, the bucket of a model: names have no dots."""
     return model.removesuffix(f"/{DEFAULT_MODEL_NAME}").replace("/", ".")

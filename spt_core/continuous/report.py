@@ -18,11 +18,12 @@ from spt_core.continuous.ledger import Leader, Ledger, OutboxEntry, Retrain, Sou
 from spt_core.continuous.ledger.audit import stamp
 from spt_core.continuous.ledger.drive import MAX_ATTEMPTS
 from spt_core.continuous.ledger.values import UNDER_WAY
-from spt_core.continuous.monitoring import Monitoring, monitoring_from_json
+from spt_core.continuous.monitoring import Monitoring
 from spt_core.continuous.poll import is_adopted
 from spt_core.continuous.registration import industry_of
 from spt_core.continuous.triggers import counted
 from spt_core.errors import SptError
+from spt_core.plain import from_plain
 
 LATE_S = 600.0
 MANY_TRIES = 5  # of an effect on the outside: half a minute of backoffs
@@ -135,7 +136,7 @@ def _buckets(
     found: list[dict[str, Any]] = []
     for bucket in sorted({*configured, *retrains, *frozen}):
         content = configured.get(bucket, {}).get("monitoring")
-        monitoring = monitoring_from_json(content) if content else None
+        monitoring = from_plain(Monitoring, content) if content else None
         waiting = _waiting(ledger, monitoring, rows, bucket, now_s)
         latest = retrains.get(bucket, [])[-1:]
         found.append(

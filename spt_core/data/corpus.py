@@ -34,13 +34,40 @@ RESERVED = (ROW, HASH)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Corpus:
-    """Files of rows with the roles of their columns; nothing of it is read yet.
+class Roles:
+    """What columns mean; None is as the task says, where the corpus has such columns.
 
     `entities` are the keys that windows look back over. `protected` columns are carried for
     compliance checks and kept out of the features unless `keep` names them, which also accepts a
     column that the leak guard refuses. `declared` fields override what would be inferred.
     `positive` is the label value that counts as 1; without it the label must be 0/1 or true/false.
+    """
+
+    label: str | None = None
+    time: str | None = None
+    group: str | None = None
+    entities: tuple[str, ...] | None = None
+    protected: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    declared: tuple[Field, ...] = ()
+    windows: tuple[Window, ...] | None = None
+    positive: Positive | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetInfo:
+    """What a corpus is called ("" as its source), under which licences, and whether it is real."""
+
+    name: str = ""
+    licences: tuple[str, ...] = ()
+    synthetic: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Corpus:
+    """Files of rows with the roles that their columns have; nothing of it is read yet.
+
     `identity` changes when a file's place, size or modification time does.
     """
 
@@ -62,7 +89,7 @@ class Corpus:
     synthetic: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that `corpus_from_json` reads back."""
+        """A JSON object that `from_plain` reads back."""
         return dataclasses.asdict(self)
 
 
@@ -84,22 +111,6 @@ class Finding:
     ]
     column: str
     detail: str
-
-
-def corpus_from_json(content: Mapping[str, Any]) -> Corpus:
-    """The Corpus that `to_json` wrote."""
-    values = dict(content)
-    for name in ("uris", "entities", "protected", "drop", "keep", "licences"):
-        values[name] = tuple(values[name])
-    values["declared"] = tuple(_field(field) for field in values["declared"])
-    values["windows"] = tuple(Window(**window) for window in values["windows"])
-    return Corpus(**values)
-
-
-def _field(content: Mapping[str, Any]) -> Field:
-    values = dict(content)
-    values["categories"] = tuple(values["categories"])
-    return Field(**values)
 
 
 def expand(source: str | Path) -> tuple[tuple[str, ...], Format, str]:

@@ -55,11 +55,6 @@ def rule_of(task: Task) -> LabelRule:
     return LabelRule(head=task.head, classes=task.classes, negative_class=task.negative_class)
 
 
-def rule_from_json(content: Mapping[str, Any]) -> LabelRule:
-    """The LabelRule that `dataclasses.asdict` wrote."""
-    return dataclasses.replace(LabelRule(**content), classes=tuple(content["classes"]))
-
-
 def read_labels(
     cells: Sequence[Any], rule: LabelRule, name: str, contexts: Sequence[Context]
 ) -> tuple[pa.Array, NDArray[np.object_]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +17,8 @@ from spt_core.data import formats
 from spt_core.data.corpus import (
     RESERVED,
     Corpus,
-    Positive,
+    DatasetInfo,
+    Roles,
     expand,
     require_columns,
 )
@@ -27,7 +27,7 @@ from spt_core.data.raw import column_from, flat
 from spt_core.data.read import Dataset, plain_errors, quiet_context
 from spt_core.errors import InputError
 from spt_core.records import flatten
-from spt_core.signature import Field, Window
+from spt_core.signature import Window
 from spt_core.task import Task
 
 Source = str | Path | pa.Table | pd.DataFrame | Sequence[Mapping[str, Any]] | Dataset
@@ -38,68 +38,60 @@ def open_corpus(
     source: Source,
     *,
     storage: str,
-    label: str | None = None,
-    time: str | None = None,
-    group: str | None = None,
-    entities: Sequence[str] | None = None,
-    protected: Sequence[str] | None = None,
-    drop: Sequence[str] = (),
-    keep: Sequence[str] = (),
-    declared: Sequence[Field] = (),
-    windows: Sequence[Window] | None = None,
-    positive: Positive | None = None,
+    roles: Roles = Roles(),  # noqa: B008  # frozen
+    info: DatasetInfo = DatasetInfo(),  # noqa: B008  # frozen
     require_label: bool = True,
-    name: str = "",
-    licences: Sequence[str] = (),
-    synthetic: bool = False,
 ) -> Corpus:
     """The corpus behind a path, folder, glob, URI, table, list of records or Ray Dataset.
 
-    Roles that are not named are the task's, where the corpus has such columns. Rows in memory are
-    first written below `storage`, under a name made of their content. With `require_label=False`
-    a corpus without the task's label can be scored, not trained on.
+    Rows in memory are first written below `storage`, under a name made of their content. With
+    `require_label=False` a corpus without the task's label can be scored, not trained on.
     """
     located = str(source) if isinstance(source, str | Path) else _stored(source, storage)
     uris, kind, identity = expand(located)
     if not isinstance(source, str | Path):
         identity = located.rsplit("/", 1)[-1]
     columns = [name for name in formats.header(uris[0], kind) if name not in RESERVED]
-    demand = functools.partial(require_columns, columns=columns, file=uris[0])
-    for what, names in (
-        ("time", [time] if time else []),
-        ("group", [group] if group else []),
-        ("entity", entities or ()),
-        ("protected", protected or ()),
-        ("dropped", drop),
-        ("kept", keep),
-        ("declared", [field.name for field in declared]),
-    ):
-        demand(names, what=what)
-    wanted = label or task.label
-    if require_label or label is not None:
-        demand([wanted], what="label")
-    moment = time or (task.time if task.time in columns else None)
+    label = roles.label or task.label
+    _require_roles(roles, columns, uris[0])
+    if require_label or roles.label is not None:
+        require_columns([label], columns, what="label", file=uris[0])
+    time = roles.time or (task.time if task.time in columns else None)
+    entities = _present(task.entities, columns) if roles.entities is None else roles.entities
     corpus = Corpus(
         uris=uris,
         format=kind,
-        name=name or _name_of(source),
+        name=info.name or _name_of(source),
         identity=identity,
-        label=wanted if wanted in columns else None,
-        time=moment,
-        group=group or (task.group if task.group in columns else None),
-        entities=tuple(entities if entities is not None else _present(task.entities, columns)),
-        protected=_protected(task, protected, columns),
-        drop=tuple(drop),
-        keep=tuple(keep),
-        declared=tuple(declared),
-        windows=_windows(task, windows, columns, moment, wanted),
-        positive=positive,
-        licences=tuple(licences),
-        synthetic=synthetic,
+        label=label if label in columns else None,
+        time=time,
+        group=roles.group or (task.group if task.group in columns else None),
+        entities=entities,
+        protected=_protected(task, roles.protected, columns),
+        drop=roles.drop,
+        keep=roles.keep,
+        declared=roles.declared,
+        windows=_windows(task, roles.windows, columns, time, label),
+        positive=roles.positive,
+        licences=info.licences,
+        synthetic=info.synthetic,
     )
     if require_label:
         infer_columns(corpus, task)  # refuses what could not be trained on, while it is cheap
     return corpus
+
+
+def _require_roles(roles: Roles, columns: Sequence[str], file: str) -> None:
+    for what, names in (
+        ("time", [roles.time] if roles.time else []),
+        ("group", [roles.group] if roles.group else []),
+        ("entity", roles.entities or ()),
+        ("protected", roles.protected),
+        ("dropped", roles.drop),
+        ("kept", roles.keep),
+        ("declared", [field.name for field in roles.declared]),
+    ):
+        require_columns(names, columns, what=what, file=file)
 
 
 def _stored(
@@ -183,10 +175,9 @@ def _present(names: Iterable[str], columns: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name in columns)
 
 
-def _protected(task: Task, named: Sequence[str] | None, columns: Sequence[str]) -> tuple[str, ...]:
+def _protected(task: Task, named: Sequence[str], columns: Sequence[str]) -> tuple[str, ...]:
     """The named protected columns and the task's."""
-    found = [*(named or ()), *(name for name in columns if task.protects(name))]
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys([*named, *(name for name in columns if task.protects(name))]))
 
 
 def _windows(

@@ -16,15 +16,16 @@ from spt_core.artifacts import (
     read_manifest,
 )
 from spt_core.data import formats
-from spt_core.data.corpus import Corpus, Finding, corpus_from_json
-from spt_core.data.labels import BINARY, LabelRule, rule_from_json
+from spt_core.data.corpus import Corpus, Finding
+from spt_core.data.labels import BINARY, LabelRule
 from spt_core.data.partition import (
     PARTS,
     Part,
 )
 from spt_core.data.read import Dataset, read_files
 from spt_core.errors import InputError
-from spt_core.signature import Signature, signature_from_json
+from spt_core.plain import from_plain
+from spt_core.signature import Signature
 
 SplitKind = Literal["time", "group", "random"]
 
@@ -172,24 +173,12 @@ def load_splits(uri: str) -> Splits:
 
 def splits_from_json(content: Mapping[str, Any]) -> Splits:
     """The Splits that `to_json` wrote."""
-    values = dict(content)
-    values["corpus"] = corpus_from_json(values["corpus"])
-    values["config"] = SplitConfig(**values["config"])
-    values["signature"] = signature_from_json(values["signature"])
-    values["findings"] = tuple(Finding(**finding) for finding in values["findings"])
-    values["labels"] = rule_from_json(values["labels"]) if "labels" in values else BINARY
-    for name in ("protected", "entities", "licences", "cut_times", "classes"):
-        values[name] = tuple(values.get(name, ()))  # classes are younger than some manifests
-    return Splits(**values)
+    return from_plain(Splits, content)
 
 
 def evaluation_set_from_json(content: Mapping[str, Any]) -> EvaluationSet:
     """The EvaluationSet that `to_json` wrote."""
-    values = dict(content)
-    values["signature"] = signature_from_json(values["signature"])
-    for name in ("protected", "entities"):
-        values[name] = tuple(values[name])
-    return EvaluationSet(**values)
+    return from_plain(EvaluationSet, content)
 
 
 def table_of(uris: Sequence[str], limit: int | None = None) -> pa.Table:

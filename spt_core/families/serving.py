@@ -13,7 +13,7 @@ class Serving(Protocol):
     """How a family's models are opened. Stateless.
 
     `config` and `copying` are the dataclasses of its networks' parameters and of how copies of rows
-    are made for students; `config.from_json` reads what an artifact holds.
+    are made for students.
     """
 
     config: Any

@@ -21,6 +21,7 @@ from spt_core.fitting.config import TrainingConfig
 from spt_core.fitting.progress import OnMetrics
 from spt_core.fitting.ray_train import fit_model
 from spt_core.model import SpecializedModel
+from spt_core.plain import from_plain
 from spt_core.task import Task, find
 
 
@@ -110,7 +111,5 @@ def checked_config(config: TrainingConfig, task: Task, splits: Splits) -> Traini
 
 def training_config_from_json(content: Mapping[str, Any]) -> TrainingConfig:
     """The TrainingConfig that an artifact's configuration holds."""
-    values: dict[str, Any] = dict(content)
-    values["network"] = SERVING[content["family"]].config.from_json(content["network"])
-    values["trackers"] = tuple(content["trackers"])
-    return TrainingConfig(**values)
+    network = from_plain(SERVING[content["family"]].config, content["network"])
+    return from_plain(TrainingConfig, {**content, "network": network})

@@ -25,6 +25,7 @@ from lightgbm.basic import _LIB
 
 from jobs.recipes import sample
 from spt_core.artifacts import ExportedModel, as_uri
+from spt_core.data.corpus import DatasetInfo
 from spt_core.data.sources import open_corpus
 from spt_core.data.splits import Splits, load_splits
 from spt_core.data.splitting import split
@@ -89,7 +90,8 @@ def of_sample(storage: str) -> tuple[Splits, ExportedModel]:
     """Splits of the synthetic sample, and the student that the sample's recipe makes of them."""
     task = find("financial_services/fraud_detection")
     config = protocol.recipe(task, storage, sample)
-    corpus = open_corpus(task, task.sample(30_000, 0), storage=storage, synthetic=True)
+    rows, info = task.sample(30_000, 0), DatasetInfo(synthetic=True)
+    corpus = open_corpus(task, rows, storage=storage, info=info)
     splits = split(task, corpus, storage, config.split)
     return splits, protocol.served_student(splits, config, 0)[0]
 

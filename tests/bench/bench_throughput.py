@@ -32,6 +32,7 @@ import torch
 
 from cluster.lifecycle import ray_session
 from cluster.settings import load_settings
+from spt_core.data.corpus import Roles
 from spt_core.data.sources import open_corpus
 from spt_core.data.splitting import split
 from spt_core.families.tabular.config import TabularConfig
@@ -116,7 +117,7 @@ def _ours(
 ) -> tuple[Signature, Mapping[str, Any]]:
     """Prepare and train one epoch; the Signature and facts that the plain loop's network needs."""
     start = time.monotonic()
-    splits = split(TASK, open_corpus(TASK, path, storage=storage, windows=()), storage)
+    splits = split(TASK, open_corpus(TASK, path, storage=storage, roles=Roles(windows=())), storage)
     seconds["prepare"] = time.monotonic() - start
     start = time.monotonic()
     config = TrainingConfig(

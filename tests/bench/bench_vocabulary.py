@@ -59,11 +59,12 @@ def rows_of(name: str, home: str) -> tuple[pa.Table, pa.Table]:
     """Training and held-out rows of a data set by document."""
     dataset = DATASETS[name]
     assert dataset.read is not None
-    assert dataset.group is not None
+    group = dataset.roles.group
+    assert group is not None
     table = dataset.read(f"{as_uri(home)}/{find(dataset.task).industry}/{name}")
     places = [
-        int(hashlib.sha256(f"vocabulary-{group}".encode()).hexdigest(), 16) % 5 == 0
-        for group in table[dataset.group].to_pylist()
+        int(hashlib.sha256(f"vocabulary-{document}".encode()).hexdigest(), 16) % 5 == 0
+        for document in table[group].to_pylist()
     ]
     mask = pa.array(places)
     return table.filter(pa.compute.invert(mask)), table.filter(mask)
@@ -71,7 +72,7 @@ def rows_of(name: str, home: str) -> tuple[pa.Table, pa.Table]:
 
 def score_of(name: str, pair: tuple[pa.Table, pa.Table], given: argparse.Namespace) -> TaskScore:
     """The metric of a data set's task, on some of its rows."""
-    label, task = DATASETS[name].label, find(DATASETS[name].task)
+    label, task = DATASETS[name].roles.label, find(DATASETS[name].task)
     train, held_out = (
         table.append_column(ROW, pa.array(range(table.num_rows))).take(
             drawn_rows(table[label].to_pylist(), task.head, given.score_rows)

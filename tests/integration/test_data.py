@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ import ray
 
 from spt_core.artifacts import exists
 from spt_core.data.catalog import open_dataset
-from spt_core.data.corpus import Corpus
+from spt_core.data.corpus import Corpus, Roles
 from spt_core.data.partition import PARTS
 from spt_core.data.sources import open_corpus
 from spt_core.data.splits import SplitConfig, evaluation_set_from_json, load_splits
@@ -32,8 +33,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 RANDOM = SplitConfig(kind="random")
 
 
-def corpus_of(table: pa.Table, folder: Path, **roles: object) -> Corpus:
-    return open_corpus(TASK, table, storage=str(folder), **roles)
+def corpus_of(table: pa.Table, folder: Path, **roles: Any) -> Corpus:
+    return open_corpus(TASK, table, storage=str(folder), roles=Roles(**roles))
 
 
 def write(table: pa.Table, path: Path) -> Path:
@@ -158,10 +159,10 @@ def test_frames_records_and_datasets_are_taken(tmp_path: Path) -> None:
     ("change", "roles", "message"),
     [
         ({}, {"label": "is_y"}, "label column.*no column 'is_y'"),
-        ({}, {"entities": ["cart"]}, "entity column.*nearest is 'card'"),
+        ({}, {"entities": ("cart",)}, "entity column.*nearest is 'card'"),
         ({"y": pa.array(np.zeros(400))}, {}, "two classes, however: all 400 rows are negative"),
         ({"leak": "y"}, {}, "'leak' alone reaches AUC 1.000"),
-        ({}, {"windows": [Window(entity="shop", function="count", span_days=1)]}, "needs the col"),
+        ({}, {"windows": (Window(entity="shop", function="count", span_days=1),)}, "needs the col"),
     ],
 )
 def test_a_corpus_that_cannot_train_is_refused(
@@ -184,7 +185,7 @@ def test_a_corpus_that_cannot_train_is_refused(
 def test_a_leak_that_is_kept_is_a_finding(tmp_path: Path) -> None:
     table = rows(400)
     table = table.append_column("leak", pc.add(table["y"], 1))
-    splits = split(TASK, corpus_of(table, tmp_path, keep=["leak"]), str(tmp_path), RANDOM)
+    splits = split(TASK, corpus_of(table, tmp_path, keep=("leak",)), str(tmp_path), RANDOM)
     assert ("accepted", "leak") in {(f.kind, f.column) for f in splits.findings}
 
 
@@ -248,7 +249,7 @@ def test_windows_of_a_dataset_equal_those_of_a_table(num_partitions: int) -> Non
 
 
 def test_windows_are_fields_of_the_signature(tmp_path: Path) -> None:
-    corpus = corpus_of(rows(1500), tmp_path, entities=["card"], windows=WINDOWS)
+    corpus = corpus_of(rows(1500), tmp_path, entities=("card",), windows=WINDOWS)
     splits = split(TASK, corpus, str(tmp_path))
     assert splits.signature.windows == WINDOWS
     assert splits.signature.field("card.count_7d").kind == "number"

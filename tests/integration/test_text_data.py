@@ -12,6 +12,7 @@ import pytest
 
 from spt_core.artifacts import as_uri
 from spt_core.data.catalog import open_dataset
+from spt_core.data.corpus import Roles
 from spt_core.data.held_out import with_validation
 from spt_core.data.partition import PARTS
 from spt_core.data.sources import Source, open_corpus
@@ -135,7 +136,7 @@ def test_labels_that_say_nothing_are_refused(tmp_path: Path) -> None:
 def test_texts_may_be_split_by_time(tmp_path: Path) -> None:
     days = pa.array([f"2024-{1 + i // 28:02d}-{1 + i % 28:02d}" for i in range(300)])
     table = topics(300).append_column("when", days)
-    corpus = open_corpus(TOPICS, table, storage=str(tmp_path), time="when")
+    corpus = open_corpus(TOPICS, table, storage=str(tmp_path), roles=Roles(time="when"))
     splits = split(TOPICS, corpus, str(tmp_path))
     assert splits.kind == "time"
     assert splits.signature.fields == (TEXT,)

@@ -12,6 +12,7 @@ import cssselect
 from spt_core.continuous.feeds.identity import IDENTITIES, Identity
 from spt_core.continuous.fetch.url import malformed_url
 from spt_core.errors import InputError
+from spt_core.plain import from_plain
 from spt_core.task import IndustryType
 
 Kind = Literal["rss", "html_list", "json_api"]
@@ -151,16 +152,7 @@ class Source:
 
 def source_from_json(content: Mapping[str, Any]) -> Source:
     """The source that `Source.to_json` wrote."""
-    made: dict[str, Any] = {**content, "industry": IndustryType(content["industry"])}
-    if content["links"] is not None:
-        made["links"] = LinkList(**content["links"])
-    if content["json"] is not None:
-        layout = dict(content["json"])
-        layout["text"], layout["categories"] = tuple(layout["text"]), tuple(layout["categories"])
-        if layout["window"] is not None:
-            layout["window"] = TimeWindow(**layout["window"])
-        made["json"] = JsonLayout(**layout)
-    return Source(**made)
+    return from_plain(Source, content)
 
 
 def _listed(names: tuple[str, ...]) -> str:

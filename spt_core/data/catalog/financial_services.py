@@ -13,6 +13,7 @@ import pyarrow.csv
 
 from spt_core.artifacts import read_bytes
 from spt_core.data.catalog.values import PublicDataset
+from spt_core.data.corpus import Roles
 from spt_core.signature import Field, Window
 
 MIN_PASSAGE = 20  # characters: shorter ones are headings
@@ -123,12 +124,14 @@ DATASETS: tuple[PublicDataset, ...] = (
                 "0fa4657dbd8682d54c3248e03423eb7990e9a6fa068af4418a690459c3509259"
             )
         },
-        label="TX_FRAUD",
-        time="TX_DATETIME",
-        entities=("CUSTOMER_ID", "TERMINAL_ID"),
-        drop=("TRANSACTION_ID", "TX_FRAUD_SCENARIO", "TX_TIME_SECONDS", "TX_TIME_DAYS"),
-        windows=_HANDBOOK_WINDOWS,
         synthetic=True,
+        roles=Roles(
+            label="TX_FRAUD",
+            time="TX_DATETIME",
+            entities=("CUSTOMER_ID", "TERMINAL_ID"),
+            drop=("TRANSACTION_ID", "TX_FRAUD_SCENARIO", "TX_TIME_SECONDS", "TX_TIME_DAYS"),
+            windows=_HANDBOOK_WINDOWS,
+        ),
         notes=(
             "488,678 simulated transactions of 51 days, 0.89 % fraud. As in the book's chapter "
             "3, the first 30 days only feed windows: split with history_days=30 and "
@@ -147,8 +150,7 @@ DATASETS: tuple[PublicDataset, ...] = (
                 "db8f2730f986483c53a8fcec39524cd99f13c1bbbb95553e43f58c239e1714d4"
             )
         },
-        label="Class",
-        time="Time",
+        roles=Roles(label="Class", time="Time"),
         notes=(
             "4,131 rows: every fraud but only a sample of the legitimate rows, so that "
             "precision is too high: give a legitimate row the weight 284315 / 6971 = 40.78. "
@@ -166,16 +168,20 @@ DATASETS: tuple[PublicDataset, ...] = (
                 "483386fa36e31bb8dc5167e40ed8f638dec77c22dd62ed0a7c5bc553c7cfb2ab"
             )
         },
-        label="default payment",
-        protected=("SEX", "AGE"),
-        drop=("ID",),
-        declared=(
-            Field(name="LIMIT_BAL", kind="number", unit="NT dollar", minimum=0.0),
-            Field(name="EDUCATION", kind="category", description="1 to 4; 0, 5, 6 undocumented"),
-            Field(name="MARRIAGE", kind="category", description="1 to 3; 0 undocumented"),
-            *(
-                Field(name=f"PAY_{month}", kind="number", unit="months late, -2 to 0 is not")
-                for month in (0, 2, 3, 4, 5, 6)
+        roles=Roles(
+            label="default payment",
+            protected=("SEX", "AGE"),
+            drop=("ID",),
+            declared=(
+                Field(name="LIMIT_BAL", kind="number", unit="NT dollar", minimum=0.0),
+                Field(
+                    name="EDUCATION", kind="category", description="1 to 4; 0, 5, 6 undocumented"
+                ),
+                Field(name="MARRIAGE", kind="category", description="1 to 3; 0 undocumented"),
+                *(
+                    Field(name=f"PAY_{month}", kind="number", unit="months late, -2 to 0 is not")
+                    for month in (0, 2, 3, 4, 5, 6)
+                ),
             ),
         ),
         notes=(
@@ -190,14 +196,16 @@ DATASETS: tuple[PublicDataset, ...] = (
         licence="CC BY 4.0",
         files={"german.data": "b21f3d81db8071257d5ff1deaeba1fd4303b62712e6fcc9715c7a86202cb5871"},
         read=read_german_credit,
-        label="credit_risk",
-        positive=2,
-        protected=("personal_status_sex", "foreign_worker", "age"),
-        declared=tuple(
-            Field(name=name, kind="number", unit=_GERMAN_NUMBERS[name])
-            if name in _GERMAN_NUMBERS
-            else Field(name=name, kind="category")
-            for name in _GERMAN_COLUMNS[:-1]
+        roles=Roles(
+            label="credit_risk",
+            positive=2,
+            protected=("personal_status_sex", "foreign_worker", "age"),
+            declared=tuple(
+                Field(name=name, kind="number", unit=_GERMAN_NUMBERS[name])
+                if name in _GERMAN_NUMBERS
+                else Field(name=name, kind="category")
+                for name in _GERMAN_COLUMNS[:-1]
+            ),
         ),
         notes=(
             "1,000 loans, 30 % bad (credit_risk 2 is the positive class), with the cost matrix "
@@ -211,8 +219,7 @@ DATASETS: tuple[PublicDataset, ...] = (
         licence="CC BY 4.0",
         files={"train.tsv.gz": "a8ef1f92416019d543eda13b4ae27ff389c80565f6feaed3e12a5ed67f91f1c5"},
         read=read_unfair_tos,
-        label="risk_categories",
-        group="document",
+        roles=Roles(label="risk_categories", group="document"),
         notes=(
             "14,407 sentences of 40 English terms of service, of which 1,085 (7.5 %) are unfair: "
             "they have a category at level 2 (potentially) or 3 (clearly unfair); level 1 is "
@@ -235,8 +242,7 @@ DATASETS: tuple[PublicDataset, ...] = (
             ),
         },
         read=read_obliqa,
-        label="topics",
-        group="document",
+        roles=Roles(label="topics", group="document"),
         notes=(
             "12,396 passages of at least 20 characters in 40 rule books. WEAK labels: the 47 "
             "topics were given by matching keywords, which a model can only learn again, so that "

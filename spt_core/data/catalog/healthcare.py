@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from spt_core.artifacts import read_bytes
 from spt_core.data.catalog.values import PublicDataset
+from spt_core.data.corpus import Roles
 
 UNTYPED = "int"  # stated without more, as the one interaction whose type was left out
 
@@ -72,8 +73,7 @@ DATASETS: tuple[PublicDataset, ...] = (
             )
         },
         read=read_ddi,
-        label="interactions",
-        group="document",
+        roles=Roles(label="interactions", group="document"),
         notes=(
             "The training split of SemEval-2013 task 9: 714 documents of DrugBank and MedLine, "
             "3,789 sentences with 27,792 pairs of drug mentions, of which 4,021 interact (1,687 "

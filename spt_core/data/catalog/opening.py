@@ -7,7 +7,7 @@ import hashlib
 from spt_core.artifacts import as_uri, exists, filesystem
 from spt_core.data.catalog import financial_services, healthcare, technology
 from spt_core.data.catalog.values import PublicDataset
-from spt_core.data.corpus import Corpus
+from spt_core.data.corpus import Corpus, DatasetInfo
 from spt_core.data.sources import open_corpus
 from spt_core.errors import CorruptArtifactError, InputError, NotFoundError, nearest
 from spt_core.task import find
@@ -32,19 +32,8 @@ def open_dataset(name: str, *, data_home: str, storage: str) -> Corpus:
         task,
         dataset.read(folder) if dataset.read else f"{folder}/{next(iter(dataset.files))}",
         storage=storage,
-        label=dataset.label,
-        time=dataset.time,
-        group=dataset.group,
-        entities=dataset.entities,
-        protected=dataset.protected,
-        drop=dataset.drop,
-        keep=dataset.keep,
-        declared=dataset.declared,
-        windows=dataset.windows,
-        positive=dataset.positive,
-        name=name,
-        licences=(dataset.licence,),
-        synthetic=dataset.synthetic,
+        roles=dataset.roles,
+        info=DatasetInfo(name=name, licences=(dataset.licence,), synthetic=dataset.synthetic),
     )
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from spt_core.artifacts import read_bytes
 from spt_core.data.catalog.values import PublicDataset
+from spt_core.data.corpus import Roles
 
 
 def read_tram(folder: str) -> pa.Table:
@@ -35,8 +36,7 @@ DATASETS: tuple[PublicDataset, ...] = (
             )
         },
         read=read_tram,
-        label="technique",
-        group="report",
+        roles=Roles(label="technique", group="report"),
         notes=(
             "5,089 sentences of 149 threat reports with one of 50 techniques: 685 of T1027, 4 of "
             "the rarest. 273 texts repeat. Split by report: published scores of about 0.87 are of "

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 
 import pyarrow as pa
 
-from spt_core.data.corpus import Positive
-from spt_core.signature import Field, Window
+from spt_core.data.corpus import Roles
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,16 +23,7 @@ class PublicDataset:
     source: str
     licence: str
     files: Mapping[str, str]
-    label: str
+    roles: Roles
     notes: str
     read: Callable[[str], pa.Table] | None = None
-    time: str | None = None
-    group: str | None = None
-    entities: tuple[str, ...] = ()
-    protected: tuple[str, ...] = ()
-    drop: tuple[str, ...] = ()
-    keep: tuple[str, ...] = ()
-    declared: tuple[Field, ...] = ()
-    windows: tuple[Window, ...] = ()
-    positive: Positive | None = None
     synthetic: bool = False

@@ -16,6 +16,7 @@ from spt_core.families.tabular.config import TabularConfig
 from spt_core.families.tabular.ensemble import TeacherEnsemble
 from spt_core.families.tabular.network import StudentNetwork, table_network
 from spt_core.families.tabular.outputs import DECISION
+from spt_core.plain import from_plain
 
 _ROWS = 8192
 
@@ -27,7 +28,7 @@ def open_runtime(artifact: ModelArtifact) -> StudentRuntime | TeacherRuntime:
 
 def open_student(artifact: ModelArtifact) -> StudentNetwork:
     """The student's network with its weights, ready to score."""
-    config = TabularConfig.from_json(artifact.config["network"])
+    config = from_plain(TabularConfig, artifact.config["network"])
     facts = json.loads(artifact.read(FACTS))
     network = table_network(artifact.signature, "student", config, facts)
     network.load_state_dict(load_weights(artifact.read(WEIGHTS)))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 from spt_core.errors import InputError, require_shares
 
@@ -37,13 +35,6 @@ class TabularConfig:
                 "booster_trials and booster_rows must be positive, however: "
                 f"{self.booster_trials=}, {self.booster_rows=}"
             )
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> TabularConfig:
-        """The TabularConfig that an artifact's configuration holds."""
-        values: dict[str, Any] = dict(content)
-        values["student_hidden"] = tuple(values["student_hidden"])
-        return cls(**values)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

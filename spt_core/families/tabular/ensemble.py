@@ -22,6 +22,7 @@ from spt_core.families.tabular.config import TabularConfig
 from spt_core.families.tabular.network import table_network
 from spt_core.families.tabular.outputs import Output, target_from_json
 from spt_core.heads.base import Floats
+from spt_core.plain import from_plain
 
 NETWORK = "network"
 FORESTS: Mapping[str, str] = {"lightgbm": "lightgbm.txt", "xgboost": "xgboost.json"}
@@ -36,7 +37,7 @@ class TeacherEnsemble:
     def __init__(self, artifact: ModelArtifact) -> None:
         self.facts: dict[str, Any] = json.loads(artifact.read(FACTS))
         self.target = target_from_json(self.facts)
-        config = TabularConfig.from_json(artifact.config["network"])
+        config = from_plain(TabularConfig, artifact.config["network"])
         self.network = table_network(artifact.signature, artifact.role, config, self.facts)
         self.network.load_state_dict(load_weights(artifact.read(WEIGHTS)))
         self.network.eval()

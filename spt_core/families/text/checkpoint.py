@@ -12,11 +12,12 @@ from safetensors.torch import load as load_weights
 from spt_core.artifacts import FACTS, WEIGHTS, ModelArtifact
 from spt_core.families.text.config import TextConfig
 from spt_core.families.text.network import TextNetwork
+from spt_core.plain import from_plain
 
 
 def open_network(artifact: ModelArtifact) -> TextNetwork:
     """The network with its weights, ready to answer."""
-    config = TextConfig.from_json(artifact.config["network"])
+    config = from_plain(TextConfig, artifact.config["network"])
     facts = json.loads(artifact.read(FACTS))
     network = TextNetwork(config, facts)
     network.load_state_dict(load_weights(artifact.read(WEIGHTS)))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 from spt_core.errors import InputError, require_shares
 
@@ -65,11 +63,6 @@ class TextConfig:
             raise InputError(f"sizes must be at least 1, however: {self}")
         if self.wide_buckets < 0:
             raise InputError(f"wide_buckets must be at least 0, however: {self.wide_buckets}")
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> TextConfig:
-        """The TextConfig that an artifact's configuration holds."""
-        return cls(**content)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -45,6 +45,7 @@ from spt_core.families.text.tokenizer_edits import trimmed
 from spt_core.families.text.unlabelled import num_refused, unlabelled_tokens
 from spt_core.fitting.lesson import Lesson
 from spt_core.fitting.plan import Trained, TrainingRun
+from spt_core.plain import from_plain
 from spt_core.task import find
 
 SOFT = "soft"
@@ -203,7 +204,7 @@ def _teacher_states(
     lesson: Lesson, facts: Mapping[str, Any], words: Vocabulary, state: Mapping[str, Tensor]
 ) -> NDArray[np.float32]:
     """Token states [N, H] of some training texts, of the embeddings and every layer."""
-    network = TextNetwork(TextConfig.from_json(lesson.teacher.config["network"]), facts)
+    network = TextNetwork(from_plain(TextConfig, lesson.teacher.config["network"]), facts)
     network.load_state_dict(state)
     encoder = network.eval().encoder
     task = find(lesson.splits.task)

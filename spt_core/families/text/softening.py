@@ -20,6 +20,7 @@ from spt_core.families.text.network import TextNetwork
 from spt_core.families.text.scores import TextScores, WindowedText, score_windows
 from spt_core.families.text.token_rows import TokenRow, token_rows, windows_of
 from spt_core.fitting.precision import is_bf16_cpu
+from spt_core.plain import from_plain
 
 
 def soften_texts(
@@ -143,7 +144,7 @@ def _open_teacher(artifact: str) -> tuple[TextNetwork, dict[str, Any]]:
     torch.set_num_threads(1)
     source = artifact_from_json(json.loads(artifact))
     facts: dict[str, Any] = json.loads(source.read(FACTS))
-    network = TextNetwork(TextConfig.from_json(source.config["network"]), facts)
+    network = TextNetwork(from_plain(TextConfig, source.config["network"]), facts)
     network.load_state_dict(load_weights(source.read(WEIGHTS)))
     network.wide = None
     return network.eval(), facts

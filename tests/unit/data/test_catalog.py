@@ -43,12 +43,12 @@ def test_another_file_of_the_same_name_is_refused(tmp_path: Path) -> None:
 def test_every_data_set_opens_with_its_roles(name: str, data_home: str, tmp_path: Path) -> None:
     dataset = DATASETS[name]
     corpus = open_dataset(name, data_home=data_home, storage=as_uri(tmp_path))
-    assert set(dataset.protected) <= set(corpus.protected)
-    assert corpus.group == dataset.group
+    assert set(dataset.roles.protected) <= set(corpus.protected)
+    assert corpus.group == dataset.roles.group
     columns = infer_columns(corpus, find(dataset.task))
     features = {field.name for field in columns.features}
-    assert not features & {*dataset.drop, *dataset.protected, dataset.label}
-    assert {field.name for field in dataset.declared} - set(corpus.protected) <= features
+    assert not features & {*dataset.roles.drop, *dataset.roles.protected, dataset.roles.label}
+    assert {field.name for field in dataset.roles.declared} - set(corpus.protected) <= features
 
 
 def read_and_checked(name: str, data_home: str) -> tuple[pa.Table, pa.Table]:
@@ -59,15 +59,15 @@ def read_and_checked(name: str, data_home: str) -> tuple[pa.Table, pa.Table]:
     table = dataset.read(f"{as_uri(data_home)}/{task.industry}/{name}")
     return conform(
         table.append_column("__row", pa.array(range(table.num_rows))),
-        [*task.fields, Field(name=dataset.group or "", kind="entity")],
-        label=dataset.label,
+        [*task.fields, Field(name=dataset.roles.group or "", kind="entity")],
+        label=dataset.roles.label,
         labels=rule_of(task),
     )
 
 
 def counts(name: str, rows: pa.Table) -> dict[str, int]:
     dataset = DATASETS[name]
-    return class_counts(rows[dataset.label], rule_of(find(dataset.task)))
+    return class_counts(rows[dataset.roles.label], rule_of(find(dataset.task)))
 
 
 def test_the_terms_of_service_are_those_of_forty_documents(data_home: str) -> None:

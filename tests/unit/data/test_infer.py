@@ -8,9 +8,10 @@ import uuid
 import pyarrow as pa
 import pytest
 
-from spt_core.data.corpus import Corpus, corpus_from_json
+from spt_core.data.corpus import Corpus
 from spt_core.data.infer import Columns, columns_of
 from spt_core.errors import InputError
+from spt_core.plain import from_plain
 from spt_core.signature import Field, Window
 from tests.unit.data.examples import TASK, rows
 
@@ -112,4 +113,4 @@ def test_a_corpus_goes_to_json_and_back() -> None:
         declared=(Field(name="card", kind="category"),),
         windows=(Window(entity="card", function="count", span_days=1),),
     )
-    assert corpus_from_json(corpus.to_json()) == corpus
+    assert from_plain(Corpus, corpus.to_json()) == corpus
