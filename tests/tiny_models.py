@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import torch
 from safetensors.torch import save
 from tokenizers import (
@@ -20,13 +21,26 @@ from tokenizers import (
     trainers,
 )
 
-from spt_core.artifacts import ExportedModel, ModelArtifact, write_bytes, write_manifest
+from spt_core.artifacts import (
+    FACTS,
+    WEIGHTS,
+    ExportedModel,
+    ModelArtifact,
+    write_bytes,
+    write_manifest,
+)
 from spt_core.export import export
 from spt_core.families.tabular.config import TabularConfig
+from spt_core.families.tabular.encoding import targets_of
 from spt_core.families.tabular.network import StudentNetwork, table_facts
+from spt_core.families.tabular.outputs import Target
 from spt_core.families.tabular.reading import Encoder
+from spt_core.families.tabular.rows import with_seen
+from spt_core.families.tabular.settings import REFERENCE, is_searched, reference_of
 from spt_core.families.text.config import TextConfig
 from spt_core.families.text.network import TextNetwork, text_facts
+from spt_core.heads import HEADS
+from spt_core.policy import Costs
 from spt_core.signature import Field, Signature
 from spt_core.task import Head, IndustryType, Task
 
@@ -46,6 +60,13 @@ NUM_ROWS = 400
 
 def tiny_export(task: Task, folder: str, *, seed: int = 0, name: str = "default") -> ExportedModel:
     """An exported student of random weights that takes the task's own fields."""
+    return export(tiny_table_artifact(task, folder, seed=seed, name=name))
+
+
+def tiny_table_artifact(
+    task: Task, folder: str, *, seed: int = 0, name: str = "default"
+) -> ModelArtifact:
+    """A student of random weights that takes the task's own fields."""
     torch.manual_seed(seed)
     table = task.sample(NUM_ROWS, 0)
     fields = [_with_categories(field, table) for field in task.fields]
@@ -54,11 +75,20 @@ def tiny_export(task: Task, folder: str, *, seed: int = 0, name: str = "default"
     )
     config = TabularConfig(num_bins=8, student_hidden=(16, 8))
     rows = Encoder(signature).table(table)
-    labels = np.asarray(table[task.label], np.float32)
-    facts = table_facts(signature, config, rows, labels)
+    signature = with_seen(signature, rows)
+    target = Target(head=task.head, classes=task.classes, center=1.0, spread=2.0)
+    targets = targets_of(table[task.label], target)
+    facts = table_facts(signature, config, rows, targets, target)
     network = StudentNetwork(signature, config, facts)
     network.set_baseline(torch.from_numpy(rows))
+    if task.head == "regression":
+        size = len(network.scale)
+        network.calibrate([[target.spread] * size, [target.center] * size])
     uri = f"{folder}/{task.name}-{name}-{seed}"
+    contents = {WEIGHTS: save(network.state_dict()), FACTS: json.dumps(facts).encode()}
+    if task.goal is not None and is_searched(signature):
+        reference = reference_of(rows, len(signature.numbers), seed=seed)
+        contents[REFERENCE] = reference.to_bytes()
     artifact = ModelArtifact(
         uri=uri,
         task=task.path,
@@ -66,22 +96,21 @@ def tiny_export(task: Task, folder: str, *, seed: int = 0, name: str = "default"
         family="tabular",
         role="student",
         signature=signature,
-        files={
-            "network.safetensors": write_bytes(
-                f"{uri}/network.safetensors", save(network.state_dict())
-            ),
-            "facts.json": write_bytes(f"{uri}/facts.json", json.dumps(facts).encode()),
+        files={file: write_bytes(f"{uri}/{file}", data) for file, data in contents.items()},
+        config={
+            "network": json.loads(json.dumps(dataclasses.asdict(config))),
+            "compliance_requirements": None,
         },
-        config={"network": json.loads(json.dumps(dataclasses.asdict(config)))},
         metrics={},
         seed=seed,
         data_fingerprint="tiny",
         code_fingerprint="tiny",
         splits="",
         licences=("MIT",),
+        classes=target.classes,
     )
     write_manifest(uri, artifact.to_json())
-    return export(artifact)
+    return artifact
 
 
 def _with_categories(field: Field, table: object) -> Field:
@@ -208,3 +237,71 @@ def text_task(head: Head, respond: Callable[[Any], dict[str, Any]] | None = None
         negative_class="neither" if head == "pair" else None,
         metric={"span": "span_f1", "regression": "rmse"}.get(head, "micro_f1"),
     )
+
+
+def table_task(head: Head, respond: Callable[[Any], dict[str, Any]] | None = None) -> Task:
+    """A task of any head on tables, whose answer is the judgement itself."""
+    return Task(
+        industry=IndustryType.TECHNOLOGY,
+        name="tiny",
+        title="tiny",
+        description="",
+        verb="judge",
+        label="label",
+        fields=(
+            Field(name="speed", kind="number", controllable=True),
+            Field(name="heat", kind="number", required=False),
+            Field(name="line", kind="category", controllable=True),
+            Field(name="is_new", kind="boolean"),
+        ),
+        answer={"judgement": {"type": "object"}},
+        respond=respond or (lambda judgement: {"judgement": judgement}),
+        example={"speed": 1.0, "heat": 0.5, "line": "a", "is_new": True},
+        sample=lambda num_rows, seed: table_rows(head, num_rows, seed),
+        family="tabular",
+        head=head,
+        classes=("neither", "safe", "risky") if head in ("single_label", "ordinal") else (),
+        metric=next(iter(HEADS[head].metrics)),
+        costs=Costs(missed_positive=10.0, false_alarm=2.0, review=1.0)
+        if head == "binary"
+        else None,
+        goal="lower" if head == "regression" else None,
+    )
+
+
+def table_rows(head: Head, num_rows: int, seed: int) -> pa.Table:
+    """Rows whose label rises with speed and heat, on line b more than on line a."""
+    draw = np.random.default_rng(seed)
+    speed, heat, line = (
+        draw.normal(size=num_rows),
+        draw.normal(size=num_rows),
+        draw.integers(0, 2, num_rows),
+    )
+    value = speed + 0.7 * heat + line + 0.5 * draw.normal(size=num_rows)
+    rank = np.digitize(value, [-0.3, 1.2])
+    label: Any = {
+        "binary": (value > 1.0).astype(np.int8),
+        "regression": value,
+    }.get(head, np.array(["neither", "safe", "risky"])[rank].tolist())
+    return pa.table(
+        {
+            "speed": speed,
+            "heat": pa.array(heat, mask=draw.random(num_rows) < 0.1),
+            "line": np.array(["a", "b"])[line].tolist(),
+            "is_new": draw.random(num_rows) < 0.5,
+            "label": label,
+        }
+    )
+
+
+class Tiny(NamedTuple):
+    """A family's tiny task of a head, and a student of random weights of it."""
+
+    task: Callable[..., Task]
+    artifact: Callable[..., ModelArtifact]
+
+
+TINY: Mapping[str, Tiny] = {
+    "tabular": Tiny(table_task, tiny_table_artifact),
+    "text": Tiny(text_task, tiny_text_artifact),
+}
