@@ -1,0 +1,248 @@
+"""Public data of factories and power plants."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+from numpy.typing import NDArray
+
+from spt_core.artifacts import read_bytes
+from spt_core.data.catalog.values import PublicDataset
+from spt_core.signature import Field
+
+GAS_TURBINE_YEARS = (2011, 2012, 2013, 2014)
+MICROS = 1_000_000
+DAY_S = 86_400
+QUARTERS_OF_A_DAY = 96
+_FAULT = "_Fault"  # and _Faults: how the columns of the plates' labels end
+
+
+def read_gas_turbine(folder: str) -> pa.Table:
+    """The years one after another, with a `time` that puts rows in order.
+
+    Files say the year and the order of the hours but not the hour: row i of a year gets its hour i.
+    Which hours were left out is not known, so that a time is up to 67 days before the true one and
+    says nothing of the hour of day; the years are right.
+    """
+    tables: list[pa.Table] = []
+    for year in GAS_TURBINE_YEARS:
+        table = _csv(f"{folder}/gt_{year}.csv.gz")
+        hours = np.arange(table.num_rows).astype("timedelta64[h]")
+        times = np.datetime64(f"{year}-01-01T00", "us") + hours
+        tables.append(table.append_column("time", pa.array(times)))
+    return pa.concat_tables(tables)
+
+
+def read_concrete(folder: str) -> pa.Table:
+    """Tests of strength under short names; `mix` is one text for equal ingredients of any age."""
+    table = _csv(f"{folder}/concrete_data.csv").rename_columns([*_INGREDIENTS, "age", "strength"])
+    mixes = [" ".join(map(str, row.values())) for row in table.select(_INGREDIENTS).to_pylist()]
+    return table.append_column("mix", pa.array(mixes))
+
+
+def read_steel_energy(folder: str) -> pa.Table:
+    """Quarters of an hour with their usage, and that of a day and of a week before.
+
+    A row's date is that of its day, and the last quarter of a day says 00:00: its `time` is that
+    of the next day, so that times rise as the rows do.
+    """
+    table = _csv(f"{folder}/Steel_industry_data.csv.gz")
+    days = pc.strptime(table["date"], format="%d/%m/%Y %H:%M", unit="s").cast(pa.int64())
+    seconds = np.asarray(days) + DAY_S * (np.asarray(table["NSM"]) == 0)
+    usage = np.asarray(table["Usage_kWh"])
+    return pa.table(
+        {
+            "time": pa.array(seconds * MICROS, pa.timestamp("us")),
+            **{name: table[name] for name in table.column_names if name != "date"},
+            "usage_day_before": _before(usage, QUARTERS_OF_A_DAY),
+            "usage_week_before": _before(usage, 7 * QUARTERS_OF_A_DAY),
+        }
+    )
+
+
+def read_steel_plates(folder: str) -> pa.Table:
+    """The features of each fault, and in `defect` the one of the seven kinds that it is."""
+    table = _csv(f"{folder}/SteelPlatesFaults.csv")
+    kinds = [name for name in table.column_names if _FAULT in name]
+    flags = np.column_stack([np.asarray(table[name]) for name in kinds])
+    names = np.array([name.partition(_FAULT)[0] for name in kinds])
+    return table.drop_columns(kinds).append_column("defect", pa.array(names[flags.argmax(1)]))
+
+
+def _csv(uri: str) -> pa.Table:
+    content = io.BytesIO(read_bytes(uri))
+    stream = pa.CompressedInputStream(content, "gzip") if uri.endswith(".gz") else content
+    return pyarrow.csv.read_csv(stream, read_options=pyarrow.csv.ReadOptions(use_threads=False))
+
+
+def _before(values: NDArray[np.float64], rows: int) -> pa.Array:
+    earlier = np.concatenate([np.zeros(rows), values[:-rows]])
+    return pa.array(earlier, mask=np.arange(len(values)) < rows)
+
+
+_INGREDIENTS = (
+    "cement",
+    "slag",
+    "fly_ash",
+    "water",
+    "superplasticizer",
+    "coarse_aggregate",
+    "fine_aggregate",
+)
+_GAS_TURBINE_FIELDS = (
+    Field(name="AT", kind="number", unit="°C", description="ambient temperature"),
+    Field(name="AP", kind="number", unit="mbar", description="ambient pressure"),
+    Field(name="AH", kind="number", unit="%", description="ambient humidity"),
+    Field(name="AFDP", kind="number", unit="mbar", description="air filter difference pressure"),
+    Field(name="GTEP", kind="number", unit="mbar", description="exhaust pressure"),
+    # The operator's by way of fuel and inlet vanes; the pressures and TAT follow from it and from
+    # the load TEY, which is asked for and not chosen.
+    Field(
+        name="TIT",
+        kind="number",
+        unit="°C",
+        controllable=True,
+        description="turbine inlet temperature",
+    ),
+    Field(name="TAT", kind="number", unit="°C", description="turbine after temperature"),
+    Field(name="TEY", kind="number", unit="MWh", description="energy yield of the hour"),
+    Field(name="CDP", kind="number", unit="bar", description="compressor discharge pressure"),
+)
+
+DATASETS: tuple[PublicDataset, ...] = (
+    PublicDataset(
+        name="uci-gas-turbine",
+        task="manufacturing/process_optimization",
+        source="https://archive.ics.uci.edu/dataset/551/gas+turbine+co+and+nox+emission+data+set",
+        licence="CC BY 4.0",
+        files={
+            "gt_2011.csv.gz": "14186380ecd00fbbef72b9d331969989351403853feff497fa91b48aaf39782e",
+            "gt_2012.csv.gz": "57bb4cbb4525d90f674b8264bce7970cc80b5ba6cc9767e6ffbca174fc1f4422",
+            "gt_2013.csv.gz": "7eb7586ebade8a8a20f0598be8d9918e52759fb3bd3f7a9ae52a626f73a71d1e",
+            "gt_2014.csv.gz": "89a14c241937b64080b31a921fae3fef2802baf3c753c971155e09f8bcbf6b4f",
+        },
+        read=read_gas_turbine,
+        label="NOX",
+        time="time",
+        drop=("time", "CO"),
+        declared=_GAS_TURBINE_FIELDS,
+        notes=(
+            "29,349 hours of one gas turbine, NOX in mg/m³. CO is left out: it is another emission "
+            "of the same hour, by the analyser that a prediction would stand in for. Hours have "
+            "no date but their year: `time` orders them and is no feature. The shares train 0.5, "
+            "validation 0.15, calibration 0.1061, test 0.2439 make 2014 the test part. Its mean "
+            "NOX is 60, before it was 68 to 70: boosted trees reach R2 0.86 at random but -0.1 to "
+            "-0.4 on 2014, and intervals that cover 90 % of late 2013 cover 80 % of it."
+        ),
+    ),
+    PublicDataset(
+        name="uci-concrete-strength",
+        task="manufacturing/process_optimization",
+        source="https://archive.ics.uci.edu/dataset/165/concrete+compressive+strength",
+        licence="CC BY 4.0",
+        files={
+            "concrete_data.csv": "f656a971ce020d12a7d5e1d4aebd103aa28d99a164efca7125091a05380d3db2"
+        },
+        read=read_concrete,
+        label="strength",
+        group="mix",
+        # None is controllable: ingredients are, but the task lowers its label, and a recommendation
+        # would be that of the weakest concrete. Age is not in any case: it says when a sample is
+        # tested, and to wait longer is no recipe.
+        declared=(
+            *(
+                Field(name=name, kind="number", unit="kg in a m³ of mixture", minimum=0.0)
+                for name in _INGREDIENTS
+            ),
+            Field(name="age", kind="number", unit="days", minimum=1.0, description="when tested"),
+        ),
+        notes=(
+            "1,030 tests of 428 mixes, strength 2.3 to 82.6 MPa. 25 rows are exact duplicates and "
+            "mixes repeat at several ages: split by mix. Higher is better, against the task's "
+            "goal, so that no field is controllable. Boosted trees reach RMSE 5.6 by mix, 4.0 at "
+            "random."
+        ),
+    ),
+    PublicDataset(
+        name="uci-steel-industry-energy",
+        task="manufacturing/process_optimization",
+        source="https://archive.ics.uci.edu/dataset/851/steel+industry+energy+consumption",
+        licence="CC BY 4.0",
+        files={
+            "Steel_industry_data.csv.gz": (
+                "a544c049982bd76382c1f23bd31a34cc86e192211757fffe3dd6fd820a7417d0"
+            )
+        },
+        read=read_steel_energy,
+        label="Usage_kWh",
+        time="time",
+        drop=(
+            "CO2(tCO2)",
+            "Lagging_Current_Reactive_Power_kVarh",
+            "Leading_Current_Reactive_Power_kVarh",
+            "Lagging_Current_Power_Factor",
+            "Leading_Current_Power_Factor",
+            "NSM",
+            "WeekStatus",
+            "Day_of_week",
+        ),
+        declared=(
+            Field(
+                name="Load_Type",
+                kind="category",
+                description="period of the electricity tariff: Light_Load, Medium_Load or "
+                "Maximum_Load",
+            ),
+            Field(
+                name="usage_day_before",
+                kind="number",
+                unit="kWh",
+                minimum=0.0,
+                required=False,
+                description="usage of the same quarter of an hour on the day before",
+            ),
+            Field(
+                name="usage_week_before",
+                kind="number",
+                unit="kWh",
+                minimum=0.0,
+                required=False,
+                description="usage of the same quarter of an hour a week before",
+            ),
+        ),
+        notes=(
+            "35,040 quarters of an hour of 2018 in one steel plant, usage mean 27.4 kWh. A "
+            "forecast of up to a day: CO2 is the usage times a factor, rounded, and reactive power "
+            "and power factors come from the same meter and quarter and all but give it away, so "
+            "that they are left out; so are columns that repeat what `time` says. In their place "
+            "are the usages of a day and of a week before. Boosted trees reach R2 0.65 on the last "
+            "15 %, RMSE 18.6; the published RMSE of 7.3 is with the meter's columns. Nothing is "
+            "controllable: the tariff's period and the clock are not."
+        ),
+    ),
+    PublicDataset(
+        name="uci-steel-plates-faults",
+        task="manufacturing/quality_control",
+        source="https://archive.ics.uci.edu/dataset/198/steel+plates+faults",
+        licence="CC BY 4.0",
+        files={
+            "SteelPlatesFaults.csv": (
+                "20825a4f48de8fd9aba03200093a0bcf79091e7151788573c04ac374215c52b2"
+            )
+        },
+        read=read_steel_plates,
+        label="defect",
+        drop=("TypeOfSteel_A400",),
+        notes=(
+            "1,941 faults of steel plates of seven kinds: 673 Other, 402 Bumps, 391 K_Scatch (as "
+            "its authors write it), 190 Z_Scratch, 158 Pastry, 72 Stains, 55 Dirtiness; none is "
+            "without. TypeOfSteel_A400 is 1 less TypeOfSteel_A300. No coil is told, so that the "
+            "split is at random. Other is a catch-all, which is confused with Bumps and Pastry: "
+            "boosted trees reach macro-F1 0.81, accuracy 0.79."
+        ),
+    ),
+)
