@@ -69,6 +69,8 @@ class Run:
                 keep=data.keep,
                 windows=tuple(parse_window(text) for text in data.windows) or None,
                 positive=data.positive,
+                controllable=data.controllable,
+                goal=data.goal,
             ),
             info=DatasetInfo(licences=data.licences),
         )

@@ -186,7 +186,7 @@ def load(task: Task, config: Mapping[str, Any]) -> Served:
         )
     header = (b"x-model-version", config["ref"].encode())
     # A search for settings takes milliseconds: other requests do not wait for it.
-    inline_records = task.facts.inline_records if task.goal is None else 0
+    inline_records = task.facts.inline_records if exported.artifact.signature.goal is None else 0
     return Served(config["ref"], answerer, header, inline_records)
 
 

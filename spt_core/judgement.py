@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from spt_core.policy import DecisionPolicy, IntervalPolicy, LabelPolicy, Policy
+from spt_core.signature import Goal
 
 
 class FieldEffect(NamedTuple):
@@ -46,12 +47,14 @@ class Settings(NamedTuple):
 
     `fields` maps each field that changes to its new value; empty where nothing better was found, or
     where no field can be set: `note` says which. They are associations of past rows, not causes.
+    `goal` says which way the value is better.
     """
 
     fields: Mapping[str, Any]
     value: float
     low: float
     high: float
+    goal: Goal
     note: str
 
 
@@ -138,7 +141,7 @@ class Spans(NamedTuple):
 class Value(NamedTuple):
     """A number and its interval, in the label's unit; `reasons` are strongest first.
 
-    `settings` are those of a task that has a goal.
+    `settings` are there where the number has a goal.
     """
 
     record: Mapping[str, Any]

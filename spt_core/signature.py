@@ -17,6 +17,7 @@ from spt_core.plain import from_plain
 FieldKind = Literal[
     "number", "category", "boolean", "time", "text", "spans", "image", "sequence", "entity"
 ]
+Goal = Literal["lower", "higher"]
 WindowFunction = Literal["count", "mean", "sum", "label_rate"]
 FIELD_KINDS: tuple[FieldKind, ...] = get_args(FieldKind)
 MAX_CHARACTERS = 100_000  # of a text
@@ -132,11 +133,15 @@ class Column(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Signature:
-    """Everything that a request to one trained model may hold; windows look back from `time`."""
+    """Everything that a request to one trained model may hold; windows look back from `time`.
+
+    `goal` says which way the number that the model predicts is better, if settings are searched.
+    """
 
     fields: tuple[Field, ...]
     windows: tuple[Window, ...] = ()
     time: str | None = None
+    goal: Goal | None = None
 
     def __post_init__(self) -> None:
         """Refuse duplicate names and names that a nested request could not express."""

@@ -16,11 +16,10 @@ import pyarrow as pa
 from spt_core.errors import InputError, NotFoundError, nearest
 from spt_core.policy import Costs
 from spt_core.records import flatten
-from spt_core.signature import Field, FieldKind, Signature, Window
+from spt_core.signature import Field, FieldKind, Goal, Signature, Window
 
 Family = Literal["tabular", "text"]
 Head = Literal["binary", "single_label", "multi_label", "ordinal", "pair", "span", "regression"]
-Goal = Literal["lower", "higher"]
 Tracker = Literal["mlflow", "wandb"]
 ComplianceCheck = Literal[
     "protected_attributes_excluded", "adverse_action_reasons", "data_licence_known"
@@ -101,8 +100,8 @@ class Task:
 
     `label_patterns` are regular expressions that hint at a class in new texts without a label; how
     far each is believed is measured on labelled rows. Every new version of a `high_risk` task needs
-    a person's approval. `goal` says which way a number is better: its answers then recommend
-    settings of the fields that are `controllable`.
+    a person's approval. `goal` says which way a number is better, unless a corpus says otherwise:
+    answers then recommend settings of the fields that are `controllable`.
     """
 
     industry: IndustryType

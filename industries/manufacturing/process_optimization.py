@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from spt_core.judgement import FieldEffect, Settings, Value
 from spt_core.signature import Field
-from spt_core.task import Goal, IndustryType, Task
+from spt_core.task import IndustryType, Task
 
-GOAL: Goal = "lower"  # as energy, emissions, scrap and costs: a label that should rise is negated
 NUM_EFFECTS = 5
 FIGURES = 6  # significant ones: more would be noise of float32, whatever the label's unit
 NO_SEARCH = "No settings were searched for."
@@ -56,7 +55,7 @@ def _improvement(value: float, settings: Settings | None) -> float:
     """What the recommended settings gain in the direction of the goal; 0 if there are none."""
     if settings is None or not settings.fields:
         return 0.0
-    gain = value - settings.value if GOAL == "lower" else settings.value - value
+    gain = value - settings.value if settings.goal == "lower" else settings.value - value
     return _rounded(max(gain, 0.0))
 
 
@@ -185,11 +184,11 @@ PROCESS_OPTIMIZATION = Task(
     title="Process optimization",
     description=(
         "The outcome of a process as it runs now, with an interval, and the settings with which "
-        "past rows let expect a lower one: a label that should rise is given negated."
+        "past rows let expect a lower one: where higher is better, data.goal says so."
     ),
     verb="optimize_process",
     head="regression",
-    goal=GOAL,
+    goal="lower",  # as energy, emissions, scrap and costs; a corpus may say otherwise
     metric="rmse",
     label="energy_per_tonne",
     time="time",

@@ -8,6 +8,7 @@ from typing import Any
 from spt_core.benchmark import BenchmarkConfig
 from spt_core.data.splits import SplitConfig
 from spt_core.distillation import DistillationConfig
+from spt_core.signature import Goal
 from spt_core.training import TrainingConfig
 from spt_core.vocabulary.study import StudyConfig
 
@@ -21,6 +22,8 @@ class DataConfig:
     keep: tuple[str, ...] = ()
     positive: str | None = None
     windows: tuple[str, ...] = ()
+    controllable: tuple[str, ...] = ()
+    goal: Goal | None = None
     licences: tuple[str, ...] = ("the owner's own data",)
     sample_rows: int = 30_000
     sample_seed: int = 0

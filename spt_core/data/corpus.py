@@ -16,7 +16,7 @@ import pyarrow.fs as pafs
 
 from spt_core.artifacts import MANIFEST, as_uri, digest, filesystem
 from spt_core.errors import InputError, nearest
-from spt_core.signature import Field, Window
+from spt_core.signature import Field, Goal, Window
 
 Format = Literal["parquet", "csv", "jsonl"]
 Positive = str | int | float | bool
@@ -41,6 +41,8 @@ class Roles:
     compliance checks and kept out of the features unless `keep` names them, which also accepts a
     column that the leak guard refuses. `declared` fields override what would be inferred.
     `positive` is the label value that counts as 1; without it the label must be 0/1 or true/false.
+    `controllable` columns are settings that somebody can choose, beside the task's own; `goal` says
+    which way a number is better.
     """
 
     label: str | None = None
@@ -53,6 +55,8 @@ class Roles:
     declared: tuple[Field, ...] = ()
     windows: tuple[Window, ...] | None = None
     positive: Positive | None = None
+    controllable: tuple[str, ...] = ()
+    goal: Goal | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,6 +89,8 @@ class Corpus:
     declared: tuple[Field, ...] = ()
     windows: tuple[Window, ...] = ()
     positive: Positive | None = None
+    controllable: tuple[str, ...] = ()
+    goal: Goal | None = None
     licences: tuple[str, ...] = ()
     synthetic: bool = False
 

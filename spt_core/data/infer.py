@@ -105,9 +105,29 @@ def _tabular_columns(table: pa.Table, corpus: Corpus, task: Task) -> Columns:
         if finding is None or name in corpus.drop or is_protected:
             continue
         findings.append(finding)
+    features = _with_controllable(features, findings, corpus)
     if not any(field.kind != "entity" for field in features):
         raise InputError(f"a corpus must have a feature, however: {corpus.name} has none left")
     return Columns(features=tuple(features), carried=tuple(carried), findings=tuple(findings))
+
+
+def _with_controllable(
+    features: list[Field], findings: Sequence[Finding], corpus: Corpus
+) -> list[Field]:
+    """The features, those marked that the corpus names as controllable; each must be one."""
+    settable = {f.name for f in features if f.kind in ("number", "category", "boolean")}
+    for name in corpus.controllable:
+        if name not in settable:
+            reasons = [finding.detail for finding in findings if finding.column == name]
+            raise InputError(
+                "a controllable column must be a feature that varies, however: "
+                f"{name!r} of {corpus.name}: {reasons[0] if reasons else 'it is none'}"
+            )
+    named = set(corpus.controllable)
+    return [
+        dataclasses.replace(field, controllable=field.controllable or field.name in named)
+        for field in features
+    ]
 
 
 def _text_columns(table: pa.Table, corpus: Corpus, task: Task) -> Columns:

@@ -27,7 +27,7 @@ from spt_core.data.raw import column_from, flat
 from spt_core.data.read import Dataset, plain_errors, quiet_context
 from spt_core.errors import InputError
 from spt_core.records import flatten
-from spt_core.signature import Window
+from spt_core.signature import Goal, Window
 from spt_core.task import Task
 
 Source = str | Path | pa.Table | pd.DataFrame | Sequence[Mapping[str, Any]] | Dataset
@@ -73,12 +73,23 @@ def open_corpus(
         declared=roles.declared,
         windows=_windows(task, roles.windows, columns, time, label),
         positive=roles.positive,
+        controllable=roles.controllable,
+        goal=_goal(task, roles),
         licences=info.licences,
         synthetic=info.synthetic,
     )
     if require_label:
         infer_columns(corpus, task)  # refuses what could not be trained on, while it is cheap
     return corpus
+
+
+def _goal(task: Task, roles: Roles) -> Goal | None:
+    if (roles.goal or roles.controllable) and task.goal is None:
+        raise InputError(
+            "settings are searched for a task that has a goal, however: "
+            f"{task.path} predicts {task.head} without one"
+        )
+    return roles.goal or task.goal
 
 
 def _require_roles(roles: Roles, columns: Sequence[str], file: str) -> None:
@@ -90,6 +101,7 @@ def _require_roles(roles: Roles, columns: Sequence[str], file: str) -> None:
         ("dropped", roles.drop),
         ("kept", roles.keep),
         ("declared", [field.name for field in roles.declared]),
+        ("controllable", roles.controllable),
     ):
         require_columns(names, columns, what=what, file=file)
 

@@ -423,7 +423,9 @@ def _signature(
         categories = written.categories(field.name) if field.kind == "category" else ()
         required = field.required and field.name not in written.missing
         fields.append(dataclasses.replace(field, categories=categories, required=required))
-    return Signature(fields=tuple(fields), windows=corpus.windows, time=corpus.time)
+    return Signature(
+        fields=tuple(fields), windows=corpus.windows, time=corpus.time, goal=corpus.goal
+    )
 
 
 def _spread_sample(uris: Sequence[str], limit: int) -> pa.Table:

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from spt_core.heads.outcomes import OutcomeMetric, Outcomes
 from spt_core.judgement import Judgement, Reason, Settings, Span
 from spt_core.policy import IntervalPolicy, Policy
-from spt_core.task import Goal, Task
+from spt_core.task import Task
 
 Floats = NDArray[np.float64]
 Reasons = Callable[[int, Floats], tuple[Reason, ...]]
-SettingsSearch = Callable[[Goal, IntervalPolicy], Settings]
+SettingsSearch = Callable[[IntervalPolicy], Settings]
 
 
 class Scores(NamedTuple):
@@ -42,7 +42,8 @@ class Prediction(NamedTuple):
 
     `reasons(item, direction)` are what an item rests on, strongest first: the effects on its scores
     along `direction` [K], which is d(what the judgement is about) / d scores. `outside()` names the
-    fields that lie beyond all training rows; `settings` searches those that somebody can set.
+    fields that lie beyond all training rows; `settings` searches those that somebody can set, where
+    the model's number has a goal.
     """
 
     record: Mapping[str, Any]

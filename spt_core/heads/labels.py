@@ -176,7 +176,7 @@ class LabelHead:
         classes, labels, found = outcomes.classes, outcomes.labels, outcomes.probabilities
         if self.is_multi:
             return fit_thresholds(classes, labels, found)
-        negative = None if self.is_ordered else task.negative_class
+        negative = None if self.is_ordered else known_negative(task, classes)
         return fit_balance(classes, labels, found, negative)
 
     def refitted(self, edited: Policy, before: Policy, outcomes: Callable[[], Outcomes]) -> Policy:

@@ -133,8 +133,8 @@ class ValueHead:
     def judgement(
         self, task: Task, classes: Sequence[str], prediction: Prediction, policy: Policy
     ) -> Value:
-        """The value, its interval, what moves it, and settings where the task has a goal."""
-        del classes
+        """The value, its interval, what moves it, and settings where it has a goal."""
+        del task, classes
         scores, decided = prediction.scores.values, _interval(policy)
         low, high = decided.bounds(*_raw(scores))
         direction = np.array(_VALUE[: scores.shape[1]])
@@ -146,9 +146,7 @@ class ValueHead:
             prediction.reasons(0, direction),
             decided,
             prediction.outside(),
-            None
-            if task.goal is None or prediction.settings is None
-            else prediction.settings(task.goal, decided),
+            None if prediction.settings is None else prediction.settings(decided),
         )
 
     def headline(self, task: Task, classes: Sequence[str], scores: Scores) -> float:

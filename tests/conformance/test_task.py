@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import json
 
 import numpy as np
@@ -17,7 +18,9 @@ from spt_core.judgement import (
     Pairs,
     PairScores,
     Phrase,
+    Settings,
     Span,
+    Value,
 )
 from spt_core.policy import LabelPolicy
 from spt_core.records import flatten
@@ -39,21 +42,43 @@ def signature(task):
 
 
 def answers(task):
-    """Answers of every kind that a model may give."""
-    return text_answers(task) if task.family == "text" else tabular_answers(task)
+    """Answers of every kind that a model may give, with reasons of its family."""
+    example = flatten(task.example)
+    if task.subject is None:
+        names = [field.name for field in task.fields]
+        reasons = [
+            tuple(FieldEffect(n, example.get(n), sign / (i + 1)) for i, n in enumerate(names))
+            for sign in (1, -1)
+        ]
+    else:
+        text = example[task.subject.name]
+        reasons = [(Phrase(0, 3, text[:3], 1.5), Phrase(4, 6, text[4:6], -1.0))]
+    kinds = {"binary": decisions, "regression": values, "pair": pairs}
+    for judgement in kinds.get(task.head, labels)(task, example, reasons):
+        yield task.respond(judgement)
 
 
-def tabular_answers(task):
-    """An answer for each action, with every field among the reasons."""
-    policy, example = HEADS[task.head].default_policy(task, ()), flatten(task.example)
-    names = [field.name for field in task.fields]
+def decisions(task, example, reasons):
+    """One for each action."""
+    policy = HEADS["binary"].default_policy(task, ())
     for probability in (0.0, policy.review_threshold, policy.decline_threshold, 1.0):
-        for sign in (1, -1):
-            reasons = [FieldEffect(n, example.get(n), sign / (i + 1)) for i, n in enumerate(names)]
-            action, confidence = policy.recommend(probability), max(probability, 1 - probability)
-            yield task.respond(
-                Decision(example, probability, action, confidence, tuple(reasons), policy)
-            )
+        action, confidence = policy.recommend(probability), max(probability, 1 - probability)
+        for why in reasons:
+            yield Decision(example, probability, action, confidence, why, policy)
+
+
+def values(task, example, reasons):
+    """With better settings, without any, within the training rows and beyond."""
+    policy = HEADS["regression"].default_policy(task, ())
+    name = next(field.name for field in task.fields if field.controllable)
+    for settings in (
+        None,
+        Settings({}, 2.0, 1.0, 3.0, task.goal, "none is better"),
+        Settings({name: 1.0}, 1.5, 0.5, 2.5, task.goal, "one changes"),
+    ):
+        for why in reasons:
+            yield Value(example, 2.0, 1.0, 3.0, why, policy, settings=settings)
+            yield Value(example, 2.0, 1.0, 3.0, why, policy, (name,), settings)
 
 
 def classes(task):
@@ -63,33 +88,38 @@ def classes(task):
     return classes_of(rule, class_counts(good[task.label], rule))
 
 
-def text_answers(task):
-    """An answer for each probability of each class, with and without spans, pairs and reasons."""
+def scored(task, reasons):
+    """(policy, scores) of each probability of each class."""
     names = classes(task)
     policy = LabelPolicy(
         thresholds=dict.fromkeys(names, 0.5),
         most_probable=task.head != "multi_label",
         fallback=task.negative_class,
     )
-    text = task.example[task.text_field.name]
-    record = {task.text_field.name: text}
-    reasons = (Phrase(0, 3, text[:3], 1.5), Phrase(4, 6, text[4:6], -1.0))
+    for name, probability, why in itertools.product(names, (0.01, 0.45, 0.55, 0.99), reasons):
+        rest = (1 - probability) / (len(names) - 1)
+        told = dict.fromkeys(names, rest) | {name: probability}
+        given = policy.given(told)
+        scores = [LabelScore(n, p, n in given, why) for n, p in told.items()]
+        yield policy, tuple(sorted(scores, key=lambda score: -score.probability))
+
+
+def labels(task, example, reasons):
+    """One for each probability of each class, within the training rows and beyond."""
+    outside = (task.fields[0].name,) if task.subject is None else ()
+    for policy, scores in scored(task, reasons):
+        yield Labels(example, scores, policy)
+        yield Labels(example, scores, policy, outside)
+
+
+def pairs(task, example, reasons):
+    """One for each probability of each class, and texts without two mentions."""
+    text = example[task.subject.name]
     spans = (Span(0, 3, text[:3]), Span(4, 6, text[4:6]))
-    for name in names:
-        for probability in (0.01, 0.45, 0.55, 0.99):
-            rest = (1 - probability) / (len(names) - 1)
-            told = dict.fromkeys(names, rest) | {name: probability}
-            given = policy.given(told)
-            scores = [LabelScore(n, p, n in given, reasons) for n, p in told.items()]
-            scores = tuple(sorted(scores, key=lambda score: -score.probability))
-            pairs = (PairScores(*spans, scores),)
-            if task.head == "pair":
-                yield task.respond(Pairs(record, spans, pairs, policy))
-            else:
-                yield task.respond(Labels(record, scores, policy))
-    if task.head == "pair":
-        for some in ((), spans[:1]):
-            yield task.respond(Pairs(record, some, (), policy))
+    for policy, scores in scored(task, reasons):
+        yield Pairs(example, spans, (PairScores(*spans, scores),), policy)
+    for some in ((), spans[:1]):
+        yield Pairs(example, some, (), policy)
 
 
 @each_task

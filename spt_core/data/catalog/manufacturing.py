@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from spt_core.artifacts import read_bytes
 from spt_core.data.catalog.values import PublicDataset
+from spt_core.data.corpus import Roles
 from spt_core.signature import Field
 
 GAS_TURBINE_YEARS = (2011, 2012, 2013, 2014)
@@ -126,10 +127,12 @@ DATASETS: tuple[PublicDataset, ...] = (
             "gt_2014.csv.gz": "89a14c241937b64080b31a921fae3fef2802baf3c753c971155e09f8bcbf6b4f",
         },
         read=read_gas_turbine,
-        label="NOX",
-        time="time",
-        drop=("time", "CO"),
-        declared=_GAS_TURBINE_FIELDS,
+        roles=Roles(
+            label="NOX",
+            time="time",
+            drop=("time", "CO"),
+            declared=_GAS_TURBINE_FIELDS,
+        ),
         notes=(
             "29,349 hours of one gas turbine, NOX in mg/m³. CO is left out: it is another emission "
             "of the same hour, by the analyser that a prediction would stand in for. Hours have "
@@ -148,22 +151,32 @@ DATASETS: tuple[PublicDataset, ...] = (
             "concrete_data.csv": "f656a971ce020d12a7d5e1d4aebd103aa28d99a164efca7125091a05380d3db2"
         },
         read=read_concrete,
-        label="strength",
-        group="mix",
-        # None is controllable: ingredients are, but the task lowers its label, and a recommendation
-        # would be that of the weakest concrete. Age is not in any case: it says when a sample is
-        # tested, and to wait longer is no recipe.
-        declared=(
-            *(
-                Field(name=name, kind="number", unit="kg in a m³ of mixture", minimum=0.0)
-                for name in _INGREDIENTS
+        roles=Roles(
+            label="strength",
+            group="mix",
+            goal="higher",
+            declared=(
+                *(
+                    Field(
+                        name=name,
+                        kind="number",
+                        unit="kg in a m³ of mixture",
+                        minimum=0.0,
+                        controllable=True,
+                    )
+                    for name in _INGREDIENTS
+                ),
+                Field(
+                    name="age", kind="number", unit="days", minimum=1.0, description="when tested"
+                ),
             ),
-            Field(name="age", kind="number", unit="days", minimum=1.0, description="when tested"),
         ),
+        # Ingredients are controllable. Age is not: it says when a sample is tested, and to wait
+        # longer is no recipe.
         notes=(
             "1,030 tests of 428 mixes, strength 2.3 to 82.6 MPa. 25 rows are exact duplicates and "
-            "mixes repeat at several ages: split by mix. Higher is better, against the task's "
-            "goal, so that no field is controllable. Boosted trees reach RMSE 5.6 by mix, 4.0 at "
+            "mixes repeat at several ages: split by mix. Higher is better, other than the "
+            "task's goal. Boosted trees reach RMSE 5.6 by mix, 4.0 at "
             "random."
         ),
     ),
@@ -178,40 +191,42 @@ DATASETS: tuple[PublicDataset, ...] = (
             )
         },
         read=read_steel_energy,
-        label="Usage_kWh",
-        time="time",
-        drop=(
-            "CO2(tCO2)",
-            "Lagging_Current_Reactive_Power_kVarh",
-            "Leading_Current_Reactive_Power_kVarh",
-            "Lagging_Current_Power_Factor",
-            "Leading_Current_Power_Factor",
-            "NSM",
-            "WeekStatus",
-            "Day_of_week",
-        ),
-        declared=(
-            Field(
-                name="Load_Type",
-                kind="category",
-                description="period of the electricity tariff: Light_Load, Medium_Load or "
-                "Maximum_Load",
+        roles=Roles(
+            label="Usage_kWh",
+            time="time",
+            drop=(
+                "CO2(tCO2)",
+                "Lagging_Current_Reactive_Power_kVarh",
+                "Leading_Current_Reactive_Power_kVarh",
+                "Lagging_Current_Power_Factor",
+                "Leading_Current_Power_Factor",
+                "NSM",
+                "WeekStatus",
+                "Day_of_week",
             ),
-            Field(
-                name="usage_day_before",
-                kind="number",
-                unit="kWh",
-                minimum=0.0,
-                required=False,
-                description="usage of the same quarter of an hour on the day before",
-            ),
-            Field(
-                name="usage_week_before",
-                kind="number",
-                unit="kWh",
-                minimum=0.0,
-                required=False,
-                description="usage of the same quarter of an hour a week before",
+            declared=(
+                Field(
+                    name="Load_Type",
+                    kind="category",
+                    description="period of the electricity tariff: Light_Load, Medium_Load or "
+                    "Maximum_Load",
+                ),
+                Field(
+                    name="usage_day_before",
+                    kind="number",
+                    unit="kWh",
+                    minimum=0.0,
+                    required=False,
+                    description="usage of the same quarter of an hour on the day before",
+                ),
+                Field(
+                    name="usage_week_before",
+                    kind="number",
+                    unit="kWh",
+                    minimum=0.0,
+                    required=False,
+                    description="usage of the same quarter of an hour a week before",
+                ),
             ),
         ),
         notes=(
@@ -235,8 +250,10 @@ DATASETS: tuple[PublicDataset, ...] = (
             )
         },
         read=read_steel_plates,
-        label="defect",
-        drop=("TypeOfSteel_A400",),
+        roles=Roles(
+            label="defect",
+            drop=("TypeOfSteel_A400",),
+        ),
         notes=(
             "1,941 faults of steel plates of seven kinds: 673 Other, 402 Bumps, 391 K_Scatch (as "
             "its authors write it), 190 Z_Scratch, 158 Pastry, 72 Stains, 55 Dirtiness; none is "

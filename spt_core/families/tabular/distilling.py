@@ -96,7 +96,7 @@ class TableDistilling:
         """Calibrated on the calibration part, with what stands for nothing from training rows."""
         splits = self._lesson.splits
         files, metrics = _finish(self._task, self._run, splits, weights)
-        return Trained({**files, **reference_files(self._task, splits, self._run)}, metrics)
+        return Trained({**files, **reference_files(splits, self._run)}, metrics)
 
 
 def _write_soft_rows(lesson: Lesson, target: Target, soft: str) -> None:

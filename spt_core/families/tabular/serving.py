@@ -28,7 +28,6 @@ from spt_core.judgement import FieldEffect, Reason, Settings
 from spt_core.policy import IntervalPolicy
 from spt_core.records import flatten
 from spt_core.signature import Signature
-from spt_core.task import Goal
 
 if TYPE_CHECKING:
     from spt_core.families.tabular.kernel import Runtime
@@ -137,14 +136,16 @@ class TablePredictor:
                 Scores(values[i]),
                 self._reasons(record, of_rows[i]),
                 self._outside(features[i]),
-                functools.partial(self._settings, features[i : i + 1]),
+                None
+                if self._signature.goal is None
+                else functools.partial(self._settings, features[i : i + 1]),
             )
             for i, record in enumerate(records)
         ]
 
-    def _settings(self, row: NDArray[np.float32], goal: Goal, policy: IntervalPolicy) -> Settings:
+    def _settings(self, row: NDArray[np.float32], policy: IntervalPolicy) -> Settings:
         """The settings that the model would choose for a row [1, F]."""
-        return recommended(row, self._reference, self._signature, self._scores, goal, policy)
+        return recommended(row, self._reference, self._signature, self._scores, policy)
 
     def _scores(self, features: NDArray[np.float32]) -> Floats:
         return self.runtime.score(features).astype(np.float64).reshape(len(features), -1)

@@ -21,14 +21,12 @@ from spt_core.heads.base import Floats
 from spt_core.judgement import Settings
 from spt_core.policy import IntervalPolicy
 from spt_core.signature import Signature
-from spt_core.task import Goal
 
 REFERENCE = "reference.safetensors"
 MAX_REFERENCE_ROWS = 500  # a search of 2 * 500 candidates takes milliseconds
 NEIGHBORS = 3  # whose mean distance says how close a row lies to past rows
 CLOSE = 0.95  # as close as this share of past rows lie to each other
 AT_ONCE = 64  # candidates whose distances are looked at in one go, the best expected first
-CAUTION = "they are associations of past rows, not proven causes: try them with care"
 
 Features = NDArray[np.float32]
 Score = Callable[[Features], Floats]  # scores [B, K] of features [B, F]
@@ -55,8 +53,8 @@ def reference_from_bytes(content: bytes) -> Reference:
 
 
 def is_searched(signature: Signature) -> bool:
-    """Whether somebody can set a field of the rows."""
-    return any(field.controllable for field in signature.fields)
+    """Whether there is a goal, and somebody can set a field of the rows."""
+    return signature.goal is not None and any(field.controllable for field in signature.fields)
 
 
 def reference_of(features: Features, num_numbers: int, *, seed: int) -> Reference:
@@ -75,11 +73,11 @@ def recommended(
     reference: Reference | None,
     signature: Signature,
     score: Score,
-    goal: Goal,
     policy: IntervalPolicy,
 ) -> Settings:
     """The best settings for a row [1, F] within the joint density of the reference rows."""
-    now = _expected(score(row), policy)
+    assert signature.goal is not None, "without one there is nothing to search for"
+    now = (*_expected(score(row), policy), signature.goal)
     columns = [
         number
         for number, column in enumerate(signature.columns)
@@ -92,7 +90,7 @@ def recommended(
     num_numbers = len(signature.numbers)
     candidates = _candidates(row[0], reference.rows, columns, num_numbers)
     values = score(candidates)[:, 0]
-    sign = 1.0 if goal == "lower" else -1.0
+    sign = 1.0 if signature.goal == "lower" else -1.0
     order = np.argsort(sign * values, kind="stable")
     order = order[sign * values[order] < sign * now[0]]
     best = _first_close(candidates, order, reference, num_numbers)
@@ -100,7 +98,9 @@ def recommended(
         return Settings({}, *now, "no settings within past operation are expected to be better")
     expected = _expected(score(candidates[best : best + 1]), policy)
     changed = _values(candidates[best], row[0], columns, signature)
-    return Settings(changed, *expected, f"settings that past rows had; {CAUTION}")
+    return Settings(
+        changed, *expected, signature.goal, "settings that past rows had, or half of the way there"
+    )
 
 
 def _candidates(row: Features, rows: Features, columns: list[int], num_numbers: int) -> Features:

@@ -93,7 +93,7 @@ class TableTeaching:
         """The network and the forests, blended on validation and calibrated on calibration rows."""
         forests = ray.get(self._forests, timeout=_FOREST_TIMEOUT_S)
         files, metrics = _blend(self._task, self._splits, self._run, weights, forests)
-        return Trained({**files, **reference_files(self._task, self._splits, self._run)}, metrics)
+        return Trained({**files, **reference_files(self._splits, self._run)}, metrics)
 
 
 def _blend(
@@ -127,12 +127,12 @@ def _blend(
     return files, {**validation_metrics(task, target, targets, scores), **figures}
 
 
-def reference_files(task: Task, splits: Splits, run: TrainingRun) -> dict[str, bytes]:
-    """Past rows that settings are searched among, where the task has a goal and somebody can set.
+def reference_files(splits: Splits, run: TrainingRun) -> dict[str, bytes]:
+    """Past rows that settings are searched among, where there is a goal and somebody can set.
 
     They are rows of the owner's data: a model of other tasks keeps none.
     """
-    if task.goal is None or not is_searched(run.signature):
+    if not is_searched(run.signature):
         return {}
     target = target_from_json(run.facts)
     rows, _ = encoded_arrays(splits, "train", run.signature, target, limit=FACT_ROWS)

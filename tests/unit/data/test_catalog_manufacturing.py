@@ -48,7 +48,7 @@ def test_every_row_is_read_and_good(name: str, rows: int, data_home: str) -> Non
     dataset = DATASETS[name]
     table = table_of(name, data_home)
     labels = rule_of(find(dataset.task))
-    good, bad = conform(table, dataset.declared, label=dataset.label, labels=labels)
+    good, bad = conform(table, dataset.roles.declared, label=dataset.roles.label, labels=labels)
     assert (good.num_rows, bad.num_rows) == (rows, 0)
 
 
@@ -88,15 +88,18 @@ def test_tests_of_one_mix_have_one_key(data_home: str, tmp_path: Path) -> None:
     twins = rows[rows.duplicated(keep=False)]
     assert rows.duplicated().sum() == 25
     assert twins.groupby([*ingredients, "age", "strength"])["mix"].nunique().max() == 1
-    assert DATASETS["uci-concrete-strength"].group == "mix"
+    assert DATASETS["uci-concrete-strength"].roles.group == "mix"
     fields = fields_of("uci-concrete-strength", data_home, tmp_path)
     assert list(fields) == [*ingredients, "age"]
 
 
-def test_no_recommendation_can_weaken_concrete(data_home: str, tmp_path: Path) -> None:
+def test_recommendations_for_concrete_raise_its_strength_by_the_mix_alone(
+    data_home: str, tmp_path: Path
+) -> None:
     assert find("manufacturing/process_optimization").goal == "lower"
+    assert DATASETS["uci-concrete-strength"].roles.goal == "higher"
     fields = fields_of("uci-concrete-strength", data_home, tmp_path)
-    assert not any(field.controllable for field in fields.values())
+    assert [name for name, field in fields.items() if not field.controllable] == ["age"]
 
 
 def test_usage_is_foretold_without_what_its_own_meter_says(data_home: str, tmp_path: Path) -> None:

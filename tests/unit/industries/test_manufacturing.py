@@ -35,7 +35,9 @@ PROCESS = find("manufacturing/process_optimization")
 QUALITY = find("manufacturing/quality_control")
 RECORD = {"screw_speed": 95.0, "moisture": None, "feed_rate": 2000.0}
 REASONS = (FieldEffect("screw_speed", 95.0, 12.5), FieldEffect("moisture", None, -3.25))
-BETTER = Settings({"screw_speed": 80.0}, 340.0, 328.0, 352.0, "One of four fields changes.")
+BETTER = Settings(
+    {"screw_speed": 80.0}, 340.0, 328.0, 352.0, "lower", "One of four fields changes."
+)
 KINDS = {"string": str, "number": float, "array": list, "object": dict}
 each_task = pytest.mark.parametrize("task", TASKS, ids=[task.name for task in TASKS])
 
@@ -100,7 +102,7 @@ def test_settings_that_gain_nothing_are_told_as_no_gain() -> None:
 
 def test_where_no_field_can_be_set_the_answer_says_so() -> None:
     note = "No field is controllable."
-    answer = optimized(Settings({}, 361.5, 350.0, 373.0, note))
+    answer = optimized(Settings({}, 361.5, 350.0, 373.0, "lower", note))
     assert (answer["recommended_settings"], answer["expected_improvement"]) == ({}, 0.0)
     assert texts(answer)[2:] == [note]
 
