@@ -31,6 +31,7 @@ from spt_core.errors import CorruptArtifactError, InputError, NotFoundError
 from spt_core.policy import Policy
 from spt_core.registry import DEFAULT_MODEL_NAME
 from spt_core.task import Task, find, labels_publications
+from spt_core.validation import validated
 
 LabelSource = Literal["human", "taxonomy", "weak", ""]
 MIN_HELD_OUT = 30  # publications; fewer judge nothing
@@ -114,24 +115,7 @@ class Mixture(NamedTuple):
 
 def retrain_config(content: Mapping[str, Any]) -> RetrainConfig:
     """The configuration that a bucket's `retraining` object holds; InputError names what is odd."""
-    known = {field.name for field in dataclasses.fields(RetrainConfig)}
-    unknown = sorted(set(content) - known)
-    if unknown:
-        raise InputError(
-            f"a bucket's retraining has the fields {sorted(known)}, however: it also has {unknown}"
-        )
-    values = dict(content)
-    try:
-        for name in ("assignments", "slices"):
-            if name in values:
-                values[name] = tuple(values[name])
-        if "rules" in values:
-            values["rules"] = tuple(LabelingRule(**rule) for rule in values["rules"])
-        return RetrainConfig(**values)
-    except TypeError as error:
-        raise InputError(
-            f"a bucket's retraining must hold what it takes, however: {error}"
-        ) from error
+    return validated(RetrainConfig, content, "a bucket's retraining")
 
 
 def model_of(bucket: str) -> str:
