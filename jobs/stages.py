@@ -214,9 +214,9 @@ def show_report(run: Run, report: Report) -> None:
     ]
     synthetic = ", SYNTHETIC data" if report.synthetic else ""
     what = HEADS[find(report.task).head].noun
-    documents = f" of {report.num_groups:,} documents" if report.num_groups else ""
+    groups = f" of {report.num_groups:,} groups" if report.num_groups else ""
     run.screen.table(
-        f"{report.task}: {report.num_rows:,} held-out rows{documents}, "
+        f"{report.task}: {report.num_rows:,} held-out rows{groups}, "
         f"{report.num_positives:,} {what}{synthetic}",
         ["model", *(_TITLES.get(name, name.replace("_", " ")) for name in names), "p50 ms"],
         rows,

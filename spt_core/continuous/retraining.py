@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +35,7 @@ from spt_core.validation import validated
 
 LabelSource = Literal["human", "taxonomy", "weak", ""]
 MIN_HELD_OUT = 30  # publications; fewer judge nothing
+_YOUNGER = ("classes", "notes", "controllable", "seen", "goal")
 LONGEST_TEXT = 100_000
 
 
@@ -166,8 +167,25 @@ def pinned_items(ledger: Ledger, retrain: Retrain) -> list[Item]:
 
 def candidate_sha(exported: ExportedModel, policy: Policy) -> str:
     """What an approval is for: sha256 over the candidate's files, lineage and decision policy."""
-    content = json.loads(json.dumps([exported.to_json(), policy.to_json()]))
+    content = _as_before(json.loads(json.dumps([exported.to_json(), policy.to_json()])))
     return hashlib.sha256(canonical(content).encode()).hexdigest()
+
+
+def _as_before(content: Any) -> Any:
+    """The content without keys that are younger than approvals, where they say nothing.
+
+    An approval names a hash: it holds for the same model read by younger code.
+    """
+    if isinstance(content, dict):
+        pairs = cast(dict[str, Any], content).items()
+        return {k: _as_before(v) for k, v in pairs if not _is_silent(k, v)}
+    if isinstance(content, list):
+        return [_as_before(each) for each in cast(list[Any], content)]
+    return content
+
+
+def _is_silent(name: str, value: Any) -> bool:
+    return name in _YOUNGER and not value or name == "kind" and value in ("labels", "decision")
 
 
 def text_of(item: Item) -> str:
