@@ -1,4 +1,7 @@
-"""Ray's and Serve's life cycle: an embedded local Ray on 127.0.0.1, or a cluster that is named."""
+"""Ray's and Serve's life cycle: an embedded local Ray on 127.0.0.1, or a cluster that is named.
+
+Ray is imported by what starts it: it takes half a second, which a job's --help need not wait for.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,6 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
-import ray
-from ray._private import ray_constants
-from ray._private import worker as ray_worker
-
 from cluster.settings import Settings, put_environment
 from spt_core.errors import ConflictError, InputError
 
@@ -32,6 +31,8 @@ _REPLICA_PORTS = (20, 90)
 @contextlib.contextmanager
 def ray_session(settings: Settings) -> Generator[None]:
     """Ray up for the block: joined where RAY_ADDRESS says, else started here and stopped again."""
+    import ray
+
     if settings.ray_address is not None:
         ray.init(address=settings.ray_address, log_to_driver=False, logging_level=logging.ERROR)
         try:
@@ -61,6 +62,8 @@ def ray_session(settings: Settings) -> Generator[None]:
 
 def stay_on_loopback(environment: dict[str, str]) -> None:
     """Give this process and its children the variables of an embedded Ray."""
+    from ray._private import ray_constants
+
     put_environment(environment)
     # Ray decides at import whether it may listen beyond this machine; by now it is imported.
     ray_constants.ENABLE_RAY_CLUSTER = False
@@ -221,6 +224,8 @@ def _haproxy_binary() -> str:
 
 
 def _refuse_local_files(settings: Settings) -> None:
+    import ray
+
     nodes = [node for node in ray.nodes() if node["Alive"]]
     local = settings.storage.startswith("file://") or settings.database_url.startswith("sqlite")
     if len(nodes) > 1 and local:
@@ -237,6 +242,8 @@ def _object_store_bytes() -> int:
 
 
 def _quiet() -> None:
+    from ray._private import worker as ray_worker
+
     # Ray prints notices of tasks that it retries on standard output, where results belong.
     module: Any = ray_worker  # patched, so not as its types say
     module.print_to_stdstream = _log_notice

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -25,13 +26,13 @@ from spt_core.data.partition import Part
 from spt_core.data.splits import Splits
 from spt_core.errors import InputError
 from spt_core.families.text.config import TextConfig
-from spt_core.families.text.teaching import HELD_OUT_TEXTS, class_weights
 from spt_core.task import Head
-from spt_core.vocabulary import DomainVocabularyManager, Extension
 from spt_core.vocabulary.raw_text import FileTexts
-from spt_core.vocabulary.score import TaskScore, drawn_rows
-from spt_core.vocabulary.study import Study, study
-from spt_core.vocabulary.terms import read_terms
+
+if TYPE_CHECKING:
+    from spt_core.vocabulary import Extension
+    from spt_core.vocabulary.score import TaskScore
+    from spt_core.vocabulary.study import Study
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def extended(run: Run, base: str, splits: Splits, texts: FileTexts) -> Extension:
     """Training texts and lists of terms -> an extended base."""
+    from spt_core.vocabulary import DomainVocabularyManager  # torch
+    from spt_core.vocabulary.terms import read_terms
+
     config, limit = run.config.vocabulary, run.config.training.domain_vocabulary_size
     wanted = dataclasses.replace(
         config.extension, max_new_tokens=min(limit, config.extension.max_new_tokens)
@@ -76,6 +80,9 @@ def extended(run: Run, base: str, splits: Splits, texts: FileTexts) -> Extension
 
 def compared(run: Run, splits: Splits, extension: Extension, texts: FileTexts) -> Study:
     """The extension beside its base."""
+    from spt_core.families.text.teaching import HELD_OUT_TEXTS  # torch
+    from spt_core.vocabulary.study import study
+
     config = run.config.vocabulary
     held_out = drawn(splits, "validation", HELD_OUT_TEXTS)[run.task.text_field.name].to_pylist()
     with run.screen.stage("compare") as stage:
@@ -111,6 +118,9 @@ def task_score(
     run: Run, splits: Splits, on_metrics: Callable[[Mapping[str, float]], None]
 ) -> TaskScore:
     """The task's metric after fine-tuning on some training rows, on as many validation rows."""
+    from spt_core.families.text.teaching import class_weights  # torch
+    from spt_core.vocabulary.score import TaskScore
+
     config, training = run.config.vocabulary, run.config.training
     return TaskScore(
         task=run.task,
@@ -133,6 +143,8 @@ def drawn(splits: Splits, part: Part, limit: int) -> pa.Table:
 
 def scored(splits: Splits, part: Part, head: Head, limit: int) -> pa.Table:
     """Up to `limit` rows of a part for the task's metric, in their order."""
+    from spt_core.vocabulary.score import drawn_rows  # torch
+
     labels = [v for table in tables(splits, part) for v in table[splits.label].to_pylist()]
     return taken(splits, part, drawn_rows(labels, head, limit))
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from spt_core.errors import InputError, nearest
+from spt_core.validation import parsed
 
 T = TypeVar("T")
-_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 def override(config: T, assignments: Sequence[str]) -> T:
@@ -47,23 +47,11 @@ def _replaced(config: Any, path: list[str], text: str, whole: str) -> Any:
 def _parsed(text: str, hint: Any, whole: str) -> Any:
     """The text as the field's type; lists are comma-separated, "none" is None."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if text.lower() == "none" and type(None) in arguments:
+        return None
     if origin in (typing.Union, types.UnionType):
-        if text.lower() == "none" and type(None) in arguments:
-            return None
         return _parsed(text, next(a for a in arguments if a is not type(None)), whole)
-    if origin is typing.Literal:
-        if text not in arguments:
-            raise InputError(f"{whole} must be one of {arguments}, however: {text!r}")
-        return text
     if origin in (tuple, list):
         parts = [part.strip() for part in text.split(",") if part.strip()]
         return origin(_parsed(part, arguments[0], whole) for part in parts)
-    try:
-        if hint is bool:
-            return _TRUTH[text.lower()]
-        if hint in (int, float):
-            return hint(text.replace("_", ""))
-        return hint(text)
-    except (KeyError, ValueError, TypeError) as error:
-        kind = getattr(hint, "__name__", str(hint))
-        raise InputError(f"{whole} must be of type {kind}, however: {text!r}") from error
+    return parsed(hint, text, whole)

@@ -17,7 +17,6 @@ from jobs.exits import run as call
 from spt_core.artifacts import as_uri
 from spt_core.data.sources import open_corpus
 from spt_core.registry import Registry
-from spt_core.scoring import score_corpus
 from spt_core.task import find
 
 
@@ -41,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made.add_argument("--fresh", action="store_true", help="replace finished scores in --output")
     made.add_argument("--json", action="store_true", help="one JSON object on the last line")
     given = made.parse_args(arguments)
+    from spt_core.scoring import score_corpus  # ray and pandas
+
     task, settings = find(given.task), load_settings(storage=given.storage)
     screen = Screen(as_json=given.json)
     version = Registry(settings.database_url).get(f"{task.path}/{given.name}@{given.model}")

@@ -20,9 +20,7 @@ from jobs.stages import prepared
 from spt_core.data import formats
 from spt_core.data.corpus import expand
 from spt_core.errors import InputError
-from spt_core.families.text.bases import find_base, num_new_tokens
 from spt_core.families.text.config import TextConfig
-from spt_core.vocabulary.masked_lm import adapt
 from spt_core.vocabulary.raw_text import FileTexts
 
 
@@ -43,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise InputError(f"texts train a task on text, however: {run.task.path} is on tables")
     if run.arguments.data is None and run.arguments.dataset is None:
         raise InputError("training on raw text needs texts, however: there is no --data")
+    from spt_core.families.text.bases import find_base, num_new_tokens  # torch
+    from spt_core.vocabulary.masked_lm import adapt
+
     found = raw_texts(run)
     name = f"pretrain:{run.settings.storage}:{run.task.path}/{run.arguments.name}"
     with run.registry().lease(name), run.screen.stage("pretrain") as stage:

@@ -16,7 +16,7 @@ import os
 import signal
 import threading
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.settings import Settings, load_settings
 from jobs.command import Run, parser, read_run, started
@@ -25,7 +25,6 @@ from jobs.recipes import RECIPES
 from jobs.recipes.config import PipelineConfig
 from jobs.stages import benchmarked, decided, distilled, exported, registered, trained
 from spt_core.artifacts import code_fingerprint, digest, load_artifact, write_bytes
-from spt_core.benchmark.comparison import CompareConfig, Model, compare
 from spt_core.continuous.ledger import Ledger, Retrain, RunClaim
 from spt_core.continuous.retraining import (
     Labeled,
@@ -46,8 +45,9 @@ from spt_core.errors import ConflictError, InputError, SptError
 from spt_core.registry import CHAMPION, ModelVersion, Registry
 from spt_core.task import Task
 from spt_core.training import TrainingConfig
-from spt_core.training.trainer import training_config_from_json
-from spt_core.vocabulary.growth import Grown, GrowthConfig, grown
+
+if TYPE_CHECKING:
+    from spt_core.vocabulary.growth import Grown
 
 CLAIM_TTL_S = 90.0
 FROZEN, PUBLICATIONS = "held-out rows", "publications"
@@ -132,6 +132,8 @@ def as_trained(
     recipe: PipelineConfig, champion: ModelVersion, config: RetrainConfig
 ) -> PipelineConfig:
     """The recipe with the champion's base; and its whole training, where none was named."""
+    from spt_core.training.trainer import training_config_from_json  # torch and ray
+
     artifact = champion.exported.artifact
     student = training_config_from_json(artifact.config)
     teacher = student
@@ -227,6 +229,8 @@ def prepared(
 
 def followed(run: Run, config: RetrainConfig, found: Sequence[Labeled], before: Splits) -> Grown:
     """The champion's base after the publications' texts, labelled or not."""
+    from spt_core.vocabulary.growth import GrowthConfig, grown  # torch
+
     with run.screen.stage("adapt") as stage:
 
         def on_step(metrics: Mapping[str, float]) -> None:
@@ -261,6 +265,8 @@ def compared(
     before: Splits,
 ) -> dict[str, Any]:
     """Both models on the same rows."""
+    from spt_core.benchmark.comparison import CompareConfig, Model, compare  # torch and pandas
+
     with run.screen.stage("compare") as stage:
         stage.say(f"{candidate.ref} beside {champion.ref}")
         found = compare(

@@ -127,7 +127,7 @@ def described(content: Mapping[str, Any]) -> list[str]:
         ]
     lines += [
         f"  {one['champion']} -> {one['candidate']} (true {one['true']}): "
-        f"{str(one['record'])[:100]}"
+        f"{str(one.get('record', one.get('text')))[:100]}"
         for one in evaluation.get("examples", ())
     ]
     golden = content["golden"]

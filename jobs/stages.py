@@ -1,11 +1,14 @@
-"""The stages of a run as a person watches them: each shows a bar, and reuses what is finished."""
+"""The stages of a run as a person watches them: each shows a bar, and reuses what is finished.
+
+A stage imports what does its work: torch, ray and others take seconds, and --help needs none.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.command import Run
 from jobs.console import Stage
@@ -18,20 +21,18 @@ from spt_core.artifacts import (
     read_bytes,
     write_bytes,
 )
-from spt_core.benchmark import BenchmarkSuite, Report, report_from_json
-from spt_core.compression.quantize import QuantizeConfig, quantize
 from spt_core.data.splits import Splits
-from spt_core.data.splitting import split
-from spt_core.distillation import DistillationPipeline, share_kept
 from spt_core.errors import QualityError
-from spt_core.export import export
 from spt_core.heads import HEADS
 from spt_core.heads.outcomes import Outcomes
 from spt_core.model import SpecializedModel, default_policy, open_answerer
 from spt_core.policy import Policy
 from spt_core.registry import CHAMPION, Deployment, ModelVersion, require_compatible
 from spt_core.task import Task, find
-from spt_core.training import SpecializedModelTrainer, TrainingConfig
+from spt_core.training import TrainingConfig
+
+if TYPE_CHECKING:
+    from spt_core.benchmark import Report
 
 MIN_SHARE_KEPT = 0.95  # of the teacher's metric; a student below it is warned of
 NUM_SHOWN_METRICS = 4
@@ -40,6 +41,8 @@ _TITLES = {"roc_auc": "ROC AUC", "recall_at_fpr_1pct": "recall at 1 % FPR"}
 
 def prepared(run: Run) -> Splits:
     """Corpus -> Splits."""
+    from spt_core.data.splitting import split
+
     with run.screen.stage("prepare") as stage:
         stage.say("reading")
         corpus = run.corpus()
@@ -68,6 +71,8 @@ def refuse_incompatible(run: Run, splits: Splits) -> None:
 
 def trained(run: Run, splits: Splits) -> SpecializedModel:
     """Splits -> teacher."""
+    from spt_core.training import SpecializedModelTrainer
+
     with run.screen.stage("train") as stage:
         stage.say("starting workers")
         trainer = SpecializedModelTrainer(run.config.training)
@@ -81,6 +86,8 @@ def trained(run: Run, splits: Splits) -> SpecializedModel:
 
 def distilled(run: Run, teacher: SpecializedModel, splits: Splits) -> SpecializedModel:
     """Teacher -> student."""
+    from spt_core.distillation import DistillationPipeline, share_kept
+
     config = run.config.distillation
     with run.screen.stage("distill") as stage:
         stage.say("labelling augmented rows with the teacher")
@@ -103,6 +110,8 @@ def distilled(run: Run, teacher: SpecializedModel, splits: Splits) -> Specialize
 
 def exported(run: Run, student: SpecializedModel, splits: Splits) -> ExportedModel:
     """Student -> ONNX, proven against the checkpoint; that of texts in INT8 where it is as good."""
+    from spt_core.export import export
+
     with run.screen.stage("export") as stage:
         stage.say("tracing the graph")
         made = export(student.artifact, fresh=run.fresh)
@@ -114,6 +123,8 @@ def exported(run: Run, student: SpecializedModel, splits: Splits) -> ExportedMod
 
 
 def _quantized(run: Run, full: ExportedModel, splits: Splits) -> ExportedModel:
+    from spt_core.compression.quantize import QuantizeConfig, quantize
+
     policy = fitted_policy(run.task, full, splits)
     with run.screen.stage("quantize") as stage:
         stage.say("INT8 against full precision on validation rows")
@@ -152,6 +163,8 @@ def benchmarked(
     run: Run, model: ExportedModel, policy: Policy, splits: Splits
 ) -> tuple[Report, str]:
     """Exported model -> Report and the address of its page."""
+    from spt_core.benchmark import BenchmarkSuite, report_from_json
+
     config, evaluation_set = run.config.benchmark, splits.evaluation_set()
     name = digest([policy.version, dataclasses.asdict(config), evaluation_set.fingerprint])
     uri = f"{model.uri}/report-{name}"
@@ -215,9 +228,9 @@ def show_report(run: Run, report: Report) -> None:
     ]
     synthetic = ", SYNTHETIC data" if report.synthetic else ""
     what = HEADS[find(report.task).head].noun
-    documents = f" of {report.num_groups:,} documents" if report.num_groups else ""
+    groups = f" of {report.num_groups:,} groups" if report.num_groups else ""
     run.screen.table(
-        f"{report.task}: {report.num_rows:,} held-out rows{documents}, "
+        f"{report.task}: {report.num_rows:,} held-out rows{groups}, "
         f"{report.num_positives:,} {what}{synthetic}",
         ["model", *(_TITLES.get(name, name.replace("_", " ")) for name in names), "p50 ms"],
         rows,

@@ -7,6 +7,7 @@ If-Match: the candidate. Each with the bearer token of a principal; errors are p
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar, get_args
@@ -27,9 +28,9 @@ from spt_core.errors import (
     UnavailableError,
 )
 from spt_core.registry import Registry
+from spt_core.validation import validated
 
 MAX_BODY_BYTES = 20_000
-_FIELDS = ("decision", "reason", "not_before")
 _CHALLENGE = {"www-authenticate": 'Bearer realm="reviews"'}
 T = TypeVar("T")
 
@@ -50,6 +51,15 @@ def open_books() -> Books:
             503, "reviews need SPT_DATABASE_URL in the environment of the service, however: none"
         )
     return Books(Ledger(url), Registry(url))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class AskedDecision:
+    """The body of a decision; `not_before` is the date from which it is rolled out."""
+
+    decision: Decision
+    reason: str
+    not_before: str | None = None
 
 
 class Unauthorized(Problem):
@@ -141,7 +151,7 @@ def _called(open_books: Callable[[], Books], work: Callable[[Books], T]) -> T:
 def _decide(
     books: Books, principal: Principal, retrain_id: str, if_match: str | None, body: bytes
 ) -> dict[str, Any]:
-    content = _body(body)
+    asked = _asked_decision(body)
     candidate = (if_match or "").strip().removeprefix("W/").strip('"')
     if not candidate or candidate == "*":
         raise Problem(428, "a decision must name its candidate in If-Match, however: it does not")
@@ -155,31 +165,21 @@ def _decide(
     moved = books.ledger.decide(
         retrain_id,
         candidate,
-        content["decision"],
+        asked.decision,
         reviewer=principal,
-        reason=content["reason"],
-        not_before=hold_until(content.get("not_before")),
+        reason=asked.reason,
+        not_before=hold_until(asked.not_before),
     )
     state = books.ledger.retrain(retrain_id).state
     return {"retrain_id": retrain_id, "state": state, "decided_before": not moved}
 
 
-def _body(body: bytes) -> Mapping[str, Any]:
+def _asked_decision(body: bytes) -> AskedDecision:
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Problem(400, f"the body must be JSON, however: {error}") from error
-    if not isinstance(content, dict) or not set(content) <= set(_FIELDS):
-        raise Problem(422, f"a decision is an object with {', '.join(_FIELDS)}, however: it is not")
-    if content.get("decision") not in get_args(Decision):
-        raise Problem(
-            422, f"decision must be approve or reject, however: {content.get('decision')!r}"
-        )
-    if not isinstance(content.get("reason"), str):
-        raise Problem(422, "a decision must have a reason, however: it has none")
-    if not isinstance(content.get("not_before"), str | None):
-        raise Problem(422, f"not_before must be a date, however: {content['not_before']!r}")
-    return content
+    return validated(AskedDecision, content, "the body")
 
 
 def _state(name: str) -> RetrainState:

@@ -244,6 +244,8 @@ def _typical(field: Field) -> Any:
         case "image" | "sequence":
             raise InputError(f"{field.name!r} must be in the task's example, however: it is not")
         case "number":
+            if field.seen is not None:
+                return round(sum(field.seen) / 2, 6)
             return max(field.minimum or 0.0, min(1.0, field.maximum or 1.0))
 
 

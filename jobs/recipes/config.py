@@ -10,7 +10,7 @@ from spt_core.data.splits import SplitConfig
 from spt_core.distillation import DistillationConfig
 from spt_core.signature import Goal
 from spt_core.training import TrainingConfig
-from spt_core.vocabulary.study import StudyConfig
+from spt_core.vocabulary.config import StudyConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

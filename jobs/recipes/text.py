@@ -11,9 +11,7 @@ from spt_core.distillation import DistillationConfig
 from spt_core.families.text.config import TextConfig
 from spt_core.task import Task
 from spt_core.training import TrainingConfig
-from spt_core.vocabulary import VocabularyConfig
-from spt_core.vocabulary.masked_lm import MaskedConfig
-from spt_core.vocabulary.study import StudyConfig
+from spt_core.vocabulary.config import MaskedConfig, StudyConfig, VocabularyConfig
 
 
 def default(task: Task) -> PipelineConfig:

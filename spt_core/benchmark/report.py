@@ -14,6 +14,9 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from spt_core.heads import HEADS
+from spt_core.task import Head
+
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 MAX_CLASSES = 20  # on the plot; the table has all
 COLORS = ("#0b6e99", "#d9730d", "#6940a5", "#0f7b6c", "#ad1a72")
@@ -28,7 +31,8 @@ class Report:
     reasons, the baselines' without encoding). Of texts, `num_positives` counts the rows with any
     label but the negative class, intervals resample the `num_groups` documents, and
     `classes[model]` holds label, support, precision, recall and f1 of each class; `left_out` says
-    of a baseline that could not be fitted why.
+    of a baseline that could not be fitted why. `confusion` counts the items of each class that the
+    product gives each class, where one is given.
     """
 
     task: str
@@ -50,12 +54,13 @@ class Report:
     latency_target_ms: float
     size_target_mb: float
     machine: str
-    head: str = "binary"  # reports of before there were others are still in registries
+    head: Head = "binary"  # reports of before there were others are still in registries
     num_groups: int = 0
     classes: Mapping[str, list[dict[str, Any]]] = dataclasses.field(
         default_factory=dict[str, list[dict[str, Any]]]
     )
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+    confusion: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with all fields."""
@@ -69,6 +74,7 @@ class Report:
             report=self,
             facts=facts,
             findings=findings,
+            noun=HEADS[self.head].noun,
             plots=[(title, _png(draw)) for title, draw in self._plots()],
         )
 
@@ -79,6 +85,8 @@ class Report:
         ]
         if self.classes:
             return [("F1 by class", self._class_f1), *plots]
+        if all("true" in curve for curve in self.curves.values()):
+            return [("Answers over true values, with intervals", self._values), *plots]
         if all("recall" in curve for curve in self.curves.values()):
             ranking = ("Precision and recall", self._precision_recall)
             return [ranking, ("Calibration", self._calibration), *plots]
@@ -88,6 +96,18 @@ class Report:
         for color, (name, curve) in zip(COLORS, self.curves.items(), strict=False):
             axes.plot(curve["recall"], curve["precision"], color=color, label=name)
         axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+        axes.legend(frameon=False, fontsize=8)
+
+    def _values(self, axes: Axes) -> None:
+        """The product's answers with their intervals, the baselines' answers behind them."""
+        for color, (name, curve) in zip(COLORS[1:], list(self.curves.items())[1:], strict=False):
+            axes.plot(curve["true"], curve["value"], ".", ms=2, color=color, label=name)
+        curve = self.curves[self.model_name]
+        axes.vlines(curve["true"], curve["low"], curve["high"], color=COLORS[0], lw=0.5, alpha=0.5)
+        axes.plot(curve["true"], curve["value"], ".", ms=4, color=COLORS[0], label=self.model_name)
+        ends = [min(curve["true"]), max(curve["true"])]
+        axes.plot(ends, ends, color="#999", lw=1, ls="--", label="perfect")
+        axes.set(xlabel="true value", ylabel="answer")
         axes.legend(frameon=False, fontsize=8)
 
     def _calibration(self, axes: Axes) -> None:

@@ -20,6 +20,7 @@ from spt_core.data.splits import EvaluationSet, Splits
 from spt_core.families.baseline import Baselines, BaselineWork, OnTrial
 from spt_core.families.training import TRAINING
 from spt_core.heads.base import AnswerHead
+from spt_core.heads.metrics import confusion
 from spt_core.heads.outcomes import Outcomes, interval
 from spt_core.model import open_answerer
 from spt_core.policy import DecisionPolicy, Policy
@@ -99,6 +100,7 @@ class BenchmarkSuite:
             machine=machine(),
             head=task.head,
             num_groups=num_groups if num_groups < table.num_rows else 0,
+            confusion=confusion(own),
             classes={name: rows for name, of in outcomes.items() if (rows := head.by_class(of))},
         )
 

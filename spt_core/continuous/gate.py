@@ -12,6 +12,7 @@ from typing import Any
 
 from spt_core.continuous.ledger.values import Verdict, canonical
 from spt_core.errors import InputError
+from spt_core.validation import validated
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,16 +62,7 @@ class GateVerdict:
 
 def gate_config(content: Mapping[str, Any]) -> GateConfig:
     """The configuration that a bucket's `gate` object holds; InputError names what is odd."""
-    known = {field.name for field in dataclasses.fields(GateConfig)}
-    unknown = sorted(set(content) - known)
-    if unknown:
-        raise InputError(
-            f"a bucket's gate has the fields {sorted(known)}, however: it also has {unknown}"
-        )
-    try:
-        return GateConfig(**content)
-    except TypeError as error:
-        raise InputError(f"a bucket's gate must hold numbers, however: {error}") from error
+    return validated(GateConfig, content, "a bucket's gate")
 
 
 def judge(

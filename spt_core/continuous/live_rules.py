@@ -17,8 +17,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from scipy.stats import binomtest, fisher_exact
-
 from spt_core.traffic import WINDOW_S, Window, merged, quantile_ms
 
 Rule = Literal["golden_probe", "error_rate", "latency", "drift"]
@@ -120,6 +118,8 @@ def _errors(candidate: Window, champion: Window, rules: LiveRules) -> Finding | 
     limit = max(rules.error_ratio * before, before + rules.error_points)
     if rate <= limit:
         return None
+    from scipy.stats import binomtest, fisher_exact  # takes a second, and is seldom needed
+
     if champion.num_requests:
         table = [
             [candidate.num_errors, candidate.num_requests - candidate.num_errors],

@@ -18,6 +18,7 @@ from typing import Any
 from spt_core.errors import InputError, NotFoundError, nearest
 from spt_core.registry import DEFAULT_MODEL_NAME
 from spt_core.task import IndustryType, Task, all_tasks, find, labels_publications
+from spt_core.validation import validated
 
 DAY_S = 86_400.0
 HIGH_RISK, STANDARD_RISK = "high", "standard"
@@ -61,6 +62,11 @@ class Monitoring:
                 f"{self.model} must be monitored by keywords, terms or a classifier, however: "
                 "there are none"
             )
+        if not all(text.strip() for text in (*self.keywords, *self.terms)):
+            raise InputError(
+                "keywords and terms must be texts that are not empty, however: "
+                f"{self.keywords}, {self.terms}"
+            )
         if self.trigger_threshold < 1:
             raise InputError(
                 f"trigger_threshold must be at least 1, however: {self.trigger_threshold}"
@@ -102,20 +108,12 @@ def bucket_of(model: str) -> str:
 
 def monitoring_for(key: str, content: Mapping[str, Any], where: str) -> Monitoring:
     """The monitoring that a table says, under an industry's or a model's name."""
-    declared = {field.name: field.type for field in dataclasses.fields(Monitoring)}
-    names = [name for name in declared if name != "model"]
-    values: dict[str, Any] = {}
-    for name, value in content.items():
-        if name not in names:
-            raise InputError(f"{where}: there is no key {name!r}, however: {nearest(name, names)}")
-        values[name] = _typed(value, str(declared[name]), f"{where}: {name}")
-    model = _model(key, where)
+    if "model" in content:
+        raise InputError(f"{where}: there is no key 'model', however: the section names it")
+    values = {"model": _model(key, where), **content}
     if not {"keywords", "terms", "classifier"} & set(values):
-        values["keywords"] = shipped_keywords(IndustryType(model.partition("/")[0]))
-    try:
-        return Monitoring(model=model, **values)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
+        values["keywords"] = shipped_keywords(IndustryType(key.partition("/")[0]))
+    return validated(Monitoring, values, where)
 
 
 def default_monitoring(industries: Iterable[IndustryType]) -> tuple[Monitoring, ...]:
@@ -155,7 +153,7 @@ def _model(key: str, where: str) -> str:
     """`industry/task/model_name` of a key that may leave out what is clear."""
     industry = known_industry(key.partition("/")[0], where)
     if "/" in key:
-        return key if key.count("/") == 2 else f"{find(key).path}/{DEFAULT_MODEL_NAME}"
+        return key if key.count("/") == 2 else f"{key}/{DEFAULT_MODEL_NAME}"
     tasks = text_tasks(industry)
     if len(tasks) != 1:
         found = ", ".join(task.path for task in tasks) or "none"
@@ -176,24 +174,3 @@ def _require_text_task(model: str) -> None:
             "publications can retrain models that label a whole text, however: "
             f"{path} is on {task.family} with head {task.head}"
         )
-
-
-def _typed(value: Any, declared: str, at: str) -> Any:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    match declared:
-        case "bool":
-            name, fits = "true or false", isinstance(value, bool)
-        case "int":
-            name, fits = "a whole number", is_number and isinstance(value, int)
-        case "float":
-            name, fits = "a number", is_number
-        case "str":
-            name, fits = "a text", isinstance(value, str)
-        case _:
-            name = "a list of texts that are not empty"
-            fits = isinstance(value, list | tuple) and all(
-                isinstance(text, str) and text.strip() for text in value
-            )
-    if not fits:
-        raise InputError(f"{at} must be {name}, however: {value!r}")
-    return tuple(value) if isinstance(value, list) else value

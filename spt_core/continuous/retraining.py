@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -31,9 +31,11 @@ from spt_core.errors import CorruptArtifactError, InputError, NotFoundError
 from spt_core.policy import Policy
 from spt_core.registry import DEFAULT_MODEL_NAME
 from spt_core.task import Task, find, labels_publications
+from spt_core.validation import validated
 
 LabelSource = Literal["human", "taxonomy", "weak", ""]
 MIN_HELD_OUT = 30  # publications; fewer judge nothing
+_YOUNGER = ("classes", "notes", "controllable", "seen", "goal")
 LONGEST_TEXT = 100_000
 
 
@@ -114,24 +116,7 @@ class Mixture(NamedTuple):
 
 def retrain_config(content: Mapping[str, Any]) -> RetrainConfig:
     """The configuration that a bucket's `retraining` object holds; InputError names what is odd."""
-    known = {field.name for field in dataclasses.fields(RetrainConfig)}
-    unknown = sorted(set(content) - known)
-    if unknown:
-        raise InputError(
-            f"a bucket's retraining has the fields {sorted(known)}, however: it also has {unknown}"
-        )
-    values = dict(content)
-    try:
-        for name in ("assignments", "slices"):
-            if name in values:
-                values[name] = tuple(values[name])
-        if "rules" in values:
-            values["rules"] = tuple(LabelingRule(**rule) for rule in values["rules"])
-        return RetrainConfig(**values)
-    except TypeError as error:
-        raise InputError(
-            f"a bucket's retraining must hold what it takes, however: {error}"
-        ) from error
+    return validated(RetrainConfig, content, "a bucket's retraining")
 
 
 def model_of(bucket: str) -> str:
@@ -182,8 +167,25 @@ def pinned_items(ledger: Ledger, retrain: Retrain) -> list[Item]:
 
 def candidate_sha(exported: ExportedModel, policy: Policy) -> str:
     """What an approval is for: sha256 over the candidate's files, lineage and decision policy."""
-    content = json.loads(json.dumps([exported.to_json(), policy.to_json()]))
+    content = _as_before(json.loads(json.dumps([exported.to_json(), policy.to_json()])))
     return hashlib.sha256(canonical(content).encode()).hexdigest()
+
+
+def _as_before(content: Any) -> Any:
+    """The content without keys that are younger than approvals, where they say nothing.
+
+    An approval names a hash: it holds for the same model read by younger code.
+    """
+    if isinstance(content, dict):
+        pairs = cast(dict[str, Any], content).items()
+        return {k: _as_before(v) for k, v in pairs if not _is_silent(k, v)}
+    if isinstance(content, list):
+        return [_as_before(each) for each in cast(list[Any], content)]
+    return content
+
+
+def _is_silent(name: str, value: Any) -> bool:
+    return name in _YOUNGER and not value or name == "kind" and value in ("labels", "decision")
 
 
 def text_of(item: Item) -> str:

@@ -31,12 +31,11 @@ import dataclasses
 import importlib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
-from spt_core.continuous.feeds.source import JsonLayout, LinkList, Source, TimeWindow
+from spt_core.continuous.feeds.source import Source
 from spt_core.continuous.fetch.fetcher import DEFAULT_USER_AGENT
 from spt_core.continuous.monitoring import (
     Monitoring,
@@ -45,8 +44,31 @@ from spt_core.continuous.monitoring import (
     monitoring_for,
 )
 from spt_core.errors import InputError, NotFoundError, nearest
+from spt_core.validation import validated
 
-_TABLES = {"links": LinkList, "json": JsonLayout, "window": TimeWindow}
+_Tables = tuple[dict[str, Any], ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Fetch:
+    user_agent: str = DEFAULT_USER_AGENT
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Choice:
+    defaults: Any = False  # true, false or a list of ids
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _File:
+    """The TOML file's tables."""
+
+    fetch: _Fetch = _Fetch()
+    sources: _Choice = _Choice()
+    source: _Tables = ()
+    monitoring: Mapping[str, dict[str, Any]] = dataclasses.field(
+        default_factory=dict[str, dict[str, Any]]
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,44 +129,29 @@ def load_sources(path: str | None = None) -> SourcesFile:
 
 def sources_from(content: Mapping[str, Any], where: str) -> SourcesFile:
     """The sources that a parsed TOML file holds; `where` is its name, for messages."""
-    _known_keys(content, ("fetch", "sources", "source", "monitoring"), where)
-    fetch = _table(content.get("fetch", {}), f"{where}: fetch")
-    _known_keys(fetch, ("user_agent",), f"{where}: fetch")
-    chosen = _table(content.get("sources", {}), f"{where}: sources")
-    _known_keys(chosen, ("defaults",), f"{where}: sources")
-    own = content.get("source", [])
-    if not isinstance(own, list):
+    if isinstance(content.get("source"), Mapping):
         raise InputError(f"{where}: source must be written [[source]], however: it is one table")
-    user_agent = fetch.get("user_agent", DEFAULT_USER_AGENT)
-    if not isinstance(user_agent, str):
-        raise InputError(f"{where}: fetch.user_agent must be a text, however: {user_agent!r}")
-    monitoring = _table(content.get("monitoring", {}), f"{where}: monitoring")
+    file = validated(_File, content, where)
+    shipped = _shipped(file.sources.defaults, where)
+    own = [source_from(entry, f"{where}: source {n}") for n, entry in enumerate(file.source, 1)]
+    monitoring = [
+        monitoring_for(key, table, f"{where}: monitoring.{key}")
+        for key, table in file.monitoring.items()
+    ]
     try:
         return SourcesFile(
-            sources=(
-                *_defaults(chosen.get("defaults", False), where),
-                *(source_from(entry, f"{where}: source {n}") for n, entry in enumerate(own, 1)),
-            ),
-            user_agent=user_agent,
-            monitoring=tuple(
-                monitoring_for(key, _table(table, at), at)
-                for key, table in monitoring.items()
-                for at in [f"{where}: monitoring.{key}"]
-            ),
+            sources=(*shipped, *own),
+            user_agent=file.fetch.user_agent,
+            monitoring=tuple(monitoring),
         )
     except InputError as error:
-        raise InputError(_placed(str(error), where)) from error
+        raise InputError(f"{where}: {error}") from error
 
 
-def source_from(content: object, where: str) -> Source:
+def source_from(content: Mapping[str, Any], where: str) -> Source:
     """The source that a table names; InputError names the key that is wrong."""
-    table = _table(content, where)
-    if isinstance(table.get("id"), str):
-        where = f"{where} ({table['id']!r})"
-    fields = {**table}
-    if isinstance(fields.get("industry"), str):
-        fields["industry"] = known_industry(fields["industry"], where)
-    return _built(Source, fields, where)
+    name = content.get("id")
+    return validated(Source, content, f"{where} ({name!r})" if isinstance(name, str) else where)
 
 
 def from_monitoring_config(config: Mapping[str, Any]) -> SourcesFile:
@@ -153,15 +160,12 @@ def from_monitoring_config(config: Mapping[str, Any]) -> SourcesFile:
     monitoring: list[Monitoring] = []
     for key, content in config.items():
         where = f"monitoring_config[{key!r}]"
-        table = _table(content, where)
+        table = validated(dict[str, Any], content, where)
         industry = known_industry(key.partition("/")[0], where)
-        sources += [
-            source_from_mapping({"industry": industry, **_table(source, where)}, where)
-            for source in table.get("sources", [])
-        ]
-        rest = {name: value for name, value in table.items() if name != "sources"}
-        if rest:
-            monitoring.append(monitoring_for(key, rest, where))
+        own = validated(_Tables, table.pop("sources", ()), f"{where}: sources")
+        sources += [source_from_mapping({"industry": industry, **one}, where) for one in own]
+        if table:
+            monitoring.append(monitoring_for(key, table, where))
     return SourcesFile(sources=tuple(sources), monitoring=tuple(monitoring))
 
 
@@ -171,64 +175,20 @@ def source_from_mapping(content: Mapping[str, Any], where: str = "source") -> So
     Without a type, a URL that an industry ships is read as that source is, any other as a feed. The
     id, unless it is given, is the name in lower case.
     """
-    fields = {**_table(dict(content), where)}
+    fields = dict(content)
     if "type" in fields:
         fields["kind"] = fields.pop("type")
     shipped = next((s for s in default_sources() if s.url == fields.get("url")), None)
     if "kind" not in fields:
         read_as = shipped.to_json() if shipped is not None else {"kind": "rss"}
-        fields = {k: read_as[k] for k in ("kind", "identity") if k in read_as} | fields
-        if shipped is not None:
-            fields |= {"links": shipped.links, "json": shipped.json}
+        names = ("kind", "identity", "links", "json")
+        fields = {name: read_as[name] for name in names if name in read_as} | fields
     if "id" not in fields and isinstance(fields.get("name"), str):
         fields["id"] = re.sub(r"[^a-z0-9]+", "_", fields["name"].lower()).strip("_")
     return source_from(fields, where)
 
 
-def _built(kind: type[Any], content: Mapping[str, Any], where: str) -> Any:
-    """A dataclass from a table, with its keys and their types checked."""
-    declared = {field.name: field for field in dataclasses.fields(kind)}
-    _known_keys(content, declared, where)
-    types = get_type_hints(kind)
-    values: dict[str, Any] = {}
-    for name, value in content.items():
-        at = f"{where}: {name}"
-        if name in _TABLES and isinstance(value, _TABLES[name] | None):
-            values[name] = value
-        elif name in _TABLES:
-            values[name] = _built(_TABLES[name], _table(value, at), at)
-        else:
-            values[name] = _typed(value, types[name], at)
-    for name, field in declared.items():
-        if field.default is dataclasses.MISSING and name not in values:
-            raise InputError(f"{where}: {name} must be given, however: it is missing")
-    try:
-        return kind(**values)
-    except InputError as error:
-        raise InputError(_placed(str(error), where)) from error
-
-
-def _typed(value: Any, declared: Any, at: str) -> Any:
-    wanted = get_args(declared) if isinstance(declared, UnionType) else (declared,)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if tuple[str, ...] in wanted:
-        name, fits = "a list of texts", _is_texts(value)
-    elif float in wanted:
-        name, fits = "a number", is_number
-    elif int in wanted:
-        name, fits = "a whole number", is_number and isinstance(value, int)
-    else:
-        name, fits = "a text", isinstance(value, str)
-    if not fits:
-        raise InputError(f"{at} must be {name}, however: {value!r}")
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _is_texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(element, str) for element in value)
-
-
-def _defaults(wanted: object, where: str) -> tuple[Source, ...]:
+def _shipped(wanted: object, where: str) -> tuple[Source, ...]:
     shipped = {source.id: source for source in default_sources()}
     if isinstance(wanted, bool):
         return tuple(shipped.values()) if wanted else ()
@@ -243,20 +203,3 @@ def _defaults(wanted: object, where: str) -> tuple[Source, ...]:
                 f"{nearest(name, shipped)}"
             )
     return tuple(shipped[name] for name in wanted)
-
-
-def _known_keys(content: Mapping[str, Any], known: Iterable[str], where: str) -> None:
-    names = list(known)
-    for key in content:
-        if key not in names:
-            raise InputError(f"{where}: there is no key {key!r}, however: {nearest(key, names)}")
-
-
-def _table(content: object, where: str) -> dict[str, Any]:
-    if not isinstance(content, dict):
-        raise InputError(f"{where} must be a table, however: {content!r}")
-    return content
-
-
-def _placed(sentence: str, where: str) -> str:
-    return sentence if where.split(": ")[0] in sentence else f"{where}: {sentence}"

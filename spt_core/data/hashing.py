@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pandas.util import hash_array
 
 Hashes = NDArray[np.uint64]
 _NULL = np.uint64(0x9AE16A3B2F90404F)
@@ -78,5 +77,7 @@ def _text_hashes(array: pa.Array) -> Hashes:
 
 
 def _hash_words(words: NDArray[np.object_]) -> Hashes:
+    from pandas.util import hash_array  # takes a while, and who describes splits hashes nothing
+
     # pandas ships no types for it; its key is fixed, so that every process hashes alike.
     return hash_array(words, categorize=False)  # pyright: ignore[reportCallIssue]

@@ -6,9 +6,8 @@ import hashlib
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -24,13 +23,17 @@ from spt_core.data.corpus import (
 )
 from spt_core.data.infer import infer_columns
 from spt_core.data.raw import column_from, flat
-from spt_core.data.read import Dataset, plain_errors, quiet_context
 from spt_core.errors import InputError
 from spt_core.records import flatten
 from spt_core.signature import Goal, Window
 from spt_core.task import Task
 
-Source = str | Path | pa.Table | pd.DataFrame | Sequence[Mapping[str, Any]] | Dataset
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from spt_core.data.read import Dataset
+
+Source: TypeAlias = "str | Path | pa.Table | pd.DataFrame | Sequence[Mapping[str, Any]] | Dataset"
 
 
 def open_corpus(
@@ -141,6 +144,10 @@ def _stored(
 def _tables(
     source: pa.Table | pd.DataFrame | Sequence[Mapping[str, Any]] | Dataset,
 ) -> Iterable[pa.Table]:
+    import pandas as pd  # and ray: rows in memory alone need them, not a path
+
+    from spt_core.data.read import Dataset, plain_errors, quiet_context
+
     if isinstance(source, Dataset):
         quiet_context()
         with plain_errors():

@@ -1,11 +1,14 @@
-"""Splits: the parts of one corpus in storage, and the EvaluationSet; splitting.py makes them."""
+"""Splits: the parts of one corpus in storage, and the EvaluationSet; splitting.py makes them.
+
+Importing this brings no ray: configurations and registered models name splits.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,10 +25,12 @@ from spt_core.data.partition import (
     PARTS,
     Part,
 )
-from spt_core.data.read import Dataset, read_files
 from spt_core.errors import InputError
 from spt_core.plain import from_plain
 from spt_core.signature import Signature
+
+if TYPE_CHECKING:
+    from spt_core.data.read import Dataset
 
 SplitKind = Literal["time", "group", "random"]
 
@@ -140,6 +145,8 @@ class Splits:
 
     def dataset(self, part: Part) -> Dataset:
         """A part as a Ray Dataset of typed columns, label and `__row`."""
+        from spt_core.data.read import read_files
+
         return read_files(self.files(part))
 
     def table(self, part: Part, limit: int | None = None) -> pa.Table:

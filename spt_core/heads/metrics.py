@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from spt_core.heads.outcomes import Outcomes
 
 Array = NDArray[np.float64]
+MAX_CONFUSED = 30  # classes of a table of confusions that somebody can read
 
 
 def average_precision(labels: Array, probabilities: Array) -> float:
@@ -140,6 +141,17 @@ def class_figures(of: Outcomes) -> list[dict[str, Any]]:
         }
         for k, name in enumerate(of.classes)
     ]
+
+
+def confusion(of: Outcomes) -> dict[str, Any]:
+    """How many items of each class (rows) are given each class (columns).
+
+    Empty where items may have several classes, or have more than MAX_CONFUSED.
+    """
+    is_single = len(of.classes) > 1 and max(of.labels.sum(1).max(), of.given.sum(1).max()) <= 1
+    if not is_single or len(of.classes) > MAX_CONFUSED:
+        return {}
+    return {"classes": list(of.classes), "counts": (of.labels.T @ of.given).astype(int).tolist()}
 
 
 def _class_f1(of: Outcomes) -> Array:

@@ -6,27 +6,8 @@ import dataclasses
 import math
 from typing import Any
 
-from spt_core.errors import InputError
 from spt_core.heads import LOWER_IS_BETTER
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class GateConfig:
-    """By how much an extension may be worse than its base.
-
-    Args:
-        max_bits_rise: how far held-out bits per byte may rise.
-        max_score_drop: how far the task's metric may fall; an error or a loss, whose unit is the
-            label's, may rise by this share of the base's.
-    """
-
-    max_bits_rise: float = 0.02
-    max_score_drop: float = 0.02
-
-    def __post_init__(self) -> None:
-        """Refuse margins below 0."""
-        if self.max_bits_rise < 0 or self.max_score_drop < 0:
-            raise InputError(f"margins must be at least 0, however: {self}")
+from spt_core.vocabulary.config import GateConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

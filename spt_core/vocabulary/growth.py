@@ -15,7 +15,8 @@ from spt_core.families.text.bases import Base, find_base
 from spt_core.families.text.reading import open_tokenizer
 from spt_core.task import Task
 from spt_core.vocabulary import DomainVocabularyManager, VocabularyConfig
-from spt_core.vocabulary.masked_lm import MaskedConfig, adapt
+from spt_core.vocabulary.config import MaskedConfig
+from spt_core.vocabulary.masked_lm import adapt
 from spt_core.vocabulary.mining import count_words, pieces_of
 
 MIN_PIECES = 4

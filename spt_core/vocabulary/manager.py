@@ -20,40 +20,10 @@ from spt_core.families.text.config import DEFAULT_BASE
 from spt_core.families.text.reading import open_tokenizer
 from spt_core.families.text.tokenizer_edits import Addition, extended
 from spt_core.task import IndustryType
+from spt_core.vocabulary.config import VocabularyConfig
 from spt_core.vocabulary.embeddings import fit_to_contexts, from_pieces
 from spt_core.vocabulary.mining import count_words, mine_phrases, mine_words
 from spt_core.vocabulary.terms import Skipped, Term, checked_terms, count_uses
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class VocabularyConfig:
-    """How a vocabulary is extended.
-
-    Args:
-        max_new_tokens: tokens that are added at most.
-        min_uses: uses in the texts below which a mined word or piece is not worth a token.
-        max_phrases: mined phrases at most; given phrases do not count.
-        min_phrase_uses: uses below which a mined phrase is not worth a token.
-        context_steps: steps in which new embeddings are fitted to the texts; 0 leaves their
-            pieces' mean.
-        seed: of the texts' order in these steps.
-    """
-
-    max_new_tokens: int = 10_000
-    min_uses: int = 3
-    max_phrases: int = 100
-    min_phrase_uses: int = 20
-    context_steps: int = 300
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse numbers that make no vocabulary."""
-        for name in ("max_new_tokens", "min_uses", "min_phrase_uses"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, however: {getattr(self, name)}")
-        for name in ("max_phrases", "context_steps"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} must be at least 0, however: {getattr(self, name)}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -40,61 +40,11 @@ from spt_core.errors import InputError
 from spt_core.families.text.bases import Base, build_encoder, embedding_name, load_base, store_base
 from spt_core.families.text.reading import open_tokenizer
 from spt_core.fitting.precision import bf16_on_cpu, is_bf16_cpu
+from spt_core.vocabulary.config import MaskedConfig
 from spt_core.vocabulary.raw_text import MASKS, Windows, masked, steps, token_of, windows_of
 
 HEAD, STATE = "head.safetensors", "state.pt"
 _Watch = Callable[[Mapping[str, float]], None]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class MaskedConfig:
-    """How to train on raw text.
-
-    Args:
-        num_steps: how often the weights change; texts start again when they are used up.
-        step_bytes: UTF-8 bytes of text in a step.
-        first_steps: steps in which only the head and new embeddings are trained.
-        max_tokens: tokens of a window; texts are packed into windows.
-        learning_rate: of the encoder after the first steps.
-        head_rate: the rate of the head, and of new embeddings in the first steps, as a multiple.
-        masked_share: the share of words that are masked.
-        shuffled_texts: texts that are shuffled among each other at a time.
-        save_steps: steps between states from which a killed run goes on.
-        seed: of order, masks, dropout and the fresh head.
-    """
-
-    num_steps: int = 150
-    step_bytes: int = 12_000
-    first_steps: int = 50
-    max_tokens: int = 128
-    learning_rate: float = 1e-4
-    head_rate: float = 10.0
-    weight_decay: float = 0.01
-    masked_share: float = 0.2
-    shuffled_texts: int = 20_000
-    save_steps: int = 50
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse values that no run could honour."""
-        for name in ("num_steps", "step_bytes", "shuffled_texts", "save_steps"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, however: {getattr(self, name)}")
-        if not 0 <= self.first_steps <= self.num_steps:
-            raise InputError(
-                "first_steps must be between 0 and num_steps, however: "
-                f"{self.first_steps=}, {self.num_steps=}"
-            )
-        if self.max_tokens < 8 or not 0 < self.masked_share < 1:
-            raise InputError(
-                "max_tokens must be at least 8 and masked_share in (0, 1), however: "
-                f"{self.max_tokens=}, {self.masked_share=}"
-            )
-        if not self.learning_rate > 0 or not self.head_rate > 0 or self.weight_decay < 0:
-            raise InputError(
-                "rates must be above 0 and weight_decay at least 0, however: "
-                f"{self.learning_rate=}, {self.head_rate=}, {self.weight_decay=}"
-            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

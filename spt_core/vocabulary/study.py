@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from spt_core.errors import InputError
 from spt_core.families.text.bases import Base
 from spt_core.families.text.reading import open_tokenizer
 from spt_core.vocabulary.bits import PairedBits, compare_bits
-from spt_core.vocabulary.gate import GateConfig, Verdict, keep_extension
-from spt_core.vocabulary.manager import Extension, VocabularyConfig
-from spt_core.vocabulary.masked_lm import Adapted, MaskedConfig, adapt
+from spt_core.vocabulary.config import GateConfig, MaskedConfig
+from spt_core.vocabulary.gate import Verdict, keep_extension
+from spt_core.vocabulary.manager import Extension
+from spt_core.vocabulary.masked_lm import Adapted, adapt
 from spt_core.vocabulary.mining import count_words, pieces_of
 from spt_core.vocabulary.probe import FrozenEncoder
 
@@ -124,31 +124,6 @@ class Study:
             "characters_per_s_after": round(self.speed[1]),
             "seconds": dict(self.seconds),
         }
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class StudyConfig:
-    """How a vocabulary is extended, compared and judged.
-
-    `term_lists` are files of terms, one a line or a column of CSV; of these, and of what is mined,
-    the terms that the training texts use are taken. For the score both bases are fine-tuned on up
-    to `score_rows` training rows, `score_epochs` times, and measured on as many validation rows,
-    with each of `score_seeds` seeds.
-    """
-
-    extension: VocabularyConfig = dataclasses.field(default_factory=VocabularyConfig)
-    training: MaskedConfig = dataclasses.field(default_factory=MaskedConfig)
-    gate: GateConfig = dataclasses.field(default_factory=GateConfig)
-    term_lists: tuple[str, ...] = ()
-    score_rows: int = 2000
-    score_epochs: int = 2
-    score_seeds: int = 2
-
-    def __post_init__(self) -> None:
-        """Refuse a score of nothing."""
-        for name in ("score_rows", "score_epochs", "score_seeds"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, however: {getattr(self, name)}")
 
 
 def study(

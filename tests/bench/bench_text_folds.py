@@ -51,7 +51,8 @@ from spt_core.model import SpecializedModel, default_policy, open_answerer
 from spt_core.policy import Policy
 from spt_core.task import Task, find
 from spt_core.training import SpecializedModelTrainer
-from spt_core.vocabulary.masked_lm import MaskedConfig, adapt
+from spt_core.vocabulary.config import MaskedConfig
+from spt_core.vocabulary.masked_lm import adapt
 from tests.bench import protocol
 
 METRIC_OF = {

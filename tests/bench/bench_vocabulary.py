@@ -31,7 +31,7 @@ from spt_core.data.labels import class_counts, classes_of, rule_of
 from spt_core.families.text.config import DEFAULT_BASE
 from spt_core.task import find
 from spt_core.vocabulary import DomainVocabularyManager, VocabularyConfig
-from spt_core.vocabulary.masked_lm import MaskedConfig
+from spt_core.vocabulary.config import MaskedConfig
 from spt_core.vocabulary.score import TaskScore, drawn_rows
 from spt_core.vocabulary.study import study
 from spt_core.vocabulary.terms import read_terms

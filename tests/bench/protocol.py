@@ -149,8 +149,8 @@ def booster_scores(
     for kind in FOREST_KINDS:
         best = tune(kind, rows, average_precision_score, num_trials=num_trials, seed=0)
         chosen = {k: v for k, v in best.parameters.items() if k != "num_trees"}
-        scores = [FITS[kind](chosen, rows, seed).probability(test) for seed in seeds]
-        value = average_precision_score(rows.validation_labels, best.probability(rows.validation))
+        scores = [FITS[kind](chosen, rows, seed).predict(test) for seed in seeds]
+        value = average_precision_score(rows.validation_labels, best.predict(rows.validation))
         found[kind] = {"scores": scores, "validation": value, "parameters": dict(best.parameters)}
         say(f"{kind}: validation AP {value:.4f}, {best.parameters}")
     found["catboost"] = _catboost(rows, test, seeds, num_trials, say)

@@ -17,6 +17,7 @@ from spt_core.families.training import TRAINING
 from spt_core.fitting.config import TrainingConfig
 from spt_core.fitting.plan import TrainingRun
 from spt_core.fitting.shards import Batch
+from spt_core.plain import from_plain
 from spt_core.signature import Field, Signature
 from spt_core.task import FAMILIES, Family
 from tests.tiny_models import TEXT_CONFIG, TEXTS, tiny_text_facts, tiny_tokenizer
@@ -78,7 +79,7 @@ def test_a_configuration_survives_json(name):
     kind = SERVING[name].config
     assert type(CONFIGS[name]) is kind
     content = json.loads(json.dumps(dataclasses.asdict(CONFIGS[name])))
-    assert kind.from_json(content) == CONFIGS[name]
+    assert from_plain(kind, content) == CONFIGS[name]
 
 
 @each_family

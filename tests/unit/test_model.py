@@ -26,7 +26,7 @@ class TrainedRuntime:
 
     @torch.no_grad()
     def score(self, features):
-        return self._network.probability(torch.from_numpy(features)).numpy()
+        return self._network.score(torch.from_numpy(features)).numpy()
 
     @torch.no_grad()
     def explain(self, features):

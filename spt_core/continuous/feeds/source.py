@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import cssselect
 
 from spt_core.continuous.feeds.identity import IDENTITIES, Identity
-from spt_core.continuous.fetch.url import malformed_url
+from spt_core.continuous.url import malformed_url
 from spt_core.errors import InputError
 from spt_core.plain import from_plain
 from spt_core.task import IndustryType

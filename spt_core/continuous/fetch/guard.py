@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from spt_core.continuous.fetch.url import MAX_URL_LENGTH, Address, address_literal, malformed_url
+from spt_core.continuous.url import MAX_URL_LENGTH, Address, address_literal, malformed_url
 from spt_core.errors import InputError
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

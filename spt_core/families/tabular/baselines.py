@@ -49,18 +49,21 @@ def tune_baselines(work: BaselineWork) -> Baselines:
     validation = work.splits.table("validation", limit=work.max_rows)
     done, total = itertools.count(1), work.num_trials * (len(FORESTS) + 1)
 
-    def on_trial(name: str, trial: int) -> None:
-        del trial
-        work.tell(name, next(done), total)
+    def tells(name: str) -> Callable[[str, int], None]:
+        def tell(kind: str, trial: int) -> None:
+            del kind, trial
+            work.tell(name, next(done), total)
+
+        return tell
 
     fitted: list[Baseline] = []
     for name, kind in FORESTS.items():
         forest = tune(
-            kind, rows, quality, num_trials=work.num_trials, seed=work.seed, on_trial=on_trial
+            kind, rows, quality, num_trials=work.num_trials, seed=work.seed, on_trial=tells(name)
         )
         fitted.append(_baseline(name, forest.predict, forest.parameters, work, target, validation))
-    predict, parameters = _linear(rows, quality, work, target, on_trial)
     name = LINEAR[target.head == "regression"]
+    predict, parameters = _linear(rows, quality, work, target, tells(name))
     fitted.append(_baseline(name, predict, parameters, work, target, validation))
     return Baselines(fitted, {})
 
@@ -117,16 +120,12 @@ def _linear(
     # A column without any value carries nothing, and would warn on every fit.
     empty = np.isnan(rows.train).all(0)
     numbers = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
-    columns = ColumnTransformer(
-        [
-            ("numbers", numbers, slice(0, rows.first_category)),
-            (
-                "categories",
-                OneHotEncoder(handle_unknown="ignore", min_frequency=20),
-                slice(rows.first_category, None),
-            ),
-        ]
+    categories = OneHotEncoder(handle_unknown="ignore", min_frequency=20)
+    parts = (
+        ("numbers", numbers, range(rows.first_category)),
+        ("categories", categories, range(rows.first_category, rows.train.shape[1])),
     )
+    columns = ColumnTransformer([(*part, list(places)) for *part, places in parts if len(places)])
 
     def filled(features: Features) -> NDArray[np.float32]:
         return np.where(empty, np.float32(0), features)

@@ -41,7 +41,9 @@ class Target:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `target_from_json` reads back; part of a network's facts."""
-        return dataclasses.asdict(self)
+        content = dataclasses.asdict(self)
+        lists = {name: list(content[name]) for name in ("classes", "class_weights")}
+        return {**content, **lists}
 
     @property
     def output(self) -> Output:

@@ -83,7 +83,7 @@ def phrases(text: str, words: Words, direction: Floats) -> tuple[Phrase, ...]:
 def pooled(logits: Floats, scale: Floats) -> tuple[Floats, Floats]:
     """Logits [K] of a text from those of its windows [W, K], and d text / d windows [W, K].
 
-    The smooth maximum that the network is trained with (models/text.py), of logits as they were
+    The smooth maximum that the network is trained with (network.py), of logits as they were
     before calibration multiplied them by `scale` [K]: it is fitted on the maximum.
     """
     top = logits.max(0)

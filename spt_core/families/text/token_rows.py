@@ -30,7 +30,7 @@ class TokenRow(NamedTuple):
 
 
 def token_rows(batch: Mapping[str, NDArray[Any]], num_targets: int) -> list[TokenRow]:
-    """The rows that `data/tokenizing.py` made of one batch, lists being flat there."""
+    """The rows that `encoding.py` made of one batch, lists being flat there."""
     states = batch.get("states", [np.empty(0, np.float32)] * len(batch["ids"]))
     columns = (batch[name] for name in ("ids", "lengths", "targets", "weights", "pairs"))
     return [

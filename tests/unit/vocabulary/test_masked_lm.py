@@ -8,7 +8,8 @@ from spt_core.errors import InputError
 from spt_core.families.text.bases import build_encoder, embedding_name, load_base, store_base
 from spt_core.families.text.reading import open_tokenizer
 from spt_core.vocabulary import masked_lm
-from spt_core.vocabulary.masked_lm import MaskedConfig, adapt
+from spt_core.vocabulary.config import MaskedConfig
+from spt_core.vocabulary.masked_lm import adapt
 from tests.unit.vocabulary.tiny import TEXTS, tiny_base, tiny_config, tiny_tokenizer
 
 CONFIG = MaskedConfig(

@@ -11,9 +11,10 @@ from spt_core.vocabulary import DomainVocabularyManager, VocabularyConfig
 from spt_core.vocabulary import study as studies
 from spt_core.vocabulary.alignment import aligned
 from spt_core.vocabulary.bits import compare_bits
-from spt_core.vocabulary.gate import GateConfig, keep_extension
-from spt_core.vocabulary.masked_lm import MaskedConfig, adapt
-from spt_core.vocabulary.study import StudyConfig, measure_savings, study
+from spt_core.vocabulary.config import GateConfig, MaskedConfig, StudyConfig
+from spt_core.vocabulary.gate import keep_extension
+from spt_core.vocabulary.masked_lm import adapt
+from spt_core.vocabulary.study import measure_savings, study
 from tests.unit.vocabulary.tiny import TEXTS
 
 TRAINING = MaskedConfig(num_steps=4, first_steps=2, step_bytes=300, max_tokens=32)

@@ -12,7 +12,7 @@ from aiohttp.abc import AbstractResolver
 
 from spt_core.continuous.fetch.fetcher import Fetched, Fetcher, FetchPolicy, Request
 from spt_core.continuous.fetch.guard import ForbiddenAddressError, Guard, forbidden_kind
-from spt_core.continuous.fetch.url import malformed_url
+from spt_core.continuous.url import malformed_url
 from spt_core.errors import InputError
 from tests.unit.continuous.forbidden import ENCODED, FORBIDDEN, LITERALS, PUBLIC
 

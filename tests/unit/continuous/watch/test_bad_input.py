@@ -89,9 +89,12 @@ def test_every_fault_of_a_source_is_told_with_advice_and_the_next_check(tmp_path
     [
         ({"url": "ftp://a.example/feed"}, "must start with http:// or https://"),
         ({"url": "http://[::1"}, "url must be one that can be asked"),
-        ({"industry": "banking"}, "industry must be one that exists, however: 'banking'"),
+        (
+            {"industry": "banking"},
+            "industry must be one of 'financial_services', .*, however: 'banking'",
+        ),
         ({"name": "first"}, "two sources have the id 'first'"),
-        ({"type": "atom"}, "kind must be one of rss, html_list, json_api"),
+        ({"type": "atom"}, "kind must be one of 'rss', 'html_list' or 'json_api', however: 'atom'"),
     ],
 )
 def test_a_source_that_could_never_be_watched_is_refused_when_it_is_added(source, sentence):

@@ -104,8 +104,8 @@ def test_an_industry_without_a_task_on_text_is_watched_for_nothing():
         (FINANCE + "max_source_share = 1.5\n", r"max_source_share must be in \(0, 1\]"),
         (FINANCE + "max_wait_days = 0\n", "max_wait_days must be above 0"),
         (FINANCE + "min_score = nan\n", "min_score must be above 0"),
-        (FINANCE + 'keywords = "risk"\n', "keywords must be a list of texts"),
-        (FINANCE + 'keywords = [""]\n', "keywords must be a list of texts that are not empty"),
+        (FINANCE + 'keywords = "risk"\n', "keywords must be a list, however: 'risk'"),
+        (FINANCE + 'keywords = [""]\n', "must be texts that are not empty"),
         (FINANCE + "keywords = []\n", "by keywords, terms or a classifier, however: there are no"),
         (FINANCE + 'validation_required = "yes"\n', "validation_required must be true or false"),
         (

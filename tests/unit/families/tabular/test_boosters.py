@@ -34,7 +34,7 @@ def forests():
 @each_kind
 def test_a_forest_ranks_rows_that_it_has_not_seen(forests, kind):
     features, labels = draw(2)
-    probabilities = forests[kind].probability(features)
+    probabilities = forests[kind].predict(features)
     assert probabilities.dtype == np.float64
     assert ((probabilities > 0) & (probabilities < 1)).all()
     assert roc_auc(labels, probabilities) > 0.9
@@ -44,7 +44,7 @@ def test_a_forest_ranks_rows_that_it_has_not_seen(forests, kind):
 def test_an_opened_forest_answers_as_before(forests, kind):
     features, _ = draw(2)
     opened = open_forest(kind, forests[kind].to_bytes())
-    assert np.array_equal(opened.probability(features), forests[kind].probability(features))
+    assert np.array_equal(opened.predict(features), forests[kind].predict(features))
 
 
 @each_kind
@@ -55,7 +55,7 @@ def test_a_forest_stops_early_and_says_how_many_trees_it_has(forests, kind):
 @each_kind
 def test_an_index_beyond_training_is_answered(forests, kind):
     assert np.isfinite(
-        forests[kind].probability(np.array([[0.0, 0.0], [np.nan, 7.0]], np.float32))
+        forests[kind].predict(np.array([[0.0, 0.0], [np.nan, 7.0]], np.float32))
     ).all()
 
 

@@ -17,9 +17,10 @@ from spt_core.families.tabular.ensemble import (
     TeacherEnsemble,
     best_weights,
     mix,
-    network_probability,
+    network_said,
 )
 from spt_core.families.tabular.network import table_facts
+from spt_core.families.tabular.outputs import DECISION
 from spt_core.families.tabular.softening import soften
 from tests.unit.families.tabular.tables import CONFIG, labels, network, rows, signature
 
@@ -81,32 +82,35 @@ def softened(teacher, **changes):
 def test_the_best_weights_favour_the_member_that_knows():
     target = labels(200)
     good, bad = np.where(target, 0.9, 0.1), np.full(200, 0.5)
-    assert best_weights(target, {"good": good, "bad": bad}) == {"good": 1.0, "bad": 0.0}
+    assert best_weights(target, {"good": good, "bad": bad}, DECISION.output) == {
+        "good": 1.0,
+        "bad": 0.0,
+    }
 
 
 def test_the_best_weights_blend_members_that_err_apart():
     target = np.array([1.0, 1.0, 0.0, 0.0], np.float32)
     members = {"a": np.array([0.9, 0.3, 0.1, 0.1]), "b": np.array([0.3, 0.9, 0.1, 0.1])}
-    weights = best_weights(target, members)
+    weights = best_weights(target, members, DECISION.output)
     assert weights == {"a": 0.5, "b": 0.5}
     assert sum(weights.values()) == 1.0
 
 
-def test_a_mix_is_the_log_odds_of_the_mean_probability():
+def test_the_log_odds_of_a_mix_are_those_of_the_mean_probability():
     members = {"a": np.array([0.2, 1.0, 0.0]), "b": np.array([0.4, 1.0, 0.0])}
-    found = mix(members, {"a": 0.25, "b": 0.75})
-    assert found[0] == pytest.approx(logit(0.35))
-    assert np.isfinite(found).all()
+    odds = DECISION.output.logits(mix(members, {"a": 0.25, "b": 0.75}))
+    assert odds[0] == pytest.approx(logit(0.35))
+    assert np.isfinite(odds).all()
 
 
 def test_a_teacher_is_the_calibrated_blend_of_its_members(teacher):
     ensemble, features = TeacherEnsemble(teacher), rows(SIGNATURE)
-    members = {kind: forest.probability(features) for kind, forest in ensemble.forests.items()}
-    members[NETWORK] = network_probability(ensemble.network, features)
+    members = {kind: forest.predict(features) for kind, forest in ensemble.forests.items()}
+    members[NETWORK] = network_said(ensemble.network, features, DECISION.output)
     mixed = logit(sum(SHARES[name] * members[name] for name in SHARES))
     a, b, c = CALIBRATION
     wanted = expit(a * mixed + (b - a) * np.logaddexp(0, mixed) + c)
-    np.testing.assert_allclose(ensemble.probability(features), wanted, atol=1e-9)
+    np.testing.assert_allclose(ensemble.soft(features), wanted, atol=1e-9)
 
 
 def test_a_teacher_explains_against_a_typical_row(teacher):
@@ -124,7 +128,7 @@ def test_soft_rows_are_the_batch_and_its_copies(teacher):
     np.testing.assert_array_equal(
         made["features"], np.tile(rows(SIGNATURE, NUM_ROWS, seed=4), (3, 1))
     )
-    wanted = TeacherEnsemble(teacher).probability(made["features"])
+    wanted = TeacherEnsemble(teacher).soft(made["features"])
     np.testing.assert_allclose(made["target"], wanted, atol=1e-6)
 
 

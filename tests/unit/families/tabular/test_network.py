@@ -44,24 +44,24 @@ def test_a_number_fills_its_bins_from_the_left_and_missing_fills_none(value, wan
 
 def test_few_distinct_values_are_each_an_edge():
     values = np.repeat(np.array([1, 2, 5], np.float32), 50)
-    assert _edges_of(values, values, 8).tolist() == [1, 2, 5]
+    assert _edges_of(values, values, 8, is_number=False).tolist() == [1, 2, 5]
 
 
 def test_edges_are_increasing_reach_both_ends_and_fit_the_bins():
-    edges = _edges_of(WIDE, (WIDE > 0.3).astype(np.float32), 8)
+    edges = _edges_of(WIDE, (WIDE > 0.3).astype(np.float32), 8, is_number=False)
     assert (np.diff(edges) > 0).all()
     assert len(edges) <= 9
     assert (edges[0], edges[-1]) == (0, 1)
 
 
 def test_the_tree_puts_an_edge_where_the_label_changes():
-    edges = _edges_of(WIDE, (WIDE > 0.333).astype(np.float32), 8)
+    edges = _edges_of(WIDE, (WIDE > 0.333).astype(np.float32), 8, is_number=False)
     assert np.abs(edges - 0.333).min() < 0.01
 
 
 def test_a_zero_inflated_column_keeps_edges_among_its_other_values():
     values = np.concatenate([np.zeros(2000, np.float32), WIDE[1:]])
-    edges = _edges_of(values, (values > 0.5).astype(np.float32), 8)
+    edges = _edges_of(values, (values > 0.5).astype(np.float32), 8, is_number=False)
     assert edges[0] == 0
     assert ((edges > 0) & (edges < 1)).sum() >= 1
 

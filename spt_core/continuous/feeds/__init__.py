@@ -1,0 +1,1 @@
+"""Documents of sources -> items: a kind of feed in each file."""
