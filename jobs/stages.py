@@ -101,7 +101,8 @@ def distilled(run: Run, teacher: SpecializedModel, splits: Splits) -> Specialize
         run.screen.warn(
             "  quality",
             f": the student keeps {kept:.1%} of its teacher's {run.task.metric.replace('_', ' ')}; "
-            "more epochs, copies or a larger student (distillation.training.network) keep more",
+            "more steps (distillation.num_steps) or a larger student "
+            "(distillation.training.network) may keep more",
         )
     _show_notes(run, student)
     return student

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from spt_core.judgement import Decision
 from spt_core.policy import Costs
@@ -15,6 +16,8 @@ from spt_core.task import IndustryType, Task
 NUM_RISK_FACTORS = 4
 SAMPLE_START_S = 1_767_225_600  # 2026-01-01T00:00:00
 SAMPLE_DAYS = 60
+DAY_S = 86_400
+COMPROMISED_EFFECT = 7.0  # on the log-odds
 LOCATIONS = ("home_city", "home_country", "different_country")
 MERCHANTS = ("grocery", "fuel", "restaurant", "travel", "electronics", "gambling", "unknown")
 PATTERNS = ("usual", "unusual", "dormant")
@@ -36,15 +39,34 @@ def respond(judgement: Decision) -> dict[str, Any]:
 def sample(num_rows: int, seed: int) -> pa.Table:
     """A SYNTHETIC corpus of transactions, sorted by time, whose causes are known.
 
-    Each account has a usual amount. The log-odds of fraud are -6.3, plus 0.9 per unit of log amount
-    above the account's usual one (only upwards), plus 1.6 abroad, 1.3 from 00:00 to 05:00, 1.2 at
-    an unknown merchant, 0.8 for gambling, 1.0 for an unusual and 1.4 for a dormant pattern, 1.5 if
-    abroad and at night together, and 3.2 at a terminal in a week in which it is compromised (2 % of
-    terminal-weeks, which only past labels reveal). Nothing else matters.
+    Each account has a usual amount. The log-odds of fraud are -8.2, plus 3.0 per unit of log amount
+    above the account's usual one (only upwards), plus 3.5 abroad, 3.0 from 00:00 to 05:00, 3.0 at
+    an unknown merchant, 2.5 for gambling, 3.0 for an unusual and 4.0 for a dormant pattern, 1.5 if
+    abroad and at night together, and 7.0 at a terminal in a fortnight in which it is compromised
+    (1.5 % of terminal-fortnights, which only past labels reveal). Nothing else matters.
+
+    About 6 % are fraud: tens of times what real cards see, so that a small sample holds enough of
+    it to tell models apart. The causes are as strong for the same reason: ranked by those log-odds
+    themselves, the last 15 % of 40,000 rows (seed 0, the recipe `sample`'s test rows) have an
+    average precision of 0.80, and of 0.66 for who does not know the compromised terminals. A model
+    that knows them by past labels alone can come between the two.
     """
+    return drawn(num_rows, seed).table
+
+
+class Drawn(NamedTuple):
+    """A sample of N rows, the log-odds [N] that its labels were drawn from."""
+
+    table: pa.Table
+    log_odds: NDArray[np.float64]
+    compromised: NDArray[np.bool_]  # [N]: whether the row's terminal is, at its time
+
+
+def drawn(num_rows: int, seed: int) -> Drawn:
+    """The sample, and the truth that it does not tell."""
     draw = np.random.default_rng(seed)
     num_accounts, num_terminals = max(num_rows // 60, 20), max(num_rows // 150, 10)
-    seconds = np.sort(draw.integers(0, SAMPLE_DAYS * 86_400, num_rows))
+    seconds = np.sort(draw.integers(0, SAMPLE_DAYS * DAY_S, num_rows))
     account = draw.integers(0, num_accounts, num_rows)
     terminal = draw.integers(0, num_terminals, num_rows)
     usual = draw.lognormal(3.6, 0.7, num_accounts)[account]
@@ -53,20 +75,21 @@ def sample(num_rows: int, seed: int) -> pa.Table:
     merchant = draw.choice(7, num_rows, p=[0.34, 0.16, 0.2, 0.08, 0.1, 0.03, 0.09])
     pattern = draw.choice(3, num_rows, p=[0.86, 0.11, 0.03])
     night = (seconds // 3600) % 24 < 5
-    compromised = draw.random((num_terminals, SAMPLE_DAYS // 7 + 1)) < 0.02
+    fortnights = draw.random((num_terminals, SAMPLE_DAYS // 14 + 1)) < 0.015
+    compromised = fortnights[terminal, seconds // (14 * DAY_S)]
     log_odds = (
-        -6.3
-        + 0.9 * np.maximum(excess, 0.0)
-        + 1.6 * (location == 2)
-        + 1.3 * night
+        -8.2
+        + 3.0 * np.maximum(excess, 0.0)
+        + 3.5 * (location == 2)
+        + 3.0 * night
         + 1.5 * (night & (location == 2))
-        + 1.2 * (merchant == 6)
-        + 0.8 * (merchant == 5)
-        + np.array([0.0, 1.0, 1.4])[pattern]
-        + 3.2 * compromised[terminal, seconds // 604_800]
+        + 3.0 * (merchant == 6)
+        + 2.5 * (merchant == 5)
+        + np.array([0.0, 3.0, 4.0])[pattern]
+        + COMPROMISED_EFFECT * compromised
     )
     fraud = draw.random(num_rows) < 1.0 / (1.0 + np.exp(-log_odds))
-    return pa.table(
+    table = pa.table(
         {
             "account": pa.array(np.char.add("a", account.astype("U7"))),
             "terminal": pa.array(np.char.add("t", terminal.astype("U7"))),
@@ -78,6 +101,7 @@ def sample(num_rows: int, seed: int) -> pa.Table:
             "is_fraud": fraud.astype(np.int8),
         }
     )
+    return Drawn(table, log_odds, compromised)
 
 
 FRAUD_DETECTION = Task(

@@ -48,6 +48,7 @@ def resized(
     num_epochs: int,
     data: DataConfig,
     num_copies: int,
+    num_steps: int = 0,
     benchmark: BenchmarkConfig,
 ) -> PipelineConfig:
     """The configuration with other sizes for both trainings; `network` is the family's."""
@@ -57,6 +58,8 @@ def resized(
         config,
         data=data,
         training=dataclasses.replace(training, num_epochs=num_epochs, network=network),
-        distillation=dataclasses.replace(distillation, num_copies=num_copies, training=student),
+        distillation=dataclasses.replace(
+            distillation, num_copies=num_copies, num_steps=num_steps, training=student
+        ),
         benchmark=benchmark,
     )

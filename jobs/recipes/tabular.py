@@ -34,7 +34,7 @@ def default(task: Task) -> PipelineConfig:
         data=DataConfig(),
         split=SplitConfig(),
         training=training,
-        distillation=DistillationConfig(training=student),
+        distillation=DistillationConfig(training=student, num_steps=4000),
         benchmark=BenchmarkConfig(),
     )
 
@@ -45,8 +45,9 @@ def sample(task: Task) -> PipelineConfig:
         default(task),
         TabularConfig(booster_trials=2),
         num_epochs=6,
-        data=DataConfig(sample_rows=20_000),
+        data=DataConfig(sample_rows=40_000),
         num_copies=1,
+        num_steps=2000,
         benchmark=BenchmarkConfig(num_trials=3, num_resamples=100, num_calls=1000),
     )
 

@@ -20,14 +20,19 @@ class DistillationConfig:
         target_accuracy: share of the teacher's task metric on validation rows that the student must
             keep; None asks for nothing.
         output_dir: folder or URI that receives runs and models; None takes the training's.
-        num_copies: augmented copies of each training row, beside the row itself; where texts may
-            have several labels or none, every other copy is of one that has a label instead.
+        num_copies: augmented copies of each training row, beside the row itself, at least; where
+            texts may have several labels or none, every other copy is of one that has a label
+            instead.
+        num_steps: more copies are made until all epochs together hold at least that many steps of
+            the optimizer: what a student keeps of its teacher is decided by its steps, of which a
+            small corpus has few. 0 asks for none. Early stopping may end before.
         hard_label_weight: share of the true label in the target of an original row.
         unlabelled: texts: path or URI of more texts (Parquet, CSV, JSONL) that only the teacher
             answers; a pair task's bring their mentions. Those that a held-out part holds are left
             out.
         unlabelled_licences: under which those texts are given; the student carries them along.
-        max_rows: rows that training sees at most; fewer copies are made of a larger corpus.
+        max_rows: rows that training sees at most; fewer copies are made of a larger corpus, and
+            for any number of steps.
         copying: the family's own parameters of how copies are made; None takes its defaults.
         training: the student's training.
     """
@@ -37,6 +42,7 @@ class DistillationConfig:
     target_accuracy: float | None = None
     output_dir: str | None = None
     num_copies: int = 2
+    num_steps: int = 0
     hard_label_weight: float = 0.0
     unlabelled: str | None = None
     unlabelled_licences: tuple[str, ...] = ("the owner's own data",)
@@ -55,10 +61,10 @@ class DistillationConfig:
                 f"copying must be the {self.training.family} family's {kind.__name__}, however: "
                 f"{type(self.copying).__name__}"
             )
-        if self.num_copies < 0 or self.max_rows < 1:
+        if min(self.num_copies, self.num_steps) < 0 or self.max_rows < 1:
             raise InputError(
-                f"num_copies must be at least 0 and max_rows at least 1, however: "
-                f"{self.num_copies=}, {self.max_rows=}"
+                "num_copies and num_steps must be at least 0 and max_rows at least 1, however: "
+                f"{self.num_copies=}, {self.num_steps=}, {self.max_rows=}"
             )
         if self.training.class_weighting != "none":
             raise InputError(

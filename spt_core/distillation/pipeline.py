@@ -6,6 +6,7 @@ Splits + teacher -> augmented rows with soft labels (Parquet) -> student -> Mode
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 from spt_core.artifacts import ModelArtifact, as_uri, load_artifact, merge_licences
@@ -56,7 +57,7 @@ class DistillationPipeline:
             splits=splits,
             training=training,
             copying=config.copying,
-            num_copies=_num_copies(config, splits),
+            num_copies=num_copies_of(config, splits.num_rows["train"]),
             hard_label_weight=config.hard_label_weight,
             compression_ratio=config.compression_ratio,
             unlabelled=more,
@@ -97,7 +98,7 @@ class DistillationPipeline:
             raise SptError(
                 f"the student must keep {target:.1%} of the teacher's {task.metric}, however: it "
                 f"keeps {kept:.1%} ({metrics[name]:.4f} of {teacher.metrics[name]:.4f}); try more "
-                "copies, epochs or a wider student"
+                "steps, copies, epochs or a wider student"
             )
 
 
@@ -112,10 +113,16 @@ def share_kept(student: Mapping[str, float], teacher: Mapping[str, float], task:
     return after / before if before > 0 else 1.0
 
 
-def _num_copies(config: DistillationConfig, splits: Splits) -> int:
-    """Augmented copies of each training row: fewer of a corpus that is large anyway."""
-    rows = max(splits.num_rows["train"], 1)
-    return min(config.num_copies, max(config.max_rows // rows - 1, 0))
+def num_copies_of(config: DistillationConfig, num_rows: int) -> int:
+    """Augmented copies of each of `num_rows` training rows.
+
+    More of a corpus that is too small for the wanted steps, fewer of one that is large anyway.
+    """
+    training, rows = config.training, max(num_rows, 1)
+    step_rows = training.batch_size * training.gradient_accumulation_steps * training.num_workers
+    epoch_rows = math.ceil(config.num_steps / training.num_epochs) * step_rows
+    wanted = max(config.num_copies, math.ceil(epoch_rows / rows) - 1)
+    return min(wanted, max(config.max_rows // rows - 1, 0))
 
 
 def _require_same_rows(teacher: ModelArtifact, splits: Splits) -> None:

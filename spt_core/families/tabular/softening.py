@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,8 @@ from numpy.typing import NDArray
 
 from spt_core.artifacts import artifact_from_json
 from spt_core.families.tabular.ensemble import TeacherEnsemble
+
+ROWS_AT_ONCE = 65_536  # a small corpus has hundreds of copies, of which memory holds a few
 
 
 def soften(
@@ -24,28 +28,40 @@ def soften(
     forget_probability: float,
     hard_label_weight: float,
     seed: int,
-) -> dict[str, NDArray[Any]]:
-    """A batch and augmented copies, labelled by the teacher; the draw follows the rows' numbers."""
+) -> Iterator[dict[str, NDArray[Any]]]:
+    """A batch, then augmented copies, labelled by the teacher; the draw follows the rows' numbers.
+
+    They come in pieces of about ROWS_AT_ONCE rows.
+    """
     features, labels = batch["features"], batch["target"]
     num_rows = len(features)
     draw = np.random.default_rng([seed, int(batch["row"][0]), num_rows])
     unknown = np.where(np.arange(features.shape[1]) < num_numbers, np.float32(np.nan), 0)
-    parts = [features]
-    for _ in range(copies):
-        donors = draw.integers(0, num_rows, features.shape)
-        swapped = np.take_along_axis(features, donors, axis=0)
-        copy = np.where(draw.random(features.shape) < swap_probability, swapped, features)
-        forgotten = draw.random(features.shape) < forget_probability
-        parts.append(np.where(forgotten, unknown, copy).astype(np.float32))
-    everything = np.concatenate(parts)
-    targets = _open_teacher(teacher).soft(everything)
-    known = targets[:num_rows] if labels.ndim == 1 else targets[:num_rows, : labels.shape[1]]
-    known += hard_label_weight * (labels - known)
-    return {
-        "features": everything,
-        "target": targets.astype(np.float32),
-        "weight": np.ones(len(targets), np.float32),
-    }
+
+    def versions() -> Iterator[NDArray[np.float32]]:
+        yield features
+        for _ in range(copies):
+            donors = draw.integers(0, num_rows, features.shape)
+            swapped = np.take_along_axis(features, donors, axis=0)
+            copy = np.where(draw.random(features.shape) < swap_probability, swapped, features)
+            forgotten = draw.random(features.shape) < forget_probability
+            yield np.where(forgotten, unknown, copy).astype(np.float32)
+
+    left, at_once, is_first = versions(), max(ROWS_AT_ONCE // num_rows, 1), True
+    while parts := list(itertools.islice(left, at_once)):
+        piece = np.concatenate(parts)
+        targets = _open_teacher(teacher).soft(piece)
+        if is_first:  # it holds the original rows
+            known = (
+                targets[:num_rows] if labels.ndim == 1 else targets[:num_rows, : labels.shape[1]]
+            )
+            known += hard_label_weight * (labels - known)
+            is_first = False
+        yield {
+            "features": piece,
+            "target": targets.astype(np.float32),
+            "weight": np.ones(len(targets), np.float32),
+        }
 
 
 @functools.lru_cache(maxsize=1)

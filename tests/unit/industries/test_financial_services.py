@@ -1,8 +1,13 @@
+import re
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
 
 from industries.financial_services import TASKS as ALL
+from industries.financial_services import fraud_detection
+from jobs.recipes import RECIPES
 from spt_core.heads.binary import fit_policy
 from spt_core.judgement import Decision, FieldEffect
 from spt_core.task import find
@@ -68,6 +73,34 @@ def test_the_causes_of_fraud_are_those_that_the_docstring_names():
     assert all(effects[name] > 0.4 for name in effects if name != "travel")
     assert abs(effects["travel"]) < 0.3
     assert effects["dormant"] > effects["unusual"]
+
+
+@pytest.fixture(scope="module")
+def shown():
+    """What `make run` is measured on: the last rows' labels, true log-odds and terminals."""
+    config = RECIPES["sample"](FRAUD)
+    drawn = fraud_detection.drawn(config.data.sample_rows, config.data.sample_seed)
+    start = round(config.data.sample_rows * (1 - config.split.test))
+    assert drawn.table.equals(FRAUD.sample(config.data.sample_rows, config.data.sample_seed))
+    assert (np.diff(drawn.table["time"].to_numpy()) >= np.timedelta64(0)).all()
+    labels = drawn.table["is_fraud"].to_numpy()
+    return labels[start:], drawn.log_odds[start:], drawn.compromised[start:]
+
+
+def test_the_test_rows_of_the_sample_recipe_hold_enough_fraud(shown):
+    labels, _, _ = shown
+    assert labels.sum() >= 300
+    assert labels.mean() < 0.1
+
+
+def test_the_sample_s_own_log_odds_are_as_good_as_the_docstring_says(shown):
+    labels, log_odds, compromised = shown
+    said = re.search(
+        r"precision of (\S+), and of (\S+) for", " ".join(fraud_detection.sample.__doc__.split())
+    )
+    unaware = log_odds - fraud_detection.COMPROMISED_EFFECT * compromised
+    for figure, ranking in zip(said.groups(), (log_odds, unaware), strict=True):
+        assert average_precision_score(labels, ranking) == pytest.approx(float(figure), abs=0.006)
 
 
 def test_the_causes_of_default_have_the_effects_that_the_docstring_names():

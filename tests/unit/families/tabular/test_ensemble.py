@@ -7,6 +7,7 @@ from safetensors.torch import save
 from scipy.special import expit, logit
 
 from spt_core.artifacts import FACTS, WEIGHTS, ModelArtifact, as_uri, write_bytes
+from spt_core.families.tabular import softening
 from spt_core.families.tabular.boosters import Rows, fit_lightgbm, fit_xgboost
 from spt_core.families.tabular.checkpoint import TeacherRuntime
 from spt_core.families.tabular.ensemble import (
@@ -74,7 +75,8 @@ def softened(teacher, **changes):
         "target": labels(NUM_ROWS),
         "row": np.arange(NUM_ROWS),
     }
-    return soften(batch, teacher=json.dumps(teacher.to_json()), **{**PLAIN, **changes})
+    pieces = list(soften(batch, teacher=json.dumps(teacher.to_json()), **{**PLAIN, **changes}))
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
 def test_the_best_weights_favour_the_member_that_knows():
@@ -136,6 +138,16 @@ def test_soft_rows_are_a_function_of_the_seed(teacher):
     other = softened(teacher, **changes, seed=1)
     np.testing.assert_array_equal(first["features"], second["features"])
     assert not np.array_equal(first["features"], other["features"], equal_nan=True)
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 2 * NUM_ROWS])
+def test_the_pieces_of_soft_rows_are_those_of_one(teacher, rows_at_once, monkeypatch):
+    changes = {"swap_probability": 0.5, "forget_probability": 0.1, "hard_label_weight": 0.5}
+    whole = softened(teacher, **changes)
+    monkeypatch.setattr(softening, "ROWS_AT_ONCE", rows_at_once)
+    pieces = softened(teacher, **changes)
+    np.testing.assert_array_equal(pieces["features"], whole["features"])
+    np.testing.assert_allclose(pieces["target"], whole["target"], atol=1e-6)
 
 
 def test_a_forgotten_cell_is_missing_or_unseen(teacher):
