@@ -119,7 +119,7 @@ def r2(of: Outcomes) -> float:
     """
     spread = np.square(of.labels - of.labels.mean()).sum()
     rest = np.square(of.labels - of.probabilities).sum()
-    return float(1.0 - rest / spread) if spread else math.nan
+    return float(1.0 - rest / spread) if spread else np.nan
 
 
 def interval_coverage(of: Outcomes) -> float:
