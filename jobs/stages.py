@@ -278,5 +278,7 @@ def _facts(model: ExportedModel, policy: Policy, splits: Splits) -> dict[str, An
         "licences of the data": ", ".join(artifact.licences) or "unknown",
         "seed": artifact.seed,
         **decision,
-        "parity": model.parity["max_abs_difference"],
+        "farthest from the checkpoint": ", ".join(
+            f"{name} {gap:.1e}" for name, gap in model.parity["max_abs_difference"].items()
+        ),
     }

@@ -73,7 +73,8 @@ A sources file (TOML) names whom to ask:
   max_wait_days = 30                               # what one waits at most
   max_source_share = 0.5                           # of the threshold, what one source can give
   validation_required = true                       # a person must approve
-  classifier = "relevance.json"                    # or a registered model, with classifier_label
+  classifier = "INDUSTRY/TASK/MODEL_NAME@VERSION"  # a registered text model adds to the score,
+  classifier_label = "LABEL"                       # by how probable it finds this label
 
 What a source lists when it is asked first counts too.
 

@@ -169,9 +169,9 @@ class LabelPolicy:
 
     def described(self) -> dict[str, Any]:
         """What a person is told of it."""
-        named = {name: round(value, 4) for name, value in self.thresholds.items()}
         rule = "the most probable label" if self.most_probable else "every label from its threshold"
-        return {"policy": f"{self.version}: {rule}, {named}"}
+        thresholds = ", ".join(f"{name} {value:.4g}" for name, value in self.thresholds.items())
+        return {"policy": f"{self.version}: {rule}{f' ({thresholds})' if thresholds else ''}"}
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `policy_from_json` reads back."""

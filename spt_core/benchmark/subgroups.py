@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from spt_core.heads.metrics import calibration_error, roc_auc
+from spt_core.heads.outcomes import OutcomeMetric, Outcomes
 from spt_core.policy import DecisionPolicy
 
 MIN_GROUP_ROWS = 50
@@ -30,21 +32,60 @@ def subgroup_figures(
     four-fifths rule of 29 CFR 1607.4(D), which lenders use as a first screen.
     """
     approved = probabilities < policy.review_threshold
-    figures: dict[str, list[dict[str, Any]]] = {}
+    figures = {
+        column: [_figures(name, rows, labels, probabilities, approved) for name, rows in groups]
+        for column, groups in _members(table, protected)
+    }
+    for rows in figures.values():
+        best = max((row["approval_rate"] for row in rows), default=0.0)
+        for row in rows:
+            row["impact_ratio"] = row["approval_rate"] / best if best else None
+    return figures
+
+
+def subgroup_metrics(
+    table: pa.Table,
+    protected: tuple[str, ...],
+    of: Outcomes,
+    metrics: Mapping[str, OutcomeMetric],
+) -> dict[str, list[dict[str, Any]]]:
+    """Per protected column and group: rows and each metric; NaN, where it is not defined, is None.
+
+    `of` has an item for each row of the table.
+    """
+    return {
+        column: [
+            {"group": name, "num_rows": int(rows.sum())}
+            | {
+                key: _number(metric(of.take(np.flatnonzero(rows))))
+                for key, metric in metrics.items()
+            }
+            for name, rows in groups
+        ]
+        for column, groups in _members(table, protected)
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def _members(
+    table: pa.Table, protected: tuple[str, ...]
+) -> Iterator[tuple[str, list[tuple[str, NDArray[np.bool_]]]]]:
+    """Each protected column, with the rows [N] of each of its groups that is large enough."""
     for column in protected:
         if column not in table.column_names:
             continue
         groups = _groups(column, table[column].to_pandas())
-        rows = [
-            _figures(name, (groups == name).to_numpy(), labels, probabilities, approved)
-            for name in groups.value_counts().index[:MAX_GROUPS]
-            if (groups == name).sum() >= MIN_GROUP_ROWS
-        ]
-        best = max((row["approval_rate"] for row in rows), default=0.0)
-        for row in rows:
-            row["impact_ratio"] = row["approval_rate"] / best if best else None
-        figures[column] = rows
-    return figures
+        yield (
+            column,
+            [
+                (name, (groups == name).to_numpy())
+                for name in groups.value_counts().index[:MAX_GROUPS]
+                if (groups == name).sum() >= MIN_GROUP_ROWS
+            ],
+        )
 
 
 def _groups(column: str, values: pd.Series) -> pd.Series:

@@ -14,7 +14,7 @@ from spt_core.benchmark.compliance import run_checks
 from spt_core.benchmark.config import BenchmarkConfig
 from spt_core.benchmark.memory import resident_bytes
 from spt_core.benchmark.report import Report
-from spt_core.benchmark.subgroups import subgroup_figures
+from spt_core.benchmark.subgroups import subgroup_figures, subgroup_metrics
 from spt_core.benchmark.timing import json_record, machine, percentiles, quantiles, timed_calls
 from spt_core.data.splits import EvaluationSet, Splits
 from spt_core.families.baseline import Baselines, BaselineWork, OnTrial
@@ -91,7 +91,7 @@ class BenchmarkSuite:
             },
             baseline_parameters={each.name: each.parameters for each in tuned.fitted},
             left_out=tuned.left_out,
-            subgroups=_subgroups(table, artifact.protected, own, policy),
+            subgroups=_subgroups(table, artifact.protected, own, policy, head),
             compliance=run_checks(task, exported, policy),
             size_bytes=exported.size_bytes,
             memory_bytes=resident_bytes(exported),
@@ -136,12 +136,14 @@ class BenchmarkSuite:
 
 
 def _subgroups(
-    table: pa.Table, protected: tuple[str, ...], of: Outcomes, policy: Policy
+    table: pa.Table, protected: tuple[str, ...], of: Outcomes, policy: Policy, head: AnswerHead
 ) -> dict[str, list[dict[str, Any]]]:
-    """Figures per protected group, of decisions: other answers approve nobody."""
-    if not isinstance(policy, DecisionPolicy):
+    """Figures per protected group; none where a row has several items (pairs, spans)."""
+    if isinstance(policy, DecisionPolicy):
+        return subgroup_figures(table, protected, of.labels[:, 0], of.probabilities[:, 0], policy)
+    if len(of.labels) != table.num_rows:
         return {}
-    return subgroup_figures(table, protected, of.labels[:, 0], of.probabilities[:, 0], policy)
+    return subgroup_metrics(table, protected, of, head.metrics_under(policy))
 
 
 def _answer_times(

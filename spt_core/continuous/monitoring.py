@@ -33,8 +33,8 @@ class Monitoring:
         keywords: words or phrases; one in the text makes a publication relevant.
         terms: a vocabulary, of which two in the text do.
         min_score: the score from which a publication is relevant (see relevance.py).
-        classifier: a linear model's file, or a registered text model's reference; "" for none.
-        classifier_label: which label's probability counts, for a registered model.
+        classifier: a registered text model, `industry/task/model_name@version`; "" for none.
+        classifier_label: which of its labels' probability counts.
         classifier_weight: what a probability of 1 adds to the score.
         trigger_threshold: relevant publications that begin a retraining.
         max_wait_days: how long a relevant publication waits for it at most.

@@ -21,7 +21,7 @@ from spt_core.task import Head
 
 MAX_AUC = 0.995
 MAX_ACCURACY = 0.995  # of classes told by one column
-MAX_R2 = 0.995  # of a number told by one column
+MAX_R2 = 0.995  # of a number's ranks told by one column
 NUM_BINS = 200  # of a number column, where its values stand for classes or numbers
 MIN_ROWS = 50  # below which one column tells everything by chance
 MIN_PER_CLASS = 5
@@ -43,7 +43,7 @@ def refuse_label_like(
     in both directions, categories by the label's rate per value in one half of the rows, tested on
     the other; a missing value is a value too. With fewer than five rows of a class nothing is
     judged. Of classes and numbers, what the rows of one half say of each value (or of each of
-    NUM_BINS ranges of values) is tested on the other half, by accuracy and by R2.
+    NUM_BINS ranges of values) is tested on the other half, by accuracy and by the R2 of ranks.
     """
     name, limit, likeness = _measure(table[label], head)
     accepted_columns: list[str] = []
@@ -78,13 +78,17 @@ def _measure(
         def auc(column: pa.ChunkedArray, is_category: bool) -> float:
             return label_likeness(column, numbers, is_category=is_category) if is_judged else 0.0
 
-        return "AUC", MAX_AUC, auc
+        return "an AUC of", MAX_AUC, auc
     if head == "regression":
-        values = np.asarray(labels, np.float64)
-        return "R2", MAX_R2, lambda column, is_category: _r2(_index(column, is_category), values)
+        ranks = _ranks(np.asarray(labels, np.float64))
+        return (
+            "an R2 of ranks of",
+            MAX_R2,
+            lambda column, is_category: _r2(_index(column, is_category), ranks),
+        )
     classes = np.asarray(labels.combine_chunks().dictionary_encode().indices)
     return (
-        "accuracy",
+        "an accuracy of",
         MAX_ACCURACY,
         lambda column, is_category: _accuracy(_index(column, is_category), classes),
     )
@@ -97,8 +101,15 @@ def _index(column: pa.ChunkedArray, is_category: bool) -> NDArray[np.int64]:
         return np.asarray(pc.fill_null(encoded.indices, len(encoded.dictionary)), np.int64)
     values = np.asarray(pc.fill_null(column.cast(pa.float64()), np.nan), np.float64)
     known = values[~np.isnan(values)]
-    edges = np.unique(np.quantile(known, np.linspace(0, 1, NUM_BINS + 1))) if len(known) else known
+    inner = np.linspace(0, 1, NUM_BINS + 1)[1:-1]  # the least and the greatest share theirs
+    edges = np.unique(np.quantile(known, inner)) if len(known) else known
     return np.where(np.isnan(values), 0, np.searchsorted(edges, values) + 1)
+
+
+def _ranks(values: Floats) -> Floats:
+    """Values as the middle of their ranks: a long tail would hide what tells all but a few."""
+    ordered = np.sort(values)
+    return (np.searchsorted(ordered, values) + np.searchsorted(ordered, values, side="right")) / 2
 
 
 def _halves(size: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
@@ -124,7 +135,7 @@ def _accuracy(index: NDArray[np.int64], classes: NDArray[Any]) -> float:
 
 
 def _r2(index: NDArray[np.int64], values: Floats) -> float:
-    """The share of the variance that the mean of each value's rows explains."""
+    """The share of the variance that the mean of each index's rows explains."""
     halves = _halves(len(index))
     if halves is None:
         return 0.0

@@ -113,9 +113,13 @@ def root_mean_squared_error(of: Outcomes) -> float:
 
 
 def r2(of: Outcomes) -> float:
-    """Share of the values' variance that is explained; 0 is as good as their mean."""
+    """Share of the values' variance that is explained; 0 is as good as their mean.
+
+    NaN where they do not vary.
+    """
     spread = np.square(of.labels - of.labels.mean()).sum()
-    return float(1.0 - np.square(of.labels - of.probabilities).sum() / max(spread, 1e-12))
+    rest = np.square(of.labels - of.probabilities).sum()
+    return float(1.0 - rest / spread) if spread else np.nan
 
 
 def interval_coverage(of: Outcomes) -> float:

@@ -161,7 +161,7 @@ def test_frames_records_and_datasets_are_taken(tmp_path: Path) -> None:
         ({}, {"label": "is_y"}, "label column.*no column 'is_y'"),
         ({}, {"entities": ("cart",)}, "entity column.*nearest is 'card'"),
         ({"y": pa.array(np.zeros(400))}, {}, "two classes, however: all 400 rows are negative"),
-        ({"leak": "y"}, {}, "'leak' alone reaches AUC 1.000"),
+        ({"leak": "y"}, {}, "'leak' alone reaches an AUC of 1.000"),
         ({}, {"windows": (Window(entity="shop", function="count", span_days=1),)}, "needs the col"),
     ],
 )

@@ -150,6 +150,7 @@ def text_page():
         head="multi_label",
         num_groups=12,
         classes={"<model>": [row], "LightGBM": [{**row, "f1": None}]},
+        subgroups={"shift": [{"group": "night", "num_rows": 60, "macro_f1": 0.25, "r2": None}]},
         curves={"<model>": latency, "LightGBM": latency},
         baseline_parameters={"LightGBM": {"x<y": "any, none"}},
     ).html(facts={})
@@ -160,7 +161,9 @@ def test_the_page_of_texts_shows_classes_and_documents_instead_of_curves():
     assert page.count("data:image/png;base64,iVBOR") == 3
     assert "F1 by class" in page
     assert "Precision and recall" not in page
-    assert "over 12 documents" in page
+    assert "over 12 groups" in page
+    assert "<th>macro f1</th><th>r2</th>" in page
+    assert "<td>night</td><td>60</td><td>0.2500</td><td>-</td>" in page
     assert "x&lt;y" in page
 
 

@@ -2,7 +2,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from spt_core.benchmark.subgroups import subgroup_figures
+from spt_core.benchmark.subgroups import subgroup_figures, subgroup_metrics
+from spt_core.heads import HEADS
+from spt_core.heads.outcomes import outcomes
 from spt_core.policy import Costs, DecisionPolicy
 
 POLICY = DecisionPolicy(
@@ -62,3 +64,25 @@ def test_a_group_of_one_class_has_no_auc():
 
 def test_without_any_approval_there_is_no_ratio():
     assert figures("sex", ["a"] * 60, [0.99] * 60)["sex"][0]["impact_ratio"] is None
+
+
+def test_classes_have_the_metrics_of_their_head_in_each_group():
+    labels = np.eye(3)[np.arange(120) % 3]
+    wrong = np.roll(labels, 1, axis=1)
+    answers = np.concatenate([labels[:60], wrong[60:]])
+    of = outcomes(("a", "b", "c"), labels, answers, answers)
+    table = pa.table({"shift": ["day"] * 60 + ["night"] * 60})
+    figures = groups(
+        subgroup_metrics(table, ("shift", "absent"), of, HEADS["single_label"].metrics)["shift"]
+    )
+    assert (figures["day"]["num_rows"], figures["day"]["accuracy"]) == (60, 1.0)
+    assert figures["night"]["accuracy"] == 0.0
+
+
+def test_a_metric_that_a_group_does_not_define_is_none():
+    labels = np.zeros((60, 1))
+    of = outcomes((), labels, labels + 1, np.array([[-1.0, 1.0]] * 60))
+    table = pa.table({"shift": ["day"] * 60})
+    (row,) = subgroup_metrics(table, ("shift",), of, HEADS["regression"].metrics)["shift"]
+    assert row["rmse"] == 1.0
+    assert row["r2"] is None

@@ -82,7 +82,7 @@ def test_the_terminal_shows_the_head_s_metrics(report: Report) -> None:
     run: Any = types.SimpleNamespace(screen=screen)
     show_report(run, report)
     title, columns, rows = told[0]
-    assert "60 held-out rows of 6 documents, 30 with a label, SYNTHETIC" in title
+    assert "60 held-out rows of 6 groups, 30 with a label, SYNTHETIC" in title
     shown = list(HEADS["pair"].metrics)[:NUM_SHOWN_METRICS]
     assert columns[1:-1] == [name.replace("_", " ") for name in shown]
     assert len(rows) == 2

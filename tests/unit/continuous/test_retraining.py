@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from spt_core.continuous.ledger import Fence, ItemRef, Ledger, fence_of
+from spt_core.continuous.ledger.values import canonical
 from spt_core.continuous.monitoring import bucket_of
 from spt_core.continuous.retraining import (
     Labeled,
     RetrainConfig,
+    candidate_sha,
     labeled,
     mixture,
     model_of,
@@ -28,7 +32,10 @@ from spt_core.data.corpus import HASH
 from spt_core.data.replay import evaluation_set_of, replayed, with_training
 from spt_core.data.splits import Splits, load_splits
 from spt_core.errors import CorruptArtifactError, InputError, NotFoundError
+from spt_core.model import default_policy
+from spt_core.task import find
 from tests.publications import BUCKET, MODEL, begun, item, splits, task
+from tests.tiny_models import FRAUD, tiny_export
 
 CONFIG = RetrainConfig()
 
@@ -230,3 +237,37 @@ def test_a_bucket_s_configuration_is_the_last_one_and_edits_are_remembered(
     made = begun(ledger, fence, item("1", "a"))
     assert retrain_config(ledger.configuration(BUCKET)["retraining"]).mlm_steps == 2
     assert ledger.involved(made.retrain_id, "carl") == ["edited its configuration"]
+
+
+def test_an_approval_of_before_holds_for_the_same_model(tmp_path: Path) -> None:
+    exported = tiny_export(find(FRAUD), str(tmp_path))
+    policy = default_policy(exported)
+    content = json.loads(json.dumps([exported.to_json(), policy.to_json()]))
+    del content[1]["kind"]
+    without = _without(content, ("classes", "notes", "goal", "controllable", "seen"))
+    seen = [field.seen for field in exported.artifact.signature.fields]
+    assert any(seen)  # what a model says is part of what is approved
+    plain = dataclasses.replace(
+        exported,
+        artifact=dataclasses.replace(
+            exported.artifact,
+            signature=dataclasses.replace(
+                exported.artifact.signature,
+                fields=tuple(
+                    dataclasses.replace(field, seen=None)
+                    for field in exported.artifact.signature.fields
+                ),
+            ),
+        ),
+    )
+    before = hashlib.sha256(canonical(without).encode()).hexdigest()
+    assert candidate_sha(plain, policy) == before
+    assert candidate_sha(exported, policy) != before
+
+
+def _without(content: Any, keys: tuple[str, ...]) -> Any:
+    if isinstance(content, dict):
+        return {key: _without(value, keys) for key, value in content.items() if key not in keys}
+    if isinstance(content, list):
+        return [_without(each, keys) for each in content]
+    return content

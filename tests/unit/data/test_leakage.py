@@ -11,6 +11,7 @@ from spt_core.data.leakage import is_among, ranges, refuse_label_like
 from spt_core.data.partition import MAX_BUCKETS, TimeHistogram
 from spt_core.errors import InputError
 from spt_core.signature import Field
+from spt_core.task import Head
 
 DRAW = np.random.default_rng(0)
 LABELS = (DRAW.random(2000) < 0.2).astype(np.float32)
@@ -33,7 +34,7 @@ def guard(column: object, kind: str, keep: tuple[str, ...] = ()) -> list[str]:
     ],
 )
 def test_a_column_that_gives_the_label_away_is_refused(column: object, kind: str) -> None:
-    with pytest.raises(InputError, match="'leak' alone reaches AUC.*drop.*keep"):
+    with pytest.raises(InputError, match="'leak' alone reaches an AUC of.*drop.*keep"):
         guard(column, kind)
 
 
@@ -51,6 +52,37 @@ def test_an_accepted_column_is_named_and_passes() -> None:
 )
 def test_an_honest_column_passes(column: object, kind: str) -> None:
     assert guard(column, kind) == []
+
+
+CLASSES = np.array(["dent", "scratch", "none"])[DRAW.integers(0, 3, 2000)]
+VALUES = 50 + 10 * DRAW.normal(size=2000)
+
+
+@pytest.mark.parametrize(
+    ("label", "head", "column", "kind", "figure"),
+    [
+        (CLASSES, "single_label", np.char.add("code ", CLASSES), "category", "accuracy"),
+        (CLASSES, "single_label", np.unique(CLASSES, return_inverse=True)[1], "number", "accuracy"),
+        (CLASSES, "ordinal", CLASSES == "none", "boolean", None),
+        (VALUES, "regression", 1.8 * VALUES + 32, "number", "R2"),
+        (VALUES, "regression", -np.exp(VALUES / 10), "number", "R2"),
+        (np.exp(VALUES / 5), "regression", np.exp(VALUES / 5), "number", "R2"),  # a long tail
+        (VALUES, "regression", VALUES + 5 * NOISE, "number", None),
+        (VALUES, "regression", np.arange(2000).astype(str), "category", None),
+        (VALUES, "regression", np.full(2000, np.nan), "number", None),
+    ],
+)
+def test_classes_and_numbers_are_guarded_too(
+    label: object, head: Head, column: np.ndarray, kind: str, figure: str | None
+) -> None:
+    values = column.astype(np.float64) if kind == "number" else column
+    table = pa.table({"leak": pa.array(values), "y": pa.array(label)})
+    fields = [Field(name="leak", kind=kind)]
+    if figure is None:
+        assert refuse_label_like(table, "y", fields, head=head) == []
+        return
+    with pytest.raises(InputError, match=f"'leak' alone reaches an {figure} .*drop.*keep"):
+        refuse_label_like(table, "y", fields, head=head)
 
 
 def test_hashes_do_not_depend_on_chunks_or_column_order() -> None:

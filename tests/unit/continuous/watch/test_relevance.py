@@ -4,11 +4,9 @@ import dataclasses
 import json
 import time
 
-import numpy as np
 import pytest
-import safetensors.numpy as st
 
-from spt_core.continuous.classifier import Judged, ModelClassifier, open_classifier, read_linear
+from spt_core.continuous.classifier import Judged, ModelClassifier, open_classifier
 from spt_core.continuous.ledger import Item
 from spt_core.continuous.monitoring import Monitoring
 from spt_core.continuous.phrases import Phrases, words
@@ -107,66 +105,25 @@ def test_an_industry_that_is_not_watched_gives_no_score():
     assert (found.bucket, found.explanation) == ("", "")
 
 
-LINEAR = {
-    "format": "spt-linear-1",
-    "bias": -1.0,
-    "weights": {"liquidity coverage": 3.0, "picnic": -2.0},
-}
+class Sure:
+    """Finds every text as relevant as the next one."""
+
+    def judge(self, text):
+        return Judged(0.881, (("liquidity coverage", 3.0),))
 
 
-def write_safetensors(path):
-    tensors = {
-        "weights": np.array([3.0, -2.0], np.float32),
-        "bias": np.array([-1.0], np.float32),
-    }
-    facts = {"format": "spt-linear-1", "vocabulary": json.dumps(["liquidity coverage", "picnic"])}
-    st.save_file(tensors, path, metadata=facts)
-
-
-def test_a_linear_model_says_the_same_from_json_and_safetensors(tmp_path):
-    (tmp_path / "a.json").write_text(json.dumps(LINEAR))
-    write_safetensors(tmp_path / "a.safetensors")
-    for name in ("a.json", "a.safetensors"):
-        model = open_classifier(str(tmp_path / name), "", database_url="")
-        judged = model.judge("Liquidity-coverage ratio. Liquidity coverage!")
-        assert judged.probability == pytest.approx(1 / (1 + np.exp(-2.0)))
-        assert judged.reasons == (("liquidity coverage", 3.0),)
-
-
-def test_the_classifier_adds_its_weight_times_its_probability(tmp_path):
-    (tmp_path / "a.json").write_text(json.dumps(LINEAR))
-    classifiers = {RULES.bucket: read_linear(str(tmp_path / "a.json"))}
-    found = rated("Liquidity coverage", classifiers=classifiers)
+def test_the_classifier_adds_its_weight_times_its_probability():
+    found = rated("Liquidity coverage", classifiers={RULES.bucket: Sure()})
     ((what, name, where, adds),) = told(found)
     assert (what, name, where) == ("classifier", "p = 0.881", "'liquidity coverage' +3.00")
-    assert found.score == adds == pytest.approx(1.7616, abs=1e-4)
+    assert found.score == adds == pytest.approx(1.762, abs=1e-4)
     assert found.bucket == RULES.bucket
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"no model",
-        b"{}",
-        b'{"format": "spt-linear-1", "bias": 0, "weights": {}}',
-        b'{"format": "spt-linear-1", "bias": NaN, "weights": {"a": 1}}',
-        b'{"format": "spt-linear-1", "bias": 0, "weights": {"a": "x"}}',
-        b'{"format": "spt-linear-1", "bias": 0, "weights": [1]}',
-        b"\xff\xff\xff\xff\xff\xff\xff\x7f{}",
-        b"\x80\x04\x95",
-    ],
-)
-def test_what_is_no_linear_model_is_one_sentence(tmp_path, content):
-    (tmp_path / "a").write_bytes(content)
-    with pytest.raises(InputError, match="a linear model must be spt-linear-1 as JSON or safet"):
-        read_linear(str(tmp_path / "a"))
-
-
-def test_a_classifier_that_is_not_there_or_has_a_label_too_many_is_a_mistake(tmp_path):
-    with pytest.raises(InputError, match="a file must exist to be read"):
-        read_linear(str(tmp_path / "none"))
-    with pytest.raises(InputError, match="classifier_label is for a registered model"):
-        open_classifier("a.json", "ltd", database_url="")
+@pytest.mark.parametrize("reference", ["relevance.json", "industry/task/name", "task@3"])
+def test_a_classifier_is_a_registered_model(reference):
+    with pytest.raises(InputError, match="a classifier must be a registered model .*, however: '"):
+        open_classifier(reference, "ltd", database_url="")
 
 
 def test_a_model_of_ours_that_gives_no_labels_to_texts_is_no_classifier(text_export):
