@@ -33,18 +33,18 @@ class HostLimits:
     @contextlib.asynccontextmanager
     async def turn(self, host: str) -> AsyncGenerator[None]:
         """Wait for this host's turn and hold a place while asking it."""
-        known = self._hosts.setdefault(host, _Host(self._at_a_time))
-        known.num_users += 1
+        state = self._hosts.setdefault(host, _Host(self._at_a_time))
+        state.num_users += 1
         try:
-            async with known.free:
+            async with state.free:
                 now = time.monotonic()
-                start = max(now, known.next_at)
-                known.next_at = start + self._pause_s * (1 + self._random.random())
+                start = max(now, state.next_at)
+                state.next_at = start + self._pause_s * (1 + self._random.random())
                 if start > now:
                     await asyncio.sleep(start - now)
                 yield
         finally:
-            known.num_users -= 1
+            state.num_users -= 1
             if len(self._hosts) > _MANY:
                 self._forget()
 
