@@ -242,6 +242,7 @@ def _object_store_bytes() -> int:
 
 
 def _quiet() -> None:
+    import ray.data  # sets its logger's level when it is imported, so before what follows
     from ray._private import worker as ray_worker
 
     # Ray prints notices of tasks that it retries on standard output, where results belong.
@@ -249,7 +250,7 @@ def _quiet() -> None:
     module.print_to_stdstream = _log_notice
     for name in ("ray.train", "ray.tune", "ray.serve", "ray"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it logs what it raises
+    logging.getLogger(ray.data.__name__).setLevel(logging.CRITICAL)  # it logs what it raises
 
 
 def _log_notice(notice: Mapping[str, object], **_options: object) -> None:
