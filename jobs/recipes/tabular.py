@@ -34,7 +34,7 @@ def default(task: Task) -> PipelineConfig:
         data=DataConfig(),
         split=SplitConfig(),
         training=training,
-        distillation=DistillationConfig(training=student, num_steps=4000),
+        distillation=DistillationConfig(training=student, num_steps=3000),
         benchmark=BenchmarkConfig(),
     )
 
