@@ -125,7 +125,7 @@ def test_a_student_of_a_number_is_measured_and_scores_a_data_set(process: Made) 
     exported = export(process.student.artifact)
     policy = default_policy(exported)
     report = BenchmarkSuite(BenchmarkConfig(num_trials=1, num_resamples=10, num_calls=100)).run(
-        exported, process.splits.evaluation_set("test"), policy=policy, splits=process.splits
+        exported, process.splits.evaluation_set(), policy=policy, splits=process.splits
     )
     assert {"lightgbm", "xgboost", "default"} <= set(report.quality)
     assert report.quality["default"]["rmse"].value > 0
@@ -148,7 +148,7 @@ def test_a_student_of_classes_is_measured_beside_tuned_baselines(quality: Made) 
     assert exported.artifact.classes == quality.splits.classes
     report = BenchmarkSuite(BenchmarkConfig(num_trials=1, num_resamples=10, num_calls=100)).run(
         exported,
-        quality.splits.evaluation_set("test"),
+        quality.splits.evaluation_set(),
         policy=default_policy(exported),
         splits=quality.splits,
     )
