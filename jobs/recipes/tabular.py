@@ -14,7 +14,14 @@ from spt_core.training import TrainingConfig
 
 
 def default(task: Task) -> PipelineConfig:
-    """A real corpus on a few cores."""
+    """A real corpus on a few cores.
+
+    What a student keeps of its teacher follows its optimizer's steps. Two copies of the 612 rows of
+    credit-german are 40 steps and keep 81 % of its average precision on validation rows, 1,000
+    steps all of it; the 2,479 of fraud-ulb-sampled are 150 steps and keep 99.2 %, 3,000 steps
+    99.8 %; the 14,457 of credit-taiwan are 850 and keep 99.3 %, 2,000 steps 99.6 %. More than 3,000
+    were within the spread of seeds there, and so were batches of 256 and lower rates.
+    """
     training = TrainingConfig(
         task=task.path,
         industry=task.industry,
@@ -40,7 +47,12 @@ def default(task: Task) -> PipelineConfig:
 
 
 def sample(task: Task) -> PipelineConfig:
-    """The bundled synthetic sample on two cores, in about three minutes."""
+    """The bundled synthetic sample on two cores, in about three minutes.
+
+    40,000 rows, so that the test rows hold 407 frauds, and average precision is known within 0.04.
+    2,000 steps keep 99.3 % of the teacher's average precision on validation rows, 4,000 all of it
+    at twice the time of fitting.
+    """
     return resized(
         default(task),
         TabularConfig(booster_trials=2),
