@@ -12,11 +12,12 @@ COMPILE = $(BIN)/python -c 'from spt_core.families.tabular.kernel import compile
 PYTEST = env -u RAY_ADDRESS $(BIN)/python -m pytest
 # A process for each core; with Ray one: others beside it make it slower, and disturb the service's.
 CORES = -n auto --dist
+WITHIN_MINUTES = --ignore=tests/chaos --ignore=tests/slow
 
 # DeepSpeed compiles what it needs on first use, nothing when it is installed.
 export DS_BUILD_OPS := 0
 
-.PHONY: help install run test unit chaos check format clean
+.PHONY: help install run test unit slow chaos check format clean
 
 help: ## print these lines
 	@awk -F ': .*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,12 +25,15 @@ help: ## print these lines
 run: $(VENV)/run.stamp ## the main job on the bundled sample; TASK= and ARGS= change it
 	$(BIN)/python -m jobs.pipeline $(TASK) $(ARGS)
 
-test: $(VENV)/dev.stamp ## the test suite: without Ray, then with it
-	$(PYTEST) $(CORES) loadfile -m 'not ray and not gpu' --ignore=tests/chaos --durations=5
-	$(PYTEST) -m 'ray and not gpu' --ignore=tests/chaos --durations=15
+test: $(VENV)/dev.stamp ## the test suite in ten minutes: without Ray, then with it
+	$(PYTEST) $(CORES) loadfile -m 'not ray and not gpu' $(WITHIN_MINUTES) --durations=5
+	$(PYTEST) -m 'ray and not gpu' $(WITHIN_MINUTES) --durations=15
 
 unit: $(VENV)/dev.stamp ## the quick tests without Ray, in under a minute
 	$(PYTEST) $(CORES) worksteal
+
+slow: $(VENV)/dev.stamp ## DeepSpeed on two workers, a job submitted to a cluster
+	$(PYTEST) -m 'not gpu' tests/slow --durations=0
 
 chaos: $(VENV)/dev.stamp ## kill -9 of workers, drivers, replicas, watchers; on a quiet machine
 	$(PYTEST) -m 'not gpu' tests/chaos --durations=0

@@ -151,8 +151,8 @@ def require_free_ports(settings: Settings) -> None:
         )
     stop_stale_haproxy(_private_folder(settings.http_port))
     port = settings.http_port
-    wanted = {"HTTP": port, **{name: port + offset for name, offset in _PORT_OFFSETS.items()}}
-    busy = [f"{name} {number}" for name, number in wanted.items() if not _is_free(number)]
+    ports = {"HTTP": port, **{name: port + offset for name, offset in _PORT_OFFSETS.items()}}
+    busy = [f"{name} {number}" for name, number in ports.items() if not _is_free(number)]
     if busy:
         raise InputError(
             f"the service's ports must be free, however: in use on 127.0.0.1: {', '.join(busy)}; "
@@ -172,7 +172,7 @@ def stop_stale_haproxy(folder: Path) -> None:
 
 
 def _haproxies(folder: Path) -> list[int]:
-    found: list[int] = []
+    pids: list[int] = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes().split(b"\0")
@@ -184,8 +184,8 @@ def _haproxies(folder: Path) -> list[int]:
         if own and not served and Path(os.fsdecode(words[0])).name == "haproxy" and b"-f" in words:
             config = os.fsdecode(words[words.index(b"-f") + 1])
             if config.startswith(f"{folder}/"):
-                found.append(int(process.name))
-    return found
+                pids.append(int(process.name))
+    return pids
 
 
 def _is_free(port: int) -> bool:
@@ -210,11 +210,11 @@ def _private_folder(port: int) -> Path:
 
 def _create(path: Path, content: str) -> None:
     """The file with its whole content, for its owner alone; of starts at once, one wins."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent) as made:
-        made.write(content)
-        made.flush()
+    with tempfile.NamedTemporaryFile("w", dir=path.parent) as file:
+        file.write(content)
+        file.flush()
         with contextlib.suppress(FileExistsError):
-            os.link(made.name, path)
+            os.link(file.name, path)
 
 
 def _haproxy_binary() -> str:
@@ -242,6 +242,7 @@ def _object_store_bytes() -> int:
 
 
 def _quiet() -> None:
+    import ray.data  # sets its logger's level when it is imported, so before what follows
     from ray._private import worker as ray_worker
 
     # Ray prints notices of tasks that it retries on standard output, where results belong.
@@ -249,7 +250,7 @@ def _quiet() -> None:
     module.print_to_stdstream = _log_notice
     for name in ("ray.train", "ray.tune", "ray.serve", "ray"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it logs what it raises
+    logging.getLogger(ray.data.__name__).setLevel(logging.CRITICAL)  # it logs what it raises
 
 
 def _log_notice(notice: Mapping[str, object], **_options: object) -> None:

@@ -92,14 +92,14 @@ def head_node(variables: Mapping[str, str] | None = None) -> Generator[Head]:
 
 def _free_ports(number: int) -> list[int]:
     """Ports that nothing listens on, and that the system gives to nobody who asks for any."""
-    found: list[int] = []
+    ports: list[int] = []
     for port in random.sample(_PORT_RANGE, len(_PORT_RANGE)):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            found.append(port)
-        if len(found) == number:
+            ports.append(port)
+        if len(ports) == number:
             break
-    return found
+    return ports
 
 
 def _wait_until_it_takes_jobs(process: subprocess.Popen[bytes], dashboard: str) -> None:

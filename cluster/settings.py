@@ -83,8 +83,8 @@ def service_database_url() -> str | None:
 
 def source_secrets(source_ids: Sequence[str]) -> dict[str, str]:
     """The keys of sources whose APIs want one, by source id."""
-    found = {name: os.environ.get(f"SPT_SECRET_{name.upper()}", "") for name in source_ids}
-    return {name: secret for name, secret in found.items() if secret}
+    secrets = {name: os.environ.get(f"SPT_SECRET_{name.upper()}", "") for name in source_ids}
+    return {name: secret for name, secret in secrets.items() if secret}
 
 
 def actor() -> str:

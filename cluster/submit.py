@@ -56,12 +56,12 @@ class RayJobs:
     def status(self, submission_id: str) -> JobStatus | None:
         """Where the job stands; None for an id that the cluster does not know."""
         try:
-            found = self._ask(lambda client: client.get_job_status(submission_id))
+            status = self._ask(lambda client: client.get_job_status(submission_id))
         except RuntimeError as error:
             if _UNKNOWN in str(error):
                 return None
             raise
-        return found.value  # Ray's names are the ledger's
+        return status.value  # Ray's names are the ledger's
 
     def _ask(self, call: Callable[[JobSubmissionClient], T]) -> T:
         """What the client says in time; after an error the next call connects anew."""

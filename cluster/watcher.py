@@ -145,8 +145,8 @@ class RayMeters:
 
 def start(plan: WatchPlan) -> dict[str, Any]:
     """The running watcher's status: a new one's, or that of one with the same plan."""
-    made: Any = ray.remote(Watcher)  # Ray's types take every class for a function
-    actor = made.options(
+    actor_class: Any = ray.remote(Watcher)  # Ray's types take every class for a function
+    actor = actor_class.options(
         name=NAME,
         namespace=NAMESPACE,
         lifetime="detached",
@@ -156,13 +156,13 @@ def start(plan: WatchPlan) -> dict[str, Any]:
         num_cpus=0,
         runtime_env=_actor_environment(),
     ).remote(plan)
-    found = _answer(actor.status.remote())
-    if found["plan"] != plan.fingerprint:
+    report = _answer(actor.status.remote())
+    if report["plan"] != plan.fingerprint:
         raise ConflictError(
             "a cluster has one watcher, however: one runs with other sources or options (process "
-            f"{found['pid']}); `python -m jobs.watch stop` ends it"
+            f"{report['pid']}); `python -m jobs.watch stop` ends it"
         )
-    return found
+    return report
 
 
 def status() -> dict[str, Any] | None:

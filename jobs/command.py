@@ -82,7 +82,7 @@ class Run:
 
 def parser(verb: str, description: str) -> argparse.ArgumentParser:
     """A parser with the shared flags; a test freezes them, new knobs are configuration fields."""
-    made = argparse.ArgumentParser(
+    command_line = argparse.ArgumentParser(
         prog=f"python -m jobs.{verb}",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -91,40 +91,48 @@ def parser(verb: str, description: str) -> argparse.ArgumentParser:
         "RAY_ADDRESS, or\n`ray job submit --working-dir . -- python -m jobs."
         f"{verb} ...`, runs it on a cluster.",
     )
-    made.add_argument(
+    command_line.add_argument(
         "task", metavar="INDUSTRY/TASK", help="such as financial_services/fraud_detection"
     )
-    source = made.add_mutually_exclusive_group()
+    source = command_line.add_mutually_exclusive_group()
     source.add_argument(
         "--data", metavar="URI", help="Parquet, CSV or JSONL: a file, folder or glob"
     )
     source.add_argument("--dataset", metavar="NAME", help="a public data set from the catalog")
-    made.add_argument("--label", metavar="COLUMN", help="what to predict (default: the task's)")
-    made.add_argument("--time", metavar="COLUMN", help="when it happened: splits go by time")
-    made.add_argument("--group", metavar="COLUMN", help="rows that belong together stay together")
-    made.add_argument(
+    command_line.add_argument(
+        "--label", metavar="COLUMN", help="what to predict (default: the task's)"
+    )
+    command_line.add_argument(
+        "--time", metavar="COLUMN", help="when it happened: splits go by time"
+    )
+    command_line.add_argument(
+        "--group", metavar="COLUMN", help="rows that belong together stay together"
+    )
+    command_line.add_argument(
         "--entity",
         metavar="COLUMN",
         action="append",
         default=[],
         help="key of cards, accounts, ...",
     )
-    made.add_argument(
+    command_line.add_argument(
         "--name", metavar="MODEL_NAME", default="default", help="model name below the task"
     )
-    made.add_argument(
+    command_line.add_argument(
         "--recipe",
         choices=sorted(RECIPES),
         help="whole configuration (default: default, or sample without data)",
     )
-    made.add_argument(
+    command_line.add_argument(
         "--storage", metavar="URI", help="storage root (default: SPT_STORAGE or ./spt_storage)"
     )
-    made.add_argument("--fresh", action="store_true", help="retrain instead of reusing or resuming")
-    made.add_argument(
+    command_line.add_argument(
+        "--fresh", action="store_true", help="retrain instead of reusing or resuming"
+    )
+    command_line.add_argument(
         "--json", action="store_true", help="the last line on stdout is one JSON object"
     )
-    made.add_argument(
+    command_line.add_argument(
         "--set",
         metavar="FIELD=VALUE",
         action="append",
@@ -132,7 +140,7 @@ def parser(verb: str, description: str) -> argparse.ArgumentParser:
         dest="assignments",
         help="any configuration field, such as training.num_epochs=3 or data.protected=sex,age",
     )
-    return made
+    return command_line
 
 
 def read_run(
@@ -148,11 +156,11 @@ def read_run(
     named = RECIPES[arguments.recipe or ("sample" if bundled else "default")]
     config = (recipe or named)(task)
     if arguments.dataset is not None:
-        known = DATASETS.get(arguments.dataset)
-        if known is not None and known.task != task.path:
+        dataset = DATASETS.get(arguments.dataset)
+        if dataset is not None and dataset.task != task.path:
             raise InputError(
                 f"a catalog data set is for its own task, however: {arguments.dataset} is for "
-                f"{known.task}, not {task.path}"
+                f"{dataset.task}, not {task.path}"
             )
     config = override(config, arguments.assignments)
     if arguments.data is None:

@@ -130,31 +130,31 @@ def read_policy(path: str) -> Policy:
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="python -m jobs.deploy",
         description=__doc__,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("task", metavar="INDUSTRY/TASK")
-    made.add_argument("--name", metavar="MODEL_NAME", default="default")
-    which = made.add_mutually_exclusive_group()
+    parser.add_argument("task", metavar="INDUSTRY/TASK")
+    parser.add_argument("--name", metavar="MODEL_NAME", default="default")
+    which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--version", metavar="N|ALIAS", help="a version or an alias (default: the latest version)"
     )
     which.add_argument("--rollback", action="store_true", help="the champion before this one")
-    made.add_argument(
+    parser.add_argument(
         "--policy",
         metavar="FILE",
         help="a JSON policy: deploy it with that version's model, as a new version",
     )
-    made.add_argument(
+    parser.add_argument(
         "--replicas", type=int, metavar="N", help="default: as many as there are, or one"
     )
-    made.add_argument("--once", action="store_true", help="end after one answer, do not serve")
-    made.add_argument("--storage", metavar="URI", help="default: SPT_STORAGE or ./spt_storage")
-    made.add_argument("--json", action="store_true", help="print one JSON object")
-    return made
+    parser.add_argument("--once", action="store_true", help="end after one answer, do not serve")
+    parser.add_argument("--storage", metavar="URI", help="default: SPT_STORAGE or ./spt_storage")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
 
 
 if __name__ == "__main__":

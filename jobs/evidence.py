@@ -46,18 +46,18 @@ def written(content: Mapping[str, Any], folder: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="python -m jobs.evidence",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument(
+    parser.add_argument(
         "version", metavar="VERSION", help="INDUSTRY/TASK[/MODEL_NAME][@VERSION_OR_ALIAS]"
     )
-    made.add_argument("--out", metavar="DIR", help="default: evidence-NAME-N in this folder")
-    made.add_argument("--storage", metavar="URI", help="default: SPT_STORAGE or ./spt_storage")
-    made.add_argument("--json", action="store_true", help="print one JSON object")
-    return made
+    parser.add_argument("--out", metavar="DIR", help="default: evidence-NAME-N in this folder")
+    parser.add_argument("--storage", metavar="URI", help="default: SPT_STORAGE or ./spt_storage")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
 
 
 if __name__ == "__main__":

@@ -47,9 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         splits = prepared(run)
         texts = FileTexts(splits.files("train"), "parquet", run.task.text_field.name)
         extension = extended(run, network.base, splits, texts)
-        found = compared(run, splits, extension, texts)
-    show(run, found)
-    run.screen.result(found.facts(), found.base.uri)
+        comparison = compared(run, splits, extension, texts)
+    show(run, comparison)
+    run.screen.result(comparison.facts(), comparison.base.uri)
     return 0
 
 
@@ -59,14 +59,14 @@ def extended(run: Run, base: str, splits: Splits, texts: FileTexts) -> Extension
     from spt_core.vocabulary.terms import read_terms
 
     config, limit = run.config.vocabulary, run.config.training.domain_vocabulary_size
-    wanted = dataclasses.replace(
+    extension_config = dataclasses.replace(
         config.extension, max_new_tokens=min(limit, config.extension.max_new_tokens)
     )
     with run.screen.stage("extend") as stage:
         stage.say("mining words and fitting their embeddings")
         terms = [term for uri in config.term_lists for term in read_terms(uri)]
-        made = DomainVocabularyManager(
-            base, run.settings.storage, config=wanted, licences=splits.licences
+        extension = DomainVocabularyManager(
+            base, run.settings.storage, config=extension_config, licences=splits.licences
         ).extend_from_texts(
             industry=run.task.industry,
             texts=texts,
@@ -74,8 +74,10 @@ def extended(run: Run, base: str, splits: Splits, texts: FileTexts) -> Extension
             new_terms=terms,
             fresh=run.fresh,
         )
-        stage.say(f"{len(made.added):,} tokens added, {len(made.skipped):,} terms skipped")
-    return made
+        stage.say(
+            f"{len(extension.added):,} tokens added, {len(extension.skipped):,} terms skipped"
+        )
+    return extension
 
 
 def compared(run: Run, splits: Splits, extension: Extension, texts: FileTexts) -> Study:
@@ -97,7 +99,7 @@ def compared(run: Run, splits: Splits, extension: Extension, texts: FileTexts) -
         def on_metrics(metrics: Mapping[str, float]) -> None:
             stage.say(f"fine-tuning for {run.task.metric}, step {int(metrics['step'])}")
 
-        found = study(
+        comparison = study(
             extension,
             texts,
             held_out,
@@ -110,8 +112,12 @@ def compared(run: Run, splits: Splits, extension: Extension, texts: FileTexts) -
             fresh=run.fresh,
             on_step=on_step,
         )
-        stage.say("kept" if found.verdict.kept else "not kept: " + "; ".join(found.verdict.reasons))
-    return found
+        stage.say(
+            "kept"
+            if comparison.verdict.kept
+            else "not kept: " + "; ".join(comparison.verdict.reasons)
+        )
+    return comparison
 
 
 def task_score(
@@ -151,13 +157,13 @@ def scored(splits: Splits, part: Part, head: Head, limit: int) -> pa.Table:
 
 def taken(splits: Splits, part: Part, chosen: NDArray[np.int64]) -> pa.Table:
     """The rows of a part with these numbers, which ascend."""
-    found: list[pa.Table] = []
+    chunks: list[pa.Table] = []
     row = 0
     for table in tables(splits, part):
         end = row + table.num_rows
-        found.append(table.take(chosen[(chosen >= row) & (chosen < end)] - row))
+        chunks.append(table.take(chosen[(chosen >= row) & (chosen < end)] - row))
         row = end
-    return pa.concat_tables(found)
+    return pa.concat_tables(chunks)
 
 
 def tables(splits: Splits, part: Part) -> Iterator[pa.Table]:
@@ -167,30 +173,33 @@ def tables(splits: Splits, part: Part) -> Iterator[pa.Table]:
             yield raw.table
 
 
-def show(run: Run, found: Study) -> None:
+def show(run: Run, comparison: Study) -> None:
     """The before-and-after table, for a person."""
-    saved, bits = found.savings, found.bits
+    saved, bits = comparison.savings, comparison.bits
     rows = [
         ("tokens per word", *(f"{value:.3f}" for value in saved.tokens_per_word)),
         ("continuation pieces", *(f"{value:,}" for value in saved.continuations)),
         ("tokens saved by phrases", "", f"{saved.saved_by_phrases:.1%}"),
         ("bits per byte, both trained alike", f"{bits.before:.4f}", f"{bits.after:.4f}"),
         ("  difference, 95 % interval", "", f"{bits.low:+.4f} to {bits.high:+.4f}"),
-        (f"{found.metric}, both fine-tuned alike", *(f"{value:.4f}" for value in found.score)),
-        ("size, MB", *(f"{size / 1e6:.1f}" for size in found.size_bytes)),
-        ("characters a second", *(f"{speed:,.0f}" for speed in found.speed)),
+        (
+            f"{comparison.metric}, both fine-tuned alike",
+            *(f"{value:.4f}" for value in comparison.score),
+        ),
+        ("size, MB", *(f"{size / 1e6:.1f}" for size in comparison.size_bytes)),
+        ("characters a second", *(f"{speed:,.0f}" for speed in comparison.speed)),
     ]
     run.screen.table(
-        f"{run.task.path}: vocabulary, on {len(found.extension.added):,} tokens added; "
+        f"{run.task.path}: vocabulary, on {len(comparison.extension.added):,} tokens added; "
         f"{saved.continuations_saved:.1%} of continuation pieces saved",
         ["held-out texts", "before", "after"],
         [list(row) for row in rows],
     )
     field, num_steps = "--set training.network.base", run.config.vocabulary.training.num_steps
-    run.screen.say(f"  train with it: {field}={found.base.uri}")
+    run.screen.say(f"  train with it: {field}={comparison.base.uri}")
     run.screen.say(
         f"  or with what {num_steps} steps on the training texts made of it (new rows first, then "
-        f"all), whose {found.metric} was not measured: {field}={found.adapted_base.uri}"
+        f"all), whose {comparison.metric} was not measured: {field}={comparison.adapted_base.uri}"
     )
 
 

@@ -45,9 +45,11 @@ def pipeline(run: Run) -> tuple[ModelVersion, str, dict[str, Any]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the flow, show the answer, and serve until Ctrl-C."""
-    made = parser("pipeline", __doc__ or "")
-    made.add_argument("--once", action="store_true", help="end after the answer instead of serving")
-    run = read_run(made.parse_args(arguments))
+    command_line = parser("pipeline", __doc__ or "")
+    command_line.add_argument(
+        "--once", action="store_true", help="end after the answer instead of serving"
+    )
+    run = read_run(command_line.parse_args(arguments))
     require_free_ports(run.settings)
     with started(run):
         try:

@@ -22,24 +22,24 @@ from spt_core.task import find
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Data + version -> scores."""
-    made = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="python -m jobs.predict",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("task", metavar="INDUSTRY/TASK")
-    made.add_argument("--data", metavar="URI", required=True, help="Parquet, CSV or JSONL")
-    made.add_argument("--output", metavar="URI", required=True, help="a new folder")
-    made.add_argument(
+    parser.add_argument("task", metavar="INDUSTRY/TASK")
+    parser.add_argument("--data", metavar="URI", required=True, help="Parquet, CSV or JSONL")
+    parser.add_argument("--output", metavar="URI", required=True, help="a new folder")
+    parser.add_argument(
         "--model", metavar="VERSION|ALIAS", default="champion", help="such as 7 (default: champion)"
     )
-    made.add_argument(
+    parser.add_argument(
         "--name", metavar="MODEL_NAME", default="default", help="model below the task"
     )
-    made.add_argument("--storage", metavar="URI", help="storage root (default: SPT_STORAGE)")
-    made.add_argument("--fresh", action="store_true", help="replace finished scores in --output")
-    made.add_argument("--json", action="store_true", help="one JSON object on the last line")
-    given = made.parse_args(arguments)
+    parser.add_argument("--storage", metavar="URI", help="storage root (default: SPT_STORAGE)")
+    parser.add_argument("--fresh", action="store_true", help="replace finished scores in --output")
+    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
+    given = parser.parse_args(arguments)
     from spt_core.scoring import score_corpus  # ray and pandas
 
     task, settings = find(given.task), load_settings(storage=given.storage)

@@ -44,10 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from spt_core.families.text.bases import find_base, num_new_tokens  # torch
     from spt_core.vocabulary.masked_lm import adapt
 
-    found = raw_texts(run)
+    source = raw_texts(run)
     name = f"pretrain:{run.settings.storage}:{run.task.path}/{run.arguments.name}"
     with run.registry().lease(name), run.screen.stage("pretrain") as stage:
-        stage.say(f"reading {found.what}")
+        stage.say(f"reading {source.what}")
 
         def on_step(metrics: Mapping[str, float]) -> None:
             step, total = int(metrics["step"]), config.num_steps
@@ -56,22 +56,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
 
         base = find_base(network.base, run.settings.storage)
-        made = adapt(
+        adaptation = adapt(
             base,
-            found.texts,
-            fingerprint=found.fingerprint,
+            source.texts,
+            fingerprint=source.fingerprint,
             storage=run.settings.storage,
             config=config,
-            licences=found.licences,
+            licences=source.licences,
             num_new=num_new_tokens(base),
             fresh=run.fresh,
             on_step=on_step,
         )
-        stage.say("finished before, reused; --fresh makes it again" if made.reused else "done")
-    run.screen.say(f"  train with it: --set training.network.base={made.base.uri}")
+        stage.say(
+            "finished before, reused; --fresh makes it again" if adaptation.reused else "done"
+        )
+    run.screen.say(f"  train with it: --set training.network.base={adaptation.base.uri}")
     run.screen.result(
-        {"base": made.base.uri, "run": made.uri, "loss": made.losses[-1], "reused": made.reused},
-        made.base.uri,
+        {
+            "base": adaptation.base.uri,
+            "run": adaptation.uri,
+            "loss": adaptation.losses[-1],
+            "reused": adaptation.reused,
+        },
+        adaptation.base.uri,
     )
     return 0
 

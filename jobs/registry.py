@@ -195,8 +195,8 @@ _COMMANDS: Mapping[str, Callable[[Registry, argparse.Namespace], Shown]] = {
 
 def figures(version: ModelVersion) -> dict[str, Figure]:
     """Every number of the report by its dotted name, or training's metrics without a report."""
-    found = dict(_figures(version.report, ""))
-    return found or {k: Figure(v) for k, v in version.exported.artifact.metrics.items()}
+    numbers = dict(_figures(version.report, ""))
+    return numbers or {k: Figure(v) for k, v in version.exported.artifact.metrics.items()}
 
 
 def _figures(content: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Figure]]:
@@ -249,11 +249,11 @@ def _facts(version: ModelVersion) -> dict[str, Any]:
 
 
 def _checks(version: ModelVersion) -> dict[str, str]:
-    found: dict[str, str] = {}
+    states: dict[str, str] = {}
     for name, check in compliance(version.report).items():
         state = "passed" if check.passed else f"FAILED {check.fact}".rstrip()
-        found[f"compliance.{name}"] = state if check.required else f"{state} (not required)"
-    return found
+        states[f"compliance.{name}"] = state if check.required else f"{state} (not required)"
+    return states
 
 
 def _problems(old: ModelVersion, new: ModelVersion) -> list[str]:

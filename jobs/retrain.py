@@ -65,10 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with started(run):
             result = retrained(run, ledger, retrain, config, champion)
         uri = stored(settings, ledger, claim, result)
-    found = result["evaluation"]["sets"][0]
+    comparison = result["evaluation"]["sets"][0]
     run.screen.result(
         {"result": uri, **{k: v for k, v in result.items() if k != "evaluation"}},
-        f"{result['candidate_version']}: {found['difference']['value']:+.4f} against "
+        f"{result['candidate_version']}: {comparison['difference']['value']:+.4f} against "
         f"{result['champion_before']}; {uri}",
     )
     return 0
@@ -162,18 +162,18 @@ def retrained(
 ) -> dict[str, Any]:
     """The whole flow; the result that the gate reads."""
     before = load_splits(champion.exported.artifact.splits)
-    found, mixed = prepared(run, ledger, retrain, config, before)
-    base = followed(run, config, found, before)
-    licences = sorted({f"texts published by {one.item.source_id}" for one in found})
+    examples, mixed = prepared(run, ledger, retrain, config, before)
+    base = followed(run, config, examples, before)
+    licences = sorted({f"texts published by {one.item.source_id}" for one in examples})
     splits = with_training(
         before, mixed.train, name=f"{retrain.retrain_id} on {champion.ref}", licences=licences
     )
     teacher = based(run.config.training, base.base)
     run = dataclasses.replace(run, config=dataclasses.replace(run.config, training=teacher))
-    made = trained(run, splits)
+    artifact = trained(run, splits)
     if champion.exported.artifact.role == "student":  # else it was small enough as it was
-        made = distilled(run, made, splits)
-    model = exported(run, made, splits)
+        artifact = distilled(run, artifact, splits)
+    model = exported(run, artifact, splits)
     policy = decided(run, model, splits)
     report, report_uri = benchmarked(run, model, policy, splits)
     version = registered(run, model, policy, report, report_uri, created_by="jobs.retrain")
@@ -201,7 +201,7 @@ def retrained(
         "data_fingerprint": splits.data_fingerprint,
         "code_fingerprint": code_fingerprint(),
         "configuration": config.to_json(),
-        "labels": [[*one.item.ref, one.label, one.by, one.why] for one in found],
+        "labels": [[*one.item.ref, one.label, one.by, one.why] for one in examples],
         "seconds": run.screen.seconds,
     }
 
@@ -212,8 +212,8 @@ def prepared(
     """The manifest's items, labelled, beside replayed rows."""
     with run.screen.stage("data") as stage:
         stage.say("labelling publications")
-        found = labeled(run.task, pinned_items(ledger, retrain), before, config)
-        mixed = mixture(run.task, found, before, config)
+        examples = labeled(run.task, pinned_items(ledger, retrain), before, config)
+        mixed = mixture(run.task, examples, before, config)
         facts = mixed.facts
         if not facts["num_new"] and not config.mlm_steps:
             raise InputError(
@@ -224,10 +224,10 @@ def prepared(
             f"{facts['num_new']:,} new rows of {facts['num_items']:,} publications, "
             f"{facts['num_replayed']:,} old ones"
         )
-    return found, mixed
+    return examples, mixed
 
 
-def followed(run: Run, config: RetrainConfig, found: Sequence[Labeled], before: Splits) -> Grown:
+def followed(run: Run, config: RetrainConfig, examples: Sequence[Labeled], before: Splits) -> Grown:
     """The champion's base after the publications' texts, labelled or not."""
     from spt_core.vocabulary.growth import GrowthConfig, grown  # torch
 
@@ -238,10 +238,10 @@ def followed(run: Run, config: RetrainConfig, found: Sequence[Labeled], before: 
             text = f"step {step} of {config.mlm_steps}, {metrics['loss']:.2f} bits a token"
             stage.advance(step, config.mlm_steps, text)
 
-        made = grown(
+        growth = grown(
             run.config.training.network.base,
-            [one.text for one in found if one.text],
-            before.table("train", len(found))[run.task.text_field.name].to_pylist(),
+            [one.text for one in examples if one.text],
+            before.table("train", len(examples))[run.task.text_field.name].to_pylist(),
             task=run.task,
             config=GrowthConfig(
                 max_new_tokens=config.max_new_tokens,
@@ -252,8 +252,8 @@ def followed(run: Run, config: RetrainConfig, found: Sequence[Labeled], before: 
             licences=before.licences,
             on_step=on_step,
         )
-        stage.say(f"{len(made.added)} new tokens, {len(made.losses)} steps on raw text")
-    return made
+        stage.say(f"{len(growth.added)} new tokens, {len(growth.losses)} steps on raw text")
+    return growth
 
 
 def compared(
@@ -269,7 +269,7 @@ def compared(
 
     with run.screen.stage("compare") as stage:
         stage.say(f"{candidate.ref} beside {champion.ref}")
-        found = compare(
+        comparison = compare(
             Model(champion.exported, champion.policy),
             Model(candidate.exported, candidate.policy),
             sets,
@@ -280,24 +280,28 @@ def compared(
                 seed=run.config.benchmark.seed,
             ),
         )
-        frozen = found["sets"][0]
+        frozen = comparison["sets"][0]
         stage.say(
-            f"{found['metric'].replace('_', ' ')} {frozen['champion']['value']:.4f} to "
+            f"{comparison['metric'].replace('_', ' ')} {frozen['champion']['value']:.4f} to "
             f"{frozen['candidate']['value']:.4f}, {frozen['churn']:.1%} of the answers changed"
         )
-    return found
+    return comparison
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+    command_line = argparse.ArgumentParser(
         prog="python -m jobs.retrain",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("--submission-id", required=True, metavar="ID", help="as in the ledger")
-    made.add_argument("--storage", metavar="URI", help="default: SPT_STORAGE or ./spt_storage")
-    made.add_argument("--json", action="store_true", help="print one JSON object")
-    return made
+    command_line.add_argument(
+        "--submission-id", required=True, metavar="ID", help="as in the ledger"
+    )
+    command_line.add_argument(
+        "--storage", metavar="URI", help="default: SPT_STORAGE or ./spt_storage"
+    )
+    command_line.add_argument("--json", action="store_true", help="print one JSON object")
+    return command_line
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _list(desk: Desk) -> None:
-    found = listed(desk.ledger, None if desk.args.state == "any" else desk.args.state)
+    reviews = listed(desk.ledger, None if desk.args.state == "any" else desk.args.state)
     rows = [
         [
             one["retrain_id"],
@@ -86,11 +86,11 @@ def _list(desk: Desk) -> None:
             one["champion_before"],
             one["deadline"] or "-",
         ]
-        for one in found
+        for one in reviews
     ]
     header = ["retraining", "state", "candidate", "against", "until"]
-    desk.screen.table(f"{len(found)} retrainings", header, rows)
-    desk.screen.result({"reviews": found}, "")
+    desk.screen.table(f"{len(reviews)} retrainings", header, rows)
+    desk.screen.result({"reviews": reviews}, "")
 
 
 def _show(desk: Desk) -> None:
@@ -219,13 +219,13 @@ def _discard(desk: Desk) -> None:
 def _label(desk: Desk) -> None:
     principal, args = desk.principal, desk.args
     require_role(principal, "operator")
-    found = desk.ledger.items(source_id=args.source_id, item_key=args.item_key)
-    if not found:
+    revisions = desk.ledger.items(source_id=args.source_id, item_key=args.item_key)
+    if not revisions:
         raise InputError(
             f"an item must exist to be labeled, however: {args.source_id!r} has no "
             f"{args.item_key!r}"
         )
-    latest = max(found, key=lambda item: item.rev)
+    latest = max(revisions, key=lambda item: item.rev)
     task = task_of(latest.bucket)
     try:
         label = read_label(args.label, rule_of(task), Context(None, None))
@@ -264,11 +264,13 @@ def _thaw(desk: Desk) -> None:
 def _principals(desk: Desk) -> None:
     args, ledger = desk.args, desk.ledger
     if args.action == "list":
-        found = ledger.principals()
+        principals = ledger.principals()
         desk.screen.table(
-            "Principals", ["name", "roles"], [[one.name, ", ".join(one.roles)] for one in found]
+            "Principals",
+            ["name", "roles"],
+            [[one.name, ", ".join(one.roles)] for one in principals],
         )
-        content = [{"name": one.name, "roles": list(one.roles)} for one in found]
+        content = [{"name": one.name, "roles": list(one.roles)} for one in principals]
         desk.screen.result({"principals": content}, "")
         return
     if args.name is None:
@@ -301,19 +303,21 @@ def _parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--storage", metavar="URI", help="default: SPT_STORAGE or ./spt_storage")
     shared.add_argument("--json", action="store_true", help="print one JSON object")
-    made = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="python -m jobs.review",
         description=__doc__,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text, parents=[shared])
 
-    found = command("list", "retrainings that wait for a person")
-    found.add_argument("--state", choices=["any", *get_args(RetrainState)], default="NEEDS_REVIEW")
+    listing = command("list", "retrainings that wait for a person")
+    listing.add_argument(
+        "--state", choices=["any", *get_args(RetrainState)], default="NEEDS_REVIEW"
+    )
     command("show", "one candidate: publications, verdict, figures, changed answers, lineage"
             ).add_argument("retrain_id", metavar="ID")  # fmt: skip
     for name, text in (
@@ -355,7 +359,7 @@ def _parser() -> argparse.ArgumentParser:
     principals.add_argument(
         "--role", action="append", choices=get_args(Role), default=[], help="may be repeated"
     )
-    return made
+    return parser
 
 
 if __name__ == "__main__":

@@ -114,12 +114,12 @@ def exported(run: Run, student: SpecializedModel, splits: Splits) -> ExportedMod
 
     with run.screen.stage("export") as stage:
         stage.say("tracing the graph")
-        made = export(student.artifact, fresh=run.fresh)
-        gap = made.parity["max_abs_difference"]["probability"]
-        stage.say(f"{made.size_bytes / 1e6:.2f} MB, differs from the checkpoint by {gap:.1e}")
+        model = export(student.artifact, fresh=run.fresh)
+        gap = model.parity["max_abs_difference"]["probability"]
+        stage.say(f"{model.size_bytes / 1e6:.2f} MB, differs from the checkpoint by {gap:.1e}")
     if run.task.facts.has_int8:
-        made = _quantized(run, made, splits)
-    return made
+        model = _quantized(run, model, splits)
+    return model
 
 
 def _quantized(run: Run, full: ExportedModel, splits: Splits) -> ExportedModel:
@@ -130,16 +130,16 @@ def _quantized(run: Run, full: ExportedModel, splits: Splits) -> ExportedModel:
         stage.say("INT8 against full precision on validation rows")
         try:
             table = splits.table("validation", limit=QuantizeConfig().max_rows)
-            made = quantize(full, table, splits.label, policy, fresh=run.fresh)
+            model = quantize(full, table, splits.label, policy, fresh=run.fresh)
         except QualityError as error:
             stage.say(f"INT8 is refused, full precision is kept: {error}")
             return full
-        kept = made.parity["quality"]
+        kept = model.parity["quality"]
         stage.say(
-            f"{made.size_bytes / 1e6:.2f} MB in INT8, {kept['metric'].replace('_', ' ')} "
+            f"{model.size_bytes / 1e6:.2f} MB in INT8, {kept['metric'].replace('_', ' ')} "
             f"{kept['int8']:.4f} (full precision {kept['full_precision']:.4f})"
         )
-    return made
+    return model
 
 
 def decided(run: Run, model: ExportedModel, splits: Splits) -> Policy:
@@ -215,8 +215,8 @@ def deployed(run: Run, version: ModelVersion) -> Deployment:
 
 def show_report(run: Run, report: Report) -> None:
     """The figures beside the baselines', for a person."""
-    known = report.quality[report.model_name]
-    names = [name for name in HEADS[find(report.task).head].metrics if name in known]
+    quality = report.quality[report.model_name]
+    names = [name for name in HEADS[find(report.task).head].metrics if name in quality]
     names = names[:NUM_SHOWN_METRICS]
     rows = [
         [

@@ -142,11 +142,11 @@ def sources_check(args: argparse.Namespace) -> int:
     file = load_sources(args.sources)
     chosen = [source for source in file.sources if args.only in (None, source.id)]
     if not chosen:
-        known = [source.id for source in file.sources]
+        ids = [source.id for source in file.sources]
         if args.only is None:
             raise InputError("there must be a source to check, however: the file names none")
         raise NotFoundError(
-            f"--only must name a source, however: {args.only!r}; {nearest(args.only, known)}"
+            f"--only must name a source, however: {args.only!r}; {nearest(args.only, ids)}"
         )
     policy = FetchPolicy(
         guard=Guard(allow_networks=tuple(args.allow_network)), user_agent=file.user_agent
@@ -207,25 +207,32 @@ def _show(screen: Screen, findings: Sequence[Finding]) -> None:
         "sources",
         ["id", "verdict", "HTTP", "items", "what is wrong", "next check"],
         [
-            [f.id, f.verdict, str(f.status or "-"), str(f.num_items), _told(f), f.next_reason]
+            [
+                f.id,
+                f.verdict,
+                str(f.status or "-"),
+                str(f.num_items),
+                _explanation(f),
+                f.next_reason,
+            ]
             for f in findings
         ],
     )
     screen.result(content, f"{len(findings) - num_bad} of {len(findings)} sources are fine")
 
 
-def _told(finding: Finding) -> str:
+def _explanation(finding: Finding) -> str:
     return "; ".join(part for part in (finding.reason, finding.advice) if part)
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="python -m jobs.watch",
         description=__doc__,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = made.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
     sources = commands.add_parser("sources", help="the sources that are watched")
     of_sources = sources.add_subparsers(metavar="COMMAND", required=True)
     check = _command(of_sources, "check", "ask each source once, say what is wrong", _CHECK)
@@ -239,18 +246,18 @@ def _parser() -> argparse.ArgumentParser:
     documents_.add_argument("paths", metavar="PATH", nargs="+", help="file, folder or archive")
     documents_.set_defaults(verb=parse)
     _add_watching(commands)
-    return made
+    return parser
 
 
 def _add_watching(commands: Any) -> None:
     run = _command(commands, "run", "watch in this process, until Ctrl-C", _RUN)
     start = _command(commands, "start", "have a Ray cluster's watcher watch", _START)
-    for made, verb in ((run, watching.run), (start, watching.start)):
-        made.add_argument(
+    for command, verb in ((run, watching.run), (start, watching.start)):
+        command.add_argument(
             "--sources", metavar="FILE", help="a TOML file (see sources check --help)"
         )
-        _allow_network(made)
-        made.set_defaults(verb=verb)
+        _allow_network(command)
+        command.set_defaults(verb=verb)
     demo = _command(commands, "demo", "the whole story on this machine, in minutes", _DEMO)
     demo.set_defaults(verb=_demo)
     stop = _command(commands, "stop", "end a Ray cluster's watcher", "Ends it; nothing is lost.")
@@ -269,13 +276,15 @@ def _add_watching(commands: Any) -> None:
     verify = _command(of_audit, "verify", "whether the audit log is as it was written", _AUDIT)
     verify.add_argument("--earlier", metavar="SEQ:HASH", help="a head that must still be in it")
     verify.set_defaults(verb=watching.audit_verify)
-    for made in (run, start, stop, status, trigger, release, verify):
-        made.add_argument("--storage", metavar="URI", help="default: SPT_STORAGE or ./spt_storage")
+    for command in (run, start, stop, status, trigger, release, verify):
+        command.add_argument(
+            "--storage", metavar="URI", help="default: SPT_STORAGE or ./spt_storage"
+        )
     demo.add_argument("--storage", metavar="URI", help="default: a new folder for temporary files")
 
 
-def _allow_network(made: argparse.ArgumentParser) -> None:
-    made.add_argument(
+def _allow_network(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
         "--allow-network",
         metavar="NETWORK",
         action="append",
@@ -285,14 +294,14 @@ def _allow_network(made: argparse.ArgumentParser) -> None:
 
 
 def _command(commands: Any, name: str, summary: str, description: str) -> argparse.ArgumentParser:
-    made: argparse.ArgumentParser = commands.add_parser(
+    command: argparse.ArgumentParser = commands.add_parser(
         name,
         help=summary,
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("--json", action="store_true", help="JSON on standard output")
-    return made
+    command.add_argument("--json", action="store_true", help="JSON on standard output")
+    return command
 
 
 if __name__ == "__main__":

@@ -82,9 +82,9 @@ def start(args: argparse.Namespace) -> int:
     # What Ray must not show has been refused before the database is asked who this is.
     options = dataclasses.replace(plan.options, actor=_configurer(settings))
     with ray_session(settings):
-        found = start_watcher(dataclasses.replace(plan, options=options))
-    told = f"the watcher is process {found['pid']}: {found['phase']}"
-    Screen(as_json=args.json).result(found, told)
+        state = start_watcher(dataclasses.replace(plan, options=options))
+    message = f"the watcher is process {state['pid']}: {state['phase']}"
+    Screen(as_json=args.json).result(state, message)
     return 0
 
 
@@ -96,8 +96,8 @@ def stop(args: argparse.Namespace) -> int:
 
     with ray_session(settings):
         was_there = stop_watcher()
-    told = "the watcher has ended" if was_there else "there was no watcher"
-    Screen(as_json=args.json).result({"stopped": was_there}, told)
+    message = "the watcher has ended" if was_there else "there was no watcher"
+    Screen(as_json=args.json).result({"stopped": was_there}, message)
     return 0
 
 
@@ -111,8 +111,8 @@ def status(args: argparse.Namespace) -> int:
         content = dict(unreadable(error))
     watcher = content["watcher"] = _watcher(settings)
     if watcher is not None:
-        told = [one["what"] for one in watcher["troubles"].values()]
-        content["troubles"] += [f"the cluster's watcher: {what}" for what in told]
+        troubles = [one["what"] for one in watcher["troubles"].values()]
+        content["troubles"] += [f"the cluster's watcher: {what}" for what in troubles]
     _show(screen, content)
     return int(bool(content["troubles"]))
 
@@ -123,14 +123,14 @@ def trigger(args: argparse.Namespace) -> int:
     model = _model(args.model)
     content = ledger.configurations().get(bucket_of(model), {}).get("monitoring")
     if content is None:
-        known = [
+        models = [
             body["monitoring"]["model"]
             for body in ledger.configurations().values()
             if body.get("monitoring")
         ]
         raise NotFoundError(
             f"a model must be watched for to be triggered, however: {model} is not; "
-            f"{nearest(model, known)}"
+            f"{nearest(model, models)}"
         )
     monitoring = from_plain(Monitoring, content)
     asked = manual_trigger(monitoring, ledger.pending(monitoring.bucket), args.reason)
@@ -175,12 +175,12 @@ def audit_verify(args: argparse.Namespace) -> int:
 def _head(text: str | None) -> AuditHead | None:
     if text is None:
         return None
-    found = _HEAD.fullmatch(text.strip())
-    if found is None:
+    match = _HEAD.fullmatch(text.strip())
+    if match is None:
         raise InputError(
             f"--earlier must be SEQ:HASH as `audit verify` printed it, however: {text!r}"
         )
-    return AuditHead(int(found[1]), found[2])
+    return AuditHead(int(match[1]), match[2])
 
 
 def _options(args: argparse.Namespace, settings: Settings, file: SourcesFile) -> WatchOptions:
@@ -228,14 +228,14 @@ async def _until_interrupted(pipeline: ContinuousTrainingPipeline, screen: Scree
     watching = asyncio.create_task(pipeline.start_monitoring())
     for sent in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(sent, pipeline.stop)
-    told: dict[str, Any] = {}
+    messages: dict[str, Any] = {}
     while not watching.done():
         await asyncio.wait([watching], timeout=TELL_EVERY_S)
         now = pipeline.status()
         troubles = {what: trouble["what"] for what, trouble in now["troubles"].items()}
-        if {"phase": now["phase"], **troubles} != told:
-            told = {"phase": now["phase"], **troubles}
-            screen.say("; ".join(told.values()))
+        if {"phase": now["phase"], **troubles} != messages:
+            messages = {"phase": now["phase"], **troubles}
+            screen.say("; ".join(messages.values()))
     await watching
 
 
@@ -294,7 +294,7 @@ def _show(screen: Screen, content: Mapping[str, Any]) -> None:
     screen.table(
         "sources",
         ["source", "state", "next check and why", "what is wrong"],
-        [[s["id"], s["state"], s["words"], _told(s)] for s in content["sources"]],
+        [[s["id"], s["state"], s["words"], _explanation(s)] for s in content["sources"]],
     )
     screen.table(
         "models",
@@ -304,13 +304,13 @@ def _show(screen: Screen, content: Mapping[str, Any]) -> None:
     screen.result(content, content["leader"]["words"])
 
 
-def _told(source: Mapping[str, Any]) -> str:
+def _explanation(source: Mapping[str, Any]) -> str:
     parts = [source["trouble"], source["advice"]]
-    told = "; ".join(part for part in parts if part)
-    return f"{told} ({source['errors']} times)" if source["errors"] > 1 else told
+    explanation = "; ".join(part for part in parts if part)
+    return f"{explanation} ({source['errors']} times)" if source["errors"] > 1 else explanation
 
 
 def _retraining(bucket: Mapping[str, Any]) -> str:
     latest = bucket["retraining"]
-    told = f"{latest['retrain_id']} {latest['state']}: {latest['words']}" if latest else "none yet"
-    return f"FROZEN ({bucket['frozen']}); {told}" if bucket["frozen"] else told
+    text = f"{latest['retrain_id']} {latest['state']}: {latest['words']}" if latest else "none yet"
+    return f"FROZEN ({bucket['frozen']}); {text}" if bucket["frozen"] else text

@@ -85,8 +85,8 @@ def build(api: Api, books: Callable[[], Books] | None = None) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     async def problem(request: Request, error: HTTPException) -> Response:
-        known = ", ".join(model["route"] for model in api.models) or "none"
-        detail = f"{request.method} {request.url.path}: {error.detail}; deployed models: {known}"
+        routes = ", ".join(model["route"] for model in api.models) or "none"
+        detail = f"{request.method} {request.url.path}: {error.detail}; deployed models: {routes}"
         body = Problem(error.status_code, detail).body()
         return Response(body, error.status_code, error.headers, PROBLEM_TYPE.decode())
 

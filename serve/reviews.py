@@ -183,9 +183,9 @@ def _asked_decision(body: bytes) -> AskedDecision:
 
 
 def _state(name: str) -> RetrainState:
-    for known in get_args(RetrainState):
-        if name == known:
-            return known
+    for state in get_args(RetrainState):
+        if name == state:
+            return state
     raise Problem(422, f"a state is one of {', '.join(get_args(RetrainState))}, however: {name!r}")
 
 

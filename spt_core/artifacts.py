@@ -93,9 +93,9 @@ def remove(uri: str) -> None:
 def parquet_files(folder: str) -> list[str]:
     """The URIs of a folder's Parquet files, sorted."""
     files, path = filesystem(folder)
-    found = files.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+    infos = files.get_file_info(pafs.FileSelector(path, allow_not_found=True))
     return sorted(
-        f"{folder}/{info.base_name}" for info in found if info.base_name.endswith(".parquet")
+        f"{folder}/{info.base_name}" for info in infos if info.base_name.endswith(".parquet")
     )
 
 
@@ -216,10 +216,10 @@ def load_exported(uri: str) -> ExportedModel:
 
 def lineage(artifact: ModelArtifact) -> list[ModelArtifact]:
     """The artifact and everything that it was made from, nearest first."""
-    found = [artifact]
+    artifacts = [artifact]
     for parent in artifact.parents:
-        found += lineage(load_artifact(parent))
-    return found
+        artifacts += lineage(load_artifact(parent))
+    return artifacts
 
 
 def merge_licences(groups: Iterable[Iterable[str]]) -> tuple[str, ...]:
@@ -230,10 +230,10 @@ def merge_licences(groups: Iterable[Iterable[str]]) -> tuple[str, ...]:
 def read_checked(uri: str, name: str, files: Mapping[str, str]) -> bytes:
     """A file of a folder; CorruptArtifactError if its sha256 is not the one in `files`."""
     content = read_bytes(f"{uri}/{name}")
-    found = hashlib.sha256(content).hexdigest()
-    if found != files[name]:
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 != files[name]:
         raise CorruptArtifactError(
             f"a stored file must match its manifest, however: {uri}/{name} has sha256 "
-            f"{found[:12]}, the manifest says {files[name][:12]}"
+            f"{sha256[:12]}, the manifest says {files[name][:12]}"
         )
     return content

@@ -50,9 +50,9 @@ class MissingPackageError(SptError):
     """An optional package is needed; the sentence says what to install."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, candidates: Iterable[str]) -> str:
     """A sentence fragment that points from a misspelled name to what exists."""
-    names = sorted(known)
+    names = sorted(candidates)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if close:
         return f"the nearest is {close[0]!r}"

@@ -8,6 +8,8 @@ import functools
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from spt_core.errors import CorruptArtifactError
+
 T = TypeVar("T")
 _hints = functools.cache(get_type_hints)
 
@@ -15,9 +17,23 @@ _hints = functools.cache(get_type_hints)
 def from_plain(kind: type[T], content: Mapping[str, Any]) -> T:
     """The dataclass: fields that are younger than what was stored have their defaults.
 
-    Nothing is checked and no number converted, as digests of before hold.
+    Values are not checked and no number converted, as digests of before hold.
+    CorruptArtifactError where a field without a default is missing, or one has no place.
     """
     hints = _hints(kind)
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]  # of a dataclass
+    missing = [
+        field.name
+        for field in fields
+        if field.default is field.default_factory is dataclasses.MISSING
+        and field.name not in content
+    ]
+    strange = sorted(content.keys() - {field.name for field in fields})
+    if missing or strange:
+        raise CorruptArtifactError(
+            f"what is stored must be a whole {kind.__name__}, however: it lacks {missing}"
+            + (f", and this version of the code does not know {strange}" if strange else "")
+        )
     return kind(**{name: _value(hints.get(name), value) for name, value in content.items()})
 
 

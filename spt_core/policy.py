@@ -239,8 +239,8 @@ def policy_from_json(content: Mapping[str, Any]) -> Policy:
     kind = content.get("kind", "labels" if "thresholds" in content else "decision")
     if kind not in KINDS:
         raise InputError(f"a policy is of a kind {', '.join(KINDS)}, however: {kind!r}")
-    made = KINDS[kind]
-    names = sorted(field.name for field in dataclasses.fields(made))
+    policy_type = KINDS[kind]
+    names = sorted(field.name for field in dataclasses.fields(policy_type))
     values = {name: value for name, value in content.items() if name not in ("kind", "version")}
     unknown = sorted(set(values) - set(names))
     if unknown:
@@ -248,7 +248,7 @@ def policy_from_json(content: Mapping[str, Any]) -> Policy:
     try:
         if "costs" in values:
             values["costs"] = Costs(**values["costs"])
-        return made(**values)
+        return policy_type(**values)
     except (KeyError, TypeError) as error:
         raise InputError(f"a {kind} policy must have its keys, however: {error}") from error
 

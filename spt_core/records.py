@@ -36,8 +36,8 @@ def _flatten_into(flat: dict[str, Any], record: Mapping[str, Any], prefix: str, 
 def parse_time(value: object, name: str) -> tuple[float, float]:
     """(hour of day 0 to 24, weekday 0 = Monday) of wall-clock time as written.
 
-    Takes ISO 8601, seconds (or milli-, micro-, nanoseconds) since 1970, and a time of day such as
-    "03:00" or "03:00_local", whose weekday is missing.
+    Takes ISO 8601, a datetime, seconds (or milli-, micro-, nanoseconds) since 1970, and a time of
+    day such as "03:00" or "03:00_local", whose weekday is missing.
     """
     moment = parse_moment(value, name)
     hour = moment.hour + moment.minute / 60 + moment.second / 3600
@@ -56,6 +56,8 @@ def parse_moment(value: object, name: str) -> datetime.datetime:
             raise wrong_value(
                 name, "an ISO 8601 time or a time of day such as 03:00", value
             ) from error
+    if isinstance(value, datetime.datetime):  # of a caller in Python; a table's own type
+        return value.replace(tzinfo=None)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise wrong_value(name, "a time", value)
     if not abs(value) < 4e18:

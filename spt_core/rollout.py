@@ -91,9 +91,11 @@ def promote(
             registry.set_alias(name, CHAMPION, number, expected=before, actor=actor, reason=reason)
         epoch = next((d.epoch for d in registry.deployments() if d.name == name), 0)
         deployment = registry.deploy(name, number, expected_epoch=epoch, actor=actor)
-        wanted = {} if num_replicas is None else {application_name(version): num_replicas}
+        num_by_application = (
+            {} if num_replicas is None else {application_name(version): num_replicas}
+        )
         try:
-            targets = _apply(registry, service, wanted)
+            targets = _apply(registry, service, num_by_application)
             _await(next(target for target in targets if target.version.name == name), service)
         except RolloutError as error:
             registry.mark(deployment, "failed", str(error))
@@ -106,12 +108,12 @@ def promote(
         return registry.mark(deployment, "live")
 
 
-def _require_champion(version: ModelVersion, before: int | None, wanted: str | None) -> None:
-    found = "" if before is None else f"{version.name}@{before}"
-    if wanted is not None and found not in (wanted, version.ref):
+def _require_champion(version: ModelVersion, before: int | None, expected: str | None) -> None:
+    champion = "" if before is None else f"{version.name}@{before}"
+    if expected is not None and champion not in (expected, version.ref):
         raise ConflictError(
-            f"{wanted or 'nothing'} must be the champion for {version.ref} to follow it, however: "
-            f"{found or 'nothing'} is"
+            f"{expected or 'nothing'} must be the champion for {version.ref} to follow it, "
+            f"however: {champion or 'nothing'} is"
         )
 
 
@@ -204,10 +206,12 @@ class RayServe:
         if not handle.is_initialized:
             handle._init(_run_router_in_separate_loop=True)  # the tuned path has no driver loop
         try:
-            found = handle.broadcast("served").results(timeout_s=10)
+            contents = handle.broadcast("served").results(timeout_s=10)
         except (RayError, TimeoutError):  # a replica that is just ending, or not there yet
             return None
-        return [Replica(**content) for content in found] if len(found) == num_replicas else None
+        return (
+            [Replica(**content) for content in contents] if len(contents) == num_replicas else None
+        )
 
     def ask(self, application: str, method: str, *arguments: Any) -> list[Any]:
         """What every replica of a task's server returns; RolloutError when not all answer."""
@@ -271,8 +275,8 @@ def _await(target: Target, service: Service) -> None:
             refused = [r.error for r in replicas if r.error and r.asked == version.ref]
             if refused:
                 raise RolloutError(f"every replica must take {version.ref}, however: {refused[0]}")
-            wanted = (version.ref, version.policy.version)
-            if all((r.ref, r.policy) == wanted for r in replicas):
+            expected = (version.ref, version.policy.version)
+            if all((r.ref, r.policy) == expected for r in replicas):
                 return
         time.sleep(_POLL_S)
     raise RolloutError(

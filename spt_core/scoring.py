@@ -142,10 +142,10 @@ def score_corpus(
 def _refuse_used(output: str, fresh: bool) -> None:
     """InputError unless the folder is new, empty, or holds finished scores that may go."""
     files, path = filesystem(output)
-    found = files.get_file_info(path)
-    if found.type == pafs.FileType.NotFound:
+    info = files.get_file_info(path)
+    if info.type == pafs.FileType.NotFound:
         return
-    if found.type == pafs.FileType.File:
+    if info.type == pafs.FileType.File:
         raise InputError(f"an output must be a folder, however: {output} is a file")
     if has_manifest(output) and "num_quarantined" in read_manifest(output):
         if fresh:

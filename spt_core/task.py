@@ -211,20 +211,20 @@ class Task:
 
 def example_record(task: Task, signature: Signature) -> Mapping[str, Any]:
     """A record that the model takes: the task's example where it fits, else typical values."""
-    known = {field.name: field for field in task.fields}
-    told = flatten(task.example)
+    fields_by_name = {field.name: field for field in task.fields}
+    values = flatten(task.example)
     fitting = {
-        field.name: told[field.name]
+        field.name: values[field.name]
         for field in signature.fields
-        if field.name in told and known[field.name].kind == field.kind
+        if field.name in values and fields_by_name[field.name].kind == field.kind
     }
     encoded = {column.field for column in signature.columns}
-    wanted = [f for f in signature.fields if f.name in encoded or f.required]
-    if len(fitting) == len(told):
-        wanted = [field for field in wanted if field.required]
-        if fitting.keys() >= {field.name for field in wanted}:
+    fields = [f for f in signature.fields if f.name in encoded or f.required]
+    if len(fitting) == len(values):
+        fields = [field for field in fields if field.required]
+        if fitting.keys() >= {field.name for field in fields}:
             return task.example
-    return {**{field.name: _typical(field) for field in wanted}, **fitting}
+    return {**{field.name: _typical(field) for field in fields}, **fitting}
 
 
 def _typical(field: Field) -> Any:

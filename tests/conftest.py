@@ -69,11 +69,11 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> ExportedModel:
 def text_export(tmp_path_factory: pytest.TempPathFactory) -> ExportedModel:
     """An untrained model of drug pairs, exported once for a session; it must not be changed."""
     from spt_core.artifacts import as_uri
-    from spt_core.export import export
     from spt_core.task import find
+    from tests.kept_exports import kept_export
     from tests.tiny_models import DRUGS, tiny_text_artifact
 
-    return export(tiny_text_artifact(find(DRUGS), as_uri(tmp_path_factory.mktemp("texts"))))
+    return kept_export(tiny_text_artifact(find(DRUGS), as_uri(tmp_path_factory.mktemp("texts"))))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,10 +17,9 @@ from tokenizers import (
     decoders,
     models,
     normalizers,
-    pre_tokenizers,
     processors,
-    trainers,
 )
+from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from spt_core.artifacts import (
     FACTS,
@@ -29,7 +29,6 @@ from spt_core.artifacts import (
     write_bytes,
     write_manifest,
 )
-from spt_core.export import export
 from spt_core.families.tabular.config import TabularConfig
 from spt_core.families.tabular.encoding import targets_of
 from spt_core.families.tabular.network import StudentNetwork, table_facts
@@ -43,6 +42,7 @@ from spt_core.heads import HEADS
 from spt_core.policy import Costs
 from spt_core.signature import Field, Signature
 from spt_core.task import Head, IndustryType, Task
+from tests.kept_exports import kept_export
 
 FRAUD = "financial_services/fraud_detection"
 RISK = "financial_services/risk_assessment"
@@ -60,7 +60,7 @@ NUM_ROWS = 400
 
 def tiny_export(task: Task, folder: str, *, seed: int = 0, name: str = "default") -> ExportedModel:
     """An exported student of random weights that takes the task's own fields."""
-    return export(tiny_table_artifact(task, folder, seed=seed, name=name))
+    return kept_export(tiny_table_artifact(task, folder, seed=seed, name=name))
 
 
 def tiny_table_artifact(
@@ -121,15 +121,24 @@ def _with_categories(field: Field, table: object) -> Field:
 
 
 def tiny_tokenizer(texts: Sequence[str] = TEXTS, *, size: int = 300) -> bytes:
-    """A WordPiece tokenizer of the texts, laid out as BERT's."""
-    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    made.normalizer = normalizers.BertNormalizer(lowercase=True)
-    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    made.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=size, special_tokens=list(SPECIAL), show_progress=False
+    """A WordPiece tokenizer of the texts' letters and words, laid out as BERT's.
+
+    Not trained: a trainer breaks ties at random, and the same texts shall give the same models.
+    """
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), BertPreTokenizer()
+    words = Counter(
+        word
+        for text in texts
+        for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))
     )
-    made.train_from_iterator(texts, trainer)
+    letters = sorted(set("".join(words)))
+    names = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters)]
+    names += sorted(words, key=lambda word: (-words[word], word))
+    vocabulary = {name: number for number, name in enumerate([*dict.fromkeys(names)][:size])}
+    made = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    made.normalizer, made.pre_tokenizer = normalizer, splitter
+    made.decoder = decoders.WordPiece()
+    made.add_special_tokens(list(SPECIAL))
     ids = [(name, made.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
     made.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ids)
     return made.to_str().encode()

@@ -101,11 +101,11 @@ def respond(judgement: Labels) -> dict[str, Any]:
 
 def rule_families(text: str) -> list[dict[str, Any]]:
     """The rule families whose terms a text has, with the terms as they stand there."""
-    found: list[dict[str, Any]] = []
+    families: list[dict[str, Any]] = []
     for name, pattern in _TERMS.items():
         matches = list(pattern.finditer(text))
         if matches:
-            found.append(
+            families.append(
                 {
                     "family": name,
                     "title": RULE_FAMILIES[name][0],
@@ -115,7 +115,7 @@ def rule_families(text: str) -> list[dict[str, Any]]:
                     ],
                 }
             )
-    return found
+    return families
 
 
 def _recommendation(judgement: Labels) -> str:

@@ -56,8 +56,8 @@ def respond(judgement: Decision) -> dict[str, Any]:
     ][:NUM_REASONS]
     conditions: list[str] = []
     if judgement.action == "review":
-        wanted = [judgement.policy.conditions.get(entry["code"]) for entry in reasoning]
-        conditions = list(dict.fromkeys(text for text in wanted if text))
+        texts = [judgement.policy.conditions.get(entry["code"]) for entry in reasoning]
+        conditions = list(dict.fromkeys(text for text in texts if text))
     return {
         "risk_level": RISK_LEVELS[judgement.action],
         "recommendation": judgement.action,

@@ -61,11 +61,11 @@ def recommend(best: LabelScore, judgement: Labels) -> str:
     whether it is reworked. A person looks where they do not, where nothing says what to do with the
     class, where the policy gives none, and where a field lies beyond all training rows.
     """
-    wanted = _disposition(best.label)
-    if wanted is None or not best.is_given or judgement.outside:
+    disposition = _disposition(best.label)
+    if disposition is None or not best.is_given or judgement.outside:
         return "inspect_by_hand"
-    alike = sum(s.probability for s in judgement.scores if _disposition(s.label) == wanted)
-    return wanted if alike >= SURE_FROM[wanted] else "inspect_by_hand"
+    alike = sum(s.probability for s in judgement.scores if _disposition(s.label) == disposition)
+    return disposition if alike >= SURE_FROM[disposition] else "inspect_by_hand"
 
 
 def _disposition(label: str) -> Disposition | None:

@@ -81,12 +81,14 @@ def _tokenizer(texts: list[str]) -> bytes:
     words = sorted(word for word, count in counts.items() if count >= _MIN_USES)
     names = dict.fromkeys([*_SPECIAL, *letters, *(f"##{letter}" for letter in letters), *words])
     vocabulary = {name: number for number, name in enumerate(names)}
-    made = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
-    made.normalizer, made.pre_tokenizer = normalizer, splitter
-    made.decoder = decoders.WordPiece()
-    made.add_special_tokens(list(_SPECIAL))
-    made.post_processor = processors.TemplateProcessing(
+    tokenizer = Tokenizer(
+        models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100)
+    )
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.add_special_tokens(list(_SPECIAL))
+    tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")],
     )
-    return made.to_str().encode()
+    return tokenizer.to_str().encode()

@@ -23,10 +23,10 @@ from spt_core.registry import CHAMPION, Registry
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """A submission -> a retrained candidate, or the planted one."""
-    made = argparse.ArgumentParser(prog="python -m jobs.demo.job", description=__doc__)
-    made.add_argument("--submission-id", required=True)
-    made.add_argument("--storage", required=True)
-    args = made.parse_args(arguments)
+    parser = argparse.ArgumentParser(prog="python -m jobs.demo.job", description=__doc__)
+    parser.add_argument("--submission-id", required=True)
+    parser.add_argument("--storage", required=True)
+    args = parser.parse_args(arguments)
     settings = load_settings(storage=args.storage)
     ledger = Ledger(settings.database_url)
     good = ledger.retrains(state="DEPLOYED")
@@ -64,9 +64,9 @@ def mislabelled(model: ExportedModel) -> ExportedModel:
             facts["classes"] = [*facts["classes"][1:], facts["classes"][0]]
             content = json.dumps(facts).encode()
         files[file] = write_bytes(f"{uri}/{file}", content)
-    made = dataclasses.replace(model, uri=uri, files=files)
-    write_manifest(uri, made.to_json())
-    return made
+    copy = dataclasses.replace(model, uri=uri, files=files)
+    write_manifest(uri, copy.to_json())
+    return copy
 
 
 if __name__ == "__main__":

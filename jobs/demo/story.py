@@ -82,12 +82,12 @@ def demo(args: argparse.Namespace) -> int:
             settings = load_settings(storage=storage)
             stack.enter_context(ray_session(settings))
             stage.say(f"a cluster of one node; its dashboard: {head.dashboard}")
-        found = _Story(screen, settings, as_json=args.json).told()
+        outcome = _Story(screen, settings, as_json=args.json).play()
     seconds = round(time.monotonic() - start, 1)
     screen.result(
-        {**found, "seconds": seconds, "storage": storage},
-        f"{found['num_requests']:,} requests, {found['num_lost']} without an answer; "
-        f"{seconds:.0f} s in all; evidence: {found['evidence']}",
+        {**outcome, "seconds": seconds, "storage": storage},
+        f"{outcome['num_requests']:,} requests, {outcome['num_lost']} without an answer; "
+        f"{seconds:.0f} s in all; evidence: {outcome['evidence']}",
     )
     return 0
 
@@ -101,7 +101,7 @@ class _Story:
         self._registry = Registry(settings.database_url)
         self._keys: dict[str, str] = {}
 
-    def told(self) -> dict[str, Any]:
+    def play(self) -> dict[str, Any]:
         """The parts; what came out."""
         screen, settings = self._screen, self._settings
         first = first_model(settings, as_json=self._as_json)
@@ -162,8 +162,8 @@ class _Story:
                 command=(sys.executable, "-m", "jobs.demo.job"),
                 make_steps=on_cluster,
             )
-            found = watcher.start(plan)
-            stage.say(f"actor {watcher.NAME!r} is process {found['pid']}, restarted without limit")
+            status = watcher.start(plan)
+            stage.say(f"actor {watcher.NAME!r} is process {status['pid']}, restarted without limit")
         with self._screen.stage("trigger") as stage:
             stage.say(f"{number} publications wait at {len(FEEDS)} feeds")
             begun = _until(lambda: self._ledger.retrains()[:1], ROLL_OUT_S, "a trigger")[0]
@@ -204,30 +204,31 @@ class _Story:
 
     def _candidate(self, number: int, stage: Stage) -> Retrain:
         """The retraining of this number once the gate has asked for a person."""
-        told = ""
+        state = ""
 
         def judged() -> Retrain | None:
-            nonlocal told
-            found = self._ledger.retrains()[number:]
-            if not found:
+            nonlocal state
+            retrains = self._ledger.retrains()[number:]
+            if not retrains:
                 return None
-            if found[0].state != told:
-                told = found[0].state
-                stage.say(f"{found[0].submission_id}: {told}")
-            if told in ("REJECTED", "FAILED"):
+            if retrains[0].state != state:
+                state = retrains[0].state
+                stage.say(f"{retrains[0].submission_id}: {state}")
+            if state in ("REJECTED", "FAILED"):
                 raise DemoError(
-                    f"the candidate must reach a person, however: {found[0].retrain_id} is {told}"
+                    f"the candidate must reach a person, however: {retrains[0].retrain_id} is "
+                    f"{state}"
                 )
-            return found[0] if told == "NEEDS_REVIEW" else None
+            return retrains[0] if state == "NEEDS_REVIEW" else None
 
-        made = _until(judged, RETRAIN_S, "a candidate")
-        one = made.evaluation["sets"][0]
+        retrain = _until(judged, RETRAIN_S, "a candidate")
+        one = retrain.evaluation["sets"][0]
         stage.say(
-            f"Ray job {made.submission_id} made {made.candidate_version}; "
-            f"{made.evaluation['metric'].replace('_', ' ')} {one['champion']['value']:.3f} to "
+            f"Ray job {retrain.submission_id} made {retrain.candidate_version}; "
+            f"{retrain.evaluation['metric'].replace('_', ' ')} {one['champion']['value']:.3f} to "
             f"{one['candidate']['value']:.3f}"
         )
-        return made
+        return retrain
 
     def _approve(self, candidate: Retrain, reason: str) -> None:
         """What `jobs.review approve` does; whoever configured the bucket could not."""
@@ -317,8 +318,8 @@ def _verdict(answer: dict[str, Any]) -> str:
 def _until(condition: Callable[[], T | None], timeout_s: float, what: str) -> T:
     """What the condition gives once it is true."""
     deadline = time.monotonic() + timeout_s
-    while not (found := condition()):
+    while not (value := condition()):
         if time.monotonic() > deadline:
             raise DemoError(f"{what} must come within {timeout_s:.0f} s, however: it did not")
         time.sleep(LOOK_S)
-    return found
+    return value

@@ -68,7 +68,7 @@ def compare(
             f"{task.path} has the head {task.head}"
         )
     answerers = tuple(open_answerer(*model) for model in (champion, candidate))
-    found: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     examples: list[dict[str, Any]] = []
     golden: list[dict[str, Any]] = []
     for name, evaluation_set in sets.items():
@@ -77,7 +77,7 @@ def compare(
             answerer.outcomes(table, evaluation_set.label, group=config.group)
             for answerer in answerers
         )
-        found.append(_figures(name, evaluation_set, table, task, (before, after), config))
+        results.append(_figures(name, evaluation_set, table, task, (before, after), config))
         records = _records(task, table)
         examples += _examples(name, records, head, before, after)
         if not golden:
@@ -85,7 +85,7 @@ def compare(
     return {
         "metric": task.metric,
         "lower_is_better": metric_of(task).lower_is_better,
-        "sets": found,
+        "sets": results,
         "examples": examples,
         "golden": golden,
         "new_classes": sorted(set(answerers[1].classes) - set(answerers[0].classes)),
@@ -162,10 +162,10 @@ def _slices(
     config: CompareConfig,
 ) -> list[dict[str, Any]]:
     """Groups of protected columns and of those that were asked for, and classes."""
-    found: list[dict[str, Any]] = []
+    slices: list[dict[str, Any]] = []
     for column in dict.fromkeys((*evaluation_set.protected, *config.slices)):
         if column.startswith(CLASS):
-            found.append(_class_slice(column, pair))
+            slices.append(_class_slice(column, pair))
             continue
         if column not in table.column_names:
             raise InputError(
@@ -178,8 +178,8 @@ def _slices(
             if len(items) >= MIN_SLICE_ROWS:
                 before, after = (metric(of.take(items)) for of in pair)
                 row = {"slice": f"{column}={group}", "num_rows": len(items)}
-                found.append({**row, "champion": before, "candidate": after})
-    return found
+                slices.append({**row, "champion": before, "candidate": after})
+    return slices
 
 
 def _class_slice(column: str, pair: tuple[Outcomes, Outcomes]) -> dict[str, Any]:

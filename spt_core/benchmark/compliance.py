@@ -14,11 +14,15 @@ Check = Callable[[Task, ExportedModel, Policy], str]
 def run_checks(task: Task, exported: ExportedModel, policy: Policy) -> dict[str, dict[str, object]]:
     """Each check of the task: whether it passed, whether promotion requires it, and the fact."""
     required = exported.artifact.config["compliance_requirements"] or ()
-    found: dict[str, dict[str, object]] = {}
+    results: dict[str, dict[str, object]] = {}
     for name in task.compliance_checks:
         problem = CHECKS[name](task, exported, policy)
-        found[name] = {"passed": not problem, "required": name in required, "fact": problem or "ok"}
-    return found
+        results[name] = {
+            "passed": not problem,
+            "required": name in required,
+            "fact": problem or "ok",
+        }
+    return results
 
 
 def _protected_attributes_excluded(task: Task, exported: ExportedModel, policy: Policy) -> str:

@@ -33,24 +33,24 @@ class Effective(NamedTuple):
 
 def effective_dates(text: str) -> list[Effective]:
     """The dates that the text says something takes effect on, each once, earliest first."""
-    found: dict[str, str] = {}
+    phrase_by_date: dict[str, str] = {}
     for match in _SAYING.finditer(" ".join(text[:LONGEST_TEXT].split())):
         date = _date(match)
         if date is not None:
-            found.setdefault(date, match.group())
-    return [Effective(date, found[date]) for date in sorted(found)]
+            phrase_by_date.setdefault(date, match.group())
+    return [Effective(date, phrase_by_date[date]) for date in sorted(phrase_by_date)]
 
 
-def to_come(found: Sequence[Effective], now_s: float) -> list[str]:
+def to_come(dates: Sequence[Effective], now_s: float) -> list[str]:
     """Those of the dates that are later than the moment."""
     today = datetime.datetime.fromtimestamp(now_s, datetime.UTC).date().isoformat()
-    return sorted({one.date for one in found if one.date > today})
+    return sorted({one.date for one in dates if one.date > today})
 
 
 def moment_of(date: str) -> float:
     """The first second of an ISO date, or the moment of an ISO time; UTC where it says nothing."""
-    found = datetime.datetime.fromisoformat(date)
-    return (found if found.tzinfo else found.replace(tzinfo=datetime.UTC)).timestamp()
+    moment = datetime.datetime.fromisoformat(date)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
 
 
 def _date(match: re.Match[str]) -> str | None:

@@ -55,14 +55,14 @@ def html(content: Mapping[str, Any]) -> str:
 def _retrain_of(ledger: Ledger, version: ModelVersion) -> Retrain | None:
     """The latest retraining that made the version; None for one that a person has trained."""
     sha = candidate_sha(version.exported, version.policy)
-    made = [one for one in ledger.retrains() if one.candidate_version == version.ref]
-    for one in made:
+    retrains = [one for one in ledger.retrains() if one.candidate_version == version.ref]
+    for one in retrains:
         if one.candidate_sha != sha:
             raise CorruptArtifactError(
                 f"the registered files must be those that were judged, however: {version.ref} is "
                 f"not the candidate of {one.retrain_id!r} (sha {one.candidate_sha[:12]})"
             )
-    return made[-1] if made else None
+    return retrains[-1] if retrains else None
 
 
 def _retraining(
@@ -112,8 +112,8 @@ def _run_facts(retrain: Retrain) -> dict[str, Any]:
         result = read_result(retrain.result_uri)
     except (SptError, OSError) as error:
         return {"result": retrain.result_uri, "missing": str(error)}
-    wanted = ("splits", "data_fingerprint", "code_fingerprint", "configuration", "labels")
-    return {"result": retrain.result_uri, **{name: result.get(name) for name in wanted}}
+    facts = ("splits", "data_fingerprint", "code_fingerprint", "configuration", "labels")
+    return {"result": retrain.result_uri, **{name: result.get(name) for name in facts}}
 
 
 def _moves(ledger: Ledger, retrain: Retrain, log: list[AuditEntry]) -> list[dict[str, Any]]:

@@ -240,9 +240,9 @@ class Leading:
             name = batch[0].source.source_id
             self._unkept.add(name)
             part.troubles.tell("ingest", f"{name}: {error}")
-            known = [row for row in part.ledger.sources() if row.source_id == name]
+            rows = [row for row in part.ledger.sources() if row.source_id == name]
             kept = [
-                broken(row, f"its items could not be kept: {error}", self._now()) for row in known
+                broken(row, f"its items could not be kept: {error}", self._now()) for row in rows
             ]
             return part.ledger.ingest(self._fence, kept, decide)
         self._unkept.difference_update(result.source.source_id for result in batch)
@@ -259,11 +259,11 @@ class Leading:
     def _fresh(self, batch: Sequence[SourceResult]) -> list[SourceResult]:
         """The answers without known items: by the answer before, else as the ledger knows them."""
         seen = [self._seen.get(result.source.source_id) for result in batch]
-        unknown = [result for result, known in zip(batch, seen, strict=True) if known is None]
+        unknown = [result for result, contents in zip(batch, seen, strict=True) if contents is None]
         looked_up = iter(self._part.ledger.fresh(unknown))
         return [
-            next(looked_up) if known is None else _without(result, known)
-            for result, known in zip(batch, seen, strict=True)
+            next(looked_up) if contents is None else _without(result, contents)
+            for result, contents in zip(batch, seen, strict=True)
         ]
 
     def _scored(self, result: SourceResult) -> SourceResult:
@@ -319,7 +319,7 @@ class Leading:
             await asyncio.sleep(self._part.options.drive_s)
 
     def _all_steps(self) -> None:
-        part, told = self._part, list[str]()
+        part, messages = self._part, list[str]()
         for step in part.steps:
             try:
                 step(part.ledger, self._fence)
@@ -327,8 +327,10 @@ class Leading:
                 raise
             except Exception as error:  # noqa: BLE001  told in status, and tried again
                 _LOG.exception("a step failed")
-                told.append(f"{getattr(step, '__name__', step)}: {type(error).__name__}: {error}")
-        part.troubles.tell("step", "; ".join(told))
+                messages.append(
+                    f"{getattr(step, '__name__', step)}: {type(error).__name__}: {error}"
+                )
+        part.troubles.tell("step", "; ".join(messages))
 
     def _measure(self) -> None:
         part, now_s = self._part, self._now().timestamp()
@@ -413,10 +415,10 @@ class Leading:
             thread.shutdown(wait=True)
 
 
-def _without(result: SourceResult, known: frozenset[tuple[str, str]]) -> SourceResult:
+def _without(result: SourceResult, contents: frozenset[tuple[str, str]]) -> SourceResult:
     if not result.items:
         return result
-    left = tuple(item for item in result.items if _content(item) not in known)
+    left = tuple(item for item in result.items if _content(item) not in contents)
     return dataclasses.replace(result, items=left)
 
 

@@ -67,23 +67,23 @@ def decide(
     """What is wrong, the reasons to go back first; windows that are not over count no latency."""
     rules = rules or LiveRules()
     over = [window for window in candidate if window.start_s + WINDOW_S <= now_s]
-    found = [
+    findings = [
         _probe(answers, rules),
         _errors(merged(candidate), merged(champion), rules),
         _latency(over, merged(champion), rules),
         _drift(merged(candidate), merged(champion), rules),
     ]
-    return sorted((one for one in found if one is not None), key=lambda one: not one.is_bad)
+    return sorted((one for one in findings if one is not None), key=lambda one: not one.is_bad)
 
 
-def population_stability(expected: Mapping[int, int], found: Mapping[int, int]) -> float:
+def population_stability(expected: Mapping[int, int], actual: Mapping[int, int]) -> float:
     """The population stability index of two histograms; half a count stands for an empty bin."""
-    bins = sorted(set(expected) | set(found))
-    totals = sum(expected.values()) + len(bins) / 2, sum(found.values()) + len(bins) / 2
+    bins = sorted(set(expected) | set(actual))
+    totals = sum(expected.values()) + len(bins) / 2, sum(actual.values()) + len(bins) / 2
     index = 0.0
     for name in bins:
         was, now = (
-            (h.get(name, 0) + 0.5) / n for h, n in zip((expected, found), totals, strict=True)
+            (h.get(name, 0) + 0.5) / n for h, n in zip((expected, actual), totals, strict=True)
         )
         index += (now - was) * math.log(now / was)
     return index
@@ -125,8 +125,8 @@ def _errors(candidate: Window, champion: Window, rules: LiveRules) -> Finding | 
             [candidate.num_errors, candidate.num_requests - candidate.num_errors],
             [champion.num_errors, champion.num_requests - champion.num_errors],
         ]
-        found: Any = fisher_exact(table, alternative="greater")  # scipy's types do not know it
-        p_value = float(found.pvalue)
+        result: Any = fisher_exact(table, alternative="greater")  # scipy's types do not know it
+        p_value = float(result.pvalue)
     else:  # nothing to compare with: against the limit itself
         p_value = float(
             binomtest(
@@ -150,10 +150,10 @@ def _latency(windows: Sequence[Window], champion: Window, rules: LiveRules) -> F
     if len(last) < rules.num_slow_windows or champion.num_requests < rules.min_window_requests:
         return None
     limit = max(rules.latency_ratio * before, before + rules.min_slower_ms)
-    found = [quantile_ms(window.latency, 0.99) for window in last]
-    if min(found) <= limit:
+    latencies = [quantile_ms(window.latency, 0.99) for window in last]
+    if min(latencies) <= limit:
         return None
-    shown = ", ".join(f"{value:.1f}" for value in found)
+    shown = ", ".join(f"{value:.1f}" for value in latencies)
     return Finding(
         "latency",
         True,

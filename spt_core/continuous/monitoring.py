@@ -140,11 +140,11 @@ def shipped_keywords(industry: IndustryType) -> tuple[str, ...]:
 
 def known_industry(name: object, where: str) -> IndustryType:
     """The industry of this name; NotFoundError says which there are."""
-    known = [industry.value for industry in IndustryType]
-    if not isinstance(name, str) or name not in known:
+    names = [industry.value for industry in IndustryType]
+    if not isinstance(name, str) or name not in names:
         raise NotFoundError(
             f"{where}: industry must be one that exists, however: {name!r}; "
-            f"{nearest(str(name), known)}"
+            f"{nearest(str(name), names)}"
         )
     return IndustryType(name)
 
@@ -156,10 +156,10 @@ def _model(key: str, where: str) -> str:
         return key if key.count("/") == 2 else f"{key}/{DEFAULT_MODEL_NAME}"
     tasks = text_tasks(industry)
     if len(tasks) != 1:
-        found = ", ".join(task.path for task in tasks) or "none"
+        paths = ", ".join(task.path for task in tasks) or "none"
         raise InputError(
             f"{where}: an industry is monitored by its name if it has one task that labels whole "
-            f"texts, else by INDUSTRY/TASK, however: {industry} has {found}"
+            f"texts, else by INDUSTRY/TASK, however: {industry} has {paths}"
         )
     return f"{tasks[0].path}/{DEFAULT_MODEL_NAME}"
 

@@ -26,12 +26,12 @@ class Phrases:
 
     def within(self, text: Sequence[str]) -> list[str]:
         """The phrases that the words hold, each once, in order of their first place."""
-        found: dict[str, None] = {}
+        phrases: dict[str, None] = {}
         for at, word in enumerate(text):
             for parts, phrase in self._by_first.get(word, ()):
                 if len(parts) == 1 or tuple(text[at : at + len(parts)]) == parts:
-                    found[phrase] = None
-        return list(found)
+                    phrases[phrase] = None
+        return list(phrases)
 
 
 @functools.lru_cache(maxsize=50_000)

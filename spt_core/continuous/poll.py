@@ -119,10 +119,12 @@ class Poller:
                 return reading
             if not _has_window(source) and not await self._goes_on(row, page):
                 return reading
-            found = await self._page(page.next_page, source, planned)
-            if isinstance(found, str):
-                return dataclasses.replace(reading, trouble=f"a further page: {found}", cursor=None)
-            page = found
+            answer = await self._page(page.next_page, source, planned)
+            if isinstance(answer, str):
+                return dataclasses.replace(
+                    reading, trouble=f"a further page: {answer}", cursor=None
+                )
+            page = answer
             reading = dataclasses.replace(
                 reading,
                 trouble=page.reason,

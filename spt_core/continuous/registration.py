@@ -16,18 +16,18 @@ def register(store: Ledger, file: SourcesFile, *, actor: str) -> None:
     """Add and change sources, pause those that the file has no more, note what is watched for."""
     rows = [source_row(source) for source in file.sources]
     store.upsert_sources(rows, actor=actor)
-    wanted = {row.source_id for row in rows}
+    ids = {row.source_id for row in rows}
     for row in store.sources():
         is_ours = row.state == "PAUSED" and row.next_reason == DROPPED
-        if row.source_id not in wanted and row.state != "PAUSED":
+        if row.source_id not in ids and row.state != "PAUSED":
             store.pause_source(row.source_id, paused=True, reason=DROPPED, actor=actor)
-        elif row.source_id in wanted and is_ours:
+        elif row.source_id in ids and is_ours:
             back = "it is in the configuration again"
             store.pause_source(row.source_id, paused=False, reason=back, actor=actor)
     watched = {monitoring.bucket: monitoring.to_json() for monitoring in file.watched}
-    known = store.configurations()
-    for bucket in {*watched, *known}:
-        before = known.get(bucket, {})
+    configurations = store.configurations()
+    for bucket in {*watched, *configurations}:
+        before = configurations.get(bucket, {})
         if before.get("monitoring") != watched.get(bucket):
             body = {**before, "monitoring": watched.get(bucket)}
             store.configured(bucket, body, actor=actor)

@@ -124,11 +124,11 @@ class _Watched:
         reasons: list[Reason] = []
         for what, phrases in self._phrases.items():
             in_title, in_text = _ADDS[what]
-            found = dict.fromkeys(phrases.within(body), ("text", in_text))
-            found |= dict.fromkeys(phrases.within(title), ("title", in_title))
+            places = dict.fromkeys(phrases.within(body), ("text", in_text))
+            places |= dict.fromkeys(phrases.within(title), ("title", in_title))
             reasons += [
                 Reason(what=what, name=name, where=where, adds=adds)
-                for name, (where, adds) in found.items()
+                for name, (where, adds) in places.items()
             ]
         if self._classifier is not None:
             reasons.append(self._classified(self._classifier, text))
@@ -142,10 +142,10 @@ class _Watched:
 
     def _classified(self, classifier: Classifier, text: str) -> Reason:
         judged = classifier.judge(text)
-        told = ", ".join(f"{phrase!r} {effect:+.2f}" for phrase, effect in judged.reasons)
+        effects = ", ".join(f"{phrase!r} {effect:+.2f}" for phrase, effect in judged.reasons)
         return Reason(
             what="classifier",
             name=f"p = {judged.probability:.3f}",
-            where=told or "no phrase that it knows",
+            where=effects or "no phrase that it knows",
             adds=round(self._monitoring.classifier_weight * judged.probability, 6),
         )

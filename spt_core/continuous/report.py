@@ -95,7 +95,7 @@ def _leader(leader: Leader | None, now_s: float) -> dict[str, Any]:
 
 def _source(row: Source, now_s: float) -> dict[str, Any]:
     trouble = row.trouble if row.state == "DEGRADED" else ""
-    advice = next((told for start, told in _ADVICE if trouble.startswith(start)), "")
+    advice = next((text for start, text in _ADVICE if trouble.startswith(start)), "")
     if trouble and not advice:
         advice = f"look at it: python -m jobs.watch sources check --only {row.source_id}"
     if row.redirect_target and not trouble:
@@ -133,13 +133,13 @@ def _buckets(
     for retrain in ledger.retrains():
         retrains.setdefault(retrain.bucket, []).append(retrain)
     frozen = ledger.frozen()
-    found: list[dict[str, Any]] = []
+    buckets: list[dict[str, Any]] = []
     for bucket in sorted({*configured, *retrains, *frozen}):
         content = configured.get(bucket, {}).get("monitoring")
         monitoring = from_plain(Monitoring, content) if content else None
         waiting = _waiting(ledger, monitoring, rows, bucket, now_s)
         latest = retrains.get(bucket, [])[-1:]
-        found.append(
+        buckets.append(
             {
                 "bucket": bucket,
                 "model": monitoring.model if monitoring else None,
@@ -149,7 +149,7 @@ def _buckets(
                 "retraining": _retraining(ledger, latest[0], outbox, now_s) if latest else None,
             }
         )
-    return found
+    return buckets
 
 
 def _waiting(
@@ -183,11 +183,11 @@ def _retraining(
         "triggered_by": retrain.triggered_by,
         "reason": retrain.reason,
         "risk_tier": retrain.risk_tier,
-        "words": _told(ledger, retrain, outbox, now_s),
+        "words": _words(ledger, retrain, outbox, now_s),
     }
 
 
-def _told(ledger: Ledger, retrain: Retrain, outbox: Sequence[OutboxEntry], now_s: float) -> str:
+def _words(ledger: Ledger, retrain: Retrain, outbox: Sequence[OutboxEntry], now_s: float) -> str:
     match retrain.state:
         case "DETECTED":
             hold = ledger.hold(retrain.retrain_id)
@@ -225,12 +225,12 @@ def _told(ledger: Ledger, retrain: Retrain, outbox: Sequence[OutboxEntry], now_s
 
 def _clock_troubles(ledger: Ledger) -> list[str]:
     last = ledger.audit_head().seq
-    found = [e for e in ledger.audit(after=max(0, last - RECENT)) if e.event == "clock.back"]
-    if not found:
+    entries = [e for e in ledger.audit(after=max(0, last - RECENT)) if e.event == "clock.back"]
+    if not entries:
         return []
-    by_s = float(found[-1].body["by_s"])
+    by_s = float(entries[-1].body["by_s"])
     return [
-        f"the clock went back by {span(by_s)} at {found[-1].at}: what was asked at a later time "
+        f"the clock went back by {span(by_s)} at {entries[-1].at}: what was asked at a later time "
         "than now was asked again, and order is by the audit log"
     ]
 
@@ -261,10 +261,10 @@ def _retrain_troubles(ledger: Ledger, leader: Leader | None, now_s: float) -> li
     """What is wrong with the latest retraining of each bucket; one before it is history."""
     latest = {retrain.bucket: retrain for retrain in ledger.retrains()}
     watched = leader is not None and leader.is_alive
-    found: list[str] = []
+    troubles: list[str] = []
     for one in latest.values():
         if one.state == "FAILED" and one.attempt >= MAX_ATTEMPTS:
-            found.append(
+            troubles.append(
                 f"{one.retrain_id} failed in all its {one.attempt} attempts and is not tried "
                 "again: the job's log says why; `python -m jobs.review retry` or `discard` it"
             )
@@ -272,11 +272,11 @@ def _retrain_troubles(ledger: Ledger, leader: Leader | None, now_s: float) -> li
             since_s = _since(ledger, one)
             if now_s - since_s > LATE_S:
                 why = "its watcher's log says why" if watched else "nobody watches"
-                found.append(
+                troubles.append(
                     f"{one.retrain_id} is {one.state} since {stamp(since_s)} (attempt "
                     f"{one.attempt} of {MAX_ATTEMPTS}) and does not move on: {why}"
                 )
-    return found
+    return troubles
 
 
 def _effect_troubles(outbox: Sequence[OutboxEntry]) -> list[str]:

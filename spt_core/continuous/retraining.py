@@ -155,12 +155,12 @@ def pinned_items(ledger: Ledger, retrain: Retrain) -> list[Item]:
     """The retraining's items, if they are those that its trigger named, with the same content."""
     items = ledger.items(trigger_id=retrain.retrain_id)
     entry = next(ledger.audit(after=retrain.audit_seq - 1))
-    wanted = [list(row) for row in entry.body["items"]]
-    found = sorted([*item.ref, item.content_sha] for item in items)
-    if found != wanted:
+    expected = [list(row) for row in entry.body["items"]]
+    actual = sorted([*item.ref, item.content_sha] for item in items)
+    if actual != expected:
         raise CorruptArtifactError(
             f"the items of {retrain.retrain_id!r} must be those of its manifest, however: "
-            f"{len(found)} are there and {len(wanted)} were pinned, or their content differs"
+            f"{len(actual)} are there and {len(expected)} were pinned, or their content differs"
         )
     return items
 
@@ -207,12 +207,14 @@ def labeled(
     return [_labeled(task, item, config, rules) for item in items]
 
 
-def mixture(task: Task, found: Sequence[Labeled], splits: Splits, config: RetrainConfig) -> Mixture:
+def mixture(
+    task: Task, publications: Sequence[Labeled], splits: Splits, config: RetrainConfig
+) -> Mixture:
     """The labelled texts beside replayed rows; at least `replay_share` of the rows are old.
 
     Texts that a validation, calibration or test row has are left out, and so are repetitions.
     """
-    usable = [one for one in found if one.label is not None and one.text]
+    usable = [one for one in publications if one.label is not None and one.text]
     rows = conformed(splits, _rows(task, splits, usable), [task.text_field.name])
     hashes = np.asarray(rows[HASH])
     _, first = np.unique(hashes, return_index=True)
@@ -226,13 +228,13 @@ def mixture(task: Task, found: Sequence[Labeled], splits: Splits, config: Retrai
     chosen = _evenly([one.item.source_id for one in usable], fresh & ~apart, room)
     old = replay.filter(pa.array(~np.isin(np.asarray(replay[HASH]), hashes[chosen])))
     train = pa.concat_tables([old, rows.filter(pa.array(chosen))])
-    by = Counter(one.by for one in found)
+    by = Counter(one.by for one in publications)
     used = Counter(usable[number].by for number in np.flatnonzero(chosen))
     return Mixture(
         train,
         rows.filter(pa.array(apart)),
         {
-            "num_items": len(found),
+            "num_items": len(publications),
             "labeled_by": {name or "nobody": count for name, count in sorted(by.items())},
             "trained_on_by": dict(sorted(used.items())),
             "num_left_out": int((~fresh).sum()),
@@ -253,8 +255,8 @@ def _labeled(
         return Labeled(item, text, _canonical(task, item.label), "human", "")
     if item.label:  # the source's own, as the poller understood it
         return Labeled(item, text, _canonical(task, item.label), "taxonomy", item.label_source)
-    told: list[str] = json.loads(item.categories) if item.categories else []
-    meant = {config.taxonomy[name]: name for name in told if name in config.taxonomy}
+    categories: list[str] = json.loads(item.categories) if item.categories else []
+    meant = {config.taxonomy[name]: name for name in categories if name in config.taxonomy}
     if meant and (task.head == "multi_label" or len(meant) == 1):
         label = sorted(meant) if task.head == "multi_label" else next(iter(meant))
         return Labeled(item, text, _canonical(task, label), "taxonomy", ", ".join(meant.values()))
@@ -283,13 +285,15 @@ def _labeled_rows(
         yield text, names_of(label, splits.labels)
 
 
-def _rows(task: Task, splits: Splits, found: Sequence[Labeled]) -> pa.Table:
+def _rows(task: Task, splits: Splits, publications: Sequence[Labeled]) -> pa.Table:
     columns: dict[str, list[str]] = {
-        task.text_field.name: [one.text for one in found],
-        splits.label: [one.label or "" for one in found],
+        task.text_field.name: [one.text for one in publications],
+        splits.label: [one.label or "" for one in publications],
     }
     if splits.corpus.group is not None:
-        columns[splits.corpus.group] = [f"{o.item.source_id}:{o.item.item_key}" for o in found]
+        columns[splits.corpus.group] = [
+            f"{o.item.source_id}:{o.item.item_key}" for o in publications
+        ]
     return pa.table({name: pa.array(values, pa.large_string()) for name, values in columns.items()})
 
 

@@ -126,38 +126,38 @@ def publication(item: Item) -> dict[str, Any]:
 
 def explained(explanation: Mapping[str, Any]) -> list[str]:
     """Why a publication has its score, in words: what was found, where, and what it adds."""
-    found = [
+    reasons = [
         f"{one['what']} {one['name']!r} in the {one['where']} {one['adds']:+g}"
         if one["what"] != "classifier"
         else f"classifier {one['name']} ({one['where']}) {one['adds']:+g}"
         for one in explanation.get("reasons", ())
     ]
     others = explanation.get("others", 0)
-    return [*found, f"{others} more"] if others else found
+    return [*reasons, f"{others} more"] if others else reasons
 
 
 def effective(items: Sequence[Item]) -> list[dict[str, Any]]:
     """On which days which publication says that something takes effect, earliest first."""
-    found = [
+    dates = [
         {"date": one.date, "phrase": one.phrase, "title": item.title, "url": item.url}
         for item in items
         for one in effective_dates(text_of(item))
     ]
-    return sorted(found, key=lambda one: (one["date"], one["title"]))
+    return sorted(dates, key=lambda one: (one["date"], one["title"]))
 
 
 def lineage_of(registry: Registry, version: str) -> list[dict[str, Any]]:
     """The artifacts behind a version, nearest first, each with its data and its code."""
     if not version:
         return []
-    found: list[dict[str, Any]] = []
+    artifacts: list[dict[str, Any]] = []
     for uri in registry.get(version).lineage:
         try:
             artifact = load_artifact(uri)
         except NotFoundError:  # a version outlives files that somebody has moved
-            found.append({"uri": uri})
+            artifacts.append({"uri": uri})
             continue
-        found.append(
+        artifacts.append(
             {
                 "uri": uri,
                 "role": artifact.role,
@@ -167,21 +167,21 @@ def lineage_of(registry: Registry, version: str) -> list[dict[str, Any]]:
                 "licences": list(artifact.licences),
             }
         )
-    return found
+    return artifacts
 
 
 def verdict_in_log(ledger: Ledger, retrain: Retrain) -> Mapping[str, Any]:
     """The gate's verdict on the present candidate as the log has it; empty before there is one."""
-    found = None
+    decision = None
     for move in ledger.transitions(retrain.retrain_id):
         is_gate_s = move.from_state == "EVALUATED" and move.key != DISCARDED
         if is_gate_s and move.to_state in get_args(Verdict):
-            found = move
+            decision = move
         elif move.to_state in ("QUEUED", "EVALUATED"):  # another candidate, or judged anew
-            found = None
-    if found is None:
+            decision = None
+    if decision is None:
         return {}
-    return next(ledger.audit(after=found.audit_seq - 1)).body["body"]
+    return next(ledger.audit(after=decision.audit_seq - 1)).body["body"]
 
 
 def hold_until(text: str | None) -> float:

@@ -112,8 +112,8 @@ def require_loadable(version: ModelVersion) -> None:
             ) from error
 
 
-def _put_off(found_bad: str) -> str:
-    return f"its replicas have not all taken it yet, and {found_bad} is taken back first"
+def _put_off(retrain_id: str) -> str:
+    return f"its replicas have not all taken it yet, and {retrain_id} is taken back first"
 
 
 class _Pass:
@@ -238,10 +238,10 @@ class _Pass:
 
     def _while_taking_back(self, retrain: Retrain) -> None:
         """Watch the other buckets; of two that are taken back, what was found first waits."""
-        known = len(self.rolled_back)
+        num_before = len(self.rolled_back)
         self.watch(besides=retrain.bucket)
-        for found in list(self.rolled_back)[known:]:
-            raise _BrokenOffError(_put_off(found))
+        for retrain_id in list(self.rolled_back)[num_before:]:
+            raise _BrokenOffError(_put_off(retrain_id))
 
     def _look(self, retrain: Retrain) -> None:
         candidate = self._registry.get(retrain.candidate_version)
@@ -271,8 +271,8 @@ class _Pass:
 
     def _ask_to_look(self, retrain: Retrain, finding: Finding) -> None:
         """Note it once per retraining: nothing is taken back for it."""
-        known = self._ledger.noted(LOOK, "retrain_id", retrain.retrain_id)
-        if known.get("rule") != finding.rule:
+        note = self._ledger.noted(LOOK, "retrain_id", retrain.retrain_id)
+        if note.get("rule") != finding.rule:
             body = {"retrain_id": retrain.retrain_id, "rule": finding.rule}
             self._ledger.note(LOOK, {**body, "reason": finding.reason}, actor=self._fence.name)
         self.to_look_at[retrain.retrain_id] = finding.reason

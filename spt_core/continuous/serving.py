@@ -74,11 +74,11 @@ class ServeLive:
 
     def windows(self, version: ModelVersion) -> Mapping[str, Sequence[Window]]:
         """What all replicas counted, by version."""
-        found: dict[str, list[Window]] = {}
-        for told in self._ask(version, "windows"):
-            for ref, windows in told.items():
-                found.setdefault(ref, []).extend(window_from_json(one) for one in windows)
-        return {ref: joined(windows) for ref, windows in found.items()}
+        windows_by_ref: dict[str, list[Window]] = {}
+        for reply in self._ask(version, "windows"):
+            for ref, windows in reply.items():
+                windows_by_ref.setdefault(ref, []).extend(window_from_json(one) for one in windows)
+        return {ref: joined(windows) for ref, windows in windows_by_ref.items()}
 
     def probe(
         self, version: ModelVersion, golden: Sequence[Mapping[str, Any]]
@@ -87,23 +87,23 @@ class ServeLive:
         if not golden:
             return []
         records = [dict(one["record"]) for one in golden]
-        found: list[ProbeAnswer] = []
-        for told in self._ask(version, "probe", records):
-            if told["ref"] != version.ref:
+        answers: list[ProbeAnswer] = []
+        for reply in self._ask(version, "probe", records):
+            if reply["ref"] != version.ref:
                 raise RolloutError(
                     f"every replica must serve {version.ref}, however: one serves "
-                    f"{told['ref'] or 'nothing'}"
+                    f"{reply['ref'] or 'nothing'}"
                 )
-            found += [
+            answers += [
                 ProbeAnswer(
                     tuple(one["labels"]),
                     tuple(answer.get("labels", ())),
                     float(answer.get("probability", 0.0)),
                     str(answer.get("error", "")),
                 )
-                for one, answer in zip(golden, told["answers"], strict=True)
+                for one, answer in zip(golden, reply["answers"], strict=True)
             ]
-        return found
+        return answers
 
     def _ask(self, version: ModelVersion, method: str, *arguments: Any) -> list[Any]:
         with _asked():
@@ -120,8 +120,8 @@ class ServeLive:
 
     def _resumed(self, version: ModelVersion, service: Service) -> Deployment:
         """The deployment that was begun, once it is live; RolloutError when it was refused."""
-        found = resume(self._registry, service=service)
-        (deployment,) = (one for one in found if one.name == version.name)
+        deployments = resume(self._registry, service=service)
+        (deployment,) = (one for one in deployments if one.name == version.name)
         if deployment.state != "live":
             raise RolloutError(deployment.error)
         return deployment

@@ -188,18 +188,18 @@ def source_from_mapping(content: Mapping[str, Any], where: str = "source") -> So
     return source_from(fields, where)
 
 
-def _shipped(wanted: object, where: str) -> tuple[Source, ...]:
+def _shipped(defaults: object, where: str) -> tuple[Source, ...]:
     shipped = {source.id: source for source in default_sources()}
-    if isinstance(wanted, bool):
-        return tuple(shipped.values()) if wanted else ()
-    if not isinstance(wanted, list) or not all(isinstance(name, str) for name in wanted):
+    if isinstance(defaults, bool):
+        return tuple(shipped.values()) if defaults else ()
+    if not isinstance(defaults, list) or not all(isinstance(name, str) for name in defaults):
         raise InputError(
-            f"{where}: sources.defaults must be true, false or a list of ids, however: {wanted!r}"
+            f"{where}: sources.defaults must be true, false or a list of ids, however: {defaults!r}"
         )
-    for name in wanted:
+    for name in defaults:
         if name not in shipped:
             raise NotFoundError(
                 f"{where}: sources.defaults must name sources that are shipped, however: {name!r}; "
                 f"{nearest(name, shipped)}"
             )
-    return tuple(shipped[name] for name in wanted)
+    return tuple(shipped[name] for name in defaults)

@@ -37,8 +37,8 @@ def after_training(
 
     def roll_out(ledger: Ledger, fence: Fence) -> None:
         assert live is not None, "it is no step otherwise"
-        found = drive_rollouts(ledger, fence, registry, live, now_s=clock(), rules=rules)
-        _tell(found.errors)
+        outcome = drive_rollouts(ledger, fence, registry, live, now_s=clock(), rules=rules)
+        _tell(outcome.errors)
 
     return (judge_candidates,) if live is None else (judge_candidates, roll_out)
 

@@ -37,5 +37,6 @@ class Troubles:
     def to_json(self) -> dict[str, dict[str, object]]:
         """The troubles as plain JSON: since when (seconds since 1970) and what."""
         return {
-            what: {"since": since, "what": told} for what, (since, told) in self._present.items()
+            what: {"since": since, "what": message}
+            for what, (since, message) in self._present.items()
         }

@@ -68,10 +68,10 @@ def conform(
     for field in fields:
         if field.kind == "spans":
             words = _cells(table, texts)
-            columns[field.name], found, spans = read_spans(
+            columns[field.name], errors, spans = read_spans(
                 _cells(table, field.name), words, field.name
             )
-            _note_each(reasons, found)
+            _note_each(reasons, errors)
         else:
             columns[field.name] = _read_field(table, field, reasons)
         if field.name in required:
@@ -82,8 +82,8 @@ def conform(
     elif label is not None:
         words = _cells(table, texts) if labels.head == "span" else [None] * size
         contexts = [Context(*pair) for pair in zip(words, spans, strict=True)]
-        columns[label], found = read_labels(_cells(table, label), labels, label, contexts)
-        _note_each(reasons, found)
+        columns[label], errors = read_labels(_cells(table, label), labels, label, contexts)
+        _note_each(reasons, errors)
     columns[ROW] = numbers.cast(pa.int64())
     typed_table = pa.table(columns)
     is_bad = reasons.astype(bool)
@@ -177,9 +177,11 @@ def boolean_column(column: pa.Array) -> Typed:
     text = pc.utf8_lower(_present(text_column(column).values))
     true = pc.is_in(text, value_set=pa.array(TRUE_TEXTS, text.type))
     false = pc.is_in(text, value_set=pa.array(FALSE_TEXTS, text.type))
-    known = pc.or_(true, false)
-    bad = np.asarray(text.is_valid()) & ~np.asarray(known)
-    return Typed(pc.if_else(known, true, pa.scalar(None, pa.bool_())), bad if bad.any() else None)
+    is_boolean = pc.or_(true, false)
+    bad = np.asarray(text.is_valid()) & ~np.asarray(is_boolean)
+    return Typed(
+        pc.if_else(is_boolean, true, pa.scalar(None, pa.bool_())), bad if bad.any() else None
+    )
 
 
 def label_column(column: pa.Array, positive: Positive | None) -> Typed:
@@ -188,8 +190,8 @@ def label_column(column: pa.Array, positive: Positive | None) -> Typed:
         typed = boolean_column(column)
         return Typed(typed.values.cast(pa.float32()), typed.bad)
     typed = text_column(column)
-    wanted = category_text(positive, "positive")
-    return Typed(pc.equal(typed.values, wanted).cast(pa.float32()), typed.bad)
+    category = category_text(positive, "positive")
+    return Typed(pc.equal(typed.values, category).cast(pa.float32()), typed.bad)
 
 
 def text_column(column: pa.Array) -> Typed:
@@ -248,9 +250,9 @@ def _cells(table: pa.Table, name: str) -> list[Any]:
     return column.to_pylist() if nested else text_column(column).values.to_pylist()
 
 
-def _note_each(reasons: NDArray[np.object_], found: NDArray[np.object_]) -> None:
-    free = found.astype(bool) & ~reasons.astype(bool)
-    reasons[free] = found[free]
+def _note_each(reasons: NDArray[np.object_], errors: NDArray[np.object_]) -> None:
+    free = errors.astype(bool) & ~reasons.astype(bool)
+    reasons[free] = errors[free]
 
 
 def _note(reasons: NDArray[np.object_], bad: Mask, reason: str) -> None:

@@ -121,12 +121,12 @@ class Finding:
 
 def expand(source: str | Path) -> tuple[tuple[str, ...], Format, str]:
     """The sorted file URIs behind a path, folder, glob or URI, their format and their identity."""
-    found = _found(str(source))
-    files = [info for info in found if _format_of(info.path) is not None]
+    entries = _entries(str(source))
+    files = [info for info in entries if _format_of(info.path) is not None]
     if not files:
-        known = ", ".join(SUFFIXES)
-        fact = "it holds none" if not found else f"{found[0].path} has another suffix"
-        raise InputError(f"{source} must hold files named {known}, however: {fact}")
+        suffixes = ", ".join(SUFFIXES)
+        fact = "it holds none" if not entries else f"{entries[0].path} has another suffix"
+        raise InputError(f"{source} must hold files named {suffixes}, however: {fact}")
     kind = _format_of(files[0].path) or "parquet"
     other = [info.path for info in files if _format_of(info.path) != kind]
     if other:
@@ -142,9 +142,9 @@ def expand(source: str | Path) -> tuple[tuple[str, ...], Format, str]:
     return uris, kind, digest(facts)
 
 
-def require_columns(wanted: Iterable[str], columns: Sequence[str], *, what: str, file: str) -> None:
+def require_columns(names: Iterable[str], columns: Sequence[str], *, what: str, file: str) -> None:
     """Refuse a named column that the file does not have; the sentence names the nearest."""
-    for name in wanted:
+    for name in names:
         if name not in columns:
             raise InputError(
                 f"the {what} column must be in the data, however: {file} has no column {name!r}; "
@@ -159,7 +159,7 @@ def _format_of(path: str) -> Format | None:
     return next((kind for suffix, kind in SUFFIXES.items() if name.endswith(suffix)), None)
 
 
-def _found(source: str) -> list[pafs.FileInfo]:
+def _entries(source: str) -> list[pafs.FileInfo]:
     if "://" in source:
         files, path = filesystem(source)
     else:

@@ -88,8 +88,8 @@ def num_rows(uri: str, kind: Format) -> int:
         if kind == "jsonl":
             with _text_stream(uri) as stream:
                 return sum(1 for line in stream if line.strip())
-        found = _csv_batches(Fragment(uri=uri), first_column=True)
-        return sum(raw.table.num_rows + len(raw.refused) for raw in found)
+        chunks = _csv_batches(Fragment(uri=uri), first_column=True)
+        return sum(raw.table.num_rows + len(raw.refused) for raw in chunks)
 
 
 def parquet_fragments(uri: str, first_row: int) -> tuple[list[Fragment], int]:
@@ -113,14 +113,14 @@ def batches(
 ) -> Iterator[Raw]:
     """The fragment's rows; `columns` limits what is decoded where the format allows it."""
     if kind == "parquet":
-        found = _parquet_batches(fragment, columns)
+        chunks = _parquet_batches(fragment, columns)
     elif kind == "csv":
-        found = _csv_batches(fragment)
+        chunks = _csv_batches(fragment)
     else:
-        found = _jsonl_batches(fragment, LINES_PER_BATCH)
+        chunks = _jsonl_batches(fragment, LINES_PER_BATCH)
     while True:
         with readable(fragment.uri):
-            raw = next(found, None)
+            raw = next(chunks, None)
         if raw is None:
             return
         yield raw
@@ -164,8 +164,12 @@ def _places(corpus: Corpus, limit: int) -> list[Fragment]:
     for uri in uris:
         with readable(uri):
             total = _parquet(uri).metadata.num_row_groups
-        wanted = max(limit // len(uris), 1)
-        groups = sorted({round(i * (total - 1) / wanted) for i in range(wanted)}) if total else []
+        num_groups = max(limit // len(uris), 1)
+        groups = (
+            sorted({round(i * (total - 1) / num_groups) for i in range(num_groups)})
+            if total
+            else []
+        )
         places += [Fragment(uri=uri, row_groups=(group,)) for group in groups]
     if not places:
         raise InputError(f"a corpus must have rows, however: {corpus.uris[0]} has none")
@@ -194,12 +198,12 @@ def _parquet(uri: str) -> pq.ParquetFile:
 
 def _parquet_batches(fragment: Fragment, columns: Sequence[str] | None) -> Iterator[Raw]:
     file, row = _parquet(fragment.uri), fragment.first_row
-    found = file.iter_batches(
+    record_batches = file.iter_batches(
         batch_size=BATCH_ROWS,
         row_groups=None if fragment.row_groups is None else list(fragment.row_groups),
         columns=None if columns is None else list(columns),
     )
-    for batch in found:
+    for batch in record_batches:
         table = flat(pa.Table.from_batches([batch]))
         yield Raw(_numbered(table, np.arange(row, row + table.num_rows)))
         row += table.num_rows

@@ -41,7 +41,7 @@ def with_validation(splits: Splits, corpus: Corpus) -> Splits:
                 _, place = filesystem(source)
                 files.copy_file(place, f"{path}/{part}/{place.rsplit('/', 1)[-1]}")
     pq.write_table(rows, f"{path}/validation/given.parquet", filesystem=files)
-    made = dataclasses.replace(
+    new_splits = dataclasses.replace(
         splits,
         uri=uri,
         num_rows={**splits.num_rows, "validation": rows.num_rows},
@@ -49,8 +49,8 @@ def with_validation(splits: Splits, corpus: Corpus) -> Splits:
         findings=(*splits.findings, *_unseen(rows, splits)),
         reused=False,
     )
-    write_manifest(uri, made.to_json())
-    return made
+    write_manifest(uri, new_splits.to_json())
+    return new_splits
 
 
 def _require_labels(positives: int, rows: pa.Table, splits: Splits, corpus: Corpus) -> None:

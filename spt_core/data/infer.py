@@ -76,8 +76,8 @@ def columns_of(table: pa.Table, corpus: Corpus, task: Task) -> Columns:
 
 
 def _tabular_columns(table: pa.Table, corpus: Corpus, task: Task) -> Columns:
-    told = {field.name: field for field in (*task.fields, *corpus.declared)}
-    told |= {w.name: w.as_field() for w in corpus.windows if w.name not in told}
+    fields = {field.name: field for field in (*task.fields, *corpus.declared)}
+    fields |= {w.name: w.as_field() for w in corpus.windows if w.name not in fields}
     protected = {name.lower() for name in corpus.protected}
     keep = set(corpus.keep)
     features: list[Field] = []
@@ -88,7 +88,7 @@ def _tabular_columns(table: pa.Table, corpus: Corpus, task: Task) -> Columns:
         is_protected = name.lower() in protected or task.protects(name)
         if name in RESERVED or name == corpus.label:
             continue
-        field, finding = _judge(name, _array(table, name), corpus, told.get(name))
+        field, finding = _judge(name, _array(table, name), corpus, fields.get(name))
         role = name in (corpus.time, *corpus.entities)
         if is_protected and name not in keep and not role:
             findings.append(Finding(kind="protected", column=name, detail="kept out of features"))
@@ -144,12 +144,12 @@ def _text_columns(table: pa.Table, corpus: Corpus, task: Task) -> Columns:
     usable = [name for name in table.column_names if name not in corpus.drop]
     require_columns(needed, usable, what="input", file=corpus.uris[0])
     features = tuple(field for field in task.fields if field.name in usable)
-    known = {*RESERVED, corpus.label, *(field.name for field in features)}
+    names_in_use = {*RESERVED, corpus.label, *(field.name for field in features)}
     carried: list[Field] = []
     findings: list[Finding] = []
     names: list[str] = table.column_names
     for name in names:
-        if name in known:
+        if name in names_in_use:
             continue
         if name == corpus.time:
             carried.append(Field(name=name, kind="time"))
@@ -205,12 +205,12 @@ def _array(table: pa.Table, name: str) -> pa.Array:
 
 
 def _judge(
-    name: str, column: pa.Array, corpus: Corpus, told: Field | None
+    name: str, column: pa.Array, corpus: Corpus, declaration: Field | None
 ) -> tuple[Field | None, Finding | None]:
-    if name in corpus.entities or (name == corpus.group and told is None):
-        return told or Field(name=name, kind="entity", required=False), None
-    if told is not None or name == corpus.time:
-        field = told or Field(name=name, kind="time")
+    if name in corpus.entities or (name == corpus.group and declaration is None):
+        return declaration or Field(name=name, kind="entity", required=False), None
+    if declaration is not None or name == corpus.time:
+        field = declaration or Field(name=name, kind="time")
         _check_share(column, field, corpus)
         return field, None
     if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
@@ -220,15 +220,19 @@ def _judge(
     field = Field(name=name, kind=kind)
     values = typed_column(column, field).values
     distinct = pc.count_distinct(values, mode="only_valid").as_py()
-    known = len(values) - values.null_count
-    if distinct == 0 or (distinct == 1 and known == len(values)):
+    num_present = len(values) - values.null_count
+    if distinct == 0 or (distinct == 1 and num_present == len(values)):
         detail = "it is empty" if distinct == 0 else f"every row holds {values[0].as_py()!r}"
         return field, Finding(kind="constant", column=name, detail=detail)
     if kind == "category" and _is_free_text(values):
-        detail = f"free text with {distinct} values in {known} rows; rare ones count as unseen"
+        detail = (
+            f"free text with {distinct} values in {num_present} rows; rare ones count as unseen"
+        )
         return field, Finding(kind="free_text", column=name, detail=detail)
-    if known >= MIN_ROWS_FOR_IDENTIFIERS and _is_identifier(name, column, field, distinct / known):
-        detail = f"{distinct} values in {known} rows: an identifier is not a feature"
+    if num_present >= MIN_ROWS_FOR_IDENTIFIERS and _is_identifier(
+        name, column, field, distinct / num_present
+    ):
+        detail = f"{distinct} values in {num_present} rows: an identifier is not a feature"
         return field, Finding(kind="identifier", column=name, detail=detail)
     return field, None
 
@@ -252,8 +256,8 @@ def _kind(column: pa.Array) -> FieldKind:
 
 
 def _share_bad(values: pa.Array, column: pa.Array) -> float:
-    known = len(column) - column.null_count
-    return (known - (len(values) - values.null_count)) / max(known, 1)
+    num_present = len(column) - column.null_count
+    return (num_present - (len(values) - values.null_count)) / max(num_present, 1)
 
 
 def _is_free_text(values: pa.Array) -> bool:
@@ -304,8 +308,8 @@ def _check_label(column: pa.Array, corpus: Corpus) -> None:
     typed = label_column(column, corpus.positive)
     if typed.bad is None or typed.bad.mean() <= MAX_TEXT_IN_NUMBERS:
         return
-    found: Sequence[str] = text_column(column).values.unique().drop_null().slice(0, 5).to_pylist()
+    values: Sequence[str] = text_column(column).values.unique().drop_null().slice(0, 5).to_pylist()
     raise InputError(
         f"the label column {corpus.label!r} must be 0/1 or true/false unless `positive` names the "
-        f"value that counts as 1, however: it holds {', '.join(map(repr, found))}"
+        f"value that counts as 1, however: it holds {', '.join(map(repr, values))}"
     )

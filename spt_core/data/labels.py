@@ -116,11 +116,11 @@ def classes_of(rule: LabelRule, counts: Mapping[str, int]) -> tuple[str, ...]:
 
     Those of pairs begin with the negative class, which unrelated pairs have without being named.
     """
-    found = rule.classes or tuple(sorted(counts))
+    classes = rule.classes or tuple(sorted(counts))
     negative = rule.negative_class
-    if rule.head == "pair" and negative is not None and negative not in found:
-        return (negative, *found)
-    return found
+    if rule.head == "pair" and negative is not None and negative not in classes:
+        return (negative, *classes)
+    return classes
 
 
 def _class_name(value: Any, rule: LabelRule) -> str:
@@ -144,40 +144,40 @@ def _single(cell: Any, rule: LabelRule, _: Context) -> str:
 
 def _set_of_names(cell: Any, rule: LabelRule, _: Context) -> str:
     if isinstance(cell, str) and not cell.lstrip().startswith("["):
-        found: Any = [name for name in cell.split(";") if name.strip()]
+        members: Any = [name for name in cell.split(";") if name.strip()]
     else:
-        found = parsed(cell)
-    if not isinstance(found, list):
+        members = parsed(cell)
+    if not isinstance(members, list):
         raise InputError("be a list of class names, however: it is not")
-    names = {_class_name(name, rule) for name in cast(list[Any], found)}
+    names = {_class_name(name, rule) for name in cast(list[Any], members)}
     return canonical(sorted(names - {rule.negative_class}))
 
 
 def _spans(cell: Any, rule: LabelRule, context: Context) -> str:
     length = len(context.text or "")
-    found = [
+    spans = [
         (*read_span(span, length), _class_name(span.get("label"), rule)) for span in objects(cell)
     ]
-    found = sorted(set(found))
-    for (_, end, _), (start, _, _) in zip(found[:-1], found[1:], strict=True):
+    spans = sorted(set(spans))
+    for (_, end, _), (start, _, _) in zip(spans[:-1], spans[1:], strict=True):
         if start < end:
             raise InputError("hold spans that do not overlap, however: two do")
-    return canonical([{"start": s, "end": e, "label": name} for s, e, name in found])
+    return canonical([{"start": s, "end": e, "label": name} for s, e, name in spans])
 
 
 def _pairs(cell: Any, rule: LabelRule, context: Context) -> str:
     if context.spans is None:
         raise InputError("count spans, however: the row has none")
     order = order_of(context.spans)
-    found: dict[tuple[int, int], str] = {}
+    classes: dict[tuple[int, int], str] = {}
     members = parsed(cell)
     for member in members if isinstance(members, list) else [members]:
         i, j, name = _pair(member, rule, len(order))
         key = (min(order[i], order[j]), max(order[i], order[j]))
-        if found.setdefault(key, name) != name:
+        if classes.setdefault(key, name) != name:
             raise InputError("give a pair one class, however: one has two")
     return canonical(
-        [[i, j, name] for (i, j), name in sorted(found.items()) if name != rule.negative_class]
+        [[i, j, name] for (i, j), name in sorted(classes.items()) if name != rule.negative_class]
     )
 
 

@@ -100,9 +100,9 @@ def _index(column: pa.ChunkedArray, is_category: bool) -> NDArray[np.int64]:
         encoded = column.combine_chunks().dictionary_encode()
         return np.asarray(pc.fill_null(encoded.indices, len(encoded.dictionary)), np.int64)
     values = np.asarray(pc.fill_null(column.cast(pa.float64()), np.nan), np.float64)
-    known = values[~np.isnan(values)]
+    present = values[~np.isnan(values)]
     inner = np.linspace(0, 1, NUM_BINS + 1)[1:-1]  # the least and the greatest share theirs
-    edges = np.unique(np.quantile(known, inner)) if len(known) else known
+    edges = np.unique(np.quantile(present, inner)) if len(present) else present
     return np.where(np.isnan(values), 0, np.searchsorted(edges, values) + 1)
 
 
@@ -158,18 +158,18 @@ def label_likeness(column: pa.ChunkedArray, labels: Floats, *, is_category: bool
         return 0.5
     values = np.where(missing, np.nanmin(numbers) - 1.0, numbers)
     best = max(_either_way(labels, values), _either_way(labels, missing.astype(np.float64)))
-    known = labels[~missing]
-    if min(known.sum(), len(known) - known.sum()) >= MIN_PER_CLASS:
-        best = max(best, _either_way(known, numbers[~missing]))
+    present = labels[~missing]
+    if min(present.sum(), len(present) - present.sum()) >= MIN_PER_CLASS:
+        best = max(best, _either_way(present, numbers[~missing]))
     return best
 
 
-def is_among(hashes: Hashes, known: Hashes) -> NDArray[np.bool_]:
+def is_among(hashes: Hashes, members: Hashes) -> NDArray[np.bool_]:
     """Which hashes are among the known ones, which must be sorted."""
-    if not len(known):
+    if not len(members):
         return np.zeros(len(hashes), bool)
-    place = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
-    return known[place] == hashes
+    place = np.minimum(np.searchsorted(members, hashes), len(members) - 1)
+    return members[place] == hashes
 
 
 def ranges(num_hashes: int) -> Iterator[tuple[np.uint64, np.uint64]]:

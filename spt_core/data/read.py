@@ -106,10 +106,10 @@ def plain_errors() -> Generator[None]:
     try:
         yield
     except (RayError, SptError, OSError) as error:
-        found = original_error(error)
-        if found is None or found is error:
+        cause = original_error(error)
+        if cause is None or cause is error:
             raise
-        raise found from None
+        raise cause from None
 
 
 def quiet_context() -> None:
@@ -184,11 +184,11 @@ def _require_all(raw: formats.Raw, job: ReadJob, uri: str) -> None:
     if job.format == "jsonl" or not raw.table.num_rows:
         return
     names = raw.table.column_names
-    for wanted in [*(field.name for field in job.fields), *([job.label] if job.label else [])]:
-        if wanted not in names:
+    for name in [*(field.name for field in job.fields), *([job.label] if job.label else [])]:
+        if name not in names:
             raise InputError(
                 f"every file of a corpus must have the columns of the first, however: {uri} has no "
-                f"column {wanted!r}; {nearest(wanted, names)}"
+                f"column {name!r}; {nearest(name, names)}"
             )
 
 
@@ -202,14 +202,14 @@ def _quarantine_writer(fragment: formats.Fragment, job: ReadJob) -> pq.ParquetWr
 
 def _fragments(corpus: Corpus) -> list[formats.Fragment]:
     if corpus.format == "parquet":
-        found: list[formats.Fragment] = []
+        fragments: list[formats.Fragment] = []
         row = 0
         for uri in corpus.uris:
             some, row = formats.parquet_fragments(uri, row)
-            found += some
-        if not found:
+            fragments += some
+        if not fragments:
             raise InputError(f"a corpus must have rows, however: {corpus.uris[0]} has none")
-        return found
+        return fragments
     starts = [0, *itertools.accumulate(_counts(corpus)[:-1])]
     return [
         formats.Fragment(uri=uri, first_row=start)

@@ -60,13 +60,13 @@ def conformed(splits: Splits, rows: pa.Table, identity: Sequence[str]) -> pa.Tab
 
 def held_out_hashes(splits: Splits) -> Hashes:
     """What no training row may coincide with: validation, calibration and test rows."""
-    found = [np.empty(0, np.uint64)]
+    hashes = [np.empty(0, np.uint64)]
     for part in PARTS[1:]:
         for uri in splits.files(part):
             files, path = filesystem(uri)
             column = pq.read_table(path, filesystem=files, columns=[HASH])[HASH]
-            found.append(np.asarray(column))
-    return np.concatenate(found)
+            hashes.append(np.asarray(column))
+    return np.concatenate(hashes)
 
 
 def with_training(
@@ -92,7 +92,7 @@ def with_training(
     counts = class_counts(train[splits.label], splits.labels)
     new = tuple(sorted(set(counts) - set(splits.classes)))
     fingerprints = {**splits.fingerprints, "train": fingerprint}
-    made = dataclasses.replace(
+    new_splits = dataclasses.replace(
         splits,
         uri=uri,
         corpus=dataclasses.replace(splits.corpus, name=name, identity=digest([uri, fingerprint])),
@@ -107,8 +107,8 @@ def with_training(
         classes=(*splits.classes, *new),
         reused=False,
     )
-    write_manifest(uri, made.to_json())
-    return made
+    write_manifest(uri, new_splits.to_json())
+    return new_splits
 
 
 def evaluation_set_of(splits: Splits, rows: pa.Table, name: str) -> EvaluationSet:

@@ -152,10 +152,10 @@ def _tables(
         quiet_context()
         with plain_errors():
             batches = source.iter_batches(batch_size=formats.BATCH_ROWS, batch_format="pyarrow")
-            found: Any  # a table, as asked for; the signature says "any batch"
-            for found in batches:
-                if found.num_rows:
-                    yield flat(found)
+            batch: Any  # a table, as asked for; the signature says "any batch"
+            for batch in batches:
+                if batch.num_rows:
+                    yield flat(batch)
         return
     table: Any  # pyarrow has no types
     if isinstance(source, pa.Table):
@@ -207,16 +207,16 @@ def _windows(
     label: str,
 ) -> tuple[Window, ...]:
     """The named windows; or those of the task's that the corpus has, or has the columns for."""
-    found: list[Window] = []
+    selection: list[Window] = []
     for window in task.windows if windows is None else windows:
         needs = [window.entity, time or "time", *([window.value] if window.value else [])]
         needs += [label] if window.function == "label_rate" else []
         missing = [need for need in needs if need not in columns]
         if window.name in columns or (time is not None and not missing):
-            found.append(window)
+            selection.append(window)
         elif windows is not None:
             raise InputError(
                 f"the window {window.name!r} needs the columns {needs}, however: {missing} "
                 f"{'is' if len(missing) == 1 else 'are'} not in the data or not the time"
             )
-    return tuple(found)
+    return tuple(selection)

@@ -141,7 +141,7 @@ class Splits:
 
     def files(self, part: Part) -> list[str]:
         """The URIs of a part's Parquet files, in the order of their first rows."""
-        return parquet_files(f"{self.uri}/{_known(part)}")
+        return parquet_files(f"{self.uri}/{_valid_part(part)}")
 
     def dataset(self, part: Part) -> Dataset:
         """A part as a Ray Dataset of typed columns, label and `__row`."""
@@ -210,7 +210,7 @@ def table_of(uris: Sequence[str], limit: int | None = None) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def _known(part: Part) -> Part:
+def _valid_part(part: Part) -> Part:
     if part not in PARTS:
         raise InputError(f"a part is one of {PARTS}, however: {part!r}")
     return part

@@ -281,13 +281,16 @@ def _remove_duplicates(written: Written, partition: Partition) -> tuple[int, lis
     train = parquet_files(f"{partition.folder}/train")
     for low, high in ranges(written.num_rows["train"]):
         hashes = _hashes(train, low, high)
-        known = np.unique(hashes)
-        if len(known) < MIN_DISTINCT * len(hashes):
-            detail = f"{len(known)} of {len(hashes)} training rows differ: twins were not removed"
+        distinct_hashes = np.unique(hashes)
+        if len(distinct_hashes) < MIN_DISTINCT * len(hashes):
+            detail = (
+                f"{len(distinct_hashes)} of {len(hashes)} training rows differ: twins were not "
+                "removed"
+            )
             return removed, [Finding(kind="duplicates", column="", detail=detail)]
         for part in PARTS[1:]:
             for uri in parquet_files(f"{partition.folder}/{part}"):
-                removed += _remove_twins(uri, part, known, written, partition)
+                removed += _remove_twins(uri, part, distinct_hashes, written, partition)
     if not removed:
         return 0, []
     detail = f"{removed} rows of later parts were identical to a training row: left out"
@@ -295,9 +298,9 @@ def _remove_duplicates(written: Written, partition: Partition) -> tuple[int, lis
 
 
 def _remove_twins(
-    uri: str, part: Part, known: Hashes, written: Written, partition: Partition
+    uri: str, part: Part, training_hashes: Hashes, written: Written, partition: Partition
 ) -> int:
-    twin = is_among(_hashes([uri], np.uint64(0), np.uint64(2**64 - 1)), known)
+    twin = is_among(_hashes([uri], np.uint64(0), np.uint64(2**64 - 1)), training_hashes)
     if twin.any():
         rows = table_of([uri])
         written.remove(part, rows.filter(pa.array(twin)), partition)
@@ -307,12 +310,12 @@ def _remove_twins(
 
 
 def _hashes(uris: Sequence[str], low: np.uint64, high: np.uint64) -> Hashes:
-    found = [np.empty(0, np.uint64)]
+    arrays = [np.empty(0, np.uint64)]
     for uri in uris:
         files, path = filesystem(uri)
         values = np.asarray(pq.read_table(path, filesystem=files, columns=[HASH])[HASH])
-        found.append(values[(values >= low) & (values <= high)])
-    return np.concatenate(found)
+        arrays.append(values[(values >= low) & (values <= high)])
+    return np.concatenate(arrays)
 
 
 def _class_findings(label: str, written: Written, labels: LabelRule) -> list[Finding]:
@@ -343,11 +346,11 @@ def _require_classes(
         _require_both(label, written, hint)
         return
     advice = f"bring more rows, or choose other shares or another kind of split{hint}"
-    found = sorted(name for name, count in written.classes["train"].items() if count > 0)
-    if labels.head in NAMES and len(found) < 2:
+    classes = sorted(name for name, count in written.classes["train"].items() if count > 0)
+    if labels.head in NAMES and len(classes) < 2:
         raise InputError(
-            f"the label {label!r} must have two classes in training rows, however: it has {found}; "
-            f"{advice}"
+            f"the label {label!r} must have two classes in training rows, however: it has "
+            f"{classes}; {advice}"
         )
     for part in PARTS:
         rows, some = written.num_rows[part], written.num_positives[part]
@@ -417,9 +420,9 @@ def _require_both(label: str, written: Written, hint: str) -> None:
 def _signature(
     corpus: Corpus, columns: Columns, windows: Sequence[Window], written: Written
 ) -> Signature:
-    told = (*columns.features, *(window.as_field() for window in windows))
+    inputs = (*columns.features, *(window.as_field() for window in windows))
     fields: list[Field] = []
-    for field in told:
+    for field in inputs:
         categories = written.categories(field.name) if field.kind == "category" else ()
         required = field.required and field.name not in written.missing
         fields.append(dataclasses.replace(field, categories=categories, required=required))

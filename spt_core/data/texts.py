@@ -72,12 +72,12 @@ def order_of(places: Spans) -> list[int]:
 
 def objects(cell: Any) -> list[Mapping[str, Any]]:
     """A cell as a list of objects: JSON text, or what Arrow made of lists."""
-    found = parsed(cell)
-    if not isinstance(found, list) or not all(
-        isinstance(entry, Mapping) for entry in cast(list[Any], found)
+    content = parsed(cell)
+    if not isinstance(content, list) or not all(
+        isinstance(entry, Mapping) for entry in cast(list[Any], content)
     ):
         raise InputError("be a list of objects with start and end, however: it is not")
-    return cast(list[Mapping[str, Any]], found)
+    return cast(list[Mapping[str, Any]], content)
 
 
 def parsed(cell: Any) -> Any:
@@ -96,13 +96,13 @@ def canonical(value: Any) -> str:
 
 
 def _row_of_spans(cell: Any, length: int) -> tuple[str, Spans]:
-    found = objects(cell)
-    if len(found) > MAX_SPANS:
-        raise InputError(f"hold at most {MAX_SPANS} spans, however: there are {len(found)}")
-    places = [read_span(span, length) for span in found]
+    spans = objects(cell)
+    if len(spans) > MAX_SPANS:
+        raise InputError(f"hold at most {MAX_SPANS} spans, however: there are {len(spans)}")
+    places = [read_span(span, length) for span in spans]
     if len(set(places)) < len(places):
         raise InputError("hold different spans, however: one comes twice")
-    ordered = sorted(zip(places, found, strict=True), key=lambda entry: entry[0])
+    ordered = sorted(zip(places, spans, strict=True), key=lambda entry: entry[0])
     content = [
         {"start": start, "end": end}
         | ({"label": str(span["label"])} if span.get("label") is not None else {})

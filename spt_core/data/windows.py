@@ -137,10 +137,10 @@ class _Timeline:
         behind = self._before(delay)
         if values is None:
             return (behind - first).astype(np.float64)
-        known = ~np.isnan(values)
-        counts = np.concatenate([[0], np.cumsum(known)])
+        present = ~np.isnan(values)
+        counts = np.concatenate([[0], np.cumsum(present)])
         count = (counts[behind] - counts[first]).astype(np.float64)
-        total = _span_sums(np.where(known, values, 0.0), first, behind)
+        total = _span_sums(np.where(present, values, 0.0), first, behind)
         empty = count == 0
         if window.function == "sum":
             return np.where(empty, np.nan, total)

@@ -121,8 +121,8 @@ def num_copies_of(config: DistillationConfig, num_rows: int) -> int:
     training, rows = config.training, max(num_rows, 1)
     step_rows = training.batch_size * training.gradient_accumulation_steps * training.num_workers
     epoch_rows = math.ceil(config.num_steps / training.num_epochs) * step_rows
-    wanted = max(config.num_copies, math.ceil(epoch_rows / rows) - 1)
-    return min(wanted, max(config.max_rows // rows - 1, 0))
+    num_copies = max(config.num_copies, math.ceil(epoch_rows / rows) - 1)
+    return min(num_copies, max(config.max_rows // rows - 1, 0))
 
 
 def _require_same_rows(teacher: ModelArtifact, splits: Splits) -> None:

@@ -27,15 +27,15 @@ def export(artifact: ModelArtifact, *, fresh: bool = False) -> ExportedModel:
     return write_export(uri, artifact, TRAINING[artifact.family].export(artifact))
 
 
-def write_export(uri: str, artifact: ModelArtifact, made: Exported) -> ExportedModel:
+def write_export(uri: str, artifact: ModelArtifact, output: Exported) -> ExportedModel:
     """Write the files, then the manifest."""
     exported = ExportedModel(
         uri=uri,
         artifact=artifact,
-        files={name: write_bytes(f"{uri}/{name}", data) for name, data in made.contents.items()},
-        parity=made.parity,
-        probes=made.probes,
-        size_bytes=sum(len(data) for data in made.contents.values()),
+        files={name: write_bytes(f"{uri}/{name}", data) for name, data in output.contents.items()},
+        parity=output.parity,
+        probes=output.probes,
+        size_bytes=sum(len(data) for data in output.contents.values()),
     )
     write_manifest(uri, exported.to_json())
     return exported

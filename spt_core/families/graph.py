@@ -65,9 +65,9 @@ def graph(
     return model.SerializeToString()
 
 
-def gap(found: NDArray[Any], wanted: NDArray[Any]) -> float:
+def gap(actual: NDArray[Any], expected: NDArray[Any]) -> float:
     """The largest absolute difference."""
-    return float(np.max(np.abs(found - wanted))) if wanted.size else 0.0
+    return float(np.max(np.abs(actual - expected))) if expected.size else 0.0
 
 
 @contextlib.contextmanager

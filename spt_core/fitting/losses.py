@@ -15,8 +15,8 @@ def binary_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
 
     Each of the k members is trained by itself, as TabM asks (Gorishniy et al., ICLR 2025).
     """
-    wanted = targets[:, None].expand_as(logits)
-    losses = binary_cross_entropy_with_logits(logits, wanted, reduction="none").mean(1)
+    member_targets = targets[:, None].expand_as(logits)
+    losses = binary_cross_entropy_with_logits(logits, member_targets, reduction="none").mean(1)
     return (losses * weights).sum() / weights.sum().clamp_min(1e-12)
 
 

@@ -153,9 +153,9 @@ def worker_errors() -> Generator[None]:
         yield
     except ray.train.WorkerGroupError as error:
         for failure in error.worker_failures.values():
-            found = original_error(failure)
-            if found is not None:
-                raise found from error
+            cause = original_error(failure)
+            if cause is not None:
+                raise cause from error
         raise
 
 

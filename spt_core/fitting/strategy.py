@@ -173,12 +173,12 @@ STRATEGIES: Mapping[ParallelStrategy, type[Replicated] | type[Sharded]] = {
 
 def check_shards(folder: Path, num_workers: int) -> None:
     """Refuse a checkpoint whose optimizer was sharded over another number of workers."""
-    wanted = {_SHARD.format(rank=rank, count=num_workers) for rank in range(num_workers)}
-    found = {path.name for path in folder.glob(_SHARD.format(rank="*", count="*"))}
-    if found != wanted:
+    expected = {_SHARD.format(rank=rank, count=num_workers) for rank in range(num_workers)}
+    present = {path.name for path in folder.glob(_SHARD.format(rank="*", count="*"))}
+    if present != expected:
         raise InputError(
             f"a sharded run must resume on the workers it was saved by, however: {num_workers} "
-            f"workers found {', '.join(sorted(found)) or 'no shard'}; start it with fresh=True, "
+            f"workers found {', '.join(sorted(present)) or 'no shard'}; start it with fresh=True, "
             "its weights load on any number of workers"
         )
 

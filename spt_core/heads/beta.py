@@ -42,8 +42,8 @@ def fit_calibration(
         prior = np.array([point[0], point[1], 0.0])
         return value + float(prior @ prior) / 2, slope + prior
 
-    found = minimize(
+    optimum = minimize(
         loss, np.zeros(3), jac=True, method="L-BFGS-B", bounds=[(-3, 3)] * 2 + [(-9, 9)]
     )
-    a, b = np.exp(found.x[:2])
-    return float(a), float(b), float(found.x[2])
+    a, b = np.exp(optimum.x[:2])
+    return float(a), float(b), float(optimum.x[2])

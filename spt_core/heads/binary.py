@@ -82,8 +82,8 @@ class Binary:
         policy: Policy,
     ) -> Outcomes:
         """One item a row, `given` 0 for approve, 0.5 for review, 1 for decline."""
-        found = np.concatenate([row.values for row in scores])
-        return self.decided(task, classes, truth, found, policy)
+        probabilities = np.concatenate([row.values for row in scores])
+        return self.decided(task, classes, truth, probabilities, policy)
 
     def truths(self, task: Task, classes: Sequence[str], truth: Truth) -> Floats:
         """1 for yes [N, 1]."""

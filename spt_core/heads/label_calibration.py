@@ -32,8 +32,8 @@ def fit_label_calibration(
     start = np.zeros(size) if class_weights is None else -np.log(class_weights)
     if head == "regression":  # there is nothing to calibrate: values keep their standard units
         return np.ones(size), np.zeros(size)
-    known = targets.sum(1) > 0 if head in ("single_label", "pair", "span") else slice(None)
-    logits, targets = logits[known], targets[known]
+    rows = targets.sum(1) > 0 if head in ("single_label", "pair", "span") else slice(None)
+    logits, targets = logits[rows], targets[rows]
     if not len(logits):
         return np.ones(size), start
     if head in ("multi_label", "ordinal"):
@@ -48,8 +48,8 @@ def _temperature(logits: Floats, targets: Floats) -> float:
         spread = log_softmax(logits * np.exp(log_scale), axis=1)
         return float(-(targets * spread).sum()) + 0.5 * log_scale**2
 
-    found: Any = minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded")  # has no type
-    return float(np.exp(found.x))
+    optimum: Any = minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded")  # has no type
+    return float(np.exp(optimum.x))
 
 
 def _classwise(logits: Floats, targets: Floats, start: Floats) -> tuple[Floats, Floats]:
@@ -65,10 +65,10 @@ def _classwise(logits: Floats, targets: Floats, start: Floats) -> tuple[Floats, 
         return float(total - np.sum(targets * spread)), slope + moved
 
     bounds = [(-3.0, 3.0), *[(None, None)] * len(start)]
-    found = minimize(
+    optimum = minimize(
         loss, np.concatenate([[0.0], start]), jac=True, method="L-BFGS-B", bounds=bounds
     )
-    return np.full(len(start), np.exp(found.x[0])), found.x[1:]
+    return np.full(len(start), np.exp(optimum.x[0])), optimum.x[1:]
 
 
 def _labelwise(logits: Floats, targets: Floats, *, with_shift: bool) -> tuple[Floats, Floats]:
@@ -85,6 +85,6 @@ def _labelwise(logits: Floats, targets: Floats, *, with_shift: bool) -> tuple[Fl
         return float(total), (slope + prior)[: len(point)]
 
     start = np.zeros(1 + size if with_shift else 1)
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(-3, 3)] * len(start))
-    shift = found.x[1:] if with_shift else np.zeros(size)
-    return np.full(size, np.exp(found.x[0])), shift
+    optimum = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(-3, 3)] * len(start))
+    shift = optimum.x[1:] if with_shift else np.zeros(size)
+    return np.full(size, np.exp(optimum.x[0])), shift

@@ -76,12 +76,12 @@ def rank_direction(cuts: Floats, k: int) -> Floats:
     """d log-odds of ordered class k / d logits of the cuts [K - 1]."""
     above = sigmoid(cuts)
     slopes, probability = above * (1.0 - above), rank_probabilities(cuts)[k]
-    made = np.zeros(len(cuts))
+    direction = np.zeros(len(cuts))
     if k > 0:
-        made[k - 1] = slopes[k - 1]
+        direction[k - 1] = slopes[k - 1]
     if k < len(cuts):
-        made[k] = -slopes[k]
-    return made / max(probability * (1.0 - probability), 1e-9)
+        direction[k] = -slopes[k]
+    return direction / max(probability * (1.0 - probability), 1e-9)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,8 +131,8 @@ class LabelHead:
         policy: Policy,
     ) -> Outcomes:
         """One item a row; a class that the model does not know is all zero."""
-        found = self.squash(np.concatenate([row.values for row in scores]))
-        return self.decided(task, classes, truth, found, policy)
+        probabilities = self.squash(np.concatenate([row.values for row in scores]))
+        return self.decided(task, classes, truth, probabilities, policy)
 
     def truths(self, task: Task, classes: Sequence[str], truth: Truth) -> Floats:
         """1 for each class that a row has."""
@@ -160,10 +160,10 @@ class LabelHead:
         """At the most probable class, or at even odds where several may be."""
         if self.is_ordered:  # one more class than cuts
             targets = np.eye(len(classes))[targets.sum(1).astype(int)]
-        found = self.squash(scores)
-        given = scores > 0 if self.is_multi else most_probable(found)
+        probabilities = self.squash(scores)
+        given = scores > 0 if self.is_multi else most_probable(probabilities)
         return outcomes(
-            classes, targets, found, given, negative_class=known_negative(task, classes)
+            classes, targets, probabilities, given, negative_class=known_negative(task, classes)
         )
 
     def default_policy(self, task: Task, classes: Sequence[str]) -> LabelPolicy:
@@ -173,11 +173,11 @@ class LabelHead:
 
     def policy(self, task: Task, outcomes: Outcomes) -> LabelPolicy:
         """The policy of best F1."""
-        classes, labels, found = outcomes.classes, outcomes.labels, outcomes.probabilities
+        classes, labels, probabilities = outcomes.classes, outcomes.labels, outcomes.probabilities
         if self.is_multi:
-            return fit_thresholds(classes, labels, found)
+            return fit_thresholds(classes, labels, probabilities)
         negative = None if self.is_ordered else known_negative(task, classes)
-        return fit_balance(classes, labels, found, negative)
+        return fit_balance(classes, labels, probabilities, negative)
 
     def refitted(self, edited: Policy, before: Policy, outcomes: Callable[[], Outcomes]) -> Policy:
         """As it was written: thresholds come from nothing that a policy holds."""
@@ -260,19 +260,19 @@ def label_scores(
 def likeliest(task: Task, classes: Sequence[str], probabilities: Floats) -> float:
     """The highest probability [N, K] of a class but the negative one; NaN if there is none."""
     counted = [k for k, name in enumerate(classes) if name != task.negative_class]
-    found = probabilities[:, counted]
-    return float(found.max()) if found.size else float("nan")
+    candidates = probabilities[:, counted]
+    return float(candidates.max()) if candidates.size else float("nan")
 
 
 def indicators(names: Sequence[Sequence[str]], classes: Sequence[str]) -> Floats:
     """1 where a row [N] names a class [K]; a name that is no class counts for nothing."""
     places = {name: number for number, name in enumerate(classes)}
-    made = np.zeros((len(names), len(classes)))
+    matrix = np.zeros((len(names), len(classes)))
     for row, of_row in enumerate(names):
         for name in of_row:
             if name in places:
-                made[row, places[name]] = 1.0
-    return made
+                matrix[row, places[name]] = 1.0
+    return matrix
 
 
 def named(classes: Sequence[str], indicators: Floats) -> list[tuple[str, ...]]:
@@ -353,8 +353,8 @@ def _best_threshold(labels: Floats, probabilities: Floats) -> float:
     if not labels.sum():
         return 0.5
     order = np.argsort(-probabilities, kind="stable")
-    ranked, found = probabilities[order], labels[order].cumsum()
-    f1 = 2 * found / (np.arange(1, len(order) + 1) + labels.sum())
+    ranked, true_positives = probabilities[order], labels[order].cumsum()
+    f1 = 2 * true_positives / (np.arange(1, len(order) + 1) + labels.sum())
     f1[:-1][ranked[:-1] == ranked[1:]] = 0.0  # equal probabilities cannot be told apart
     at = int(f1.argmax())
     lower = ranked[at + 1] if at + 1 < len(ranked) else 0.0

@@ -97,8 +97,8 @@ def class_log_loss(of: Outcomes) -> float:
 
 def label_log_loss(of: Outcomes) -> float:
     """Mean over items and labels of the binary negative log-likelihood, in nats."""
-    found = np.clip(of.probabilities, 1e-7, 1 - 1e-7)
-    losses = of.labels * np.log(found) + (1 - of.labels) * np.log(1 - found)
+    probabilities = np.clip(of.probabilities, 1e-7, 1 - 1e-7)
+    losses = of.labels * np.log(probabilities) + (1 - of.labels) * np.log(1 - probabilities)
     return float(-losses.mean())
 
 

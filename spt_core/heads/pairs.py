@@ -64,12 +64,12 @@ class PairHead:
     ) -> Outcomes:
         """An item for each pair of mentions; one in no common window is of the negative class."""
         negative = np.eye(len(classes))[list(classes).index(str(task.negative_class))]
-        found: list[Floats] = []
+        distributions: list[Floats] = []
         for row in scores:
             placed = dict(zip(row.pairs, labels.softmax(row.values), strict=True))
             pairs = itertools.combinations(range(len(row.spans)), 2)
-            found += [placed.get(pair, negative) for pair in pairs]
-        probabilities = np.array(found).reshape(-1, len(classes))
+            distributions += [placed.get(pair, negative) for pair in pairs]
+        probabilities = np.array(distributions).reshape(-1, len(classes))
         return self.decided(task, classes, truth, probabilities, policy)
 
     def truths(self, task: Task, classes: Sequence[str], truth: Truth) -> Floats:
@@ -94,9 +94,9 @@ class PairHead:
         self, task: Task, classes: Sequence[str], targets: Floats, scores: Floats
     ) -> Outcomes:
         """At the most probable class."""
-        found = labels.softmax(scores)
-        given = labels.most_probable(found)
-        return outcomes(classes, targets, found, given, negative_class=task.negative_class)
+        probabilities = labels.softmax(scores)
+        given = labels.most_probable(probabilities)
+        return outcomes(classes, targets, probabilities, given, negative_class=task.negative_class)
 
     def default_policy(self, task: Task, classes: Sequence[str]) -> LabelPolicy:
         """The most probable class."""
@@ -119,7 +119,7 @@ class PairHead:
     ) -> Pairs:
         """Every pair within a window; a class that is given, and says something, with why."""
         scores, decided = prediction.scores, labels.of_labels(policy)
-        found: list[PairScores] = []
+        pair_scores: list[PairScores] = []
         for item, (first, second) in enumerate(scores.pairs):
             probabilities = labels.softmax(scores.values[item])
             given = decided.given(dict(zip(classes, probabilities.tolist(), strict=True)))
@@ -137,8 +137,8 @@ class PairHead:
                 prediction.reasons,
                 direction,
             )
-            found.append(PairScores(scores.spans[first], scores.spans[second], scored))
-        return Pairs(prediction.record, scores.spans, tuple(found), decided)
+            pair_scores.append(PairScores(scores.spans[first], scores.spans[second], scored))
+        return Pairs(prediction.record, scores.spans, tuple(pair_scores), decided)
 
     def headline(self, task: Task, classes: Sequence[str], scores: Scores) -> float:
         """The highest probability of any pair's label that is not the negative one."""
@@ -146,16 +146,16 @@ class PairHead:
 
     def summary(self, judgement: Pairs) -> Summary:
         """Each pair with the label that it is given, and the least sure one's probability."""
-        found = [(pair, _given(pair)) for pair in judgement.pairs]
-        named = sorted(f"{p.first.text} + {p.second.text}: {s.label}" for p, s in found)
-        return Summary(tuple(named), min((s.probability for _, s in found), default=0.0))
+        choices = [(pair, _given(pair)) for pair in judgement.pairs]
+        named = sorted(f"{p.first.text} + {p.second.text}: {s.label}" for p, s in choices)
+        return Summary(tuple(named), min((s.probability for _, s in choices), default=0.0))
 
 
 def pair_labels(truth: Truth, task: Task, classes: Sequence[str]) -> list[Floats]:
     """The true classes [pairs, K] of each row's pairs of mentions."""
     assert task.spans_field is not None, "a pair task has spans"
     negative = str(task.negative_class)
-    found: list[Floats] = []
+    targets: list[Floats] = []
     for value, spans in zip(
         truth.table[truth.label].to_pylist(),
         truth.table[task.spans_field.name].to_pylist(),
@@ -163,8 +163,8 @@ def pair_labels(truth: Truth, task: Task, classes: Sequence[str]) -> list[Floats
     ):
         named = {(i, j): name for i, j, name in json.loads(value)}
         pairs = itertools.combinations(range(len(json.loads(spans))), 2)
-        found.append(labels.indicators([[named.get(pair, negative)] for pair in pairs], classes))
-    return found
+        targets.append(labels.indicators([[named.get(pair, negative)] for pair in pairs], classes))
+    return targets
 
 
 def _given(pair: PairScores) -> LabelScore:

@@ -63,17 +63,21 @@ class SpanHead:
         """Items are all spans that are true or found; right is one with both ends and its class."""
         del policy
         texts: list[str] = truth.table[task.text_field.name].to_pylist()
-        found = [spans_of(text, row, classes) for text, row in zip(texts, scores, strict=True)]
-        return span_outcomes(found, truth, classes)
+        predictions = [
+            spans_of(text, row, classes) for text, row in zip(texts, scores, strict=True)
+        ]
+        return span_outcomes(predictions, truth, classes)
 
     def fitted(
         self, task: Task, classes: Sequence[str], targets: Floats, scores: Floats
     ) -> Outcomes:
         """Of tokens and their tags."""
         del task, classes
-        found = softmax(scores)
+        probabilities = softmax(scores)
         names = [str(number) for number in range(scores.shape[1])]
-        return outcomes(names, targets, found, most_probable(found), negative_class="0")
+        return outcomes(
+            names, targets, probabilities, most_probable(probabilities), negative_class="0"
+        )
 
     def default_policy(self, task: Task, classes: Sequence[str]) -> LabelPolicy:
         """The most probable tag: spans have no thresholds."""
@@ -119,40 +123,40 @@ def spans_of(text: str, scores: Scores, classes: Sequence[str]) -> tuple[Span, .
         if token.end > token.start:
             sums[token.start] = sums[token.start] + tags if token.start in sums else tags
             ends[token.start] = max(token.end, ends.get(token.start, 0))
-    found: list[Span] = []
+    spans: list[Span] = []
     is_open, last_end = False, -1
     for start in sorted(sums):
         goes_on = start == last_end and text[start - 1].isalnum() and text[start].isalnum()
         tag, last_end = int(sums[start].argmax()), ends[start]
         if goes_on:
             if is_open:
-                found[-1] = found[-1]._replace(end=last_end)
+                spans[-1] = spans[-1]._replace(end=last_end)
             continue
         label = "" if tag == 0 else classes[(tag - 1) // 2]
         if tag == 0:
             is_open = False
-        elif tag % 2 == 0 and is_open and found[-1].label == label:
-            found[-1] = found[-1]._replace(end=last_end)
+        elif tag % 2 == 0 and is_open and spans[-1].label == label:
+            spans[-1] = spans[-1]._replace(end=last_end)
         else:
-            found.append(Span(start, last_end, "", label))
+            spans.append(Span(start, last_end, "", label))
             is_open = True
-    return tuple(span._replace(text=text[span.start : span.end]) for span in found)
+    return tuple(span._replace(text=text[span.start : span.end]) for span in spans)
 
 
 def span_outcomes(
-    found: Sequence[Sequence[Span]], truth: Truth, classes: Sequence[str]
+    predictions: Sequence[Sequence[Span]], truth: Truth, classes: Sequence[str]
 ) -> Outcomes:
     """Outcomes of the spans found in each row."""
     places = {name: number for number, name in enumerate(classes)}
     true, given, owners = [np.zeros((0, len(classes)))], [np.zeros((0, len(classes)))], []
     labels: list[str] = truth.table[truth.label].to_pylist()
-    for number, (spans, label) in enumerate(zip(found, labels, strict=True)):
-        wanted = {(s["start"], s["end"], s["label"]) for s in json.loads(label)}
-        said = {(s.start, s.end, s.label) for s in spans}
-        for item in sorted(wanted | said):
+    for number, (spans, label) in enumerate(zip(predictions, labels, strict=True)):
+        expected = {(s["start"], s["end"], s["label"]) for s in json.loads(label)}
+        actual = {(s.start, s.end, s.label) for s in spans}
+        for item in sorted(expected | actual):
             row = np.eye(len(classes))[[places[item[2]]]] if item[2] in places else true[0][:0]
-            true.append(row * (item in wanted))
-            given.append(row * (item in said))
+            true.append(row * (item in expected))
+            given.append(row * (item in actual))
             owners += [truth.groups[number]] * len(row)
     decided = np.concatenate(given)
     return outcomes(

@@ -89,8 +89,8 @@ class ValueHead:
         policy: Policy,
     ) -> Outcomes:
         """One item a row."""
-        found = np.concatenate([row.values for row in scores])
-        return self.decided(task, classes, truth, found, policy)
+        values = np.concatenate([row.values for row in scores])
+        return self.decided(task, classes, truth, values, policy)
 
     def truths(self, task: Task, classes: Sequence[str], truth: Truth) -> Floats:
         """The values [N, 1]."""

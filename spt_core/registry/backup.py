@@ -31,9 +31,9 @@ def dump(database: Database, uri: str, *, at: str) -> str:
     with database.read() as connection:
         for table in METADATA.sorted_tables:
             query = sa.select(table).order_by(*table.primary_key.columns)
-            found = [dict(row) for row in connection.execute(query).mappings()]
-            lines += [{"table": table.name, "row": row} for row in found]
-            rows[table.name] = len(found)
+            records = [dict(row) for row in connection.execute(query).mappings()]
+            lines += [{"table": table.name, "row": row} for row in records]
+            rows[table.name] = len(records)
     body = b"".join(_line(line) for line in lines)
     footer = _line({"rows": rows, "sha256": hashlib.sha256(body).hexdigest()})
     return write_bytes(uri, body + footer)
@@ -54,10 +54,10 @@ def load(database: Database, uri: str) -> dict[str, int]:
     with database.write() as connection:
         held = {t.name: _count(connection, t) for t in METADATA.sorted_tables}
         if any(held.values()):
-            found = ", ".join(f"{count} rows in {name}" for name, count in held.items() if count)
+            contents = ", ".join(f"{count} rows in {name}" for name, count in held.items() if count)
             raise InputError(
                 f"a backup is restored into an empty database, however: {database.shown} holds "
-                f"{found}; name a new database"
+                f"{contents}; name a new database"
             )
         for table in METADATA.sorted_tables:
             if rows[table.name]:

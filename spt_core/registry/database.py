@@ -85,17 +85,17 @@ class Database:
 
     def _upgrade(self) -> str:
         with _ALEMBIC, self.write() as connection:
-            head, known = _revisions()
-            found = MigrationContext.configure(
+            head, revisions = _revisions()
+            revision = MigrationContext.configure(
                 connection, opts={"version_table": REVISION_TABLE}
             ).get_current_revision()
-            if found is not None and found not in known:
+            if revision is not None and revision not in revisions:
                 raise InputError(
                     "a database must not come from a newer version of the project, however: "
-                    f"{self.shown} has schema {found} and this version ends at {head}; update the "
-                    "project, or name another database"
+                    f"{self.shown} has schema {revision} and this version ends at {head}; update "
+                    "the project, or name another database"
                 )
-            if found != head:
+            if revision != head:
                 config = _alembic()
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
@@ -112,8 +112,8 @@ def _alembic() -> Config:
 def _revisions() -> tuple[str, frozenset[str]]:
     """The schema's head, and all that came before it."""
     script = ScriptDirectory.from_config(_alembic())
-    known = frozenset(one.revision for one in script.walk_revisions())
-    return script.get_current_head() or "", known
+    revisions = frozenset(one.revision for one in script.walk_revisions())
+    return script.get_current_head() or "", revisions
 
 
 def _checked_url(text: str) -> sa.URL:

@@ -54,18 +54,18 @@ class Lease:
     def __enter__(self) -> Self:
         with self._database.write() as connection:
             now_s = self._database.now_s(connection, self._clock)
-            found = connection.execute(sa.select(LEASE).where(LEASE.c.name == self.name)).first()
-            if found is not None and is_held(found, now_s):
+            holder = connection.execute(sa.select(LEASE).where(LEASE.c.name == self.name)).first()
+            if holder is not None and is_held(holder, now_s):
                 raise ConflictError(
-                    f"a lease has one holder at a time, however: {_held(found, now_s)}"
+                    f"a lease has one holder at a time, however: {_held(holder, now_s)}"
                 )
             row = {
                 "owner": self.owner,
-                "epoch": 1 if found is None else found.epoch + 1,
+                "epoch": 1 if holder is None else holder.epoch + 1,
                 "since_s": now_s,
                 "expires_s": now_s + self.ttl_s,
             }
-            if found is None:
+            if holder is None:
                 connection.execute(sa.insert(LEASE).values(name=self.name, **row))
             else:
                 connection.execute(sa.update(LEASE).where(LEASE.c.name == self.name).values(**row))
@@ -129,10 +129,10 @@ class Lease:
     def _holder(self) -> str:
         with self._database.read() as connection:
             now_s = self._database.now_s(connection, self._clock)
-            found = connection.execute(sa.select(LEASE).where(LEASE.c.name == self.name)).first()
-        if found is None or (found.owner, found.epoch) == (self.owner, self.epoch):
+            holder = connection.execute(sa.select(LEASE).where(LEASE.c.name == self.name)).first()
+        if holder is None or (holder.owner, holder.epoch) == (self.owner, self.epoch):
             return "it could not be renewed in time"
-        return _held(found, now_s)
+        return _held(holder, now_s)
 
 
 def process_owner() -> str:

@@ -94,13 +94,13 @@ class Registry:
         table = MODEL_VERSION.c
         with self._database.write() as connection:
             same = sa.and_(table.name == name, table.identity == identity)
-            known = connection.scalar(sa.select(table.version).where(same))
-            if known is None:
+            number = connection.scalar(sa.select(table.version).where(same))
+            if number is None:
                 last = sa.select(sa.func.max(table.version)).where(table.name == name)
-                known = (connection.scalar(last) or 0) + 1
-                row = {"name": name, "version": known, "identity": identity, **content}
+                number = (connection.scalar(last) or 0) + 1
+                row = {"name": name, "version": number, "identity": identity, **content}
                 connection.execute(sa.insert(MODEL_VERSION).values(row))
-            return _version(connection, name, known)
+            return _version(connection, name, number)
 
     def get(self, ref: str) -> ModelVersion:
         """The version meant by INDUSTRY/TASK[/MODEL_NAME][@VERSION_OR_ALIAS], champion if bare."""
@@ -276,8 +276,10 @@ class Registry:
         last = sa.select(table.name, sa.func.max(table.epoch)).group_by(table.name)
         query = sa.select(DEPLOYMENT).where(sa.tuple_(table.name, table.epoch).in_(last))
         with self._database.read() as connection:
-            found = [deployment_from_json(dict(r)) for r in connection.execute(query).mappings()]
-        return sorted(found, key=lambda deployment: deployment.name)
+            deployments = [
+                deployment_from_json(dict(r)) for r in connection.execute(query).mappings()
+            ]
+        return sorted(deployments, key=lambda deployment: deployment.name)
 
     def lease(self, name: str, owner: str = "", *, ttl_s: float = 30.0) -> Lease:
         """A context manager that holds the named lease for this process, or for a given owner."""

@@ -64,18 +64,18 @@ def parts(text: str) -> Iterator[str]:
 
 def _units(before: Encoding, after: Encoding) -> list[Unit]:
     words = [(*word, 0) for word in _words(before)] + [(*word, 1) for word in _words(after)]
-    found: list[Unit] = []
+    units: list[Unit] = []
     spans: list[list[int]] = [[], []]
     start = end = -1
     for first, last, begin, stop, side in sorted(words):
         if first >= end and end >= 0:
-            found += _unit(start, end, spans)
+            units += _unit(start, end, spans)
             spans, end = [[], []], -1
         if end < 0:
             start = first
         end = max(end, last)
         spans[side] += [begin, stop]
-    return found + (_unit(start, end, spans) if end >= 0 else [])
+    return units + (_unit(start, end, spans) if end >= 0 else [])
 
 
 def _unit(start: int, end: int, spans: list[list[int]]) -> list[Unit]:
@@ -87,7 +87,7 @@ def _unit(start: int, end: int, spans: list[list[int]]) -> list[Unit]:
 
 def _words(encoding: Encoding) -> list[tuple[int, int, int, int]]:
     """Characters from and to, and tokens from and to, of each word."""
-    found: list[tuple[int, int, int, int]] = []
+    words: list[tuple[int, int, int, int]] = []
     last = None
     for at, (word, (start, end)) in enumerate(
         zip(encoding.word_ids, encoding.offsets, strict=True)
@@ -95,9 +95,9 @@ def _words(encoding: Encoding) -> list[tuple[int, int, int, int]]:
         if word is None or end <= start:
             last = None
         elif word == last:
-            first = found.pop()
-            found.append((first[0], end, first[2], at + 1))
+            first = words.pop()
+            words.append((first[0], end, first[2], at + 1))
         else:
-            found.append((start, end, at, at + 1))
+            words.append((start, end, at, at + 1))
             last = word
-    return found
+    return words

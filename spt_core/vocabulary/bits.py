@@ -70,13 +70,13 @@ def compare_bits(
     some = [(i, p) for i, text in enumerate(texts) for p in parts(text) if p.strip()]
     some = [some[i] for i in order.permutation(len(some))[:num_parts]]
     one, other = open_tokenizer(before.base.tokenizer), open_tokenizer(after.base.tokenizer)
-    found = aligned(one, other, [part for _, part in some], max_tokens=max_tokens)
+    alignments = aligned(one, other, [part for _, part in some], max_tokens=max_tokens)
     names = (one.token_to_id(name) for name in ("[UNK]", "<unk>"))
     unknown = {number for number in names if number is not None}
     owners: list[int] = []
     sizes: list[int] = []
     items: tuple[list[_Item], list[_Item]] = [], []
-    for (owner, _), item in zip(some, found, strict=True):
+    for (owner, _), item in zip(some, alignments, strict=True):
         asked = [u for u in item.units if _is_word(item.text, u, item.before, unknown)]
         asked = [unit for unit in asked if order.random() < masked_share] or asked[:1]
         owners += [owner] * len(asked)
@@ -90,8 +90,8 @@ def compare_bits(
 
 
 def _is_word(text: str, unit: Unit, ids: Sequence[int], unknown: set[int]) -> bool:
-    known = not unknown.intersection(ids[unit.before[0] : unit.before[1]])
-    return known and any(character.isalnum() for character in text[unit.start : unit.end])
+    in_vocabulary = not unknown.intersection(ids[unit.before[0] : unit.before[1]])
+    return in_vocabulary and any(character.isalnum() for character in text[unit.start : unit.end])
 
 
 @torch.inference_mode()

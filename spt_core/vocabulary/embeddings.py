@@ -35,17 +35,17 @@ def from_pieces(base: Base, content: bytes, additions: Sequence[Addition]) -> di
     name = embedding_name(weights)
     old, new = open_tokenizer(base.tokenizer), open_tokenizer(content)
     ids = old.get_vocab(with_added_tokens=True)
-    known = {addition.token: addition.pieces for addition in additions}
+    pieces_by_token = {addition.token: addition.pieces for addition in additions}
     rows = weights[name][: len(ids)]
-    made = sorted((number, t) for t, number in new.get_vocab().items() if number >= len(ids))
+    new_tokens = sorted((number, t) for t, number in new.get_vocab().items() if number >= len(ids))
 
     def old_pieces(token: str) -> list[int]:
         if token in ids:
             return [ids[token]]
-        pieces = known.get(token) or pieces_of(old, token)  # a phrase may be of new words
+        pieces = pieces_by_token.get(token) or pieces_of(old, token)  # a phrase may be of new words
         return [number for piece in pieces for number in old_pieces(piece)]
 
-    means = [rows[old_pieces(token)].float().mean(0) for _, token in made]
+    means = [rows[old_pieces(token)].float().mean(0) for _, token in new_tokens]
     weights[name] = torch.cat([rows, *(mean.to(rows.dtype).unsqueeze(0) for mean in means)])
     return weights
 
@@ -81,14 +81,14 @@ def fit_to_contexts(
         drawn = [chosen[i] for i in order.integers(0, len(chosen), batch_size)]
         some = aligned(*tokenizers, drawn, max_tokens=room)
         with torch.no_grad():
-            wanted = _states(teacher, old, [item.before for item in some], pad)
-        found = _states(teacher, torch.cat([old, new]), [item.after for item in some], pad)
-        loss = _distance(wanted, found, some)
+            target = _states(teacher, old, [item.before for item in some], pad)
+        output = _states(teacher, torch.cat([old, new]), [item.after for item in some], pad)
+        loss = _distance(target, output, some)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    made = torch.cat([old, new.detach()]).to(weights[name].dtype)
-    return {**weights, name: made}
+    embeddings = torch.cat([old, new.detach()]).to(weights[name].dtype)
+    return {**weights, name: embeddings}
 
 
 def _contexts(base: Base, content: bytes, texts: Iterable[str], seed: int) -> list[str]:
@@ -100,20 +100,20 @@ def _contexts(base: Base, content: bytes, texts: Iterable[str], seed: int) -> li
     after.enable_truncation(_room(base))
     first_new = open_tokenizer(base.tokenizer).get_vocab_size(with_added_tokens=True)
     size = after.get_vocab_size(with_added_tokens=True)
-    wanted = dict.fromkeys(range(first_new, size), _TEXTS_PER_TOKEN)
+    quotas = dict.fromkeys(range(first_new, size), _TEXTS_PER_TOKEN)
     every = (part for text in texts for part in parts(text) if part.strip())
     order = np.random.default_rng(seed)
     chosen: list[str] = []
-    while wanted and (block := list(itertools.islice(every, _BLOCK_PARTS))):
+    while quotas and (block := list(itertools.islice(every, _BLOCK_PARTS))):
         block = [block[i] for i in order.permutation(len(block))]
-        for part, found in zip(block, after.encode_batch(block), strict=True):
-            new = wanted.keys() & found.ids
+        for part, encoding in zip(block, after.encode_batch(block), strict=True):
+            new = quotas.keys() & encoding.ids
             if new:
                 chosen.append(part)
             for number in new:
-                wanted[number] -= 1
-                if not wanted[number]:
-                    del wanted[number]
+                quotas[number] -= 1
+                if not quotas[number]:
+                    del quotas[number]
     return chosen
 
 
@@ -129,10 +129,10 @@ def _states(encoder: nn.Module, table: Tensor, ids: list[list[int]], pad: int) -
     ).last_hidden_state
 
 
-def _distance(wanted: Tensor, found: Tensor, some: Sequence[Aligned]) -> Tensor:
+def _distance(target: Tensor, output: Tensor, some: Sequence[Aligned]) -> Tensor:
     """Mean squared difference of the units' states [U, H], in units of their variance."""
-    one = _unit_means(wanted, [[unit.before for unit in item.units] for item in some])
-    other = _unit_means(found, [[unit.after for unit in item.units] for item in some])
+    one = _unit_means(target, [[unit.before for unit in item.units] for item in some])
+    other = _unit_means(output, [[unit.after for unit in item.units] for item in some])
     return (one - other).square().mean() / one.var().clamp_min(1e-6)
 
 

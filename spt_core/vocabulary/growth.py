@@ -66,10 +66,10 @@ def grown(
             ),
             licences=licences,
         )
-        made = manager.extend_vocabulary(
+        extension = manager.extend_vocabulary(
             industry=task.industry, new_terms=terms, context_examples=new
         )
-        extended, added = made.base, tuple(one.term for one in made.added)
+        extended, added = extension.base, tuple(one.term for one in extension.added)
     if not config.mlm_steps or not new:
         return Grown(base if extended is start else extended.uri, added, ())
     texts = [*new, *old[: len(new)]]

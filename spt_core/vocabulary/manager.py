@@ -111,8 +111,8 @@ class DomainVocabularyManager:
         name += [list(new_terms), self._licences, code_fingerprint()]
         uri = f"{self._storage}/extensions/{digest(name)}"
         if fresh or not has_manifest(uri):
-            made = self._extend_from_texts(industry, texts, new_terms)
-            write_manifest(uri, made.to_json())
+            extension = self._extend_from_texts(industry, texts, new_terms)
+            write_manifest(uri, extension.to_json())
         return extension_from_json(read_manifest(uri))
 
     def _extend_from_texts(
@@ -163,24 +163,24 @@ class DomainVocabularyManager:
                 f"new_terms must be a list of texts, however: {terms!r:.60} is one text"
             )
         limit = self._config.max_new_tokens
-        found, skipped = checked_terms(self.base.tokenizer, terms)
+        candidates, skipped = checked_terms(self.base.tokenizer, terms)
         if texts is None:
-            if len(found) > limit:
+            if len(candidates) > limit:
                 raise InputError(
-                    f"at most {limit:,} tokens can be added, however: {len(found):,} terms are "
-                    "given; give context_examples, and those that are used most are taken"
+                    f"at most {limit:,} tokens can be added, however: {len(candidates):,} terms "
+                    "are given; give context_examples, and those that are used most are taken"
                 )
-            return [_pair(term, None) for term in found], skipped
-        uses = count_uses(self.base.tokenizer, found, texts)
-        found.sort(key=lambda term: -_gain(term, uses[term.addition.token]))
-        unused = [term for term in found if not uses[term.addition.token]]
+            return [_pair(term, None) for term in candidates], skipped
+        uses = count_uses(self.base.tokenizer, candidates, texts)
+        candidates.sort(key=lambda term: -_gain(term, uses[term.addition.token]))
+        unused = [term for term in candidates if not uses[term.addition.token]]
         skipped += [Skipped(term.text, "the context examples do not use it") for term in unused]
-        found = [term for term in found if uses[term.addition.token]]
+        candidates = [term for term in candidates if uses[term.addition.token]]
         skipped += [
             Skipped(term.text, f"others save more, and max_new_tokens is {limit:,}")
-            for term in found[limit:]
+            for term in candidates[limit:]
         ]
-        return [_pair(term, uses[term.addition.token]) for term in found[:limit]], skipped
+        return [_pair(term, uses[term.addition.token]) for term in candidates[:limit]], skipped
 
     def _extension(
         self,
@@ -221,11 +221,11 @@ class DomainVocabularyManager:
 
 def _checked(examples: Iterable[str]) -> list[str]:
     """The examples as a list, which is iterated several times."""
-    found = [examples] if isinstance(examples, str) else list(examples)
-    odd = [text for text in found if isinstance(examples, str) or type(text) is not str]
+    texts = [examples] if isinstance(examples, str) else list(examples)
+    odd = [text for text in texts if isinstance(examples, str) or type(text) is not str]
     if odd:
         raise InputError(f"context_examples must be a list of texts, however: {odd[0]!r:.60}")
-    return [text.encode(errors="replace").decode() for text in found]
+    return [text.encode(errors="replace").decode() for text in texts]
 
 
 def _pair(term: Term, uses: int | None) -> tuple[Addition, Added]:

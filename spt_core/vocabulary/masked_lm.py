@@ -89,9 +89,9 @@ class MaskedLanguageModel(nn.Module):
     @property
     def embeddings(self) -> nn.Parameter:
         """The token embeddings [V, H]."""
-        found = self.encoder.get_parameter(self._embeddings)
-        assert isinstance(found, nn.Parameter)
-        return found
+        parameter = self.encoder.get_parameter(self._embeddings)
+        assert isinstance(parameter, nn.Parameter)
+        return parameter
 
     def forward(self, features: Tensor, attended: Tensor, places: Tensor) -> Tensor:
         """Logits [M, V] of ids [B, T] at `places` [M], positions of the flattened windows."""
@@ -131,9 +131,9 @@ def adapt(
     if fresh:
         remove(run)
     if has_manifest(run):
-        found = read_manifest(run)
+        manifest = read_manifest(run)
         return Adapted(
-            uri=run, base=load_base(found["base"]), losses=tuple(found["losses"]), reused=True
+            uri=run, base=load_base(manifest["base"]), losses=tuple(manifest["losses"]), reused=True
         )
     session = _Session(base, config, num_new)
     if exists(f"{run}/{STATE}"):
@@ -148,7 +148,7 @@ def adapt(
         if on_step is not None:
             on_step({"step": session.step, "loss": loss})
     weights = {k: v.cpu() for k, v in session.model.encoder.state_dict().items()}
-    made = store_base(
+    new_base = store_base(
         f"{base.name}+mlm",
         base.config,
         base.tokenizer,
@@ -159,8 +159,8 @@ def adapt(
     )
     head = {k: v.cpu().contiguous() for k, v in session.model.head_weights().items()}
     write_bytes(f"{run}/{HEAD}", save_weights(head))
-    write_manifest(run, {"base": made.uri, "losses": session.losses})
-    return Adapted(uri=run, base=made, losses=tuple(session.losses))
+    write_manifest(run, {"base": new_base.uri, "losses": session.losses})
+    return Adapted(uri=run, base=new_base, losses=tuple(session.losses))
 
 
 def _checked(base: Base, config: MaskedConfig, num_new: int) -> Tokenizer:
@@ -243,10 +243,10 @@ class _Session:
 
     def load(self, content: bytes) -> None:
         """Go on from a state."""
-        found = torch.load(io.BytesIO(content), weights_only=True, map_location=self._device)
-        self.model.load_state_dict(found["model"])
-        self._optimizer.load_state_dict(found["optimizer"])
-        self.step, self.losses = found["step"], json.loads(found["losses"])
+        state = torch.load(io.BytesIO(content), weights_only=True, map_location=self._device)
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.step, self.losses = state["step"], json.loads(state["losses"])
         self._set_stage()
 
     def _set_stage(self) -> None:

@@ -82,7 +82,7 @@ def mine_words(
     chosen = _greedy(
         places, {key: len(key[1]) for key in places}, weights, min_uses=min_uses, limit=limit
     )
-    found = [
+    candidates = [
         Candidate(
             addition=Addition(token=token, pieces=run),
             num_uses=uses,
@@ -90,7 +90,7 @@ def mine_words(
         )
         for (token, run), uses in chosen
     ]
-    return _without_harm(content, found, {word: len(pieces) for word, pieces in cut.items()})
+    return _without_harm(content, candidates, {word: len(pieces) for word, pieces in cut.items()})
 
 
 def mine_phrases(
@@ -178,13 +178,13 @@ def _greedy(
     taken: set[_Place] = set()
 
     def free(key: K) -> list[_Place]:
-        span, found, last = spans[key], [], (-1, -1)
+        span, positions, last = spans[key], [], (-1, -1)
         for item, start in places[key]:
             overlaps = item == last[0] and start < last[1]
             if not overlaps and not any((item, start + i) in taken for i in range(span)):
-                found.append((item, start))
+                positions.append((item, start))
                 last = (item, start + span)
-        return found
+        return positions
 
     heap = [
         (-(sizes[key] - 1) * sum(weights[item] for item, _ in at), number, key)
@@ -209,12 +209,12 @@ def _greedy(
 
 
 def _without_harm(
-    content: bytes, found: list[Candidate], sizes: Mapping[str, int]
+    content: bytes, candidates: list[Candidate], sizes: Mapping[str, int]
 ) -> list[Candidate]:
     """Without tokens that make a word of the corpus longer, which a longest match can do."""
-    while found:
-        tokenizer = open_tokenizer(extended(content, [c.addition for c in found]))
-        added = {candidate.addition.token for candidate in found}
+    while candidates:
+        tokenizer = open_tokenizer(extended(content, [c.addition for c in candidates]))
+        added = {candidate.addition.token for candidate in candidates}
         harmful = set[str]()
         for word, before in sizes.items():
             pieces = pieces_of(tokenizer, word)
@@ -222,5 +222,7 @@ def _without_harm(
                 harmful |= added.intersection(pieces)
         if not harmful:
             break
-        found = [candidate for candidate in found if candidate.addition.token not in harmful]
-    return found
+        candidates = [
+            candidate for candidate in candidates if candidate.addition.token not in harmful
+        ]
+    return candidates

@@ -32,16 +32,16 @@ class FrozenEncoder:
     @torch.inference_mode()
     def states(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """The mean token state [N, H] of each text's first `max_tokens` tokens."""
-        ids = [found.ids for found in self._tokenizer.encode_batch(list(texts))]
+        ids = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-        made = np.zeros((len(ids), self._size), np.float32)
+        means = np.zeros((len(ids), self._size), np.float32)
         for start in range(0, len(order), _BATCH):
             some = order[start : start + _BATCH]
             features = torch.from_numpy(padded([ids[i] for i in some], self._pad))
             features = features.to(self._device)
             mask = features != self._pad
-            found = self._encoder(input_ids=features, attention_mask=mask.long())
+            output = self._encoder(input_ids=features, attention_mask=mask.long())
             share = mask / mask.sum(1, keepdim=True)
-            states = (found.last_hidden_state * share.unsqueeze(2)).sum(1)
-            made[some] = states.float().cpu().numpy()
-        return made
+            states = (output.last_hidden_state * share.unsqueeze(2)).sum(1)
+            means[some] = states.float().cpu().numpy()
+        return means

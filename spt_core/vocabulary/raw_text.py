@@ -28,11 +28,11 @@ class FileTexts:
     """The texts of one column of Parquet, CSV or JSONL files, read as a stream every time."""
 
     def __init__(self, uris: Sequence[str], kind: Format, column: str) -> None:
-        known = formats.header(uris[0], kind)
-        if column not in known:
+        columns = formats.header(uris[0], kind)
+        if column not in columns:
             raise InputError(
                 f"texts must be in a column of the files, however: {column!r} is none; "
-                f"{nearest(column, known)}"
+                f"{nearest(column, columns)}"
             )
         self._uris, self._column = tuple(uris), column
         self._kind: Format = kind
@@ -59,13 +59,13 @@ class Windows(NamedTuple):
 
 def token_of(tokenizer: Tokenizer, names: tuple[str, ...]) -> int:
     """The id of the first name that the tokenizer knows."""
-    found = [tokenizer.token_to_id(name) for name in names]
-    known = [number for number in found if number is not None]
-    if not known:
+    ids = [tokenizer.token_to_id(name) for name in names]
+    present = [number for number in ids if number is not None]
+    if not present:
         raise InputError(
             f"a tokenizer must have one of {names} to be trained, however: it has none"
         )
-    return known[0]
+    return present[0]
 
 
 def steps(
@@ -97,10 +97,10 @@ def windows_of(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int) -> W
     ids: list[int] = []
     words: list[int] = []
     number = 0
-    for found in tokenizer.encode_batch(list(texts), add_special_tokens=False):
-        ids += [*found.ids, last]
-        words += [*(-1 if w is None else number + w for w in found.word_ids), -1]
-        number += 1 + max((w for w in found.word_ids if w is not None), default=0)
+    for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False):
+        ids += [*encoding.ids, last]
+        words += [*(-1 if w is None else number + w for w in encoding.word_ids), -1]
+        number += 1 + max((w for w in encoding.word_ids if w is not None), default=0)
     room = max_tokens - 2
     starts = range(0, len(ids) - 1, room)  # the text's last separator is the window's
     pad = token_of(tokenizer, PADS)
@@ -120,11 +120,11 @@ def masked(
     Half of the words that are masked keep some of their first pieces.
     """
     words = windows.words.ravel()
-    known = np.flatnonzero(words >= 0)
-    if not len(known):
-        return windows.ids, known
-    starts = known[np.r_[True, (np.diff(words[known]) != 0) | (np.diff(known) != 1)]]
-    sizes = np.diff(np.r_[np.searchsorted(known, starts), len(known)])
+    positions = np.flatnonzero(words >= 0)
+    if not len(positions):
+        return windows.ids, positions
+    starts = positions[np.r_[True, (np.diff(words[positions]) != 0) | (np.diff(positions) != 1)]]
+    sizes = np.diff(np.r_[np.searchsorted(positions, starts), len(positions)])
     chosen = np.flatnonzero(chance.random(len(starts)) < share)
     if not len(chosen):
         chosen = chance.integers(0, len(starts), 1)

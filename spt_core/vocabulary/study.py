@@ -215,10 +215,10 @@ def speeds(before: Base, after: Base, texts: Sequence[str]) -> tuple[float, floa
     encoders = FrozenEncoder(before), FrozenEncoder(after)
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(5):
-        for encoder, found in zip(encoders, seconds, strict=True):
+        for encoder, times in zip(encoders, seconds, strict=True):
             start = time.perf_counter()
             encoder.states(some)
-            found.append(time.perf_counter() - start)
+            times.append(time.perf_counter() - start)
     characters = sum(len(text) for text in some)
     return characters / min(seconds[0]), characters / min(seconds[1])
 

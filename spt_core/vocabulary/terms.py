@@ -80,19 +80,19 @@ def checked_terms(content: bytes, terms: Sequence[str]) -> tuple[list[Term], lis
     """The terms that can become tokens, each once, and the others with a reason."""
     tokenizer = open_tokenizer(content)
     check = _Check(tokenizer)
-    found: dict[str, Term] = {}
+    by_token: dict[str, Term] = {}
     skipped: list[Skipped] = []
     for term in terms:
         if type(term) is not str:
             raise InputError(f"terms must be texts, however: {term!r:.60} is one of them")
-        made = check.term(term)
-        if isinstance(made, str):
-            skipped.append(Skipped(_shown(term), made))
-        elif made.addition.token in found:
+        outcome = check.term(term)
+        if isinstance(outcome, str):
+            skipped.append(Skipped(_shown(term), outcome))
+        elif outcome.addition.token in by_token:
             skipped.append(Skipped(_shown(term), "given twice"))
         else:
-            found[made.addition.token] = made
-    return list(found.values()), skipped
+            by_token[outcome.addition.token] = outcome
+    return list(by_token.values()), skipped
 
 
 def count_uses(content: bytes, terms: Sequence[Term], texts: Iterable[str]) -> Counter[str]:
@@ -128,7 +128,7 @@ class _Check:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer, self._split = tokenizer, word_splitter(tokenizer)
-        self._known = tokenizer.get_vocab(with_added_tokens=True)
+        self._vocabulary = tokenizer.get_vocab(with_added_tokens=True)
         self._takes_phrases = takes_phrases(tokenizer)
         self._unknown = getattr(tokenizer.model, "unk_token", None)
 
@@ -151,8 +151,8 @@ class _Check:
     def _words(self, text: str) -> list[Word]:
         """Its words; tokenizers that mark the space before a word see one there."""
         led = text if self._takes_phrases else f" {text}"
-        found = self._split(normalized(self._tokenizer, led))
-        return [word for word in found if word[0].strip(" \u0120\u2581")]
+        words = self._split(normalized(self._tokenizer, led))
+        return [word for word in words if word[0].strip(" \u0120\u2581")]
 
     def _word(self, text: str, word: str) -> Term | str:
         pieces = pieces_of(self._tokenizer, word)
@@ -163,13 +163,16 @@ class _Check:
         addition = Addition(token=joined(self._tokenizer, pieces), pieces=pieces)
         return Term(text, (word,), addition)
 
-    def _phrase(self, text: str, found: Sequence[Word]) -> Term | str:
-        words = tuple(word for word, _ in found)
+    def _phrase(self, text: str, word_spans: Sequence[Word]) -> Term | str:
+        words = tuple(word for word, _ in word_spans)
         if not self._takes_phrases:
             return "a phrase, which only WordPiece tokenizers of the BERT kind take"
-        if " ".join(words) in self._known:
+        if " ".join(words) in self._vocabulary:
             return "already one token"
-        gaps = {second[1][0] - first[1][1] for first, second in zip(found, found[1:], strict=False)}
+        gaps = {
+            second[1][0] - first[1][1]
+            for first, second in zip(word_spans, word_spans[1:], strict=False)
+        }
         if gaps != {1} or not is_plain_phrase(self._tokenizer, words):
             return "it has punctuation or unknown characters inside, where words always end"
         pieces = tuple(piece for word in words for piece in pieces_of(self._tokenizer, word))

@@ -21,12 +21,12 @@ import pytest
 from spt_core.artifacts import FACTS, ExportedModel, as_uri, write_bytes, write_manifest
 from spt_core.continuous.ledger import Ledger, Retrain, fence_of
 from spt_core.continuous.verdicts import drive_verdicts
-from spt_core.export import export
 from spt_core.families.text.exporting import probes_of
 from spt_core.families.text.serving import TOKENIZER
 from spt_core.model import open_answerer
 from spt_core.policy import LabelPolicy
 from spt_core.registry import Registry
+from tests.kept_exports import kept_export
 from tests.live_service import LiveService
 from tests.publications import BUCKET, MODEL, SECURITY, artifact, begun, item, trained
 
@@ -94,7 +94,7 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder, self.url = folder, f"sqlite:///{folder}/spt.db"
         self.registry, self.ledger = Registry(self.url), Ledger(self.url)
-        champion = export(artifact(folder, 0))
+        champion = kept_export(artifact(folder, 0))
         answerer = open_answerer(champion, POLICY)
         self.golden = [
             {

@@ -12,13 +12,13 @@ import pytest
 import industries.technology
 from serve.model_server import HotRoute, ModelServer
 from spt_core.errors import InputError
-from spt_core.export import export
 from spt_core.families.serving import SERVING
 from spt_core.heads import HEADS
 from spt_core.model import SpecializedModel, default_policy, open_answerer
 from spt_core.policy import policy_from_json
 from spt_core.scoring import score_batch
 from spt_core.task import FAMILIES, Family, Head
+from tests.kept_exports import kept_export
 from tests.tiny_models import TINY
 from tests.unit.serve.asgi import ask
 
@@ -57,7 +57,7 @@ def model(request, tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setattr(industries.technology, "TASKS", (task,))
     folder = tmp_path_factory.mktemp(f"{family}-{head}").as_uri()
-    yield task, export(TINY[family].artifact(task, folder))
+    yield task, kept_export(TINY[family].artifact(task, folder))
     patch.undo()
 
 

@@ -1,16 +1,44 @@
-"""One pipeline on texts, which the tests of what comes after it share: it takes two minutes."""
+"""Jobs in this process, and one pipeline on texts for the tests of what comes after it."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from jobs import exits
 from tests.integration.test_pipeline import Ended, command, run_line
 from tests.unit.vocabulary.tiny import tiny_base
 
 TASK = "technology/security_analysis"
+Job = Callable[..., Ended]
+
+
+@pytest.fixture
+def job(
+    local_ray: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Job:
+    """Calls a job in this process, on the Ray that the tests share: to start one takes longer."""
+    for name in ("SPT_STORAGE", "SPT_DATABASE_URL", "SPT_HTTP_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("jobs.exits.signal.signal", lambda *_: None)
+    for name in ("command", "predict"):
+        monkeypatch.setattr(f"jobs.{name}.ray_session", lambda _: contextlib.nullcontext())
+
+    def call(name: str, *words: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", [f"jobs.{name}", *words, "--json"])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            exits.run(importlib.import_module(f"jobs.{name}").main)
+        assert isinstance(left.value.code, int)
+        return Ended(left.value.code, *capsys.readouterr())
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The main job as a user calls it: processes, exit codes, output, HTTP, batch scores."""
+"""The main job as a user calls it: a process, its exit code and output, HTTP, batch scores."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,8 +45,20 @@ class Ended(NamedTuple):
 class Served(NamedTuple):
     """A pipeline that serves until it is interrupted."""
 
+    process: subprocess.Popen[str]
     result: dict[str, Any]
     err: Path
+
+    @property
+    def said(self) -> str:
+        """What it has written to standard error."""
+        return self.err.read_text()
+
+    def interrupt(self) -> None:
+        """Ctrl-C, which ends it in order; nothing where it has ended."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        assert self.process.wait(timeout=120) == 0, self.said
 
     def ask(self, record: dict[str, Any]) -> dict[str, Any]:
         """The answer over HTTP."""
@@ -62,10 +74,6 @@ def command(job: str, *words: str, task: str = FRAUD) -> tuple[list[str], dict[s
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "SPT_"))}
     environment["SPT_HTTP_PORT"] = str(free_port_block())
     return [sys.executable, "-m", f"jobs.{job}", task, *words, "--json"], environment
-
-
-def run(job: str, *words: str) -> Ended:
-    return run_line(*command(job, *words))
 
 
 def run_line(line: list[str], environment: dict[str, str]) -> Ended:
@@ -122,16 +130,8 @@ def words(storage: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def first(words: list[str]) -> Ended:
-    return run("pipeline", *words, "--once")
-
-
-@pytest.fixture(scope="module")
-def served(
-    words: list[str], first: Ended, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
-    """The same command again, which goes on serving."""
-    assert first.code == 0, first.err
+def served(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The whole flow in one process, which goes on serving."""
     line, environment = command("pipeline", *words)
     err = tmp_path_factory.mktemp("served") / "err"
     with err.open("w") as stream:
@@ -141,36 +141,26 @@ def served(
     assert process.stdout is not None
     answer = process.stdout.readline()  # the pipeline serves after it has printed its result
     assert answer, err.read_text()
+    found = Served(process, json.loads(answer), err)
     try:
-        yield Served(json.loads(answer), err)
+        yield found
+        found.interrupt()
+        assert process.stdout.read() == "", "the result is the only line"
     finally:
-        process.send_signal(signal.SIGINT)
+        process.kill()
         process.stdout.close()
-        assert process.wait(timeout=120) == 0, err.read_text()
 
 
-def test_one_command_goes_from_a_table_to_an_answer(first: Ended) -> None:
-    result = first.result
+def test_one_command_goes_from_a_table_to_an_answer(served: Served) -> None:
+    result = served.result
     assert result["version"] == f"{FRAUD}/customer@1"
     assert set(result["answer"]) == set(find(FRAUD).answer)
     assert Path(result["report"].removeprefix("file://")).read_text().startswith("<!")
-    assert len(first.out.splitlines()) == 1
 
 
-def test_a_person_sees_no_noise_of_ray(first: Ended, served: Served) -> None:
-    said = [*first.err.splitlines(), *served.err.read_text().splitlines()]
+def test_a_person_sees_no_noise_of_ray(served: Served) -> None:
+    said = served.said.splitlines()
     assert not [line for line in said if any(word in line for word in NOISE)]
-
-
-def test_the_same_command_again_reuses_and_registers_nothing_new(
-    first: Ended, served: Served
-) -> None:
-    assert served.result["version"] == first.result["version"]
-    assert served.result["exported"] == first.result["exported"]
-    assert "reused" not in first.err
-    lines = {line.split(" ")[0]: line for line in served.err.read_text().splitlines()}
-    for stage in ("prepare", "train", "distill"):
-        assert "reused" in lines[stage]
 
 
 def test_a_customers_table_is_answered_in_its_own_names(served: Served) -> None:
@@ -190,20 +180,21 @@ def test_what_training_never_saw_is_answered_too(served: Served) -> None:
     assert 0 <= served.ask(unseen)["fraud_probability"] <= 1
 
 
-def test_bad_rows_are_told_and_kept(first: Ended) -> None:
-    assert "2 bad rows, the field 'tx.amount' must be a finite number" in first.err
-    assert "1 bad rows, the label 'is_bad' must be known" in first.err
+def test_bad_rows_are_told_and_kept(served: Served) -> None:
+    assert "2 bad rows, the field 'tx.amount' must be a finite number" in served.said
+    assert "1 bad rows, the label 'is_bad' must be known" in served.said
 
 
 def test_batch_scores_are_those_of_the_service(
-    served: Served, storage: Path, tmp_path: Path
+    served: Served, job: Callable[..., Ended], storage: Path, tmp_path: Path
 ) -> None:
     rows = customers_rows(60, seed=2).drop(columns=["is_bad", "card"]).astype(object)
     rows.loc[7, "tx.amount"] = "a lot"
     rows.loc[9, "Händler-Land %"] = "XX"
     rows.to_csv(tmp_path / "new.csv", index=False)
-    words = ["--data", str(tmp_path / "new.csv"), "--output", str(tmp_path / "scored")]
-    result = run("predict", *words, "--name", "customer", "--storage", str(storage)).result
+    words = [FRAUD, "--data", str(tmp_path / "new.csv"), "--output", str(tmp_path / "scored")]
+    words += ["--name", "customer", "--storage", str(storage)]
+    result = job("predict", *words).result
     assert (result["num_rows"], result["num_quarantined"]) == (59, 1)
     parts = sorted((tmp_path / "scored").glob("[!_.]*.parquet"))
     scores = pd.concat([pd.read_parquet(part) for part in parts]).set_index("row").sort_index()
@@ -215,9 +206,22 @@ def test_batch_scores_are_those_of_the_service(
         served_probability = served.ask(record)["fraud_probability"]
         assert served_probability == pytest.approx(scores.loc[row, "score"], abs=1e-6)
     assert not list(tmp_path.glob(".*")), "nothing unfinished is left"
-    again = run("predict", *words, "--name", "customer", "--storage", str(storage))
+    again = job("predict", *words)
     assert again.code == 2
     assert "holds finished scores" in again.err
     bad = pd.read_parquet(tmp_path / "scored" / "_quarantine.parquet")
     assert list(bad["__row"]) == [7]
     assert json.loads(bad["record"][0])["tx.amount"] == "a lot"
+
+
+def test_the_work_of_an_interrupted_service_is_reused_and_registers_nothing_new(
+    served: Served, job: Callable[..., Ended], words: list[str]
+) -> None:
+    served.interrupt()  # the last test here: nobody is answered any more
+    assert "reused" not in served.said
+    again = job("benchmark", FRAUD, *words)
+    assert again.result["version"] == served.result["version"]
+    assert again.result["report"] == served.result["report"]
+    lines = {line.split(" ")[0]: line for line in again.err.splitlines()}
+    for stage in ("prepare", "train", "distill"):
+        assert "reused" in lines[stage]

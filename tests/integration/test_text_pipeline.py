@@ -10,8 +10,8 @@ import pytest
 
 from spt_core.registry import Registry
 from spt_core.task import find
-from tests.integration.conftest import TASK
-from tests.integration.test_pipeline import Ended, command, run_line
+from tests.integration.conftest import TASK, Job
+from tests.integration.test_pipeline import Ended
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -36,7 +36,7 @@ def test_texts_without_labels_are_told_and_their_licence_stays(
 
 
 def test_texts_without_labels_are_scored_in_batch(
-    text_pipeline: Ended, text_storage: Path, tmp_path: Path
+    text_pipeline: Ended, job: Job, text_storage: Path, tmp_path: Path
 ) -> None:
     assert text_pipeline.code == 0, text_pipeline.err
     texts = [
@@ -47,8 +47,8 @@ def test_texts_without_labels_are_scored_in_batch(
     ]
     rows = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
     (tmp_path / "new.jsonl").write_text(rows)
-    words = ["--data", str(tmp_path / "new.jsonl"), "--output", str(tmp_path / "scored")]
-    result = run_line(*command("predict", *words, "--storage", str(text_storage), task=TASK)).result
+    words = [TASK, "--data", str(tmp_path / "new.jsonl"), "--output", str(tmp_path / "scored")]
+    result = job("predict", *words, "--storage", str(text_storage)).result
     assert (result["num_rows"], result["num_quarantined"]) == (3, 1)
     parts = sorted((tmp_path / "scored").glob("[!_.]*.parquet"))
     scores = pd.concat([pd.read_parquet(part) for part in parts]).set_index("row").sort_index()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from spt_core.errors import CorruptArtifactError
 from spt_core.plain import from_plain
 
 
@@ -52,5 +53,7 @@ def test_what_was_stored_is_read_as_it_was() -> None:
 
 def test_fields_that_are_younger_have_their_defaults_and_other_keys_are_refused() -> None:
     assert from_plain(Whole, {"parts": [{"share": 1}]}) == Whole(parts=(Part(share=1),))
-    with pytest.raises(TypeError, match="colours"):
+    with pytest.raises(CorruptArtifactError, match="Whole, .* does not know .'colours'"):
         from_plain(Whole, {"parts": [], "colours": ["red"]})
+    with pytest.raises(CorruptArtifactError, match="whole Part, however: it lacks .'share'"):
+        from_plain(Whole, {"parts": [{}]})

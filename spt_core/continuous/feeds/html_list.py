@@ -84,7 +84,7 @@ def _known_encoding(name: str) -> str | None:
 def _titles_by_url(
     elements: list[etree.ElementBase], url_pattern: str, base: str
 ) -> dict[str, str]:
-    wanted = re.compile(url_pattern)
+    pattern = re.compile(url_pattern)
     titles: dict[str, str] = {}
     for element in elements:
         href = (element.get("href") or "").strip()
@@ -92,7 +92,7 @@ def _titles_by_url(
             url = canonical_url(urljoin(base, href))
         except ValueError:
             continue
-        if not href or not url.startswith(("http://", "https://")) or not wanted.search(url):
+        if not href or not url.startswith(("http://", "https://")) or not pattern.search(url):
             continue
         title = one_line("".join(element.itertext())) or one_line(element.get("title") or "")
         if len(title) > len(titles.get(url, "")) or url not in titles:
@@ -100,11 +100,11 @@ def _titles_by_url(
     return titles
 
 
-def _problem(source: Source, urls: set[str], known: str) -> str:
+def _problem(source: Source, urls: set[str], cursor: str) -> str:
     assert source.links is not None
     if len(urls) < source.links.min_links:
         return f"{len(urls)} links match, at least {source.links.min_links} are expected"
-    before = set(known.split("\n")) if known else set[str]()
+    before = set(cursor.split("\n")) if cursor else set[str]()
     churn = len(urls - before) / len(urls)
     if before and churn > source.links.max_churn:
         limit = f"more than max_churn ({source.links.max_churn:.0%})"

@@ -159,31 +159,31 @@ def parse_content(
     kind: DocumentKind, content: Any, layout: JsonLayout, source: Source, poll: Poll
 ) -> Parsed:
     """The items of an answer that was read already."""
-    found = _list(content, layout)
+    entries = _list(content, layout)
     total = one(content, layout.total) if layout.total else ""
-    if found is None:
+    if entries is None:
         if total == "0" and layout.window is not None:
             return Parsed(kind=kind, cursor=poll.next_cursor)
         at = f"at {layout.items!r}" if layout.items else "of items"
         return degraded(kind, f"the answer has no list {at}{_error_said(content)}")
-    if len(found) > MAX_ITEMS:
-        return degraded(kind, f"more than {MAX_ITEMS:,} items", markers=len(found))
-    if not found and layout.window is None:
+    if len(entries) > MAX_ITEMS:
+        return degraded(kind, f"more than {MAX_ITEMS:,} items", markers=len(entries))
+    if not entries and layout.window is None:
         return degraded(kind, "the answer has no entries")
-    usable = [item for item in found if isinstance(item, dict) and _is_usable(item, layout)]
+    usable = [item for item in entries if isinstance(item, dict) and _is_usable(item, layout)]
     items = items_of(
         [_entry(item, layout) for item in usable], base=poll.url, identity=source.identity
     )
     problem = ""
-    if len(usable) < len(found):
-        problem = f"{len(found)} entries are there, {len(usable)} have an id or a title"
-    next_page = _next_page(content, layout, poll, len(found), total)
+    if len(usable) < len(entries):
+        problem = f"{len(entries)} entries are there, {len(usable)} have an id or a title"
+    next_page = _next_page(content, layout, poll, len(entries), total)
     if next_page is not None and source.json and _origin(next_page) != _origin(source.url):
         problem, next_page = f"its next page is on another host: {next_page[:100]}", None
     return Parsed(
         kind=kind,
         items=items,
-        markers=len(found),
+        markers=len(entries),
         state="DEGRADED" if problem else "OK",
         reason=problem,
         cursor=None if problem else poll.next_cursor,
@@ -212,8 +212,8 @@ def read(body: bytes) -> Any:
 
 def fits(layout: JsonLayout, content: Any) -> bool:
     """Whether an answer looks like this layout: its first item has an id and a title."""
-    found = _list(content, layout)
-    first = found[0] if found else None
+    entries = _list(content, layout)
+    first = entries[0] if entries else None
     return isinstance(first, dict) and all(
         one(first, path) for path in (layout.id, layout.title) if path
     )
@@ -265,14 +265,14 @@ def _entry(item: Mapping[str, Any], layout: JsonLayout) -> Entry:
 
 
 def _next_page(
-    content: Any, layout: JsonLayout, poll: Poll, num_found: int, total: str
+    content: Any, layout: JsonLayout, poll: Poll, num_entries: int, total: str
 ) -> str | None:
     if layout.next_page:
         return one(content, layout.next_page) or None
-    if not layout.offset_param or not total.isdigit() or not num_found:
+    if not layout.offset_param or not total.isdigit() or not num_entries:
         return None
     asked = dict(parse_qsl(urlsplit(poll.url).query)).get(layout.offset_param, "0")
-    after = (int(asked) if asked.isdigit() else 0) + num_found
+    after = (int(asked) if asked.isdigit() else 0) + num_entries
     if after >= int(total):
         return None
     return _with_parameters(poll.url, {layout.offset_param: str(after)})

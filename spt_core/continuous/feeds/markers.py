@@ -23,27 +23,27 @@ def last_item_is_open(body: bytes) -> bool:
 
 
 def _scan(body: bytes, limit: int) -> tuple[int, bool]:
-    num_found, position, is_open = 0, 0, False
+    num_markers, position, is_open = 0, 0, False
     sections = dict(_SECTIONS)
-    wanted = _pattern(sections)
-    while found := wanted.search(body, position):
-        position = found.end()
-        close = sections.get(found[1].upper())
+    pattern = _pattern(sections)
+    while match := pattern.search(body, position):
+        position = match.end()
+        close = sections.get(match[1].upper())
         if close is not None:
             end = body.find(close, position)
             if end < 0:  # this kind of section never ends from here on: look for it no more
-                del sections[found[1].upper()]
-                wanted = _pattern(sections)
+                del sections[match[1].upper()]
+                pattern = _pattern(sections)
             else:
                 position = end + 3
-        elif found[1].startswith(b"/"):
+        elif match[1].startswith(b"/"):
             is_open = False
         else:
-            num_found += 1
+            num_markers += 1
             is_open = not _is_empty_tag(body, position)
-            if num_found > limit:
+            if num_markers > limit:
                 break
-    return num_found, is_open
+    return num_markers, is_open
 
 
 def _pattern(sections: Iterable[bytes]) -> re.Pattern[bytes]:

@@ -221,9 +221,9 @@ def _parsed(answer: dict[str, Any]) -> Parsed:
     items = [dict(item) for item in answer["items"]]
     for item in items:
         item["categories"] = tuple(item["categories"])
-    made: dict[str, Any] = {
+    fields: dict[str, Any] = {
         **answer,
         "items": tuple(Item(**item) for item in items),
         "hints": hints,
     }
-    return Parsed(**made)
+    return Parsed(**fields)

@@ -106,21 +106,21 @@ def parse_strict(
         return prepared
     root = _root(prepared.body, content_type)
     kind = _kind(root)
-    found = list(item_elements(root))
+    elements = list(item_elements(root))
     name = etree.QName(root).localname[:40]
-    if not found and name.lower() not in _FEED_ROOTS:
+    if not elements and name.lower() not in _FEED_ROOTS:
         reason = f"the document is XML but no feed: its root is <{name}>"
         return degraded("xml", reason, markers=prepared.markers)
-    if len(found) < prepared.markers and not holds_every_marker(root, prepared.markers):
+    if len(elements) < prepared.markers and not holds_every_marker(root, prepared.markers):
         raise NotStrictError(
-            f"{prepared.markers} item elements, {len(found)} in the parsed document"
+            f"{prepared.markers} item elements, {len(elements)} in the parsed document"
         )
-    if not found:
+    if not elements:
         if prepared.markers:
             raise NotStrictError("its items are in an unknown namespace")
         return degraded(kind, "the feed has no entries")
     based = b"xml:base" in prepared.body
-    entries = [entry_of(element, based=based) for element in found]
+    entries = [entry_of(element, based=based) for element in elements]
     return Parsed(
         kind=kind,
         items=items_of(entries, base=base, identity=identity),

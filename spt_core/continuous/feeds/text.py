@@ -79,20 +79,20 @@ def starts_json(body: bytes) -> bool:
 def declared_encoding(body: bytes) -> str:
     """The encoding in the XML declaration, lower case; empty without one."""
     declaration = _DECLARATION.match(body[:400])
-    found = _DECLARED.search(declaration[0]) if declaration else None
-    return found[1].decode("ascii").lower() if found else ""
+    match = _DECLARED.search(declaration[0]) if declaration else None
+    return match[1].decode("ascii").lower() if match else ""
 
 
 def html_title(body: bytes) -> str:
     """The title of a web page, for a message."""
-    found = re.search(rb"(?is)<title[^>]{0,100}>(.{0,200}?)</title", body[:20_000])
-    return " ".join(found[1].decode("utf-8", "replace").split())[:80] if found else ""
+    match = re.search(rb"(?is)<title[^>]{0,100}>(.{0,200}?)</title", body[:20_000])
+    return " ".join(match[1].decode("utf-8", "replace").split())[:80] if match else ""
 
 
 def charset(content_type: str) -> str:
     """The encoding that a Content-Type header names, or nothing."""
-    found = _CHARSET.search(content_type)
-    return found[1] if found else ""
+    match = _CHARSET.search(content_type)
+    return match[1] if match else ""
 
 
 def without_declaration(body: bytes) -> bytes:

@@ -122,12 +122,12 @@ class GuardedResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """The name's records, every one of which may be connected."""
-        found = await self._inner.resolve(host, port, family)
-        for record in found:
+        records = await self._inner.resolve(host, port, family)
+        for record in records:
             problem = self._guard.address_problem(record["host"], port)
             if problem:
                 raise ForbiddenAddressError(f"the name {host} was refused: {problem}")
-        return found
+        return records
 
     async def close(self) -> None:
         """Close the resolver inside."""

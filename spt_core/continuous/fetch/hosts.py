@@ -14,10 +14,11 @@ _MANY = 10_000
 class _Host:
     """What is known of one host: its free places, and when it may be asked again."""
 
-    __slots__ = ("free", "next_at", "num_users")
+    __slots__ = ("free", "next_at", "num_users", "turn")
 
     def __init__(self, size: int) -> None:
         self.free = asyncio.Semaphore(size)
+        self.turn = asyncio.Lock()
         self.next_at = 0.0
         self.num_users = 0
 
@@ -33,18 +34,18 @@ class HostLimits:
     @contextlib.asynccontextmanager
     async def turn(self, host: str) -> AsyncGenerator[None]:
         """Wait for this host's turn and hold a place while asking it."""
-        known = self._hosts.setdefault(host, _Host(self._at_a_time))
-        known.num_users += 1
+        state = self._hosts.setdefault(host, _Host(self._at_a_time))
+        state.num_users += 1
         try:
-            async with known.free:
-                now = time.monotonic()
-                start = max(now, known.next_at)
-                known.next_at = start + self._pause_s * (1 + self._random.random())
-                if start > now:
-                    await asyncio.sleep(start - now)
+            async with state.free:
+                async with state.turn:  # a pause begins when a request really did
+                    while (wait_s := state.next_at - time.monotonic()) > 0:
+                        await asyncio.sleep(wait_s)
+                    pause_s = self._pause_s * (1 + self._random.random())
+                    state.next_at = time.monotonic() + pause_s
                 yield
         finally:
-            known.num_users -= 1
+            state.num_users -= 1
             if len(self._hosts) > _MANY:
                 self._forget()
 

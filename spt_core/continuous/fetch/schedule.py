@@ -67,12 +67,12 @@ def next_check(
         wishes = [(interval_s, f"its interval is {_span(interval_s)}")]
     else:
         seconds = adaptive_interval(num_items_last_week)
-        known = (
+        rate = (
             "its rate is not known yet"
             if num_items_last_week is None
             else f"{num_items_last_week:g} items a week"
         )
-        wishes = [(seconds, f"{_span(seconds)} by its rate ({known})")]
+        wishes = [(seconds, f"{_span(seconds)} by its rate ({rate})")]
     if num_errors:
         seconds = min(wishes[0][0] * 2.0 ** min(num_errors, 10), LONGEST_S)
         wishes.append((seconds, f"{num_errors} failures in a row: {fetched.reason or 'no answer'}"))

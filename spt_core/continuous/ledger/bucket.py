@@ -60,12 +60,12 @@ def require_champion(connection: sa.Connection, retrain: Retrain, *expected: str
     name, _ = parsed_version(retrain.candidate_version)
     query = sa.select(ALIAS.c.version).where(ALIAS.c.name == name, ALIAS.c.alias == CHAMPION)
     version = connection.scalar(query)
-    found = "" if version is None else f"{name}@{version}"
-    if found not in expected:
+    champion = "" if version is None else f"{name}@{version}"
+    if champion not in expected:
         rule = " or ".join(one or "none" for one in expected)
         raise ConflictError(
             f"the champion must be {rule} for {retrain.retrain_id!r} to go on, however: it is "
-            f"{found or 'none'}"
+            f"{champion or 'none'}"
         )
 
 

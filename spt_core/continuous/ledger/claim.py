@@ -32,21 +32,21 @@ def take(tx: Transaction, submission_id: str, host: str, ttl_s: float) -> RunCla
     if state not in ("QUEUED", "SUBMITTED"):
         fact = "it is no retraining's present attempt" if state is None else f"it is {state}"
         raise ConflictError(f"{submission_id!r} must be waiting for its run, however: {fact}")
-    found = get(tx.connection, submission_id)
-    if found is not None and found.result_uri:
+    claim = get(tx.connection, submission_id)
+    if claim is not None and claim.result_uri:
         raise ConflictError(
-            f"{submission_id!r} must not have run, however: its result is {found.result_uri}"
+            f"{submission_id!r} must not have run, however: its result is {claim.result_uri}"
         )
-    if found is not None and found.expires > tx.now_s and found.host != host:
+    if claim is not None and claim.expires > tx.now_s and claim.host != host:
         raise ConflictError(
-            f"{submission_id!r} must be nobody else's, however: {found.host} is at work on it, "
-            f"last heard of {tx.now_s - found.heartbeat:.0f} s ago"
+            f"{submission_id!r} must be nobody else's, however: {claim.host} is at work on it, "
+            f"last heard of {tx.now_s - claim.heartbeat:.0f} s ago"
         )
-    if found is not None and found.host == host:
-        epoch = found.epoch
+    if claim is not None and claim.host == host:
+        epoch = claim.epoch
     else:
-        epoch = 1 if found is None else found.epoch + 1
-    made = RunClaim(
+        epoch = 1 if claim is None else claim.epoch + 1
+    new_claim = RunClaim(
         submission_id=submission_id,
         host=host,
         epoch=epoch,
@@ -55,14 +55,14 @@ def take(tx: Transaction, submission_id: str, host: str, ttl_s: float) -> RunCla
         result_uri="",
         artifact_sha="",
     )
-    if found is None:
-        tx.connection.execute(sa.insert(RUN_CLAIM).values(made.to_json()))
+    if claim is None:
+        tx.connection.execute(sa.insert(RUN_CLAIM).values(new_claim.to_json()))
     else:
         where = RUN_CLAIM.c.submission_id == submission_id
-        tx.connection.execute(sa.update(RUN_CLAIM).where(where).values(made.to_json()))
+        tx.connection.execute(sa.update(RUN_CLAIM).where(where).values(new_claim.to_json()))
     body = {"submission_id": submission_id, "host": host, "epoch": epoch}
     audit.append(tx, "run.claimed", body, actor=host)
-    return made
+    return new_claim
 
 
 def beat(tx: Transaction, held: RunClaim) -> None:
@@ -75,8 +75,8 @@ def finish(tx: Transaction, held: RunClaim, result_uri: str, artifact_sha: str) 
     """Store the result, which ends the claim; the same result again changes nothing."""
     if not result_uri or not artifact_sha:
         raise InputError(f"a result has a URI and a sha, however: {result_uri=}, {artifact_sha=}")
-    found = get(tx.connection, held.submission_id)
-    if found is not None and (found.result_uri, found.artifact_sha) == (result_uri, artifact_sha):
+    claim = get(tx.connection, held.submission_id)
+    if claim is not None and (claim.result_uri, claim.artifact_sha) == (result_uri, artifact_sha):
         return
     _change(tx, held, result_uri=result_uri, artifact_sha=artifact_sha, expires=tx.now_s)
     body = {"submission_id": held.submission_id, "uri": result_uri, "sha": artifact_sha}
@@ -92,11 +92,11 @@ def give_up(tx: Transaction, held: RunClaim, reason: str) -> None:
 
 def require_ended(tx: Transaction, submission_id: str) -> None:
     """ConflictError while somebody may still be at work on the submission."""
-    found = get(tx.connection, submission_id)
-    if found is not None and found.expires > tx.now_s:
+    claim = get(tx.connection, submission_id)
+    if claim is not None and claim.expires > tx.now_s:
         raise ConflictError(
-            f"a run must be over to be given up, however: {found.host} claims {submission_id!r} "
-            f"for another {found.expires - tx.now_s:.0f} s unless renewed"
+            f"a run must be over to be given up, however: {claim.host} claims {submission_id!r} "
+            f"for another {claim.expires - tx.now_s:.0f} s unless renewed"
         )
 
 

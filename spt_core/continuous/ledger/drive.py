@@ -100,10 +100,10 @@ def _submit(ledger: Ledger, fence: Fence, jobs: JobApi, entry: OutboxEntry) -> s
         jobs.submit(entry.key, dict(entry.payload))
     except Exception as error:  # noqa: BLE001  Ray has no error of its own for an id that exists
         try:
-            known = jobs.status(entry.key) is not None
+            is_submitted = jobs.status(entry.key) is not None
         except Exception as unknown:  # noqa: BLE001
             return f"{_short(error)}; then {_short(unknown)}"
-        return "" if known else _short(error)
+        return "" if is_submitted else _short(error)
     return ""
 
 

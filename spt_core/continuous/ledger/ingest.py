@@ -69,8 +69,8 @@ def fresh(
 
 
 def _fresh(connection: sa.Connection, result: SourceResult, before_s: float) -> SourceResult:
-    known = _latest(connection, result, before_s)
-    items = (i for i in result.items if known.get(i.item_key, (0, ""))[1] != i.content_sha)
+    revisions = _latest(connection, result, before_s)
+    items = (i for i in result.items if revisions.get(i.item_key, (0, ""))[1] != i.content_sha)
     return dataclasses.replace(result, items=tuple(items))
 
 
@@ -113,14 +113,14 @@ def evaluate(tx: Transaction, buckets: Iterable[str], decide: Decide) -> list[Re
 
 def begin(tx: Transaction, trigger: Trigger, waiting: Sequence[Item]) -> Retrain:
     """The retraining that the trigger begins; its items must be among those that wait."""
-    known = {item.ref: item for item in waiting if item.bucket == trigger.bucket}
-    missing = [ref for ref in trigger.items if ref not in known]
+    items_by_ref = {item.ref: item for item in waiting if item.bucket == trigger.bucket}
+    missing = [ref for ref in trigger.items if ref not in items_by_ref]
     if missing:
         raise InputError(
             f"a trigger's items must be waiting in bucket {trigger.bucket!r}, however: "
             f"{len(missing)} are not, such as {tuple(missing[0])}"
         )
-    begun = retrain.begin(tx, trigger, [known[ref] for ref in trigger.items])
+    begun = retrain.begin(tx, trigger, [items_by_ref[ref] for ref in trigger.items])
     _assign(tx, begun.retrain_id, trigger.items)
     return begun
 
@@ -153,10 +153,10 @@ def waiting_buckets(connection: sa.Connection) -> list[str]:
 
 def _store(tx: Transaction, result: SourceResult) -> list[Item]:
     """The revisions that were added: of keys that are new, and of keys whose content changed."""
-    known = _latest(tx.connection, result, math.inf)
+    revisions = _latest(tx.connection, result, math.inf)
     fresh: list[Item] = []
     for item in result.items:
-        rev, content_sha = known.get(item.item_key, (0, ""))
+        rev, content_sha = revisions.get(item.item_key, (0, ""))
         if content_sha != item.content_sha:
             moment = item.detected_at or tx.now_s
             fresh.append(dataclasses.replace(item, rev=rev + 1, detected_at=moment, trigger_id=""))
@@ -180,16 +180,16 @@ def _latest(
 ) -> dict[str, tuple[int, str]]:
     """Per key of the answer that was known before: its latest revision's number and content."""
     keys = [item.item_key for item in result.items]
-    found: dict[str, tuple[int, str]] = {}
+    revisions: dict[str, tuple[int, str]] = {}
     for start in range(0, len(keys), _PAGE):
-        wanted = {
+        parameters = {
             "b_source": result.source.source_id,
             "b_keys": keys[start : start + _PAGE],
             "b_before": before_s,
         }
-        rows = connection.execute(_REVISIONS, wanted).all()
-        found |= {r.item_key: (r.rev, r.content_sha) for r in sorted(rows, key=lambda r: r.rev)}
-    return found
+        rows = connection.execute(_REVISIONS, parameters).all()
+        revisions |= {r.item_key: (r.rev, r.content_sha) for r in sorted(rows, key=lambda r: r.rev)}
+    return revisions
 
 
 def _assign(tx: Transaction, retrain_id: str, refs: Sequence[ItemRef]) -> None:
@@ -221,8 +221,8 @@ def _pending_query() -> sa.Executable:
         .where(sa.not_(superseded))
         .subquery()
     )
-    wanted = [waiting.c[column.name] for column in columns]
-    return sa.select(*wanted).where(waiting.c.place <= MAX_PENDING)
+    selection = [waiting.c[column.name] for column in columns]
+    return sa.select(*selection).where(waiting.c.place <= MAX_PENDING)
 
 
 _PENDING = _pending_query()  # making it takes longer than asking it

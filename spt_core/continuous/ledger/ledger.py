@@ -395,13 +395,13 @@ class Ledger:
         with self._database.read() as connection:
             return ingest.waiting(connection, bucket)
 
-    def items(self, **wanted: str) -> list[Item]:
+    def items(self, **values: str) -> list[Item]:
         """Items whose columns have these values (`trigger_id=`, `source_id=`, `bucket=`, ...)."""
-        where = [ITEM.c[name] == value for name, value in wanted.items()]
+        where = [ITEM.c[name] == value for name, value in values.items()]
         with self._database.read() as connection:
             rows = connection.execute(sa.select(ITEM).where(*where)).mappings()
-            found = [Item(**row) for row in rows]
-        return sorted(found, key=lambda item: (item.detected_at, item.ref))
+            items = [Item(**row) for row in rows]
+        return sorted(items, key=lambda item: (item.detected_at, item.ref))
 
     def retrain(self, retrain_id: str) -> Retrain:
         """One retraining."""

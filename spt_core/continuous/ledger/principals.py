@@ -66,8 +66,8 @@ def authenticate(connection: sa.Connection, name: str, key: str) -> Principal:
 def every(connection: sa.Connection) -> list[Principal]:
     """All principals, by name."""
     rows = connection.execute(sa.select(PRINCIPAL.c.name, PRINCIPAL.c.roles)).all()
-    found = [Principal(name=row.name, roles=tuple(json.loads(row.roles))) for row in rows]
-    return sorted(found, key=lambda principal: principal.name)
+    principals = [Principal(name=row.name, roles=tuple(json.loads(row.roles))) for row in rows]
+    return sorted(principals, key=lambda principal: principal.name)
 
 
 def require(connection: sa.Connection, name: str, role: Role) -> None:

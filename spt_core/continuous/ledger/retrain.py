@@ -40,14 +40,14 @@ def get(connection: sa.Connection, retrain_id: str) -> Retrain:
     query = sa.select(RETRAIN).where(RETRAIN.c.retrain_id == retrain_id)
     row = connection.execute(query).mappings().first()
     if row is None:
-        known = connection.scalars(sa.select(RETRAIN.c.retrain_id))
-        raise NotFoundError(f"there is no retraining {retrain_id!r}; {nearest(retrain_id, known)}")
+        ids = connection.scalars(sa.select(RETRAIN.c.retrain_id))
+        raise NotFoundError(f"there is no retraining {retrain_id!r}; {nearest(retrain_id, ids)}")
     return _retrain(dict(row))
 
 
-def select(connection: sa.Connection, **wanted: RetrainState | str | None) -> list[Retrain]:
+def select(connection: sa.Connection, **values: RetrainState | str | None) -> list[Retrain]:
     """The retrainings whose columns have these values (None: any), oldest first."""
-    where = [RETRAIN.c[name] == value for name, value in wanted.items() if value is not None]
+    where = [RETRAIN.c[name] == value for name, value in values.items() if value is not None]
     query = sa.select(RETRAIN).where(*where).order_by(RETRAIN.c.audit_seq)
     return [_retrain(dict(row)) for row in connection.execute(query).mappings()]
 
@@ -134,14 +134,14 @@ def submitted(tx: Transaction, submission: str) -> bool:
 
 def trained(tx: Transaction, submission: str) -> bool:
     """SUBMITTED -> TRAINED: the run's claim holds its result, which becomes the candidate."""
-    found = claim.get(tx.connection, submission)
-    if found is None or not found.result_uri:
+    run_claim = claim.get(tx.connection, submission)
+    if run_claim is None or not run_claim.result_uri:
         raise ConflictError(
             f"a run must have stored its result to be trained, however: {submission!r} has not"
         )
-    changes = {"candidate_sha": found.artifact_sha, "result_uri": found.result_uri}
+    changes = {"candidate_sha": run_claim.artifact_sha, "result_uri": run_claim.result_uri}
     now = by_submission(tx.connection, submission)
-    key = f"{found.result_uri} {found.artifact_sha}"
+    key = f"{run_claim.result_uri} {run_claim.artifact_sha}"
     return _move(tx, now, "TRAINED", key=key, changes=changes)
 
 
@@ -150,8 +150,8 @@ def failed(tx: Transaction, submission: str, reason: str) -> bool:
     now = by_submission(tx.connection, submission)
     if now.state == "SUBMITTED":
         claim.require_ended(tx, submission)
-        found = claim.get(tx.connection, submission)
-        if found is not None and found.result_uri:
+        run_claim = claim.get(tx.connection, submission)
+        if run_claim is not None and run_claim.result_uri:
             raise ConflictError(
                 f"a run that stored its result has not failed, however: {submission!r} did"
             )

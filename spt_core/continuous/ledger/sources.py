@@ -51,8 +51,8 @@ def upsert(tx: Transaction, sources: Sequence[Source]) -> list[str]:
     if len(set(ids)) != len(ids):
         twice = sorted({one for one in ids if ids.count(one) > 1})
         raise InputError(f"two sources must not have one id, however: {', '.join(twice)}")
-    known = by_id(tx.connection, ids)
-    return [s.source_id for s in sources if _upsert(tx, s, known.get(s.source_id))]
+    sources_by_id = by_id(tx.connection, ids)
+    return [s.source_id for s in sources if _upsert(tx, s, sources_by_id.get(s.source_id))]
 
 
 def by_id(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Source]:
@@ -75,13 +75,13 @@ def due(
     connection: sa.Connection, now_s: float, limit: int, besides: Collection[str]
 ) -> list[Source]:
     """The sources to check now besides those, the longest overdue first."""
-    wanted = {
+    parameters = {
         "b_now": now_s,
         "b_too_far": now_s + MAX_WAIT_S,
         "b_future": now_s + FUTURE_S,
         "b_limit": limit + len(besides),
     }
-    rows = connection.execute(_DUE, wanted).all()
+    rows = connection.execute(_DUE, parameters).all()
     return [_source(row) for row in rows if row.source_id not in besides][:limit]
 
 
@@ -89,8 +89,8 @@ def pause(tx: Transaction, source_id: str, *, paused: bool, reason: str) -> bool
     """Whether the source was not so already; polling keeps its place."""
     source = by_id(tx.connection, [source_id]).get(source_id)
     if source is None:
-        known = (s.source_id for s in every(tx.connection))
-        raise NotFoundError(f"there is no source {source_id!r}; {nearest(source_id, known)}")
+        ids = (s.source_id for s in every(tx.connection))
+        raise NotFoundError(f"there is no source {source_id!r}; {nearest(source_id, ids)}")
     if (source.state == "PAUSED") == paused:
         return False
     state = "PAUSED" if paused else "NEW"
@@ -126,17 +126,17 @@ def _are_polled_alike(one: Source | sa.Row[Any], other: Source) -> bool:
     return all(getattr(one, name) == getattr(other, name) for name in CONFIGURATION)
 
 
-def _upsert(tx: Transaction, source: Source, known: Source | None) -> bool:
+def _upsert(tx: Transaction, source: Source, row: Source | None) -> bool:
     content = {name: getattr(source, name) for name in CONFIGURATION}
-    if known is None:
+    if row is None:
         tx.connection.execute(sa.insert(SOURCE).values(source.to_json()))
-    elif _are_polled_alike(known, source):
+    elif _are_polled_alike(row, source):
         return False
     else:
         fresh = Source(source_id=source.source_id, kind=source.kind, url=source.url)
-        moved = any(getattr(known, n) != getattr(source, n) for n in ("kind", "url", "selector"))
+        moved = any(getattr(row, n) != getattr(source, n) for n in ("kind", "url", "selector"))
         polling = {name: getattr(fresh, name) for name in POLLING} if moved else {}
-        if known.state == "PAUSED":
+        if row.state == "PAUSED":
             polling["state"] = "PAUSED"
         where = SOURCE.c.source_id == source.source_id
         tx.connection.execute(sa.update(SOURCE).where(where).values({**content, **polling}))

@@ -51,9 +51,9 @@ def read_unfair_tos(folder: str) -> pa.Table:
 
 def read_obliqa(folder: str) -> pa.Table:
     """Passages of rule books with the topics whose keywords they were matched to."""
-    found = gzip.decompress(read_bytes(f"{folder}/topic_classifications.json.gz"))
+    content = gzip.decompress(read_bytes(f"{folder}/topic_classifications.json.gz"))
     topics: dict[str, set[str]] = {}
-    for topic, members in json.loads(found).items():
+    for topic, members in json.loads(content).items():
         for passage in members:
             topics.setdefault(passage["ID"], set()).add(topic)
     lines = gzip.decompress(read_bytes(f"{folder}/StructuredRegulatoryDocuments.jsonl.gz"))

@@ -43,11 +43,11 @@ def _check(uri: str, expected: str, dataset: PublicDataset) -> None:
             f"the data set {dataset.name!r} must be in the data folder, however: there is no {uri}"
             f"; get it from {dataset.source} ({dataset.licence})"
         )
-    found = _sha256(uri)
-    if found != expected:
+    checksum = _sha256(uri)
+    if checksum != expected:
         raise CorruptArtifactError(
             f"a public file must be the one that the catalog knows, however: {uri} has sha256 "
-            f"{found[:12]}, the catalog says {expected[:12]}; get it from {dataset.source}"
+            f"{checksum[:12]}, the catalog says {expected[:12]}; get it from {dataset.source}"
         )
 
 

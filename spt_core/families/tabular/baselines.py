@@ -162,11 +162,11 @@ def _fitted(
     model = LogisticRegression(C=strength, max_iter=500).fit(design, labels)
     if target.head == "binary":
         return lambda rows: model.predict_proba(rows)[:, 1]
-    known = model.classes_.astype(np.int64)  # training rows may be capped, and lack a class
+    columns = model.classes_.astype(np.int64)  # training rows may be capped, and lack a class
 
     def predict(rows: Any) -> Floats:
-        said = np.zeros((rows.shape[0], len(target.classes)))
-        said[:, known] = model.predict_proba(rows)
-        return said
+        probabilities = np.zeros((rows.shape[0], len(target.classes)))
+        probabilities[:, columns] = model.predict_proba(rows)
+        return probabilities
 
     return predict

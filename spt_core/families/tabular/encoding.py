@@ -20,12 +20,12 @@ def encode_batch(
     table: pa.Table, *, signature: str, label: str, target: str
 ) -> dict[str, NDArray[Any]]:
     """One batch of typed rows, encoded."""
-    known = _target(target)
-    targets = targets_of(table[label], known)
+    model_target = _target(target)
+    targets = targets_of(table[label], model_target)
     return {
         "features": encoder(signature).table(table),
         "target": targets,
-        "weight": weights_of(targets, known),
+        "weight": weights_of(targets, model_target),
         "row": np.asarray(table[ROW], dtype=np.int64),
     }
 

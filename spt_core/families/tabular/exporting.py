@@ -74,19 +74,19 @@ def check_parity(
     worst = {"probability": 0.0, "effects": 0.0}
     for size in BATCH_SIZES:
         rows = trial_rows(signature, size, seed=size)
-        wanted, wanted_effects = checkpoint.explain(rows)
-        found, effects = runtime.explain(rows)
+        expected, expected_effects = checkpoint.explain(rows)
+        actual, effects = runtime.explain(rows)
         gaps = {
-            "score": gap(comparable(runtime.score(rows)), comparable(wanted)),
-            "probability": gap(comparable(found), comparable(wanted)),
-            "effects": gap(effects, wanted_effects) / target.spread,
+            "score": gap(comparable(runtime.score(rows)), comparable(expected)),
+            "probability": gap(comparable(actual), comparable(expected)),
+            "effects": gap(effects, expected_effects) / target.spread,
         }
         limits = {"score": TOLERANCE, "probability": TOLERANCE, "effects": EFFECT_TOLERANCE}
-        for name, found_gap in gaps.items():
-            if not found_gap <= limits[name]:
+        for name, difference in gaps.items():
+            if not difference <= limits[name]:
                 raise ParityError(
                     f"an exported model must agree with its checkpoint within {limits[name]:g}, "
-                    f"however: {name} differs by {found_gap:.3g} at batch {size}"
+                    f"however: {name} differs by {difference:.3g} at batch {size}"
                 )
         worst["probability"] = max(worst["probability"], gaps["score"], gaps["probability"])
         worst["effects"] = max(worst["effects"], gaps["effects"])
@@ -149,8 +149,8 @@ class _RowByRow:
         return np.concatenate([self._runtime.score(row[None]) for row in features])
 
     def explain(self, features: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[Any]]:
-        found = [self._runtime.explain(row[None]) for row in features]
-        return np.concatenate([p for p, _ in found]), np.concatenate([e for _, e in found])
+        answers = [self._runtime.explain(row[None]) for row in features]
+        return np.concatenate([p for p, _ in answers]), np.concatenate([e for _, e in answers])
 
 
 def trial_rows(signature: Signature, num_rows: int, *, seed: int) -> NDArray[np.float32]:

@@ -105,9 +105,9 @@ def compile_ahead() -> None:
     nothing = np.zeros((0, 2), np.float32), np.zeros((0, 1), np.float32)
     width_1 = np.zeros((1, 1), np.float32), np.zeros((2, 1), np.float32), np.ones(1, np.int64)
     upper, row = np.zeros(2, np.float32), np.zeros((1, 1), np.float32)
-    known = np.zeros((1, 2), np.int64), *nothing, *width_1, upper
-    _answer(*known, np.zeros(3, np.float32), row, np.empty(1), np.empty((1, 1)))
-    _answer_scores(*known, np.zeros((2, 1), np.float32), row, np.empty(1), np.empty((1, 1)))
+    model_arrays = np.zeros((1, 2), np.int64), *nothing, *width_1, upper
+    _answer(*model_arrays, np.zeros(3, np.float32), row, np.empty(1), np.empty((1, 1)))
+    _answer_scores(*model_arrays, np.zeros((2, 1), np.float32), row, np.empty(1), np.empty((1, 1)))
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -52,8 +52,8 @@ class PiecewiseLinearEncoding(nn.Module):
 
     def forward(self, numbers: Tensor) -> Tensor:
         """Encoding [B, N, bins + 1]."""
-        known = torch.where(torch.isnan(numbers), MISSING, numbers)
-        return torch.clamp((known.unsqueeze(2) - self.left) * self.inverse_width, 0.0, 1.0)
+        values = torch.where(torch.isnan(numbers), MISSING, numbers)
+        return torch.clamp((values.unsqueeze(2) - self.left) * self.inverse_width, 0.0, 1.0)
 
 
 class StudentNetwork(nn.Module):
@@ -291,9 +291,9 @@ def table_facts(
     typical = np.full(sample.shape[1], np.nan, np.float32)
     for column in range(num_numbers):
         values = sample[:, column]
-        known = np.isfinite(values)
-        values = values[known]
-        edges = _edges_of(values, labels[known], config.num_bins, is_number=is_number)
+        is_present = np.isfinite(values)
+        values = values[is_present]
+        edges = _edges_of(values, labels[is_present], config.num_bins, is_number=is_number)
         if len(edges) > 1:
             left[column, : len(edges) - 1] = edges[:-1]
             inverse_width[column, : len(edges) - 1] = 1.0 / np.diff(edges)

@@ -52,8 +52,8 @@ def with_seen(signature: Signature, features: NDArray[np.float32]) -> Signature:
     fields: list[Field] = []
     for field in signature.fields:
         values = features[:, columns[field.name]] if field.kind == "number" else features[:0, 0]
-        known = values[np.isfinite(values)]
-        seen = (float(known.min()), float(known.max())) if len(known) else None
+        present = values[np.isfinite(values)]
+        seen = (float(present.min()), float(present.max())) if len(present) else None
         fields.append(dataclasses.replace(field, seen=seen))
     return dataclasses.replace(signature, fields=tuple(fields))
 
@@ -74,10 +74,11 @@ def target_of(task: Task, splits: Splits, weighting: ClassWeighting) -> Target:
         weights = total / (2 * (total - positive)), total / (2 * positive)
     elif weighting == "balanced":
         counts = Counter(name for chunk in _labels(splits) for name in chunk.to_pylist())
-        known = [name for name in splits.classes if counts[name]]
+        present = [name for name in splits.classes if counts[name]]
         total = counts.total()
         weights = tuple(
-            total / (len(known) * counts[name]) if counts[name] else 1.0 for name in splits.classes
+            total / (len(present) * counts[name]) if counts[name] else 1.0
+            for name in splits.classes
         )
     return Target(head=task.head, classes=splits.classes, class_weights=weights)
 
@@ -204,17 +205,17 @@ class StreamShard:
                 number += 1
 
     def _buffers(self, size: int) -> Iterator[Arrays]:
-        wanted = max(SHUFFLE_BUFFER_ROWS // size, 1) * size
+        buffer_rows = max(SHUFFLE_BUFFER_ROWS // size, 1) * size
         held: list[Arrays] = []
         num_held = 0
         for arrays in self._read():
             held.append(arrays)
             num_held += len(arrays[1])
-            while num_held >= wanted:
+            while num_held >= buffer_rows:
                 joined = _join(held)
-                yield tuple(a[:wanted] for a in joined)  # type: ignore[misc]  # three stay three
-                held = [tuple(a[wanted:] for a in joined)]  # type: ignore[list-item]
-                num_held -= wanted
+                yield tuple(a[:buffer_rows] for a in joined)  # type: ignore[misc]  # three stay three
+                held = [tuple(a[buffer_rows:] for a in joined)]  # type: ignore[list-item]
+                num_held -= buffer_rows
         if num_held:
             yield _join(held)
 

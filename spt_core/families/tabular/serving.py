@@ -126,8 +126,8 @@ class TablePredictor:
     def explain(self, rows: Sequence[TableRow]) -> list[Prediction]:
         """The same with the fields' effects."""
         features = _features(rows)
-        found, effects = self.runtime.explain(features)
-        values = found.astype(np.float64).reshape(len(rows), 1, -1)
+        outputs, effects = self.runtime.explain(features)
+        values = outputs.astype(np.float64).reshape(len(rows), 1, -1)
         of_rows = effects.reshape(*values.shape[::2], -1)
         records = rows.records() if isinstance(rows, TableRows) else [row.record for row in rows]
         return [
@@ -167,7 +167,7 @@ class TablePredictor:
             """All fields' effects [K, F] along a direction [K]; a row is one item."""
             del item
             along = (direction @ effects).tolist()
-            found = [
+            field_effects = [
                 FieldEffect(
                     name,
                     record.get(name),
@@ -175,8 +175,8 @@ class TablePredictor:
                 )
                 for name, at in self._fields
             ]
-            found.sort(key=_strength, reverse=True)
-            return tuple(found)
+            field_effects.sort(key=_strength, reverse=True)
+            return tuple(field_effects)
 
         return reasons
 
@@ -210,10 +210,10 @@ class TabularServing:
         runtime = predictor.runtime
         rows = [[np.nan if v is None else v for v in row] for row in probes["features"]]
         features = np.array(rows, np.float32)
-        wanted = np.array(probes["probabilities"])
+        expected = np.array(probes["probabilities"])
         alone = [runtime.explain(row[None])[0] for row in features]
-        found = (runtime.score(features), runtime.explain(features)[0], np.concatenate(alone))
-        return max(float(np.max(np.abs(part - wanted))) for part in found)
+        answers = (runtime.score(features), runtime.explain(features)[0], np.concatenate(alone))
+        return max(float(np.max(np.abs(part - expected))) for part in answers)
 
 
 def _predictor(

@@ -131,11 +131,15 @@ def _ranks(rows: Features, among: Features, num_numbers: int) -> Features:
     """The rows with each number as its rank among others; missing stays missing."""
     ranks = rows.copy()
     for column in range(num_numbers):
-        known = np.sort(among[:, column][np.isfinite(among[:, column])])
-        if len(known):
+        sorted_values = np.sort(among[:, column][np.isfinite(among[:, column])])
+        if len(sorted_values):
             values = rows[:, column]
-            places = np.searchsorted(known, values) + np.searchsorted(known, values, side="right")
-            ranks[:, column] = np.where(np.isfinite(values), places / (2 * len(known)), np.nan)
+            places = np.searchsorted(sorted_values, values) + np.searchsorted(
+                sorted_values, values, side="right"
+            )
+            ranks[:, column] = np.where(
+                np.isfinite(values), places / (2 * len(sorted_values)), np.nan
+            )
     return ranks
 
 

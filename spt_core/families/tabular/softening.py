@@ -52,10 +52,10 @@ def soften(
         piece = np.concatenate(parts)
         targets = _open_teacher(teacher).soft(piece)
         if is_first:  # it holds the original rows
-            known = (
+            original_targets = (
                 targets[:num_rows] if labels.ndim == 1 else targets[:num_rows, : labels.shape[1]]
             )
-            known += hard_label_weight * (labels - known)
+            original_targets += hard_label_weight * (labels - original_targets)
             is_first = False
         yield {
             "features": piece,

@@ -119,8 +119,8 @@ def _fitted(task: Task, design: Any, targets: Floats, strength: float) -> Callab
     if task.head == "multi_label":
         models = [_one(design, targets[:, k], strength) for k in range(targets.shape[1])]
         return lambda rows: np.column_stack([model(rows) for model in models])
-    known = targets.sum(1) > 0  # a class that the model does not know teaches nothing
-    chosen = targets.argmax(1)[known]
+    is_labelled = targets.sum(1) > 0  # a class that the model does not know teaches nothing
+    chosen = targets.argmax(1)[is_labelled]
     num_known = len(np.unique(chosen))
     if num_known < 2:
         raise UnfitError(
@@ -128,13 +128,13 @@ def _fitted(task: Task, design: Any, targets: Floats, strength: float) -> Callab
             f"{num_known}"
         )
     model = LogisticRegression(C=strength, class_weight="balanced", max_iter=1000)
-    model.fit(design[known], chosen)
+    model.fit(design[is_labelled], chosen)
     num_classes = targets.shape[1]
 
     def predict(rows: Any) -> Floats:
-        made = np.zeros((rows.shape[0], num_classes))
-        made[:, model.classes_] = model.predict_proba(rows)
-        return made
+        probabilities = np.zeros((rows.shape[0], num_classes))
+        probabilities[:, model.classes_] = model.predict_proba(rows)
+        return probabilities
 
     return predict
 
@@ -258,9 +258,9 @@ def _texts(table: pa.Table, task: Task) -> list[str]:
     assert task.spans_field is not None, "a pair task has spans"
     spans = [json.loads(value) for value in table[task.spans_field.name].to_pylist()]
     return [
-        blinded(text, found, pair)
-        for text, found in zip(texts, spans, strict=True)
-        for pair in itertools.combinations(range(len(found)), 2)
+        blinded(text, mentions, pair)
+        for text, mentions in zip(texts, spans, strict=True)
+        for pair in itertools.combinations(range(len(mentions)), 2)
     ]
 
 

@@ -195,8 +195,8 @@ def build_encoder(config: Mapping[str, Any]) -> torch.nn.Module:
     from transformers import AutoConfig, AutoModel  # seconds, and serving needs none of it
 
     values = {key: value for key, value in config.items() if key != "model_type"}
-    made = AutoConfig.for_model(config["model_type"], **values)
-    encoder = AutoModel.from_config(made, attn_implementation="sdpa")
+    encoder_config = AutoConfig.for_model(config["model_type"], **values)
+    encoder = AutoModel.from_config(encoder_config, attn_implementation="sdpa")
     if getattr(encoder, "pooler", None) is not None:
         encoder.pooler = None
     return encoder
@@ -209,9 +209,9 @@ def _located(name: str) -> Path:
         return folder
     tried = [f"a local folder {name!r}: there is none"]
     for what, local in (("the hub's local cache", True), ("the hub", False)):
-        found, problem = _from_hub(name, only_local=local)
-        if found is not None:
-            return found
+        snapshot, problem = _from_hub(name, only_local=local)
+        if snapshot is not None:
+            return snapshot
         tried.append(f"{what}: {problem}")
     package, inside = PACKAGED.get(name, ("", ""))
     spec = importlib.util.find_spec(package) if package else None
@@ -265,8 +265,8 @@ def _read(folder: Path, name: str) -> tuple[dict[str, Any], bytes, dict[str, Ten
             f"a base encoder must have a known type and a readable {CONFIG}, however: {name}: "
             f"{_fact(error)}"
         ) from error
-    known = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    if not known or getattr(config, "is_encoder_decoder", False):
+    is_masked_lm = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    if not is_masked_lm or getattr(config, "is_encoder_decoder", False):
         raise InputError(
             "a base must be an encoder such as BERT, MiniLM or ModernBERT, however: "
             f"{name} is of type {config.model_type!r}"
@@ -276,7 +276,7 @@ def _read(folder: Path, name: str) -> tuple[dict[str, Any], bytes, dict[str, Ten
     tokenizer = _tokenizer(folder, name)
     try:
         with _quiet_library():
-            model, found = AutoModel.from_pretrained(
+            model, loading_info = AutoModel.from_pretrained(
                 folder,
                 use_safetensors=True,
                 output_loading_info=True,
@@ -287,20 +287,20 @@ def _read(folder: Path, name: str) -> tuple[dict[str, Any], bytes, dict[str, Ten
             f"a base's {ENCODER_WEIGHTS} and {CONFIG} must make a network, however: {name}, "
             f"folder {folder}: {_fact(error)}"
         ) from error
-    _check_loaded(folder, found)
+    _check_loaded(folder, loading_info)
     weights = {k: v for k, v in model.state_dict().items() if not k.startswith(_POOLER)}
     return json.loads(json.dumps(content, default=str)), tokenizer, weights
 
 
-def _check_loaded(folder: Path, found: Mapping[str, Any]) -> None:
+def _check_loaded(folder: Path, loading_info: Mapping[str, Any]) -> None:
     """Refuse weights that the library made up because the file has none of that name and shape."""
-    absent = sorted(name for name in found["missing_keys"] if not name.startswith(_POOLER))
-    odd = sorted(key for key in found["mismatched_keys"] if not key[0].startswith(_POOLER))
+    absent = sorted(name for name in loading_info["missing_keys"] if not name.startswith(_POOLER))
+    odd = sorted(key for key in loading_info["mismatched_keys"] if not key[0].startswith(_POOLER))
     facts = [f"no {name}" for name in absent]
     facts += [f"{name} of {tuple(has)} instead of {tuple(asked)}" for name, has, asked in odd]
     if facts:
         more = f" and {len(facts) - 3} more such" if len(facts) > 3 else ""
-        unknown = sorted(found["unexpected_keys"])
+        unknown = sorted(loading_info["unexpected_keys"])
         hint = f"; it has names such as {unknown[0]}" if absent and unknown else ""
         raise InputError(
             f"a base's weights must be those that its {CONFIG} asks for, however: "
@@ -332,20 +332,22 @@ def _tokenizer(folder: Path, name: str) -> bytes:
     path = folder / TOKENIZER
     try:
         if path.is_file():
-            found = Tokenizer.from_file(str(path))
+            tokenizer = Tokenizer.from_file(str(path))
         else:  # an old layout (vocab.txt, merges.txt): the library converts it
             from transformers import AutoTokenizer
 
-            with tempfile.TemporaryDirectory() as made:
-                AutoTokenizer.from_pretrained(folder).backend_tokenizer.save(f"{made}/{TOKENIZER}")
-                found = Tokenizer.from_file(f"{made}/{TOKENIZER}")
+            with tempfile.TemporaryDirectory() as directory:
+                AutoTokenizer.from_pretrained(folder).backend_tokenizer.save(
+                    f"{directory}/{TOKENIZER}"
+                )
+                tokenizer = Tokenizer.from_file(f"{directory}/{TOKENIZER}")
     except Exception as error:  # the tokenizers library raises plain Exception
         raise InputError(
             f"a base must have a readable tokenizer, however: {name}: {error}"
         ) from error
-    found.no_padding()
-    found.no_truncation()
-    return found.to_str().encode()
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer.to_str().encode()
 
 
 def _check_config(name: str, config: Mapping[str, Any]) -> None:

@@ -36,14 +36,14 @@ def chosen_layers(
         )
     spread = np.linspace(0, depth - 1, num_layers) if num_layers > 1 else np.array([depth - 1])
     order = {int(old): new for new, old in enumerate(spread.round())}
-    found: dict[str, Tensor] = {}
+    selection: dict[str, Tensor] = {}
     for name, value in weights.items():
         match = _LAYER.fullmatch(name)
         if match is None:
-            found[name] = value
+            selection[name] = value
         elif int(match["number"]) in order:
-            found[f"{match['before']}{order[int(match['number'])]}{match['after']}"] = value
-    return found, {**encoder, "num_hidden_layers": num_layers}
+            selection[f"{match['before']}{order[int(match['number'])]}{match['after']}"] = value
+    return selection, {**encoder, "num_hidden_layers": num_layers}
 
 
 def whole_heads(encoder: Mapping[str, Any], width: int | None) -> int:
@@ -75,7 +75,7 @@ def narrowed(
     """
     size, heads = encoder["hidden_size"], encoder["num_attention_heads"]
     per_head = size // heads
-    made = {
+    narrow_config = {
         **encoder,
         "hidden_size": width,
         "num_attention_heads": width // per_head,
@@ -83,21 +83,23 @@ def narrowed(
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        found = {
+        narrow_weights = {
             name: value
-            for name, value in build_encoder(made).state_dict().items()
+            for name, value in build_encoder(narrow_config).state_dict().items()
             if not name.startswith("pooler.")
         }
     onto = torch.from_numpy(axes)
     for name, value in weights.items():
         if "embeddings" in name and value.ndim == 2 or name.endswith("LayerNorm.bias"):
-            found[name] = value @ onto
+            narrow_weights[name] = value @ onto
         elif name.endswith("LayerNorm.weight"):  # fewer numbers share one variance
-            found[name] = (onto**2 * value.unsqueeze(1)).sum(0) * math.sqrt(size / width)
-    for layer in range(made["num_hidden_layers"]):
+            narrow_weights[name] = (onto**2 * value.unsqueeze(1)).sum(0) * math.sqrt(size / width)
+    for layer in range(narrow_config["num_hidden_layers"]):
         if f"encoder.layer.{layer}.attention.self.query.weight" in weights:
-            _slice_layer(found, weights, f"encoder.layer.{layer}", onto, per_head, made)
-    return found, made
+            _slice_layer(
+                narrow_weights, weights, f"encoder.layer.{layer}", onto, per_head, narrow_config
+            )
+    return narrow_weights, narrow_config
 
 
 def state_axes(states: NDArray[np.floating[Any]], width: int) -> NDArray[np.float32]:
@@ -107,29 +109,31 @@ def state_axes(states: NDArray[np.floating[Any]], width: int) -> NDArray[np.floa
 
 
 def _slice_layer(
-    found: dict[str, Tensor],
+    narrow_weights: dict[str, Tensor],
     weights: Mapping[str, Tensor],
     layer: str,
     onto: Tensor,
     per_head: int,
-    made: Mapping[str, Any],
+    narrow_config: Mapping[str, Any],
 ) -> None:
-    """Put a layer's strongest heads and units into `found`, their states on the axes."""
+    """Put a layer's strongest heads and units into `narrow_weights`, their states on the axes."""
     value, out = (
         weights[f"{layer}.attention.{part}.weight"] for part in ("self.value", "output.dense")
     )
     strength = (value.norm(dim=1) * out.norm(dim=0)).reshape(-1, per_head).sum(1)
-    kept = strength.topk(made["num_attention_heads"]).indices.sort().values
+    kept = strength.topk(narrow_config["num_attention_heads"]).indices.sort().values
     inside = (kept.unsqueeze(1) * per_head + torch.arange(per_head)).flatten()
     up, down = (weights[f"{layer}.{part}.dense.weight"] for part in ("intermediate", "output"))
-    units = (up.norm(dim=1) * down.norm(dim=0)).topk(made["intermediate_size"]).indices
+    units = (up.norm(dim=1) * down.norm(dim=0)).topk(narrow_config["intermediate_size"]).indices
     into = [(f"attention.self.{part}", inside) for part in ("query", "key", "value")]
     for part, rows in (*into, ("intermediate.dense", units.sort().values)):
-        found[f"{layer}.{part}.weight"] = weights[f"{layer}.{part}.weight"][rows] @ onto
-        found[f"{layer}.{part}.bias"] = weights[f"{layer}.{part}.bias"][rows]
+        narrow_weights[f"{layer}.{part}.weight"] = weights[f"{layer}.{part}.weight"][rows] @ onto
+        narrow_weights[f"{layer}.{part}.bias"] = weights[f"{layer}.{part}.bias"][rows]
     for part, columns in (
         ("attention.output.dense", inside),
         ("output.dense", units.sort().values),
     ):
-        found[f"{layer}.{part}.weight"] = onto.T @ weights[f"{layer}.{part}.weight"][:, columns]
-        found[f"{layer}.{part}.bias"] = onto.T @ weights[f"{layer}.{part}.bias"]
+        narrow_weights[f"{layer}.{part}.weight"] = (
+            onto.T @ weights[f"{layer}.{part}.weight"][:, columns]
+        )
+        narrow_weights[f"{layer}.{part}.bias"] = onto.T @ weights[f"{layer}.{part}.bias"]

@@ -82,17 +82,17 @@ class TextDistilling:
         network = lesson.training.network
         assert isinstance(network, TextConfig)
         self._soft = f"{as_uri(lesson.training.output_dir)}/runs/{name}-{SOFT}"
-        known = json.loads(lesson.teacher.read(FACTS))
+        teacher_facts = json.loads(lesson.teacher.read(FACTS))
         sizes = (network.max_tokens, network.window_overlap)
         teacher_words = Vocabulary(lesson.teacher.read(TOKENIZER), *sizes)
         self._more = None
         if lesson.unlabelled is not None:
             bad = f"{self._soft}-quarantine"
             self._more = unlabelled_tokens(
-                lesson.unlabelled, splits, task, teacher_words, known, bad
+                lesson.unlabelled, splits, task, teacher_words, teacher_facts, bad
             )
-        self._labelled = token_dataset(splits, "train", task, teacher_words, known)
-        body = student_body(lesson, known, teacher_words, self._labelled, self._more)
+        self._labelled = token_dataset(splits, "train", task, teacher_words, teacher_facts)
+        body = student_body(lesson, teacher_facts, teacher_words, self._labelled, self._more)
         self._words = Vocabulary(body.base.tokenizer, *sizes)
         num_rows = splits.num_rows["train"] + (self._more.count() if self._more else 0)
         self._run = text_run(
@@ -102,7 +102,7 @@ class TextDistilling:
             lesson.teacher.signature,
             teacher_words,
             lesson.training,
-            _student_facts(lesson, known, body),
+            _student_facts(lesson, teacher_facts, body),
             num_rows=num_rows * (lesson.num_copies + 1),
             temperature=lesson.copying.temperature,
             state_weight=lesson.copying.state_weight,
@@ -173,28 +173,29 @@ def student_body(
     return Body(base, kept, projection)
 
 
-def _student_facts(lesson: Lesson, known: Mapping[str, Any], body: Body) -> dict[str, Any]:
+def _student_facts(lesson: Lesson, teacher_facts: Mapping[str, Any], body: Body) -> dict[str, Any]:
     network = lesson.training.network
     encoder = text_encoder(body.base.tokenizer, network.max_tokens, network.window_overlap)
     facts = text_facts(
         network,
         encoder=body.base.config,
         base=body.base.uri,
-        head=known["head"],
-        classes=tuple(known["classes"]),
+        head=teacher_facts["head"],
+        classes=tuple(teacher_facts["classes"]),
         pad=encoder.pad,
         special=(encoder.prefix, encoder.suffix),
         unknown=encoder.unknown,
-        negative_class=known["negative_class"],
-        lexicon=tuple(known["lexicon"]),
-        center=known["center"],
-        spread=known["spread"],
-        wide_buckets=network.wide_buckets if known["head"] == "multi_label" else 0,
+        negative_class=teacher_facts["negative_class"],
+        lexicon=tuple(teacher_facts["lexicon"]),
+        center=teacher_facts["center"],
+        spread=teacher_facts["spread"],
+        wide_buckets=network.wide_buckets if teacher_facts["head"] == "multi_label" else 0,
     )
-    same_width = body.base.config["hidden_size"] == known["encoder"]["hidden_size"]
+    same_width = body.base.config["hidden_size"] == teacher_facts["encoder"]["hidden_size"]
     return {
         **facts,
-        "class_weights": known.get("class_weights", {}),  # its answers are what they made of it
+        # its answers are what they made of it
+        "class_weights": teacher_facts.get("class_weights", {}),
         "teacher": f"{lesson.teacher.uri}/{WEIGHTS}" if same_width else None,
     }
 
@@ -208,23 +209,23 @@ def _teacher_states(
     network.load_state_dict(state)
     encoder = network.eval().encoder
     task = find(lesson.splits.task)
-    found: list[NDArray[np.float32]] = []
+    layer_states: list[NDArray[np.float32]] = []
     for text in encoded(lesson.splits.table("train", AXIS_TEXTS), task, words):
         ids = torch.tensor([text.windows[0].ids])
         seen = encoder(input_ids=ids, output_hidden_states=True).hidden_states
-        found += [states[0].numpy() for states in seen]
-    return np.concatenate(found)
+        layer_states += [states[0].numpy() for states in seen]
+    return np.concatenate(layer_states)
 
 
 def _used(labelled: Dataset, more: Dataset | None) -> set[int]:
     """The tokens of the training texts and of those without labels."""
-    found: set[int] = set()
+    token_ids: set[int] = set()
     for rows in (labelled, more):
         if rows is not None:
             batch: Any  # a table, as asked for; the signature says "any batch"
             for batch in rows.select_columns("ids").iter_batches(batch_format="pyarrow"):
-                found.update(pc.unique(batch["ids"].combine_chunks().flatten()).to_pylist())
-    return found
+                token_ids.update(pc.unique(batch["ids"].combine_chunks().flatten()).to_pylist())
+    return token_ids
 
 
 def _write_soft_rows(
@@ -238,7 +239,7 @@ def _write_soft_rows(
     """Texts and copies with the teacher's answers, as Parquet; the manifest comes last."""
     copying = lesson.copying
     remove(soft)
-    known = {
+    arguments = {
         "teacher": json.dumps(lesson.teacher.to_json()),
         "copies": lesson.num_copies,
         "mask_id": words.encoder().mask,
@@ -258,7 +259,7 @@ def _write_soft_rows(
                 soften_texts,  # pyright: ignore[reportArgumentType]  # ray's type has no keywords
                 batch_format="numpy",
                 batch_size=None,  # a block
-                fn_kwargs={**known, "hard_label_weight": weight},
+                fn_kwargs={**arguments, "hard_label_weight": weight},
             ).write_parquet(f"{soft}/{part}")
     write_manifest(soft, {"teacher": lesson.teacher.uri, "copies": lesson.num_copies})
 

@@ -33,21 +33,21 @@ def tokenize_batch(
 
     Without a label the targets are zeros and weigh nothing.
     """
-    known = json.loads(facts)
+    model_facts = json.loads(facts)
     encoder = text_encoder(tokenizer, *sizes)
-    encoded = encode_rows(encoder, table, text=text, spans=spans, head=known["head"])
+    encoded = encode_rows(encoder, table, text=text, spans=spans, head=model_facts["head"])
     if label is None:
-        targets = [no_targets(known, row) for row in encoded]
+        targets = [no_targets(model_facts, row) for row in encoded]
     else:
         values = table[label].to_pylist()
-        targets = [targets_of(known, v, row) for v, row in zip(values, encoded, strict=True)]
+        targets = [targets_of(model_facts, v, row) for v, row in zip(values, encoded, strict=True)]
     rows = [
-        _row(known, of_row, row, class_weights)
+        _row(model_facts, of_row, row, class_weights)
         for of_row, row in zip(targets, encoded, strict=True)
     ]
     columns = {name: [row[name] for row in rows] for name in _TYPES}
-    made = {name: pa.array(columns[name], kind) for name, kind in _TYPES.items()}
-    return pa.table({**made, "row": table[ROW]})
+    arrays = {name: pa.array(columns[name], kind) for name, kind in _TYPES.items()}
+    return pa.table({**arrays, "row": table[ROW]})
 
 
 def encode_rows(
@@ -84,8 +84,8 @@ def targets_of(facts: Mapping[str, Any], value: Any, row: EncodedText) -> Floats
         case "pair":
             named = {(i, j): name for i, j, name in json.loads(value)}
             other = facts["negative_class"]
-            found = [index.get(named.get((p.first, p.second), other), -1) for p in row.pairs]
-            return _one_hot(found, len(classes))
+            places = [index.get(named.get((p.first, p.second), other), -1) for p in row.pairs]
+            return _one_hot(places, len(classes))
         case _:
             tags = _tags(json.loads(value), row, index, frozenset(facts["special"]))
             return _one_hot(tags, 2 * len(classes) + 1)
@@ -134,11 +134,11 @@ def _row(
 
 
 def _one_hot(places: Sequence[int], size: int) -> Floats:
-    made = np.zeros((len(places), size), np.float32)
+    targets = np.zeros((len(places), size), np.float32)
     for number, place in enumerate(places):
         if place >= 0:
-            made[number, place] = 1.0
-    return made
+            targets[number, place] = 1.0
+    return targets
 
 
 def _tags(

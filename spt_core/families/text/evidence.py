@@ -62,22 +62,22 @@ def phrases(text: str, words: Words, direction: Floats) -> tuple[Phrase, ...]:
     ranked = np.sort(strength)[::-1]
     floor = max(NOTABLE * ranked[0], ranked[min(MAX_WORDS, len(ranked)) - 1])
     notable = np.flatnonzero((strength >= floor) & (strength > 0)).tolist()
-    found: list[tuple[int, int]] = []  # first and last word
+    runs: list[tuple[int, int]] = []  # first and last word
     for word in notable:
-        if found and word - found[-1][1] <= 2 and effects[word] * effects[found[-1][1]] > 0:
-            found[-1] = (found[-1][0], word)  # one word in between may say little
+        if runs and word - runs[-1][1] <= 2 and effects[word] * effects[runs[-1][1]] > 0:
+            runs[-1] = (runs[-1][0], word)  # one word in between may say little
         else:
-            found.append((word, word))
-    made = [
+            runs.append((word, word))
+    candidates = [
         Phrase(
             words.places[first][0],
             words.places[last][1],
             text[words.places[first][0] : words.places[last][1]],
             float(effects[first : last + 1].sum()),
         )
-        for first, last in found
+        for first, last in runs
     ]
-    return tuple(sorted(made, key=lambda phrase: -abs(phrase.effect))[:MAX_PHRASES])
+    return tuple(sorted(candidates, key=lambda phrase: -abs(phrase.effect))[:MAX_PHRASES])
 
 
 def pooled(logits: Floats, scale: Floats) -> tuple[Floats, Floats]:

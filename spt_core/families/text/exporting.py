@@ -84,14 +84,16 @@ def check_parity(
             num_pairs=num_pairs,
             seed=seed,
         )
-        wanted, wanted_shares, wanted_scale = checkpoint.explain(*given)
-        found, shares, scale = runtime.explain(*given)
+        expected, expected_shares, expected_scale = checkpoint.explain(*given)
+        actual, shares, scale = runtime.explain(*given)
         if head != "regression":
-            found, wanted = (squashed(logits.astype(np.float64)) for logits in (found, wanted))
+            actual, expected = (
+                squashed(logits.astype(np.float64)) for logits in (actual, expected)
+            )
         gaps = {
-            "probability": gap(found, wanted),
-            "shares": gap(shares, wanted_shares),
-            "scale": gap(scale, wanted_scale),
+            "probability": gap(actual, expected),
+            "shares": gap(shares, expected_shares),
+            "scale": gap(scale, expected_scale),
         }
         for name, limit in _LIMITS.items():
             if not gaps[name] <= limit:

@@ -89,10 +89,10 @@ class TextEncoder:
 
     def encode(self, texts: Sequence[str]) -> list[EncodedText]:
         """Each text as windows."""
-        found = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        encodings = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return [
             EncodedText(text, [self._window(*part) for part in self._cut(e.ids, e.offsets)])
-            for text, e in zip(texts, found, strict=True)
+            for text, e in zip(texts, encodings, strict=True)
         ]
 
     def encode_pairs(self, text: str, mentions: Sequence[Mention]) -> EncodedText:
@@ -101,8 +101,8 @@ class TextEncoder:
         A text that fits in one window is one; a longer one is cut at the ends of sentences, and a
         sentence that is still too long into overlapping windows.
         """
-        found = self.tokenizer.encode(text, add_special_tokens=False)
-        ids, offsets = found.ids, found.offsets
+        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        ids, offsets = encoding.ids, encoding.offsets
         parts = [(ids, offsets)]
         if len(ids) > self._room:
             parts = list(
@@ -163,15 +163,15 @@ class Lexicon:
     def find(self, text: str) -> list[Mention]:
         """The mentions in order; they do not overlap."""
         words = [(m.group().lower(), m.start(), m.end()) for m in _WORD.finditer(text)]
-        found: list[Mention] = []
+        mentions: list[Mention] = []
         at = 0
         while at < len(words):
-            known = self._names.get(words[at][0], ())
-            size = max((len(n) for n in known if self._is_at(words, at, n)), default=0)
+            candidates = self._names.get(words[at][0], ())
+            size = max((len(n) for n in candidates if self._is_at(words, at, n)), default=0)
             if size:
-                found.append(Mention(words[at][1], words[at + size - 1][2]))
+                mentions.append(Mention(words[at][1], words[at + size - 1][2]))
             at += max(size, 1)
-        return found
+        return mentions
 
     def _is_at(self, words: Sequence[tuple[str, int, int]], at: int, name: tuple[str, ...]) -> bool:
         return tuple(word for word, _, _ in words[at : at + len(name)]) == name
@@ -179,10 +179,10 @@ class Lexicon:
 
 def open_tokenizer(content: bytes) -> Tokenizer:
     """The tokenizer, without padding and truncation of its own."""
-    found = Tokenizer.from_str(content.decode())
-    found.no_padding()
-    found.no_truncation()
-    return found
+    tokenizer = Tokenizer.from_str(content.decode())
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
 
 
 def checked_text(value: object, name: str) -> str:
@@ -217,7 +217,7 @@ def checked_mentions(value: object, name: str, text: str) -> list[Mention]:
         raise InputError(
             f"the field {name!r} takes at most {MAX_SPANS} spans, however: it has {len(value)}"
         )
-    found: list[Mention] = []
+    mentions: list[Mention] = []
     for span in cast(list[Mapping[str, Any]], value):
         start, end = span.get("start"), span.get("end")
         if type(start) is not int or type(end) is not int or not 0 <= start < end <= len(text):
@@ -225,17 +225,17 @@ def checked_mentions(value: object, name: str, text: str) -> list[Mention]:
                 f"a span of {name!r} must satisfy 0 <= start < end <= {len(text)}, however: "
                 f"{start!r}, {end!r}"
             )
-        found.append(Mention(start, end))
-    return sorted(set(found))
+        mentions.append(Mention(start, end))
+    return sorted(set(mentions))
 
 
 def padded(rows: Sequence[Sequence[int] | NDArray[np.int32]], pad: int) -> NDArray[np.int64]:
     """Rows of ids [W, T], the shorter ones filled up."""
     width = max((len(row) for row in rows), default=0)
-    made = np.full((len(rows), width), pad, np.int64)
+    matrix = np.full((len(rows), width), pad, np.int64)
     for number, row in enumerate(rows):
-        made[number, : len(row)] = row
-    return made
+        matrix[number, : len(row)] = row
+    return matrix
 
 
 def _special(tokenizer: Tokenizer) -> tuple[int, int]:
@@ -251,9 +251,9 @@ def _special(tokenizer: Tokenizer) -> tuple[int, int]:
 
 def _token(tokenizer: Tokenizer, *names: str) -> int:
     for name in names:
-        found = tokenizer.token_to_id(name)
-        if found is not None:
-            return found
+        token_id = tokenizer.token_to_id(name)
+        if token_id is not None:
+            return token_id
     raise InputError(f"a tokenizer must have one of the tokens {names}, however: it has neither")
 
 
@@ -267,9 +267,9 @@ def _sentences(text: str, ids: list[int], offsets: Offsets) -> list[tuple[list[i
 def _placed(offsets: Offsets, mentions: Sequence[Mention]) -> dict[int, tuple[int, int]]:
     """The first and last token of each mention that lies in the window as a whole."""
     real = [(i, s, e) for i, (s, e) in enumerate(offsets) if e > s]
-    found: dict[int, tuple[int, int]] = {}
+    positions: dict[int, tuple[int, int]] = {}
     for number, mention in enumerate(mentions):
         inside = [i for i, s, e in real if s < mention.end and e > mention.start]
         if inside and real[0][1] <= mention.start and mention.end <= real[-1][2]:
-            found[number] = (inside[0], inside[-1])
-    return found
+            positions[number] = (inside[0], inside[-1])
+    return positions

@@ -110,11 +110,11 @@ def encoded(table: pa.Table, task: Task, words: Vocabulary) -> list[EncodedText]
 def num_long(rows: Dataset) -> int:
     """How many texts of a token dataset have more windows than a step of training looks at."""
     batch: Any  # a table, as asked for; the signature says "any batch"
-    found = 0
+    count = 0
     for batch in rows.select_columns("lengths").iter_batches(batch_format="pyarrow"):
         sizes = pc.list_value_length(batch["lengths"])
-        found += pc.sum(pc.greater(sizes, STEP_WINDOWS)).as_py() or 0
-    return found
+        count += pc.sum(pc.greater(sizes, STEP_WINDOWS)).as_py() or 0
+    return count
 
 
 def mean_tokens(splits: Splits, task: Task, words: Vocabulary) -> float:
@@ -181,9 +181,9 @@ class TokenStreamShard:
     def batches(self, *, size: int, epoch: int, shuffle: bool, start: int = 0) -> Iterator[Batch]:
         """Batches of about equally long texts, buffer by buffer."""
         rows, number = self._read(), 0
-        wanted = max(BUFFER_ROWS // size, 1) * size
+        buffer_rows = max(BUFFER_ROWS // size, 1) * size
         for index in itertools.count():
-            held = list(itertools.islice(rows, wanted))
+            held = list(itertools.islice(rows, buffer_rows))
             if not held:
                 return
             seed = (self._seed * 1_009 + index) % 2**31

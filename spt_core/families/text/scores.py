@@ -57,14 +57,14 @@ def score_windows(
         features = padded([texts[i].windows[w] for i, w in part], pad)
         pairs = [texts[i].pairs[texts[i].pairs[:, 0] == w] for i, w in part]
         with bf16_on_cpu(asked=is_bf16, num_tokens=features.shape[1]):
-            found, state = network(
+            outputs, state = network(
                 torch.from_numpy(features),
                 torch.arange(len(part)),  # each window for itself: texts are pooled below
                 torch.from_numpy(_renumbered(pairs)),
                 with_state=True,
             )
         counts = _counts(network.head, features, pairs, special)
-        for (i, w), items, mean in zip(part, found.float().split(counts), state, strict=True):
+        for (i, w), items, mean in zip(part, outputs.float().split(counts), state, strict=True):
             logits[i][w], states[i][w] = items.numpy(), mean.float().numpy()
     joined = [
         _of_text(network.head, text, np.concatenate(of_windows))
@@ -119,9 +119,9 @@ def _of_text(head: str, text: WindowedText, logits: Floats) -> Floats:
     """Logits of a text's items from those of its windows' items, window by window."""
     match head:
         case "pair":
-            made = np.empty_like(logits)
-            made[np.argsort(text.pairs[:, 0], kind="stable")] = logits
-            return made
+            item_logits = np.empty_like(logits)
+            item_logits[np.argsort(text.pairs[:, 0], kind="stable")] = logits
+            return item_logits
         case "span":
             return logits
         case _:

@@ -246,10 +246,10 @@ class TextServing:
         """How far the files' answers here are from those where they were made."""
         gaps: list[float] = []
         outputs = HEADS[predictor.head].outputs
-        for record, wanted in zip(probes["records"], probes["probabilities"], strict=True):
+        for record, expected in zip(probes["records"], probes["probabilities"], strict=True):
             (scores,) = predictor.predict([predictor.read(record)])
             answer = outputs(scores.values).ravel()
-            gaps.append(float(np.max(np.abs(answer - wanted), initial=0.0)))
+            gaps.append(float(np.max(np.abs(answer - expected), initial=0.0)))
         return max(gaps)
 
     def _opened(

@@ -64,7 +64,7 @@ def soften_texts(
     ids = np.full(int(kept.max()) + 1, -1, np.int32)
     ids[kept] = np.arange(len(kept), dtype=np.int32)
     unknown = int(ids[facts["unknown"]])
-    found: list[TokenRow] = []
+    student_rows: list[TokenRow] = []
     for number, row in enumerate(soft):
         if number < len(rows) and hard_label_weight:
             hard = rows[number].targets
@@ -72,10 +72,12 @@ def soften_texts(
                 hard = hard / np.float32(temperature)
             row = row._replace(targets=row.targets + hard_label_weight * (hard - row.targets))
         inside = np.where(row.ids < len(ids), ids[np.minimum(row.ids, len(ids) - 1)], -1)
-        found.append(row._replace(ids=np.where(inside >= 0, inside, unknown).astype(np.int32)))
+        student_rows.append(
+            row._replace(ids=np.where(inside >= 0, inside, unknown).astype(np.int32))
+        )
     return pa.table(
         {
-            name: pa.array([np.ravel(getattr(row, name)) for row in found])
+            name: pa.array([np.ravel(getattr(row, name)) for row in student_rows])
             for name in TokenRow._fields
         }
     )

@@ -176,9 +176,9 @@ def class_weights(task: Task, splits: Splits, config: TrainingConfig) -> dict[st
             size = len(json.loads(value))
             num_pairs += size * (size - 1) // 2
         counts[str(task.negative_class)] = num_pairs - counts.total()
-    total, known = sum(counts.values()), [name for name in splits.classes if counts[name] > 0]
+    total, present = sum(counts.values()), [name for name in splits.classes if counts[name] > 0]
     return {
-        name: total / (len(known) * counts[name]) if name in known else 1.0
+        name: total / (len(present) * counts[name]) if name in present else 1.0
         for name in splits.classes
     }
 
@@ -199,10 +199,10 @@ def finish_text(
     scale, shift = fit_label_calibration(task.head, logits, targets, _class_weights(run.facts))
     network.calibrate(torch.from_numpy(scale), torch.from_numpy(shift))
     logits, targets = held_out_scores(network, task, splits, words, "validation", run.facts)
-    found = figures(task, run.facts, targets, logits * scale + shift)
+    metrics = figures(task, run.facts, targets, logits * scale + shift)
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     files = {WEIGHTS: save_weights(state), TOKENIZER: words.tokenizer}
-    return files, {f"validation_{name}": value for name, value in found.items()}
+    return files, {f"validation_{name}": value for name, value in metrics.items()}
 
 
 def _widened(
@@ -219,21 +219,23 @@ def _widened(
     """
     table = splits.table("train", WIDE_TEXTS)
     counts: list[csr_matrix] = []
-    known: list[NDArray[np.float32]] = []
+    row_targets: list[NDArray[np.float32]] = []
     for texts, of_texts in with_targets(table, splits.label, task, words, facts):
         counts.append(token_counts(texts, wide, facts["special"]))
-        known += of_texts
-    votes, bias = fitted_votes(csr_matrix(vstack(counts)), np.concatenate(known).astype(np.float64))
-    found: list[tuple[float, float]] = []
+        row_targets += of_texts
+    votes, bias = fitted_votes(
+        csr_matrix(vstack(counts)), np.concatenate(row_targets).astype(np.float64)
+    )
+    losses: list[tuple[float, float]] = []
     scored: dict[float, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
     for share in SHARES:
         wide.put(votes, bias, share)
         logits, targets = held_out_scores(network, task, splits, words, "calibration", facts)
         scale, shift = fit_label_calibration(task.head, logits, targets)
         odds = logits * scale + shift
-        found.append((float(np.mean(np.logaddexp(0.0, odds) - targets * odds)), share))
+        losses.append((float(np.mean(np.logaddexp(0.0, odds) - targets * odds)), share))
         scored[share] = logits, targets
-    best = min(found)[1]
+    best = min(losses)[1]
     wide.put(votes, bias, best)
     return scored[best]
 

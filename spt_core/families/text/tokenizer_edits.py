@@ -66,25 +66,25 @@ def joined(tokenizer: Tokenizer, pieces: Sequence[str]) -> str:
 def extended(content: bytes, additions: Sequence[Addition]) -> bytes:
     """The tokenizer with the tokens added behind its own, whose ids stay."""
     tokenizer = open_tokenizer(content)
-    made = _parsed(tokenizer)
-    model = made["model"]
+    document = _parsed(tokenizer)
+    model = document["model"]
     _require_changeable(tokenizer)
     names = _by_id(tokenizer)
     _take_in(model, names)
-    known = set(names.values())
+    tokens = set(names.values())
     kind = model_kind(tokenizer)
     for addition in additions:
-        if addition.token in known:
+        if addition.token in tokens:
             continue
         if kind == "WordPiece":
-            model["vocab"][addition.token] = len(known)
-            known.add(addition.token)
+            model["vocab"][addition.token] = len(tokens)
+            tokens.add(addition.token)
         elif kind == "BPE":
-            _add_merges(model, addition.pieces, known)
+            _add_merges(model, addition.pieces, tokens)
         else:
-            _add_scored(model, addition, known)
-    _keep_phrases_whole(made, tokenizer)
-    return _checked(made, names)
+            _add_scored(model, addition, tokens)
+    _keep_phrases_whole(document, tokenizer)
+    return _checked(document, names)
 
 
 def trimmed(content: bytes, used: Collection[int]) -> tuple[bytes, list[int]]:
@@ -95,9 +95,9 @@ def trimmed(content: bytes, used: Collection[int]) -> tuple[bytes, list[int]]:
     """
     tokenizer = open_tokenizer(content)
     _require_changeable(tokenizer)
-    made, names = _parsed(tokenizer), _by_id(tokenizer)
-    model = made["model"]
-    added = {token["content"] for token in made["added_tokens"]}
+    document, names = _parsed(tokenizer), _by_id(tokenizer)
+    model = document["model"]
+    added = {token["content"] for token in document["added_tokens"]}
     alphabet = {name for name in names.values() if len(name) == 1}
     keep = {names[number] for number in used} | added | alphabet | {model.get("unk_token")}
     for name in names.values():
@@ -114,11 +114,11 @@ def trimmed(content: bytes, used: Collection[int]) -> tuple[bytes, list[int]]:
         model["vocab"] = [model["vocab"][old] for old in kept]
     else:
         model["vocab"] = ids
-    for token in made["added_tokens"]:
+    for token in document["added_tokens"]:
         token["id"] = ids[token["content"]]
-    _renumber(made["post_processor"], ids)
-    _keep_phrases_whole(made, tokenizer)
-    return _checked(made, {new: names[old] for new, old in enumerate(kept)}), kept
+    _renumber(document["post_processor"], ids)
+    _keep_phrases_whole(document, tokenizer)
+    return _checked(document, {new: names[old] for new, old in enumerate(kept)}), kept
 
 
 def _parsed(tokenizer: Tokenizer) -> dict[str, Any]:
@@ -163,23 +163,23 @@ def _take_in(model: dict[str, Any], names: Mapping[int, str]) -> None:
         model["vocab"].update({name: number for number, name in names.items()})
 
 
-def _add_merges(model: dict[str, Any], pieces: Sequence[str], known: set[str]) -> None:
+def _add_merges(model: dict[str, Any], pieces: Sequence[str], tokens: set[str]) -> None:
     left = pieces[0]
     for right in pieces[1:]:
         whole = left + right
-        if whole not in known:
-            model["vocab"][whole] = len(known)
+        if whole not in tokens:
+            model["vocab"][whole] = len(tokens)
             model["merges"].append([left, right])
-            known.add(whole)
+            tokens.add(whole)
         left = whole
 
 
-def _add_scored(model: dict[str, Any], addition: Addition, known: set[str]) -> None:
+def _add_scored(model: dict[str, Any], addition: Addition, tokens: set[str]) -> None:
     """A score a little above that of its pieces, and in the range that there was."""
     scores = dict(model["vocab"])
     total = sum(scores[piece] for piece in addition.pieces)
     model["vocab"].append([addition.token, max(total + 0.01, min(scores.values()))])
-    known.add(addition.token)
+    tokens.add(addition.token)
 
 
 def _close_merges(model: dict[str, Any], keep: set[str]) -> None:
@@ -214,12 +214,12 @@ def _renumber(processor: dict[str, Any] | None, ids: Mapping[str, int]) -> None:
             processor[side] = [processor[side][0], ids[processor[side][0]]]
 
 
-def _checked(made: Mapping[str, Any], names: Mapping[int, str]) -> bytes:
+def _checked(document: Mapping[str, Any], names: Mapping[int, str]) -> bytes:
     """The tokenizer as the library writes it; the tokens named must have their ids."""
-    tokenizer = Tokenizer.from_str(json.dumps(made))
-    found = tokenizer.get_vocab(with_added_tokens=True)
-    assert all(found[name] == number for number, name in names.items())
-    assert sorted(found.values()) == list(range(len(found)))
+    tokenizer = Tokenizer.from_str(json.dumps(document))
+    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+    assert all(vocabulary[name] == number for number, name in names.items())
+    assert sorted(vocabulary.values()) == list(range(len(vocabulary)))
     return tokenizer.to_str().encode()
 
 
@@ -246,19 +246,19 @@ def word_splitter(tokenizer: Tokenizer) -> Callable[[str], list[Word]]:
     return splitting.pre_tokenize_str
 
 
-def _keep_phrases_whole(made: dict[str, Any], before: Tokenizer) -> None:
-    if made["model"]["type"] != "WordPiece":
+def _keep_phrases_whole(document: dict[str, Any], before: Tokenizer) -> None:
+    if document["model"]["type"] != "WordPiece":
         return
-    phrases = sorted(name for name in made["model"]["vocab"] if " " in name)
+    phrases = sorted(name for name in document["model"]["vocab"] if " " in name)
     if phrases and not takes_phrases(before):
         raise InputError(
             "phrases can be tokens behind BERT's splitting into words, however: this tokenizer "
             "splits in another way"
         )
     if phrases:
-        made["pre_tokenizer"] = _splitting(phrases)
+        document["pre_tokenizer"] = _splitting(phrases)
     elif _phrases(before):
-        made["pre_tokenizer"] = {"type": "BertPreTokenizer"}
+        document["pre_tokenizer"] = {"type": "BertPreTokenizer"}
 
 
 def _splitting(phrases: Sequence[str]) -> dict[str, Any]:
@@ -286,8 +286,8 @@ def _character_classes() -> tuple[str, str]:
     marks: list[int] = []
     for start in range(0, len(candidates), 1000):
         some = candidates[start : start + 1000]
-        found = BertPreTokenizer().pre_tokenize_str("".join(f"a{c}" for c in some) + "a")
-        ends = {begin: end for _, (begin, end) in found}
+        pieces = BertPreTokenizer().pre_tokenize_str("".join(f"a{c}" for c in some) + "a")
+        ends = {begin: end for _, (begin, end) in pieces}
         for number, character in enumerate(some):
             at = 2 * number + 1
             if ends.get(at) == at + 1:
@@ -299,13 +299,13 @@ def _character_classes() -> tuple[str, str]:
 
 def _ranges(codes: Iterable[int]) -> str:
     """Code points as the inside of a character class."""
-    found: list[list[int]] = []
+    ranges: list[list[int]] = []
     for code in sorted(codes):
-        if found and code == found[-1][1] + 1:
-            found[-1][1] = code
+        if ranges and code == ranges[-1][1] + 1:
+            ranges[-1][1] = code
         else:
-            found.append([code, code])
-    return "".join(f"\\x{{{a:x}}}-\\x{{{b:x}}}" for a, b in found)
+            ranges.append([code, code])
+    return "".join(f"\\x{{{a:x}}}-\\x{{{b:x}}}" for a, b in ranges)
 
 
 def _either(phrases: Sequence[str]) -> str:

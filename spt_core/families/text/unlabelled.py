@@ -88,13 +88,13 @@ def with_mentions(table: pa.Table, *, text: str, spans: str, names: Sequence[str
     if spans in table.column_names:
         given = table[spans].to_pylist()
         table = table.drop_columns([spans])
-    found = [
+    values = [
         canonical([mention._asdict() for mention in lexicon.find(words)])
         if value is None
         else value
         for words, value in zip(table[text].to_pylist(), given, strict=True)
     ]
-    return table.append_column(spans, pa.array(found, pa.large_string()))
+    return table.append_column(spans, pa.array(values, pa.large_string()))
 
 
 def num_refused(quarantine: str) -> int:

@@ -34,24 +34,24 @@ def token_counts(texts: Iterable[EncodedText], wide: Wide, special: Sequence[int
     columns: list[Ids] = []
     ends = [0]
     for text in texts:
-        found: list[Ids] = []
+        text_columns: list[Ids] = []
         size = 0
         for window in text.windows:
             ids = np.asarray(window.ids, np.int64)
             is_of_text = ~np.isin(ids, special)
             are_both = is_of_text[:-1] & is_of_text[1:]
             pairs = buckets(ids[:-1], ids[1:], num_buckets)[are_both]
-            found += [ids[is_of_text], num_tokens + pairs]
+            text_columns += [ids[is_of_text], num_tokens + pairs]
             size += int(is_of_text.sum())
-        columns.append(np.concatenate(found))
+        columns.append(np.concatenate(text_columns))
         values.append(np.full(len(columns[-1]), 1.0 / np.sqrt(max(size, 1))))
         ends.append(ends[-1] + len(columns[-1]))
-    made = csr_matrix(
+    counts = csr_matrix(
         (np.concatenate(values), np.concatenate(columns), ends),
         shape=(len(ends) - 1, num_tokens + num_buckets),
     )
-    made.sum_duplicates()
-    return made
+    counts.sum_duplicates()
+    return counts
 
 
 def fitted_votes(counts: csr_matrix, targets: Floats) -> tuple[torch.Tensor, torch.Tensor]:

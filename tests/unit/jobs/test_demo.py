@@ -17,8 +17,8 @@ from spt_core.continuous.feeds.documents import parse_document
 from spt_core.continuous.feeds.kinds import ON_DISK
 from spt_core.continuous.feeds.pool import ParserPool
 from spt_core.continuous.feeds.values import Poll
-from spt_core.export import export
 from spt_core.families.text.bases import load_base
+from tests.kept_exports import kept_export
 from tests.publications import artifact
 
 pytestmark = pytest.mark.slow
@@ -64,7 +64,7 @@ def test_the_small_base_is_the_same_each_time(tmp_path):
 
 
 def test_the_planted_model_names_its_classes_wrongly(tmp_path):
-    model = export(artifact(tmp_path, 0))
+    model = kept_export(artifact(tmp_path, 0))
     planted = mislabelled(model)
     was, is_ = (json.loads(one.read(FACTS))["classes"] for one in (model, planted))
     assert (sorted(was), was != is_) == (sorted(is_), True)

@@ -51,6 +51,9 @@ def splits(folder, **parts):
         files=lambda part: [(folder / f"{part}.parquet").as_uri()],
         num_rows={part: table.num_rows for part, table in parts.items()},
         label="label",
+        classes=(),
+        table=lambda part, limit: parts[part],
+        corpus=SimpleNamespace(group=None),
     )
 
 

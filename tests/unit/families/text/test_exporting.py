@@ -21,6 +21,7 @@ from spt_core.families.text.exporting import TOLERANCE, check_parity, trial
 from spt_core.families.text.reading import TextEncoder
 from spt_core.families.text.serving import TOKENIZER, OnnxTextRuntime
 from spt_core.model import classes_of, default_policy, open_answerer
+from tests.kept_exports import kept_export
 from tests.tiny_models import TEXT_CONFIG, text_task, tiny_text_artifact
 
 ROOT = Path(__file__).parents[4]
@@ -101,7 +102,7 @@ def test_every_head_is_exported_and_answers_as_its_checkpoint(head, tmp_path, mo
     task = text_task(head)
     monkeypatch.setattr(module, "find", lambda _: task)
     monkeypatch.setattr("spt_core.model.find", lambda _: task)
-    exported = export(tiny_text_artifact(task, as_uri(tmp_path)))
+    exported = kept_export(tiny_text_artifact(task, as_uri(tmp_path)))
     policy = default_policy(exported)
     small, full = (open_answerer(m, policy) for m in (exported, exported.artifact))
     assert isinstance(small.predictor.runtime, OnnxTextRuntime)

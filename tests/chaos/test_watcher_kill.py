@@ -20,11 +20,7 @@ from aiohttp import web
 from ray.job_submission import JobSubmissionClient
 
 from cluster.local import Head, head_node
-from cluster.watcher import WatchPlan
-from spt_core.continuous import WatchOptions
 from spt_core.continuous.ledger import Ledger
-from spt_core.continuous.sources import SourcesFile
-from spt_core.errors import InputError
 from tests.watching import Site, ask_again, rss
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -193,12 +189,3 @@ def started(cluster: Cluster, file: Path, storage: Path, ran: Path) -> bool:
 def metrics(cluster: Cluster) -> str:
     with urllib.request.urlopen(cluster.head.metrics, timeout=10) as response:
         return response.read().decode()
-
-
-def test_a_database_url_with_a_password_is_not_shown_to_the_cluster() -> None:
-    url = "postgresql://spt:hunter2@db/spt"
-    with pytest.raises(InputError, match="PGPASSFILE") as raised:
-        WatchPlan(
-            file=SourcesFile(sources=()), options=WatchOptions(storage="s3://b/s", database_url=url)
-        )
-    assert "hunter2" not in str(raised.value)
