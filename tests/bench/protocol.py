@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import catboost
 import numpy as np
 import optuna
 import pyarrow as pa
@@ -160,6 +159,8 @@ def booster_scores(
 def _catboost(
     rows: Rows, test: np.ndarray, seeds: Sequence[int], num_trials: int, say: Any
 ) -> dict[str, Any]:
+    import catboost  # the extra `bench`, which not every bench needs
+
     categories = list(range(rows.first_category, rows.train.shape[1]))
 
     def pool(features: np.ndarray, labels: np.ndarray | None = None) -> catboost.Pool:
