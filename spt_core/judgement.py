@@ -1,13 +1,14 @@
 """What a model says of one record, and why: head + policy -> Judgement -> the task's words.
 
-Every judgement carries the `record` as it was read, flat, and the `policy` that decided. `outside`
-names the fields whose value lies beyond all training rows: the answer there is a guess.
+Every judgement carries the `record` as it was read, flat, and the `policy` that decided. `outside`,
+of classes and numbers, names the fields whose value lies beyond all training rows: the answer there
+is a guess.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from spt_core.policy import DecisionPolicy, IntervalPolicy, LabelPolicy, Policy
 from spt_core.signature import Goal
@@ -58,6 +59,13 @@ class Settings(NamedTuple):
     note: str
 
 
+def _fields(reasons: tuple[Reason, ...]) -> list[FieldEffect]:
+    """The reasons if they are fields; those of one model are all of one kind."""
+    if reasons and isinstance(reasons[0], FieldEffect):
+        return cast(list[FieldEffect], list(reasons))
+    return []
+
+
 class Decision(NamedTuple):
     """A yes or no, and what to do about it.
 
@@ -71,12 +79,11 @@ class Decision(NamedTuple):
     confidence: float
     reasons: tuple[Reason, ...]
     policy: DecisionPolicy
-    outside: tuple[str, ...] = ()
 
     @property
     def fields(self) -> list[FieldEffect]:
         """The reasons that are fields."""
-        return [reason for reason in self.reasons if isinstance(reason, FieldEffect)]
+        return _fields(self.reasons)
 
 
 class LabelScore(NamedTuple):
@@ -93,7 +100,7 @@ class LabelScore(NamedTuple):
     @property
     def fields(self) -> list[FieldEffect]:
         """The reasons that are fields."""
-        return [reason for reason in self.reasons if isinstance(reason, FieldEffect)]
+        return _fields(self.reasons)
 
     def phrases(self, limit: int = 5) -> list[dict[str, Any]]:
         """The phrases that speak for the label, strongest first, as an answer shows them."""
@@ -156,7 +163,7 @@ class Value(NamedTuple):
     @property
     def fields(self) -> list[FieldEffect]:
         """The reasons that are fields."""
-        return [reason for reason in self.reasons if isinstance(reason, FieldEffect)]
+        return _fields(self.reasons)
 
 
 Judgement = Decision | Labels | Pairs | Spans | Value

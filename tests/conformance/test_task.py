@@ -201,13 +201,13 @@ def test_a_customer_s_model_is_asked_what_it_takes(task):
         signed = Signature(fields=fields)
         record = example_record(task, signed)
         assert record["branch"] == "north"
-        assert np.isfinite(Encoder(signed).record(record)).any()
+        assert np.isfinite(Encoder(signed).record(flatten(record))).any()
 
 
 @each_tabular
 def test_the_example_is_a_valid_record(task):
     signed = signature(task)
-    row = Encoder(signed).record(task.example)
+    row = Encoder(signed).record(flatten(task.example))
     assert row.shape == (1, len(signed.columns))
     assert np.isfinite(row).any()
 

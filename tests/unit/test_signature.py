@@ -62,7 +62,7 @@ def test_a_record_is_encoded_exactly_like_its_row_of_a_table(seed):
 
 def test_numbers_come_first_then_categories():
     encoded = Encoder(SIGNATURE).record(
-        {"who": {"amount": 1.5}, "kind": "b", "when": "2026-11-24T06:30:00", "flag": True}
+        flatten({"who": {"amount": 1.5}, "kind": "b", "when": "2026-11-24T06:30", "flag": True})
     )
     np.testing.assert_array_equal(encoded, [[1.5, 6.5, 1.0, 1.0, math.nan, 2.0]])
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from spt_core.errors import InputError, nearest
-from spt_core.records import NO_DATE, category_text, flatten, parse_time, shown, wrong_value
+from spt_core.records import NO_DATE, category_text, parse_time, shown, wrong_value
 from spt_core.signature import Signature
 from spt_core.task import FAMILIES
 
@@ -56,9 +56,7 @@ class Encoder:
         self._names = frozenset(f.name for f in signature.fields)
 
     def record(self, record: Mapping[str, Any]) -> NDArray[np.float32]:
-        """One request as [1, F]; raises InputError with one sentence about the first bad field."""
-        if any(type(v) is dict for v in record.values()):
-            record = flatten(record)
+        """One flat request as [1, F]; InputError with one sentence about the first bad field."""
         row: list[float] = []
         for name, kind, required, minimum, maximum in self._plan:
             value = record.get(name)

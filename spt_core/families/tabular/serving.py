@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from spt_core.families.tabular.kernel import Runtime
 
 EXPLAIN_GRAPH = "explain.onnx"
+# FieldEffect of a tuple, past the constructor in Python, which costs an answer a microsecond.
+_field_effect = cast(
+    "Callable[[tuple[str, Any, float]], FieldEffect]",
+    functools.partial(tuple.__new__, FieldEffect),
+)
 
 
 class TableRow(NamedTuple):
@@ -101,10 +106,10 @@ class TablePredictor:
         self._signature, self._reference = signature, reference
         self._encoder = Encoder(signature)
         names = list(dict.fromkeys(column.field for column in signature.columns))
-        self._fields = [
-            (name, [i for i, c in enumerate(signature.columns) if c.field == name])
-            for name in names
-        ]
+        places = {
+            name: [i for i, c in enumerate(signature.columns) if c.field == name] for name in names
+        }
+        self._fields = [(name, at[0] if len(at) == 1 else at) for name, at in places.items()]
         self._columns = [column.field for column in signature.columns]
         seen = [signature.field(name).seen or (-np.inf, np.inf) for name in self._columns]
         self._least, self._greatest = np.array(seen, np.float32).reshape(-1, 2).T
@@ -127,18 +132,16 @@ class TablePredictor:
         """The same with the fields' effects."""
         features = _features(rows)
         outputs, effects = self.runtime.explain(features)
-        values = outputs.astype(np.float64).reshape(len(rows), 1, -1)
-        of_rows = effects.reshape(*values.shape[::2], -1)
-        records = rows.records() if isinstance(rows, TableRows) else [row.record for row in rows]
+        values = np.asarray(outputs, np.float64).reshape(len(rows), 1, -1)
+        records = rows.records() if type(rows) is TableRows else [row.record for row in rows]
+        has_goal = self._signature.goal is not None
         return [
             Prediction(
                 record,
                 Scores(values[i]),
-                self._reasons(record, of_rows[i]),
-                self._outside(features[i]),
-                None
-                if self._signature.goal is None
-                else functools.partial(self._settings, features[i : i + 1]),
+                functools.partial(self._reasons, record, effects, i),
+                functools.partial(self._outside, features, i),
+                functools.partial(self._settings, features[i : i + 1]) if has_goal else None,
             )
             for i, record in enumerate(records)
         ]
@@ -150,35 +153,38 @@ class TablePredictor:
     def _scores(self, features: NDArray[np.float32]) -> Floats:
         return self.runtime.score(features).astype(np.float64).reshape(len(features), -1)
 
-    def _outside(self, row: NDArray[np.float32]) -> Callable[[], tuple[str, ...]]:
-        def outside() -> tuple[str, ...]:
-            """The numbers of a row [F] that lie beyond all training rows."""
-            beyond = (row < self._least) | (row > self._greatest)
-            if not np.count_nonzero(beyond):
-                return ()
-            return tuple(self._columns[i] for i in np.flatnonzero(beyond))
-
-        return outside
+    def _outside(self, features: NDArray[np.float32], row: int) -> tuple[str, ...]:
+        """The fields whose number in a row of features [B, F] lies beyond all training rows."""
+        values = features[row]
+        beyond = (values < self._least) | (values > self._greatest)
+        if not np.count_nonzero(beyond):
+            return ()
+        return tuple(self._columns[i] for i in np.flatnonzero(beyond))
 
     def _reasons(
-        self, record: Mapping[str, Any], effects: NDArray[np.floating[Any]]
-    ) -> Callable[[int, Floats], tuple[Reason, ...]]:
-        def reasons(item: int, direction: Floats) -> tuple[Reason, ...]:
-            """All fields' effects [K, F] along a direction [K]; a row is one item."""
-            del item
-            along = (direction @ effects).tolist()
-            field_effects = [
-                FieldEffect(
-                    name,
-                    record.get(name),
-                    along[at[0]] if len(at) == 1 else sum(along[i] for i in at),
-                )
-                for name, at in self._fields
-            ]
-            field_effects.sort(key=_strength, reverse=True)
-            return tuple(field_effects)
-
-        return reasons
+        self,
+        record: Mapping[str, Any],
+        effects: NDArray[np.floating[Any]],
+        row: int,
+        item: int,
+        direction: Floats,
+    ) -> tuple[Reason, ...]:
+        """All fields' effects, of a row's [B, F] or [B, K, F], along a direction [K]."""
+        del item  # a row is one
+        if effects.ndim > 2:
+            along = (direction @ effects[row]).tolist()
+        else:  # products of arrays of one number would cost a single row a microsecond
+            along, scale = effects[row].tolist(), float(direction[0])
+            if scale != 1.0:
+                along = [scale * effect for effect in along]
+        field_effects = [
+            _field_effect((name, record.get(name), along[at]))
+            if isinstance(at, int)
+            else _field_effect((name, record.get(name), sum(along[i] for i in at)))
+            for name, at in self._fields
+        ]
+        field_effects.sort(key=_strength, reverse=True)
+        return tuple(field_effects)
 
 
 class TabularServing:
@@ -226,7 +232,7 @@ def _predictor(
 
 
 def _features(rows: Sequence[TableRow]) -> NDArray[np.float32]:
-    if isinstance(rows, TableRows):
+    if type(rows) is TableRows:  # isinstance asks an abstract class, which a single row feels
         return rows.features
     return rows[0].features if len(rows) == 1 else np.concatenate([row.features for row in rows])
 

@@ -28,6 +28,7 @@ from spt_core.data.labels import class_counts, rule_of
 from spt_core.families.tabular.reading import Encoder
 from spt_core.judgement import FieldEffect, Labels, LabelScore, Settings, Value
 from spt_core.policy import IntervalPolicy, LabelPolicy
+from spt_core.records import flatten
 from spt_core.signature import Signature
 from spt_core.task import Task, example_record, find
 
@@ -220,7 +221,7 @@ def test_a_sample_keeps_to_its_fields_and_its_seed(task: Task) -> None:
 @each_task
 def test_an_example_is_a_record_of_its_task(task: Task) -> None:
     signature = Signature(fields=task.fields)
-    assert np.isfinite(Encoder(signature).record(task.example)).any()
+    assert np.isfinite(Encoder(signature).record(flatten(task.example))).any()
     assert example_record(task, signature) == task.example
 
 
