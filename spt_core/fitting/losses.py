@@ -43,14 +43,15 @@ def of_members(loss: Loss) -> Loss:
 
 def class_mean_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Weighted mean cross-entropy of the mean probabilities of members [B, k, K]."""
-    said = logits.softmax(2).mean(1).clamp_min(1e-7)
-    return _mean(-(targets * said.log()).sum(1), weights)
+    probabilities = logits.softmax(2).mean(1).clamp_min(1e-7)
+    return _mean(-(targets * probabilities.log()).sum(1), weights)
 
 
 def rank_mean_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Weighted mean of the cuts' summed cross-entropies at members' mean probabilities."""
-    said = logits.sigmoid().mean(1).clamp(1e-7, 1 - 1e-7)
-    return _mean(binary_cross_entropy(said, targets, reduction="none").sum(1), weights)
+    probabilities = logits.sigmoid().mean(1).clamp(1e-7, 1 - 1e-7)
+    losses = binary_cross_entropy(probabilities, targets, reduction="none")
+    return _mean(losses.sum(1), weights)
 
 
 def value_mean_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:

@@ -131,9 +131,9 @@ def _states(encoder: nn.Module, table: Tensor, ids: list[list[int]], pad: int) -
 
 def _distance(target: Tensor, output: Tensor, some: Sequence[Aligned]) -> Tensor:
     """Mean squared difference of the units' states [U, H], in units of their variance."""
-    one = _unit_means(target, [[unit.before for unit in item.units] for item in some])
-    other = _unit_means(output, [[unit.after for unit in item.units] for item in some])
-    return (one - other).square().mean() / one.var().clamp_min(1e-6)
+    before = _unit_means(target, [[unit.before for unit in item.units] for item in some])
+    after = _unit_means(output, [[unit.after for unit in item.units] for item in some])
+    return (before - after).square().mean() / before.var().clamp_min(1e-6)
 
 
 def _unit_means(states: Tensor, spans: list[list[tuple[int, int]]]) -> Tensor:

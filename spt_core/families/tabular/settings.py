@@ -118,12 +118,12 @@ def _first_close(
 ) -> int | None:
     """The first of the candidates in that order that lies close to past rows."""
     for start in range(0, len(order), AT_ONCE):
-        some = order[start : start + AT_ONCE]
-        ranks = _ranks(candidates[some], reference.rows, num_numbers)
+        block = order[start : start + AT_ONCE]
+        ranks = _ranks(candidates[block], reference.rows, num_numbers)
         apart = _to_neighbors(_distances(ranks, reference.ranks, num_numbers))
         close = np.flatnonzero(apart <= reference.limit[0])
         if len(close):
-            return int(some[close[0]])
+            return int(block[close[0]])
     return None
 
 

@@ -109,9 +109,9 @@ def _blend(
 
     def members(part: Part) -> tuple[NDArray[np.float32], Floats, dict[str, Floats]]:
         features, targets = encoded_arrays(splits, part, run.signature, target, limit=HELD_OUT_ROWS)
-        said = {k: output.of_forest(forest.predict(features)) for k, forest in opened.items()}
+        of_forests = {k: output.of_forest(forest.predict(features)) for k, forest in opened.items()}
         network_members = network_said(network, features, output)
-        return features, targets.astype(np.float64), {NETWORK: network_members, **said}
+        return features, targets.astype(np.float64), {NETWORK: network_members, **of_forests}
 
     def logits(features: NDArray[np.float32], said: dict[str, Floats]) -> Floats:
         return with_quantiles(output.logits(mix(said, shares)), quantiles, features)
