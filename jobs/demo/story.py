@@ -222,10 +222,11 @@ class _Story:
             return retrains[0] if state == "NEEDS_REVIEW" else None
 
         retrain = _until(judged, RETRAIN_S, "a candidate")
+        metric = retrain.evaluation["metric"].replace("_", " ")
         figures = retrain.evaluation["sets"][0]
         stage.say(
             f"Ray job {retrain.submission_id} made {retrain.candidate_version}; "
-            f"{retrain.evaluation['metric'].replace('_', ' ')} {figures['champion']['value']:.3f} to "
+            f"{metric} {figures['champion']['value']:.3f} to "
             f"{figures['candidate']['value']:.3f}"
         )
         return retrain
