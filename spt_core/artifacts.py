@@ -80,9 +80,13 @@ def write_bytes(uri: str, content: bytes) -> str:
 
 
 def remove(uri: str) -> None:
-    """Delete a folder, the manifest first, so that a half-deleted one is not taken for whole."""
+    """Delete a file, or a folder, the manifest first: a half-deleted one is not taken for whole."""
     files, path = filesystem(uri)
-    if files.get_file_info(path).type == pafs.FileType.NotFound:
+    kind = files.get_file_info(path).type
+    if kind == pafs.FileType.NotFound:
+        return
+    if kind == pafs.FileType.File:
+        files.delete_file(path)
         return
     manifest = f"{path}/{MANIFEST}"
     if files.get_file_info(manifest).type != pafs.FileType.NotFound:

@@ -11,6 +11,7 @@ from spt_core.errors import InputError
 
 # A time of day without a date is kept on this date; its weekday counts as missing.
 NO_DATE = datetime.date(1, 1, 1)
+_SCALARS = frozenset({str, int, float, bool, type(None)})  # sparing them an abstract class's check
 MAX_DEPTH = 8  # of nested objects in a record; names with dots rarely have more than two
 
 
@@ -23,7 +24,7 @@ def flatten(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _flatten_into(flat: dict[str, Any], record: Mapping[str, Any], prefix: str, depth: int) -> None:
     for name, value in record.items():
-        if isinstance(value, Mapping):
+        if type(value) not in _SCALARS and isinstance(value, Mapping):
             if not depth:
                 raise InputError(f"a record may nest {MAX_DEPTH} deep, however: this one goes on")
             _flatten_into(flat, value, f"{prefix}{name}.", depth - 1)

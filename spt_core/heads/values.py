@@ -173,18 +173,24 @@ def _margin(outcomes: Outcomes, coverage: float) -> float:
 
     Conformalized quantile regression (Romano, Patterson and Candes, NeurIPS 2019); split conformal
     prediction where the model gives a value alone. It holds for rows that are exchangeable with
-    these: while the process stays as it was.
+    these: while the process stays as it was. Where rows come in groups, these are what is
+    exchangeable: each weighs the same, one more that is to come included (Dunn, Wasserman and
+    Ramdas, JASA 2023, pooled distributions).
     """
     true = outcomes.labels[:, 0]
-    beyond = np.sort(np.maximum(outcomes.given[:, 0] - true, true - outcomes.given[:, 1]))
-    rank = math.ceil((len(true) + 1) * coverage)
-    if rank > len(true):
-        needed = math.ceil(round(coverage / (1 - coverage), 9))  # 0.9 / 0.1 is a little above 9
+    beyond = np.maximum(outcomes.given[:, 0] - true, true - outcomes.given[:, 1])
+    _, group, sizes = np.unique(outcomes.groups, return_inverse=True, return_counts=True)
+    needed = math.ceil(round(coverage / (1 - coverage), 9))  # 0.9 / 0.1 is a little above 9
+    if len(sizes) < needed:
+        unit = "rows" if len(sizes) == len(true) else "groups of rows"
         raise InputError(
-            f"an interval of coverage {coverage:g} needs {needed} rows that trained nothing, "
-            f"however: there are {len(true)}"
+            f"an interval of coverage {coverage:g} needs {needed} {unit} that trained nothing, "
+            f"however: there are {len(sizes)}"
         )
-    return float(beyond[rank - 1])
+    order = np.argsort(beyond, kind="stable")
+    share = np.cumsum(1 / sizes[group[order]]) / (len(sizes) + 1)
+    # Sums of floats: a share that is reached but for their rounding is reached.
+    return float(beyond[order][np.searchsorted(share, coverage - 1e-9)])
 
 
 def _interval(policy: Policy) -> IntervalPolicy:

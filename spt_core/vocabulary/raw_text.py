@@ -102,7 +102,8 @@ def windows_of(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int) -> W
         words += [*(-1 if w is None else number + w for w in encoding.word_ids), -1]
         number += 1 + max((w for w in encoding.word_ids if w is not None), default=0)
     room = max_tokens - 2
-    starts = range(0, len(ids) - 1, room)  # the text's last separator is the window's
+    # The texts' last separator is the window's; one window there is, even of nothing.
+    starts = range(0, max(len(ids) - 1, 1), room)
     pad = token_of(tokenizer, PADS)
     return Windows(
         padded([[first, *ids[s : s + room], last] for s in starts], pad),

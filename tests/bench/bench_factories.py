@@ -121,7 +121,7 @@ def outcomes_of(
     """What the served student and tuned LightGBM say of the test rows."""
     exported, _ = protocol.served_student(splits, protocol.recipe(task, storage), seed)
     plain = open_answerer(exported, default_policy(exported))
-    rule = plain.outcomes(splits.table("calibration"), splits.label)
+    rule = plain.outcomes(splits.table("calibration"), splits.label, group=splits.corpus.group)
     policy = plain.head.policy(task, rule)
     test = splits.table("test")
     tuned = tune_baselines(

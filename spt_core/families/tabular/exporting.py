@@ -123,7 +123,7 @@ def kernel_of(network: StudentNetwork) -> Kernel:
     upper = [_array(values).ravel() for layer in layers for values in (layer.weight, layer.bias)]
     is_decision = network.is_decision
     calibration = (
-        network.calibration if is_decision else torch.stack([network.scale, network.shift])
+        network.calibration[:, None] if is_decision else torch.stack([network.scale, network.shift])
     )
     return Kernel(
         places=np.array(places, np.int64),

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 KERNEL = "kernel.safetensors"
+_BETA = 3  # the parameters of a beta calibration
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
@@ -51,7 +52,7 @@ class Kernel(NamedTuple):
     centers: Floats  # [F + 1, H]: each column's mean contribution, the bias last
     sizes: Integers  # [L]: widths of the hidden layers, the first is H
     upper: Floats  # each layer's weights [out, in] and bias [out]; the output's [K, in] and [K]
-    calibration: Floats  # [3]: a, b, c of a decision's beta calibration; else [2, K]: scale, shift
+    calibration: Floats  # [3, 1]: a, b, c of a decision's beta calibration; [2, K]: scale, shift
 
     def to_bytes(self) -> bytes:
         """The arrays as safetensors."""
@@ -60,7 +61,10 @@ class Kernel(NamedTuple):
 
 def kernel_from_bytes(content: bytes) -> Kernel:
     """The Kernel that `to_bytes` wrote."""
-    return Kernel(**{name: array.copy() for name, array in load(content).items()})
+    arrays = {name: array.copy() for name, array in load(content).items()}
+    if arrays["calibration"].ndim == 1:  # decisions' kernels of before there were other heads
+        arrays["calibration"] = arrays["calibration"][:, None]
+    return Kernel(**arrays)
 
 
 class KernelRuntime:
@@ -69,20 +73,17 @@ class KernelRuntime:
     def __init__(self, kernel: Kernel, batches: Runtime) -> None:
         self._kernel, self._batches = tuple(kernel), batches
         self._no_effects = np.empty((0, 0))
-        self._num_scores = 0 if kernel.calibration.ndim == 1 else kernel.calibration.shape[1]
+        self._is_decision = len(kernel.calibration) == _BETA
+        self._num_scores = kernel.calibration.shape[1]
         self.score(np.zeros((1, len(kernel.places)), np.float32))  # compiles, or finds it compiled
 
     def score(self, features: Floats) -> NDArray[np.floating[Any]]:
         """Calibrated probabilities [B], or scores [B, K]."""
         if len(features) != 1:
             return self._batches.score(features)
-        if self._num_scores:
-            scores = np.empty((1, self._num_scores))
-            _answer_scores(*self._kernel, features, scores[0], self._no_effects)
-            return scores
-        probability = np.empty(1)
-        _answer(*self._kernel, features, probability, self._no_effects)
-        return probability
+        scores = np.empty(self._num_scores)
+        _answer(*self._kernel, features, scores, self._no_effects)
+        return scores if self._is_decision else scores[None]
 
     def explain(
         self, features: Floats
@@ -90,14 +91,10 @@ class KernelRuntime:
         """The same and effects [B, F], or [B, K, F]."""
         if len(features) != 1:
             return self._batches.explain(features)
-        if self._num_scores:
-            scores = np.empty((1, self._num_scores))
-            of_scores = np.empty((1, self._num_scores, features.shape[1]))
-            _answer_scores(*self._kernel, features, scores[0], of_scores[0])
-            return scores, of_scores
-        probability, effects = np.empty(1), np.empty(features.shape)
-        _answer(*self._kernel, features, probability, effects)
-        return probability, effects
+        num_scores = self._num_scores
+        scores, effects = np.empty(num_scores), np.empty((num_scores, features.shape[1]))
+        _answer(*self._kernel, features, scores, effects)
+        return (scores, effects) if self._is_decision else (scores[None], effects[None])
 
 
 def compile_ahead() -> None:
@@ -105,9 +102,9 @@ def compile_ahead() -> None:
     nothing = np.zeros((0, 2), np.float32), np.zeros((0, 1), np.float32)
     width_1 = np.zeros((1, 1), np.float32), np.zeros((2, 1), np.float32), np.ones(1, np.int64)
     upper, row = np.zeros(2, np.float32), np.zeros((1, 1), np.float32)
-    model_arrays = np.zeros((1, 2), np.int64), *nothing, *width_1, upper
-    _answer(*model_arrays, np.zeros(3, np.float32), row, np.empty(1), np.empty((1, 1)))
-    _answer_scores(*model_arrays, np.zeros((2, 1), np.float32), row, np.empty(1), np.empty((1, 1)))
+    calibration = np.zeros((2, 1), np.float32)
+    model_arrays = np.zeros((1, 2), np.int64), *nothing, *width_1, upper, calibration
+    _answer(*model_arrays, row, np.empty(1), np.empty((1, 1)))
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -125,45 +122,13 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 @_compiled
 def _answer(
     places: Integers, ramps: Floats, steps: Floats, sums: Floats, centers: Floats, sizes: Integers,
-    upper: Floats, calibration: Floats, features: Floats, probability: NDArray[np.float64],
-    effects: NDArray[np.float64],
-) -> None:  # fmt: skip
-    """Fills probability [1] and, unless it has no rows, effects [1, F]; features are [1, F]."""
-    num_columns, width = features.shape[1], centers.shape[1]
-    parts = np.empty((num_columns, width), np.float32)
-    row, nothing = np.empty(width, np.float32), np.empty(width, np.float32)
-    hidden, work = np.empty(width, np.float32), np.empty((2, sizes.max()), np.float32)
-    for i in range(width):
-        row[i] = nothing[i] = centers[num_columns, i]
-    for column in range(num_columns):
-        part, center = parts[column], centers[column]
-        _contribution(column, features[0, column], places, ramps, steps, sums, part)
-        for i in range(width):
-            row[i] += part[i]
-            nothing[i] += center[i]
-    of_row = _log_odds(row, sizes, upper, calibration, work)
-    probability[0] = 1.0 / (1.0 + math.exp(-of_row))
-    if len(effects) == 0:
-        return
-    of_nothing = _log_odds(nothing, sizes, upper, calibration, work)
-    for column in range(num_columns):
-        part, center = parts[column], centers[column]
-        for i in range(width):
-            hidden[i] = row[i] - part[i] + center[i]
-        without = _log_odds(hidden, sizes, upper, calibration, work)
-        for i in range(width):
-            hidden[i] = nothing[i] - center[i] + part[i]
-        alone = _log_odds(hidden, sizes, upper, calibration, work)
-        effects[0, column] = 0.5 * ((of_row - without) + (alone - of_nothing))
-
-
-@_compiled
-def _answer_scores(
-    places: Integers, ramps: Floats, steps: Floats, sums: Floats, centers: Floats, sizes: Integers,
     upper: Floats, calibration: Floats, features: Floats, scores: NDArray[np.float64],
     effects: NDArray[np.float64],
 ) -> None:  # fmt: skip
-    """Fills scores [K] and, unless it has no rows, effects [K, F]; features are [1, F]."""
+    """Fills scores [K] and, unless it has no rows, effects [K, F]; features are [1, F].
+
+    A decision's score is the probability, its effects are on the log-odds.
+    """
     num_columns, width = features.shape[1], centers.shape[1]
     num_scores = len(scores)
     parts = np.empty((num_columns, width), np.float32)
@@ -177,7 +142,12 @@ def _answer_scores(
         for i in range(width):
             row[i] += part[i]
             nothing[i] += center[i]
-    _scores(row, sizes, upper, calibration, work, scores)
+    of_row = np.empty(num_scores)
+    _scores(row, sizes, upper, calibration, work, of_row)
+    for k in range(num_scores):
+        scores[k] = of_row[k]
+    if len(calibration) == _BETA:
+        scores[0] = 1.0 / (1.0 + math.exp(-of_row[0]))
     if len(effects) == 0:
         return
     of_nothing, without, alone = np.empty(num_scores), np.empty(num_scores), np.empty(num_scores)
@@ -191,7 +161,7 @@ def _answer_scores(
             hidden[i] = nothing[i] - center[i] + part[i]
         _scores(hidden, sizes, upper, calibration, work, alone)
         for k in range(num_scores):
-            effects[k, column] = 0.5 * ((scores[k] - without[k]) + (alone[k] - of_nothing[k]))
+            effects[k, column] = 0.5 * ((of_row[k] - without[k]) + (alone[k] - of_nothing[k]))
 
 
 @_compiled
@@ -199,7 +169,10 @@ def _scores(
     hidden: Floats, sizes: Integers, upper: Floats, calibration: Floats, work: Floats,
     scores: NDArray[np.float64],
 ) -> None:  # fmt: skip
-    """Fills calibrated scores [K] of a first hidden layer [H] before its activation."""
+    """Fills calibrated scores [K] of a first hidden layer [H] before its activation.
+
+    A decision's are its log-odds.
+    """
     at, before, after = 0, work[0], work[1]
     for i in range(sizes[0]):
         before[i] = max(hidden[i], np.float32(0.0))
@@ -220,7 +193,13 @@ def _scores(
         )
         for i in range(width):
             total += before[i] * weights[i]
-        scores[k] = total * calibration[0, k] + calibration[1, k]
+        if len(calibration) == _BETA:
+            a, b, c = calibration[0, k], calibration[1, k], calibration[2, k]
+            scores[k] = (
+                a * total + (b - a) * (max(total, 0.0) + math.log1p(math.exp(-abs(total)))) + c
+            )
+        else:
+            scores[k] = total * calibration[0, k] + calibration[1, k]
 
 
 @_compiled
@@ -248,27 +227,3 @@ def _contribution(
         for i in range(len(part)):
             part[i] += share * steps[ramp, i]
         ramp += 1
-
-
-@_compiled
-def _log_odds(
-    hidden: Floats, sizes: Integers, upper: Floats, calibration: Floats, work: Floats
-) -> float:
-    """Calibrated log-odds of a first hidden layer [H] before its activation."""
-    at, before, after = 0, work[0], work[1]
-    for i in range(sizes[0]):
-        before[i] = max(hidden[i], np.float32(0.0))
-    for layer in range(1, len(sizes)):
-        num_in, num_out = sizes[layer - 1], sizes[layer]
-        bias = at + num_in * num_out
-        for out in range(num_out):
-            weights, total = upper[at + out * num_in : at + (out + 1) * num_in], upper[bias + out]
-            for i in range(num_in):
-                total += before[i] * weights[i]
-            after[out] = max(total, np.float32(0.0))
-        at, before, after = bias + num_out, after, before
-    logit = upper[-1]
-    for i in range(sizes[-1]):
-        logit += before[i] * upper[at + i]
-    a, b, c = calibration
-    return a * logit + (b - a) * (max(logit, 0.0) + math.log1p(math.exp(-abs(logit)))) + c

@@ -58,36 +58,35 @@ class Encoder:
     def record(self, record: Mapping[str, Any]) -> NDArray[np.float32]:
         """One flat request as [1, F]; InputError with one sentence about the first bad field."""
         row: list[float] = []
+        get, append = record.get, row.append
         for name, kind, required, minimum, maximum in self._plan:
-            value = record.get(name)
+            value = get(name)
             if value is None:
                 if required:
                     raise self._missing(name, record)
-                row.append(math.nan)
+                append(math.nan)
                 if kind == "time":
-                    row.append(math.nan)
+                    append(math.nan)
             elif kind == "number":
                 if type(value) is not float and type(value) is not int:
                     raise wrong_value(name, "a number", value)
                 if not minimum <= value <= maximum:
                     raise _out_of_range(name, minimum, maximum, value)
-                row.append(value)
+                append(value)
             elif kind == "time":
                 row += parse_time(value, name)
             else:
                 if type(value) is not bool:
                     raise wrong_value(name, "true or false", value)
-                row.append(1.0 if value else 0.0)
+                append(1.0 if value else 0.0)
         for name, required, lookup in self._lookups:
-            value = record.get(name)
+            value = get(name)
             if value is None:
                 if required:
                     raise self._missing(name, record)
-                row.append(0.0)
+                append(0.0)
             else:
-                row.append(
-                    lookup.get(value if type(value) is str else category_text(value, name), 0.0)
-                )
+                append(lookup.get(value if type(value) is str else category_text(value, name), 0.0))
         if not self._names.issuperset(record):
             extra = next(n for n in record if n not in self._names)
             raise InputError(

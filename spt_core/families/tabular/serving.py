@@ -33,10 +33,14 @@ if TYPE_CHECKING:
     from spt_core.families.tabular.kernel import Runtime
 
 EXPLAIN_GRAPH = "explain.onnx"
-# FieldEffect of a tuple, past the constructor in Python, which costs an answer a microsecond.
+# Of a tuple, past the constructor in Python, which costs an answer a microsecond.
 _field_effect = cast(
     "Callable[[tuple[str, Any, float]], FieldEffect]",
     functools.partial(tuple.__new__, FieldEffect),
+)
+_scores = cast("Callable[[tuple[Any, ...]], Scores]", functools.partial(tuple.__new__, Scores))
+_prediction = cast(
+    "Callable[[tuple[Any, ...]], Prediction]", functools.partial(tuple.__new__, Prediction)
 )
 
 
@@ -104,7 +108,7 @@ class TablePredictor:
     ) -> None:
         self.classes, self.runtime = classes, runtime
         self._signature, self._reference = signature, reference
-        self._encoder = Encoder(signature)
+        self._encoder, self._has_goal = Encoder(signature), signature.goal is not None
         names = list(dict.fromkeys(column.field for column in signature.columns))
         places = {
             name: [i for i, c in enumerate(signature.columns) if c.field == name] for name in names
@@ -132,19 +136,36 @@ class TablePredictor:
         """The same with the fields' effects."""
         features = _features(rows)
         outputs, effects = self.runtime.explain(features)
-        values = np.asarray(outputs, np.float64).reshape(len(rows), 1, -1)
+        if len(rows) == 1:
+            return [self._prediction(rows[0].record, features, outputs.reshape(1, -1), effects, 0)]
+        values = outputs.astype(np.float64).reshape(len(rows), 1, -1)
         records = rows.records() if type(rows) is TableRows else [row.record for row in rows]
-        has_goal = self._signature.goal is not None
         return [
-            Prediction(
-                record,
-                Scores(values[i]),
-                functools.partial(self._reasons, record, effects, i),
-                functools.partial(self._outside, features, i),
-                functools.partial(self._settings, features[i : i + 1]) if has_goal else None,
-            )
+            self._prediction(record, features, values[i], effects, i)
             for i, record in enumerate(records)
         ]
+
+    def _prediction(
+        self,
+        record: Mapping[str, Any],
+        features: NDArray[np.float32],
+        values: NDArray[np.floating[Any]],
+        effects: NDArray[np.floating[Any]],
+        row: int,
+    ) -> Prediction:
+        """Scores [1, K] of one of the rows [B, F], and what can be asked of it."""
+        settings = None
+        if self._has_goal:
+            settings = functools.partial(self._settings, features[row : row + 1])
+        return _prediction(
+            (
+                record,
+                _scores((values, (), ())),
+                functools.partial(self._reasons, record, effects, row),
+                functools.partial(self._outside, features, row),
+                settings,
+            )
+        )
 
     def _settings(self, row: NDArray[np.float32], policy: IntervalPolicy) -> Settings:
         """The settings that the model would choose for a row [1, F]."""

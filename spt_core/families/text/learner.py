@@ -62,7 +62,7 @@ class TextLearner:
     def loss(self, model: Any, batch: Batch, run: TrainingRun) -> Tensor:
         """The head's loss; a student's is softened, and its states are drawn to its teacher's."""
         loss = LOSSES[run.head]
-        with _precision(batch, run):
+        with precision(batch, run):
             if batch.states is None:
                 return loss(model(*batch.inputs).float(), batch.targets, batch.weights)
             logits, states = model(*batch.inputs, with_state=True)
@@ -73,7 +73,7 @@ class TextLearner:
 
     def stopping_loss(self, model: Any, batch: Batch, run: TrainingRun) -> Tensor:
         """The head's loss."""
-        with _precision(batch, run):
+        with precision(batch, run):
             logits = model(*batch.inputs)
         return LOSSES[run.head](logits.float(), batch.targets, batch.weights)
 
@@ -106,7 +106,7 @@ def _start(network: TextNetwork, facts: Mapping[str, Any]) -> None:
         network.calibrate(torch.ones_like(network.scale), torch.zeros_like(network.shift))
 
 
-def _precision(batch: Batch, run: TrainingRun) -> contextlib.AbstractContextManager[None]:
-    """bf16 for windows of texts [W, T] where the CPU has it."""
+def precision(batch: Batch, run: TrainingRun) -> contextlib.AbstractContextManager[None]:
+    """bf16 for windows of texts [W, T], the batch's first inputs, where the CPU has it."""
     is_asked = has_bf16(run.config) and not run.config.use_gpu
     return bf16_on_cpu(asked=is_asked, num_tokens=batch.inputs[0].shape[1])

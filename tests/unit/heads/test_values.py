@@ -40,6 +40,15 @@ def test_too_few_rows_promise_no_interval():
         HEAD.policy(TASK, said(8)[0])
 
 
+def test_rows_of_one_group_count_as_one():
+    of, *_ = said(300)
+    alone = HEAD.policy(TASK, of)
+    repeated = of.take(np.repeat(np.arange(300), 5))  # each row is a group of five alike
+    assert HEAD.policy(TASK, repeated) == alone
+    with pytest.raises(InputError, match="needs 9 groups of rows .* there are 8"):
+        HEAD.policy(TASK, of.take(np.repeat(np.arange(8), 5)))
+
+
 def test_an_edited_coverage_gets_a_margin_of_its_own_and_an_edited_margin_stays():
     of, *_ = said(500)
     before = HEAD.policy(TASK, of)

@@ -43,7 +43,7 @@ def test_training_lowers_the_loss_and_keeps_the_head_beside_the_base(base, tmp_p
     assert np.mean(made.losses[-10:]) < np.mean(made.losses[:10]) - 0.5
     assert made.base.parents == (base.uri,)
     assert set(made.head()) == {
-        "bias",
+        "head.bias",
         "head.dense.weight",
         "head.dense.bias",
         "head.norm.weight",
@@ -58,14 +58,14 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(base, tmp_path):
 
     def kill(metrics):
         seen.append(metrics["step"])
-        if metrics["step"] == 5:
+        if metrics["step"] == 6:
             raise KilledError
 
     with pytest.raises(KilledError):
         run(base, tmp_path / "a", on_step=kill)
     resumed = run(base, tmp_path / "a", on_step=lambda m: seen.append(m["step"]))
     undisturbed = run(base, tmp_path / "b")
-    assert seen == [1, 2, 3, 4, 5, 5, 6, 7, 8]
+    assert seen == [1, 2, 3, 4, 5, 6, 6, 7, 8]  # the state of step 5 was the last that was kept
     assert resumed.losses == undisturbed.losses
     assert resumed.base.files == undisturbed.base.files
     assert run(base, tmp_path / "a").reused
@@ -145,8 +145,8 @@ def test_a_resumed_run_reads_again_but_tokenizes_only_what_is_left(base, tmp_pat
         run(base, tmp_path, on_step=kill)
     before = list(tokenized)
     run(base, tmp_path)
-    assert len(tokenized) == 5 + 4  # the state of step 4 was the last that was kept
-    assert tokenized[5] == before[4]
+    assert len(tokenized) == 6 + 5  # one step ahead; the second stage starts at step 3
+    assert tokenized[6] == before[3]
 
 
 def test_an_encoder_whose_embeddings_are_narrower_than_its_states_is_refused(tmp_path):
