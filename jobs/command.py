@@ -71,6 +71,9 @@ class Run:
                 positive=data.positive,
                 controllable=data.controllable,
                 goal=data.goal,
+                types=data.types,
+                gaps=data.gaps,
+                required=data.required,
             ),
             info=DatasetInfo(licences=data.licences),
         )

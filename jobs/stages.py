@@ -51,6 +51,7 @@ def prepared(run: Run) -> Splits:
             splits = split(run.task, corpus, run.settings.storage, run.config.split)
         rows = ", ".join(f"{count:,} {part}" for part, count in splits.num_rows.items())
         stage.say(f"{rows} rows{_reused(splits.reused)}")
+    _show_rows(run, splits)
     for finding in splits.findings:
         where = f" {finding.column}" if finding.column else ""
         run.screen.warn(f"  {finding.kind}", f"{where}: {finding.detail}")
@@ -60,6 +61,14 @@ def prepared(run: Run) -> Splits:
             f": {count:,} bad rows, {reason}; see {splits.uri}/quarantine.parquet",
         )
     return splits
+
+
+def _show_rows(run: Run, splits: Splits) -> None:
+    """Where each row of the corpus has gone."""
+    shares = [f"{sum(splits.num_rows.values()):,} in parts"]
+    shares += [f"{count:,} left out ({reason})" for reason, count in splits.num_left_out.items()]
+    shares += [f"{sum(splits.quarantine.values()):,} in quarantine"] if splits.quarantine else []
+    run.screen.say(f"  {splits.num_rows_in:,} rows in: {', '.join(shares)}")
 
 
 def refuse_incompatible(run: Run, splits: Splits) -> None:

@@ -152,7 +152,13 @@ def _operation(model: Mapping[str, Any]) -> dict[str, Any]:
         "responses": {
             "200": {
                 "description": "one answer, or {answers: [...]} in the records' order",
-                "headers": {"x-model-version": {"schema": {"type": "string"}}},
+                "headers": {
+                    "x-model-version": {"schema": {"type": "string"}},
+                    "x-input-cautions": {
+                        "schema": {"type": "string"},
+                        "description": "what no training row had: missing=, outside=, unseen=",
+                    },
+                },
                 "content": {"application/json": {"schema": {"anyOf": [answer, answers]}}},
             },
             **{

@@ -14,12 +14,14 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import orjson
+from ray.util.metrics import Counter
 
 from serve.problems import PROBLEM_TYPE, Problem
 from serve.tally import Tally
-from spt_core.answering import Answerer
+from spt_core.answering import Answerer, Cautions
 from spt_core.artifacts import load_exported
 from spt_core.errors import CorruptArtifactError, InputError, ParityError, SptError
 from spt_core.families.serving import SERVING
@@ -62,6 +64,11 @@ class ModelServer:
         self._was_checked = False
         self.current: Served | None = None
         self.tally = Tally()
+        self._cautions = Counter(
+            "spt_input_cautions",
+            "answers to requests with what no training row had: missing, outside or unseen fields",
+            tag_keys=("version", "kind"),
+        )
 
     def __serve_build_asgi_app__(self) -> HotRoute:
         """Serve's hook for an ASGI application that is built in the replica."""
@@ -95,6 +102,12 @@ class ModelServer:
     def windows(self) -> dict[str, list[dict[str, Any]]]:
         """What each version did lately, for the roll-out's watcher."""
         return self.tally.windows()
+
+    def cautioned(self, ref: str, cautions: Cautions) -> None:
+        """Count an answer to a request that had what training rows never had."""
+        for kind, names in cautions._asdict().items():
+            if names:
+                self._cautions.inc(tags={"version": ref, "kind": kind})
 
     async def probe(self, records: list[dict[str, Any]]) -> dict[str, Any]:
         """The labels (or the action) that this replica gives each record, and how surely."""
@@ -134,7 +147,11 @@ class HotRoute:
             headers.append(current.header)
             body = await _body(receive)
             ref, began_s = current.ref, time.perf_counter()
-            status, kind, content = 200, b"application/json", await _answer(current, body)
+            content, cautions = await _answer(current, body)
+            status, kind = 200, b"application/json"
+            if any(cautions):
+                headers.append(_caution_header(cautions))
+                self._server.cautioned(ref, cautions)
         except Problem as problem:
             status, kind, content = problem.status, PROBLEM_TYPE, problem.body()
             if status == 405:
@@ -199,7 +216,7 @@ def probed(answerer: Answerer, record: Mapping[str, Any]) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {error}"[:300]}
 
 
-async def _answer(current: Served, body: bytes) -> bytes:
+async def _answer(current: Served, body: bytes) -> tuple[bytes, Cautions]:
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -211,15 +228,29 @@ async def _answer(current: Served, body: bytes) -> bytes:
         )
     try:
         if content.keys() == {"records"}:
-            return orjson.dumps({"answers": await _answers(current, content["records"])})
-        if not current.inline_records:
-            return orjson.dumps(await asyncio.to_thread(current.answerer.answer, content))
-        return orjson.dumps(current.answerer.answer(content))
+            answers, cautions = await _answers(current, content["records"])
+            return orjson.dumps({"answers": answers}), cautions
+        answer_one = current.answerer.answer_with_cautions
+        if current.inline_records:
+            answer, cautions = answer_one(content)
+        else:
+            answer, cautions = await asyncio.to_thread(answer_one, content)
+        return orjson.dumps(answer), cautions
     except InputError as error:
         raise Problem(422, str(error)) from error
 
 
-async def _answers(current: Served, records: object) -> list[dict[str, Any]]:
+def _caution_header(cautions: Cautions) -> tuple[bytes, bytes]:
+    """Such as `missing=ca,thal; outside=age`; names are percent-encoded, as headers are ASCII."""
+    parts = [
+        f"{kind}={','.join(quote(name) for name in names)}"
+        for kind, names in cautions._asdict().items()
+        if names
+    ]
+    return b"x-input-cautions", "; ".join(parts).encode()
+
+
+async def _answers(current: Served, records: object) -> tuple[list[dict[str, Any]], Cautions]:
     if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
         raise Problem(422, '"records" must be a list of JSON objects, however: it is not')
     if not 1 <= len(records) <= MAX_RECORDS:
@@ -228,9 +259,10 @@ async def _answers(current: Served, records: object) -> list[dict[str, Any]]:
             f"one request takes 1 to {MAX_RECORDS} records, however: there are {len(records):,}; "
             "score data sets with `python -m jobs.predict`",
         )
+    answers = current.answerer.answers_with_cautions
     if len(records) <= current.inline_records:
-        return current.answerer.answers(records)
-    return await asyncio.to_thread(current.answerer.answers, records)
+        return answers(records)
+    return await asyncio.to_thread(answers, records)
 
 
 async def _body(receive: Receive) -> bytes:

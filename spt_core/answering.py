@@ -6,7 +6,7 @@ record -> Predictor (the family's) -> AnswerHead + policy -> Judgement -> the ta
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,17 @@ from spt_core.heads.outcomes import Outcomes, groups_of
 from spt_core.judgement import Judgement
 from spt_core.policy import Policy
 from spt_core.task import Task
+
+
+class Cautions(NamedTuple):
+    """Fields of requests that were answered all the same, by what training rows never had.
+
+    `missing` were always there, `outside` are numbers beyond all others, `unseen` are categories.
+    """
+
+    missing: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
 
 
 class Predictor(Protocol):
@@ -44,6 +55,10 @@ class Predictor(Protocol):
         """The scores of each row, with why."""
         ...
 
+    def cautions(self, rows: Sequence[Any]) -> Cautions:
+        """What of the rows was not so in any training row."""
+        ...
+
 
 class Answerer:
     """Everything between a record and its answer, looked up once. Thread-safe."""
@@ -64,13 +79,30 @@ class Answerer:
 
     def answers(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The answers to several records; the error names the bad record, before any is run."""
+        return [answer for _, answer in self._worded(self._rows(records))]
+
+    def answers_with_cautions(
+        self, records: Sequence[Mapping[str, Any]]
+    ) -> tuple[list[dict[str, Any]], Cautions]:
+        """The answers, and what of the records no training row had."""
+        rows = self._rows(records)
+        return [answer for _, answer in self._worded(rows)], self.predictor.cautions(rows)
+
+    def answer_with_cautions(self, record: Mapping[str, Any]) -> tuple[dict[str, Any], Cautions]:
+        """The same of one record."""
+        rows = (self.predictor.read(record),)
+        (prediction,) = self.predictor.explain(rows)
+        judgement = self.head.judgement(self.task, self.classes, prediction, self.policy)
+        return self.task.respond(judgement), self.predictor.cautions(rows)
+
+    def _rows(self, records: Sequence[Mapping[str, Any]]) -> list[Any]:
         rows: list[Any] = []
         for number, record in enumerate(records):
             try:
                 rows.append(self.predictor.read(record))
             except InputError as error:
                 raise InputError(f"record {number}: {error}") from error
-        return [answer for _, answer in self._worded(rows)]
+        return rows
 
     def score(self, table: pa.Table) -> Floats:
         """One figure [B] of typed rows: the head's headline."""

@@ -8,9 +8,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from spt_core.errors import InputError
+from spt_core.notation import NO_DATE, Moment, Notation, moment_of
 
-# A time of day without a date is kept on this date; its weekday counts as missing.
-NO_DATE = datetime.date(1, 1, 1)
+_TIME_RULE = "an ISO 8601 time, seconds since 1970 or a time of day such as 03:00"
+_TIME_RULES: Mapping[Notation | None, str] = {
+    "day_first": "a time such as 31.12.2024 23:59, the day first",
+    "month_first": "a time such as 12/31/2024 23:59, the month first",
+    "compact": "a time such as 20241231 or 20241231235959",
+    "year_month": "a year and month such as 202412",
+    "year": "a year such as 2024",
+    "excel": "a number of days since 1899-12-30",
+}
 _SCALARS = frozenset({str, int, float, bool, type(None)})  # sparing them an abstract class's check
 MAX_DEPTH = 8  # of nested objects in a record; names with dots rarely have more than two
 
@@ -34,48 +42,33 @@ def _flatten_into(flat: dict[str, Any], record: Mapping[str, Any], prefix: str, 
         flat[full] = value
 
 
-def parse_time(value: object, name: str) -> tuple[float, float]:
-    """(hour of day 0 to 24, weekday 0 = Monday) of wall-clock time as written.
+def parse_time(value: object, name: str, notation: Notation | None = None) -> tuple[float, float]:
+    """(hour of day 0 to 24, weekday 0 = Monday) of wall-clock time as written; see `moment_of`.
 
-    Takes ISO 8601, a datetime, seconds (or milli-, micro-, nanoseconds) since 1970, and a time of
-    day such as "03:00" or "03:00_local", whose weekday is missing.
+    Both are NaN for a date that stands for none, the weekday for a time of day without a date.
     """
-    moment = parse_moment(value, name)
-    hour = moment.hour + moment.minute / 60 + moment.second / 3600
-    return hour, math.nan if moment.date() == NO_DATE else float(moment.weekday())
+    moment = _moment(value, name, notation)
+    if moment.is_gap:
+        return math.nan, math.nan
+    wall = moment.wall
+    hour = wall.hour + wall.minute / 60 + wall.second / 3600
+    return hour, math.nan if wall.date() == NO_DATE else float(wall.weekday())
 
 
-def parse_moment(value: object, name: str) -> datetime.datetime:
+def parse_moment(value: object, name: str, notation: Notation | None = None) -> datetime.datetime:
     """The naive wall-clock time that a value stands for; a time of day gets the date NO_DATE."""
-    if isinstance(value, str):
-        text = value.removesuffix("_local").strip()
-        try:
-            if len(text) <= 8 and ":" in text:
-                return datetime.datetime.combine(NO_DATE, datetime.time.fromisoformat(text))
-            return datetime.datetime.fromisoformat(text).replace(tzinfo=None)
-        except ValueError as error:
-            raise wrong_value(
-                name, "an ISO 8601 time or a time of day such as 03:00", value
-            ) from error
+    return _moment(value, name, notation).wall
+
+
+def _moment(value: object, name: str, notation: Notation | None) -> Moment:
     if isinstance(value, datetime.datetime):  # of a caller in Python; a table's own type
-        return value.replace(tzinfo=None)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+        return Moment(value.replace(tzinfo=None))
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise wrong_value(name, "a time", value)
-    if not abs(value) < 4e18:
-        raise wrong_value(name, "a time in seconds since 1970", value)
-    seconds = value / epoch_divisor(abs(value))
-    try:
-        return datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=seconds)
-    except OverflowError as error:
-        raise wrong_value(name, "a time of the years 1 to 9999", value) from error
-
-
-def epoch_divisor(magnitude: float) -> int:
-    """How many of a number's units make a second: 1 to 1e9, judged by its size (years to 5138)."""
-    for limit, divisor in ((1e11, 1), (1e14, 10**3), (1e17, 10**6)):
-        if magnitude < limit:
-            return divisor
-    return 10**9
+    moment = moment_of(value, notation)
+    if moment is None:
+        raise wrong_value(name, _TIME_RULES.get(notation, _TIME_RULE), value)
+    return moment
 
 
 def category_text(value: object, name: str) -> str:

@@ -28,17 +28,18 @@ from spt_core.artifacts import (
     write_manifest,
 )
 from spt_core.data.conform import BAD_SCHEMA
-from spt_core.data.corpus import ROW, Corpus, require_columns
-from spt_core.data.formats import header
+from spt_core.data.corpus import INSTANT, ROW, Corpus, require_columns
 from spt_core.data.read import plain_errors, read
+from spt_core.data.sampling import sample
 from spt_core.data.windows import add_windows_to_dataset
 from spt_core.errors import InputError
 from spt_core.model import open_answerer
 from spt_core.policy import Policy, policy_from_json
-from spt_core.signature import Signature, Window
+from spt_core.signature import Field, Signature, Window
 from spt_core.task import find
 
 NUM_PARTITIONS = 8
+SAMPLE_ROWS = 20_000
 QUARANTINE = "_quarantine.parquet"
 
 
@@ -76,7 +77,9 @@ def score_corpus(
     """
     _refuse_used(output, fresh)
     signature = model.artifact.signature
-    columns = header(corpus.uris[0], corpus.format)
+    columns = list(corpus.columns)
+    if corpus.format == "jsonl":  # any line may have more than the first ones
+        columns = [*columns, *sample(corpus, SAMPLE_ROWS).table.column_names]
     needed = [field.name for field in signature.fields if field.required]
     require_columns(needed, columns, what="input", file=corpus.uris[0])
     windows, absent = _computable(signature, columns, corpus.label)
@@ -87,15 +90,15 @@ def score_corpus(
         with plain_errors():
             rows = read(
                 corpus,
-                [field for field in signature.fields if field.name in columns],
+                _fields(signature, windows),
                 quarantine=f"{unfinished}/.quarantine",
                 with_label=any(window.function == "label_rate" for window in windows),
                 required=needed,
+                time=signature.time if windows else None,
             )
             if windows:
-                assert signature.time is not None  # or no window would be computable
                 rows = add_windows_to_dataset(
-                    rows, windows, signature.time, corpus.label or "", num_partitions=NUM_PARTITIONS
+                    rows, windows, INSTANT, corpus.label or "", num_partitions=NUM_PARTITIONS
                 )
             scored = rows.map_batches(
                 score_batch,  # type: ignore[arg-type]  # pyarrow has no types
@@ -174,6 +177,19 @@ def score_batch(table: pa.Table, *, model: str, policy: str) -> pa.Table:
             values = [json.dumps(value, default=str) for value in values]
         columns[name] = pa.array(values, _TYPES[schema["type"]])
     return pa.table(columns)
+
+
+def _fields(signature: Signature, windows: Sequence[Window]) -> list[Field]:
+    """What is read: the model's inputs, but for windows that are computed, and what these need."""
+    made = {window.name for window in windows}
+    fields = {field.name: field for field in signature.fields if field.name not in made}
+    for window in windows:
+        assert signature.time is not None  # or no window would be computable
+        fields.setdefault(signature.time, Field(name=signature.time, kind="time"))
+        fields.setdefault(window.entity, Field(name=window.entity, kind="entity"))
+        if window.value is not None:
+            fields.setdefault(window.value, Field(name=window.value, kind="number"))
+    return list(fields.values())
 
 
 def _computable(

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, cast, get_args
 
 from spt_core.errors import InputError, nearest
+from spt_core.notation import Notation
 from spt_core.plain import from_plain
 
 FieldKind = Literal[
@@ -44,7 +45,8 @@ class Field:
     """One named input: its kind, unit, range, and whether it may be missing.
 
     `controllable` says that whoever runs the process can set it; `seen` are the least and the
-    greatest value of the training rows, once there are some.
+    greatest value of the training rows, once there are some; `notation` is how its numbers or times
+    are written, in files and in requests; `complete` says that no training row lacked it.
     """
 
     name: str
@@ -57,6 +59,8 @@ class Field:
     categories: tuple[str, ...] = ()
     controllable: bool = False
     seen: tuple[float, float] | None = None
+    notation: Notation | None = None
+    complete: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a kind that does not exist."""
@@ -136,12 +140,14 @@ class Signature:
     """Everything that a request to one trained model may hold; windows look back from `time`.
 
     `goal` says which way the number that the model predicts is better, if settings are searched.
+    `gaps` are texts that stand for no value, beside the usual ones (notation.py).
     """
 
     fields: tuple[Field, ...]
     windows: tuple[Window, ...] = ()
     time: str | None = None
     goal: Goal | None = None
+    gaps: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse duplicate names and names that a nested request could not express."""
@@ -212,13 +218,16 @@ class Signature:
             node = root
             *parents, leaf = field.name.split(".")
             for parent in parents if field.name not in {w.name for w in self.windows} else ():
-                node = node["properties"].setdefault(parent, _object_schema())
+                node = node["properties"].setdefault(
+                    parent, {**_object_schema(), "type": ["object", "null"]}
+                )
             key = leaf if node is not root or not parents else field.name
             node["properties"][key] = _field_schema(field)
             if field.required:
                 node["required"].append(key)
                 for depth, parent in enumerate(parents):
                     holder = _descend(root, parents[:depth])
+                    holder["properties"][parent]["type"] = "object"
                     if parent not in holder["required"]:
                         holder["required"].append(parent)
         return root
@@ -249,8 +258,8 @@ def _descend(root: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
 
 def _field_schema(field: Field) -> dict[str, Any]:
     kinds = {
-        "number": ["number"],
-        "boolean": ["boolean"],
+        "number": ["number", "string"],
+        "boolean": ["boolean", "string", "number"],
         "category": ["string", "number", "boolean"],
         "time": ["string", "number"],
         "entity": ["string", "number"],

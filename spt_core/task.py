@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from spt_core.errors import InputError, NotFoundError, nearest
 from spt_core.policy import Costs
+from spt_core.protected import attribute_of
 from spt_core.records import flatten
 from spt_core.signature import Field, FieldKind, Goal, Signature, Window
 
@@ -100,8 +101,10 @@ class Task:
 
     `label_patterns` are regular expressions that hint at a class in new texts without a label; how
     far each is believed is measured on labelled rows. Every new version of a `high_risk` task needs
-    a person's approval. `goal` says which way a number is better, unless a corpus says otherwise:
-    answers then recommend settings of the fields that are `controllable`.
+    a person's approval. Columns of a `protected` attribute (protected.py) are kept out of the
+    features, those of a `monitored` one are features; of both there are figures by group. `goal`
+    says which way a number is better, unless a corpus says otherwise: answers then recommend
+    settings of the fields that are `controllable`.
     """
 
     industry: IndustryType
@@ -128,6 +131,7 @@ class Task:
     metric: str = "average_precision"
     entities: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
+    monitored: tuple[str, ...] = ()
     reason_codes: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
     conditions: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
     compliance_checks: tuple[ComplianceCheck, ...] = ()
@@ -160,9 +164,9 @@ class Task:
                 "only a task that predicts a number from fields has a goal, however: "
                 f"{self.name} is {self.head} on {self.family}"
             )
-        overlap = names & set(self.protected)
+        overlap = sorted(name for name in names if self.protects(name))
         if overlap:
-            raise InputError(f"protected attributes must not be fields, however: {sorted(overlap)}")
+            raise InputError(f"protected attributes must not be fields, however: {overlap}")
 
     def _check_kinds(self, facts: FamilyFacts) -> None:
         kinds = [field.kind for field in self.fields]
@@ -179,8 +183,12 @@ class Task:
             )
 
     def protects(self, column: str) -> bool:
-        """Whether a column is a protected attribute, nested (`applicant.Age`) too."""
-        return column.rpartition(".")[2].lower() in self.protected
+        """Whether a column's name speaks of a protected attribute (`applicant.Age`)."""
+        return _speaks_of(column, self.protected)
+
+    def monitors(self, column: str) -> bool:
+        """Whether a column's name speaks of a monitored attribute."""
+        return _speaks_of(column, self.monitored)
 
     @property
     def facts(self) -> FamilyFacts:
@@ -207,6 +215,10 @@ class Task:
     def path(self) -> str:
         """`industry/task`, as on the command line and in HTTP routes."""
         return f"{self.industry}/{self.name}"
+
+
+def _speaks_of(column: str, attributes: tuple[str, ...]) -> bool:
+    return attribute_of(column) in attributes or column.rpartition(".")[2].lower() in attributes
 
 
 def example_record(task: Task, signature: Signature) -> Mapping[str, Any]:

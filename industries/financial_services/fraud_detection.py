@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from spt_core.judgement import Decision
 from spt_core.policy import Costs
+from spt_core.protected import ATTRIBUTES
 from spt_core.signature import Field, Window
 from spt_core.task import IndustryType, Task
 
@@ -165,6 +166,6 @@ FRAUD_DETECTION = Task(
     costs=Costs(missed_positive=250.0, false_alarm=15.0, review=5.0),
     daily_review_capacity=200,
     daily_volume=10_000,
-    protected=("sex", "gender", "race", "ethnicity", "religion", "age", "nationality"),
+    protected=ATTRIBUTES,
     compliance_checks=("protected_attributes_excluded", "data_licence_known"),
 )

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from spt_core.judgement import Decision
 from spt_core.policy import Costs
+from spt_core.protected import ATTRIBUTES
 from spt_core.signature import Field
 from spt_core.task import IndustryType, Task
 
@@ -201,17 +202,7 @@ RISK_ASSESSMENT = Task(
     costs=Costs(missed_positive=12_000.0, false_alarm=2_500.0, review=400.0),
     daily_review_capacity=120,
     daily_volume=400,
-    protected=(
-        "sex",
-        "gender",
-        "race",
-        "color",
-        "ethnicity",
-        "religion",
-        "age",
-        "national_origin",
-        "marital_status",
-    ),
+    protected=ATTRIBUTES,
     reason_codes={
         "customer_profile.credit_score": "C1-CREDIT-HISTORY",
         "customer_profile.annual_income": "C1-INCOME",

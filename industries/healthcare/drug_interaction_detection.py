@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from spt_core.judgement import LabelScore, Pairs, PairScores, Span
+from spt_core.protected import ATTRIBUTES
 from spt_core.signature import Field
 from spt_core.task import IndustryType, Task
 
@@ -345,7 +346,7 @@ DRUG_INTERACTION_DETECTION = Task(
     example={"text": "Warfarin should not be given together with ibuprofen."},
     sample=sample,
     metric="micro_f1",
-    protected=("sex", "gender", "race", "ethnicity", "religion", "age", "nationality"),
+    protected=ATTRIBUTES,
     compliance_checks=("data_licence_known",),
     latency_target_ms=20.0,
     size_target_mb=25.0,

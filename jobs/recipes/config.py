@@ -15,7 +15,11 @@ from spt_core.vocabulary.config import StudyConfig
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class DataConfig:
-    """What a corpus' columns mean beyond the shared flags; windows as in `count(card, 7d)`."""
+    """What a corpus' columns mean beyond the shared flags; windows as in `count(card, 7d)`.
+
+    `types` say what columns hold, as in `diag_1:category` or `booked:time(day_first)`; `gaps` are
+    texts that stand for no value; `required` are inputs without which there is no answer.
+    """
 
     protected: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
@@ -24,6 +28,9 @@ class DataConfig:
     windows: tuple[str, ...] = ()
     controllable: tuple[str, ...] = ()
     goal: Goal | None = None
+    types: tuple[str, ...] = ()
+    gaps: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
     licences: tuple[str, ...] = ("the owner's own data",)
     sample_rows: int = 30_000
     sample_seed: int = 0

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from spt_core.artifacts import ExportedModel
 from spt_core.policy import DecisionPolicy, Policy
 from spt_core.task import ComplianceCheck, Task
 
-Check = Callable[[Task, ExportedModel, Policy], str]
+
+class Fact(NamedTuple):
+    """What a check saw, and whether that is as it must be."""
+
+    passed: bool
+    sentence: str
+
+
+Check = Callable[[Task, ExportedModel, Policy], Fact]
 
 
 def run_checks(task: Task, exported: ExportedModel, policy: Policy) -> dict[str, dict[str, object]]:
@@ -16,37 +25,53 @@ def run_checks(task: Task, exported: ExportedModel, policy: Policy) -> dict[str,
     required = exported.artifact.config["compliance_requirements"] or ()
     results: dict[str, dict[str, object]] = {}
     for name in task.compliance_checks:
-        problem = CHECKS[name](task, exported, policy)
+        fact = CHECKS[name](task, exported, policy)
         results[name] = {
-            "passed": not problem,
+            "passed": fact.passed,
             "required": name in required,
-            "fact": problem or "ok",
+            "fact": fact.sentence,
         }
     return results
 
 
-def _protected_attributes_excluded(task: Task, exported: ExportedModel, policy: Policy) -> str:
+def _protected_attributes_excluded(task: Task, exported: ExportedModel, policy: Policy) -> Fact:
     """12 CFR 1002.6(b): no prohibited basis is considered."""
     del policy
     named = {name.lower() for name in exported.artifact.protected}
     names = [field.name for field in exported.artifact.signature.fields]
-    used = [name for name in names if name.lower() in named or task.protects(name)]
-    return f"protected attributes among the inputs: {used}" if used else ""
+    used = [
+        name
+        for name in names
+        if task.protects(name) or (name.lower() in named and not task.monitors(name))
+    ]
+    if used:
+        return Fact(False, f"protected attributes among the inputs: {', '.join(used)}")
+    looked_for = ", ".join(dict.fromkeys((*task.protected, *sorted(named))))
+    return Fact(
+        True,
+        f"looked for {looked_for.replace('_', ' ')} in the names of {len(names)} inputs: none; "
+        "what no name tells was not looked for",
+    )
 
 
-def _adverse_action_reasons(task: Task, exported: ExportedModel, policy: Policy) -> str:
+def _adverse_action_reasons(task: Task, exported: ExportedModel, policy: Policy) -> Fact:
     """12 CFR 1002.9(b)(2): every input that can be a reason has a statement for the applicant."""
     del task
     if not isinstance(policy, DecisionPolicy):
-        return "the policy gives labels, and has no reason codes"
+        return Fact(False, "the policy gives labels, and has no reason codes")
     encoded = {column.field for column in exported.artifact.signature.columns}
     without = sorted(encoded - set(policy.reason_codes))
-    return f"inputs without a reason code in the policy: {without}" if without else ""
+    if without:
+        return Fact(False, f"inputs without a reason code in the policy: {', '.join(without)}")
+    return Fact(True, f"each of {len(encoded)} inputs has a reason code")
 
 
-def _data_licence_known(task: Task, exported: ExportedModel, policy: Policy) -> str:
+def _data_licence_known(task: Task, exported: ExportedModel, policy: Policy) -> Fact:
     del task, policy
-    return "" if exported.artifact.licences else "no licence is recorded for the training data"
+    licences = exported.artifact.licences
+    if not licences:
+        return Fact(False, "no licence is recorded for the training data")
+    return Fact(True, f"the training data's licences: {', '.join(licences)}")
 
 
 CHECKS: Mapping[ComplianceCheck, Check] = {

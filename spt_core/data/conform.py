@@ -1,7 +1,7 @@
 """Raw columns -> typed columns, vectorised; rows that break a rule go aside with the reason.
 
 number -> float64 (NaN is missing), category and entity -> large_string (the text that
-`signature.category_text` makes), boolean -> bool, time -> timestamp[us] of wall-clock time,
+`records.category_text` makes), boolean -> bool, time -> timestamp[us] of wall-clock time,
 text -> large_string, spans -> large_string of canonical JSON, label -> float32 0 or 1, or what the
 head of the task asks for (labels.py).
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,21 +18,33 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from spt_core.data.corpus import ROW, Positive
+from spt_core.data.corpus import INSTANT, ROW, Positive
 from spt_core.data.labels import BINARY, Context, LabelRule, read_labels
 from spt_core.data.raw import as_json
 from spt_core.data.texts import Spans, read_spans, text_problems
 from spt_core.errors import InputError
-from spt_core.records import NO_DATE, category_text, parse_moment
+from spt_core.notation import (
+    FALSE_TEXTS,
+    FLOAT32_MAX,
+    NO_DATE,
+    NO_DATES,
+    TRUE_TEXTS,
+    Moment,
+    Notation,
+    gaps_for,
+    is_gap,
+    moment_of,
+    numbers_of,
+)
+from spt_core.records import category_text
 from spt_core.signature import Field
 
-MISSING_TEXTS = ("", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None", "?")
-TRUE_TEXTS = ("true", "yes", "1", "1.0")
-FALSE_TEXTS = ("false", "no", "0", "0.0")
 BAD_SCHEMA = pa.schema([(ROW, pa.int64()), ("reason", pa.string()), ("record", pa.string())])
-_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _ZONE = r"(\d\d:\d\d(?::\d\d(?:\.\d+)?)?)(?:Z|[+-]\d\d:?\d\d)$"
-_COMPACT_DATE = r"^(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$"
+_ANY_ZONE = r"(\dZ|[+-]\d\d:?\d\d|UTC|GMT)\s*$"
+_DAY_US = 86_400_000_000
+_NO_DAYS = np.array(sorted((day - datetime.date(1970, 1, 1)).days for day in NO_DATES))
+_NONE: frozenset[str] = frozenset()
 
 Mask = NDArray[np.bool_]
 
@@ -52,12 +64,15 @@ def conform(
     labels: LabelRule = BINARY,
     positive: Positive | None = None,
     required: Sequence[str] = (),
+    gaps: frozenset[str] = _NONE,
+    time: str | None = None,
 ) -> tuple[pa.Table, pa.Table]:
     """The good rows in typed columns, and the bad rows as (row number, reason, row as JSON).
 
     Row numbers are the table's column `__row`, or positions; a field without a column is missing
     everywhere. A row without a value in a `required` column, or without a label, is bad, and so is
-    one without a text that can be read.
+    one without a text that can be read. `gaps` are texts that stand for no value, beside the usual
+    ones. With `time`, a column `__instant` says when each row was, wherever its clock stood.
     """
     size = table.num_rows
     numbers = table[ROW] if ROW in table.column_names else pa.chunked_array([np.arange(size)])
@@ -73,7 +88,9 @@ def conform(
             )
             _note_each(reasons, errors)
         else:
-            columns[field.name] = _read_field(table, field, reasons)
+            columns[field.name] = _read_field(table, field, reasons, gaps)
+        if field.name == time:
+            columns[INSTANT] = _instants(_column(table, time), columns[time], field)
         if field.name in required:
             missing = np.asarray(columns[field.name].is_null())
             _note(reasons, missing, f"the {field.name!r} must be known, however: it is missing")
@@ -93,8 +110,10 @@ def conform(
     return good, _bad_rows(table.filter(pa.array(is_bad)), numbers, reasons, is_bad)
 
 
-def _read_field(table: pa.Table, field: Field, reasons: NDArray[np.object_]) -> pa.Array:
-    typed = typed_column(_column(table, field.name), field)
+def _read_field(
+    table: pa.Table, field: Field, reasons: NDArray[np.object_], gaps: frozenset[str]
+) -> pa.Array:
+    typed = typed_column(_column(table, field.name), field, gaps)
     if typed.bad is not None:
         _note(reasons, typed.bad, rule(field))
     if field.kind == "number":
@@ -134,49 +153,74 @@ def rule(field: Field) -> str:
     return f"the field {field.name!r} must be {needs}"
 
 
-def typed_column(column: pa.Array, field: Field) -> Typed:
+def typed_column(column: pa.Array, field: Field, gaps: frozenset[str] = _NONE) -> Typed:
     """A column in the type of its field."""
-    makers: dict[str, Callable[[pa.Array], Typed]] = {
-        "number": number_column,
-        "boolean": boolean_column,
-        "time": time_column,
-    }
-    return makers.get(field.kind, text_column)(column)
+    if field.kind in ("text", "spans"):
+        return text_column(column)
+    if _is_text(column.type):
+        column = without_gaps(column, gaps_for(field.kind, gaps))
+    match field.kind:
+        case "number":
+            return number_column(column, field.notation)
+        case "boolean":
+            return boolean_column(column)
+        case "time":
+            return time_column(column, field.notation)
+        case _:
+            return text_column(column)
 
 
-def number_column(column: pa.Array) -> Typed:
-    """float64; text that is not a number, and infinity, are bad."""
+def without_gaps(text: pa.Array, gaps: frozenset[str]) -> pa.Array:
+    """Texts, null where they say that nothing is there."""
+    missing = is_gap(text, gaps)
+    return (
+        pc.if_else(pa.array(missing), pa.scalar(None, text.type), text) if missing.any() else text
+    )
+
+
+def number_column(column: pa.Array, notation: Notation | None = None) -> Typed:
+    """float64; text that is not a number, and what is beyond float32, are bad."""
     kind, bad = column.type, None
     if _is_text(kind):
-        try:
-            values = column.cast(pa.float64())
-        except pa.ArrowInvalid:
-            text = _present(column)
-            fits = pc.fill_null(pc.match_substring_regex(text, _NUMBER), False)
-            values = pc.if_else(fits, text, pa.scalar(None, text.type)).cast(pa.float64())
-            bad = np.asarray(text.is_valid()) & ~np.asarray(fits)
+        values, bad = _numbers_of_text(column, notation)
     elif pa.types.is_boolean(kind):
         values = column.cast(pa.int8()).cast(pa.float64())
     elif _is_number(kind):
         values = column.cast(pa.float64(), safe=False)
+    elif pa.types.is_duration(kind):
+        micros = column.cast(pa.duration("us"), safe=False).cast(pa.int64())
+        values = pc.divide(micros.cast(pa.float64()), 1e6)  # seconds
     else:
         return _nothing_fits(column, pa.float64())
     raw = np.asarray(pc.fill_null(values, math.nan))
-    infinite = np.isinf(raw)
+    infinite = np.abs(raw) > FLOAT32_MAX  # models compute in float32; NaN compares false
     if infinite.any():
         bad = infinite | _or_none(bad, len(column))
     if np.isnan(raw).sum() + infinite.sum() > values.null_count:
-        values = pa.array(raw, mask=~np.isfinite(raw))
+        values = pa.array(raw, mask=np.isnan(raw) | infinite)
     return Typed(values, bad)
+
+
+def _numbers_of_text(column: pa.Array, notation: Notation | None) -> tuple[pa.Array, Mask | None]:
+    if notation is None:
+        try:
+            return column.cast(pa.float64()), None
+        except pa.ArrowInvalid:
+            pass
+    text = without_gaps(column.cast(pa.large_string()), gaps_for("number"))
+    values = numbers_of(pc.utf8_trim_whitespace(text), notation).values
+    bad = np.asarray(text.is_valid()) & np.asarray(values.is_null())
+    return values, bad if bad.any() else None
 
 
 def boolean_column(column: pa.Array) -> Typed:
     """Bool from true/false, yes/no and 0/1, as text or number."""
     if pa.types.is_boolean(column.type):
         return Typed(column)
-    text = pc.utf8_lower(_present(text_column(column).values))
-    true = pc.is_in(text, value_set=pa.array(TRUE_TEXTS, text.type))
-    false = pc.is_in(text, value_set=pa.array(FALSE_TEXTS, text.type))
+    text = without_gaps(text_column(column).values, gaps_for("boolean"))
+    text = pc.utf8_lower(pc.utf8_trim_whitespace(text))
+    true = pc.is_in(text, value_set=pa.array(sorted(TRUE_TEXTS), text.type))
+    false = pc.is_in(text, value_set=pa.array(sorted(FALSE_TEXTS), text.type))
     is_boolean = pc.or_(true, false)
     bad = np.asarray(text.is_valid()) & ~np.asarray(is_boolean)
     return Typed(
@@ -210,8 +254,42 @@ def text_column(column: pa.Array) -> Typed:
     return _nothing_fits(column, text)
 
 
-def time_column(column: pa.Array) -> Typed:
-    """timestamp[us] of wall-clock time, as `signature.parse_moment` reads single values."""
+def time_column(column: pa.Array, notation: Notation | None = None) -> Typed:
+    """timestamp[us] of wall-clock time, as `records.parse_moment` reads single values.
+
+    Dates that systems write where there is none (1900-01-01, 9999-12-31) are missing.
+    """
+    typed = _times(column, notation)
+    is_none = _is_no_date(typed.values)
+    if not is_none.any():
+        return typed
+    return Typed(
+        pc.if_else(pa.array(is_none), pa.scalar(None, pa.timestamp("us")), typed.values), typed.bad
+    )
+
+
+def _is_no_date(times: pa.Array) -> Mask:
+    days = np.asarray(pc.fill_null(times.cast(pa.int64()), 0)) / _DAY_US
+    late = [d for d in _NO_DAYS if d > 0]  # at any time of the day
+    return np.isin(days, _NO_DAYS) | np.isin(np.floor(days), late)
+
+
+def _instants(column: pa.Array, wall: pa.Array, field: Field) -> pa.Array:
+    """Microseconds since 1970 in UTC of each row's moment; as its wall clock where no zone is."""
+    kind = column.type
+    local = wall.cast(pa.int64())
+    if pa.types.is_timestamp(kind) and kind.tz:
+        instants = column.cast(pa.timestamp("us", "UTC"), safe=False).cast(pa.int64())
+        return pc.if_else(wall.is_null(), pa.scalar(None, pa.int64()), instants)
+    if not _is_text(kind) or not pc.any(pc.match_substring_regex(column, _ANY_ZONE)).as_py():
+        return local
+    encoded = column.dictionary_encode()
+    moments = [_moment_or_none(word, field.notation) for word in encoded.dictionary.to_pylist()]
+    offsets = pa.array([m.offset_us if m else 0 for m in moments], pa.int64())
+    return pc.subtract(local, offsets.take(encoded.indices))
+
+
+def _times(column: pa.Array, notation: Notation | None) -> Typed:
     kind, micros = column.type, pa.timestamp("us")
     if pa.types.is_timestamp(kind):
         local = pc.local_timestamp(column) if kind.tz else column
@@ -223,9 +301,9 @@ def time_column(column: pa.Array) -> Typed:
         since = column.cast(pa.time64("us"), safe=False).cast(pa.int64())
         return Typed(pc.add(since, offset).cast(micros))
     if _is_text(kind):
-        return _time_of_text(column)
+        return _time_of_text(column, notation)
     if _is_number(kind):
-        return _time_of_numbers(column)
+        return _time_of_numbers(column, notation)
     return _nothing_fits(column, micros)
 
 
@@ -289,12 +367,6 @@ def _nothing_fits(column: pa.Array, kind: pa.DataType) -> Typed:
     return Typed(pa.nulls(len(column), kind), bad if bad.any() else None)
 
 
-def _present(text: pa.Array) -> pa.Array:
-    trimmed = pc.utf8_trim_whitespace(text)
-    missing = pc.is_in(trimmed, value_set=pa.array(MISSING_TEXTS, trimmed.type))
-    return pc.if_else(missing, pa.scalar(None, trimmed.type), trimmed)
-
-
 def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
@@ -312,36 +384,34 @@ def _text_of_floats(column: pa.Array) -> Typed:
     return Typed(values, infinite if infinite.any() else None)
 
 
-def _time_of_text(column: pa.Array) -> Typed:
-    text = _present(column.cast(pa.large_string()))
-    for candidate in (text, pc.replace_substring_regex(text, _ZONE, r"\1")):
-        try:
-            return Typed(candidate.cast(pa.timestamp("us")))
-        except pa.ArrowInvalid:
-            continue
+def _time_of_text(column: pa.Array, notation: Notation | None) -> Typed:
+    text = without_gaps(column.cast(pa.large_string()), gaps_for("time"))
+    if notation is None:
+        for candidate in (text, pc.replace_substring_regex(text, _ZONE, r"\1")):
+            try:
+                return Typed(candidate.cast(pa.timestamp("us")))
+            except pa.ArrowInvalid:
+                continue
     encoded = text.dictionary_encode()
-    numeric = pc.and_not(
-        pc.match_substring_regex(encoded.dictionary, _NUMBER),
-        pc.match_substring_regex(encoded.dictionary, _COMPACT_DATE),
-    ).to_pylist()
-    words = encoded.dictionary.to_pylist()
-    values = [
-        _moment_or_none(float(word) if is_number else word)
-        for word, is_number in zip(words, numeric, strict=True)
-    ]
+    moments = [_moment_or_none(word, notation) for word in encoded.dictionary.to_pylist()]
+    values = [None if moment is None else moment.wall for moment in moments]
     times = pa.array(values, pa.timestamp("us")).take(encoded.indices)
     bad = np.asarray(text.is_valid()) & np.asarray(times.is_null())
     return Typed(times, bad if bad.any() else None)
 
 
-def _moment_or_none(value: str | float) -> datetime.datetime | None:
-    try:
-        return parse_moment(value, "")
-    except (InputError, OverflowError):
-        return None
+def _moment_or_none(word: str | None, notation: Notation | None) -> Moment | None:
+    return None if word is None else moment_of(word, notation)
 
 
-def _time_of_numbers(column: pa.Array) -> Typed:
+def _time_of_numbers(column: pa.Array, notation: Notation | None) -> Typed:
+    if notation not in (None, "epoch"):
+        encoded = column.cast(pa.float64(), safe=False).dictionary_encode()
+        moments = [moment_of(number, notation) for number in encoded.dictionary.to_pylist()]
+        values = [None if moment is None else moment.wall for moment in moments]
+        times = pa.array(values, pa.timestamp("us")).take(encoded.indices)
+        bad = np.asarray(column.is_valid()) & np.asarray(times.is_null())
+        return Typed(times, bad if bad.any() else None)
     raw = np.asarray(pc.fill_null(column.cast(pa.float64(), safe=False), math.nan))
     magnitude = np.abs(raw)
     limits = [magnitude < 1e11, magnitude < 1e14, magnitude < 1e17]  # as epoch_divisor

@@ -30,7 +30,9 @@ SUFFIXES: Mapping[str, Format] = {
 }
 ROW = "__row"  # the row's number in the input, counted from 0 over the files in order
 HASH = "__hash"  # a 64-bit hash of the row's content
-RESERVED = (ROW, HASH)
+INSTANT = "__instant"  # microseconds since 1970 in UTC of the corpus's time
+RESERVED = (ROW, HASH, INSTANT)
+_TABLE_FORMATS: Mapping[str, str] = {"_delta_log": "Delta Lake", ".hoodie": "Apache Hudi"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +44,9 @@ class Roles:
     column that the leak guard refuses. `declared` fields override what would be inferred.
     `positive` is the label value that counts as 1; without it the label must be 0/1 or true/false.
     `controllable` columns are settings that somebody can choose, beside the task's own; `goal` says
-    which way a number is better.
+    which way a number is better. `types` say what columns hold, such as `diag_1:category` or
+    `booked:time(day_first)`; `gaps` are texts that stand for no value, beside the usual ones;
+    `required` are the inputs without which there is no answer.
     """
 
     label: str | None = None
@@ -57,6 +61,9 @@ class Roles:
     positive: Positive | None = None
     controllable: tuple[str, ...] = ()
     goal: Goal | None = None
+    types: tuple[str, ...] = ()
+    gaps: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +79,8 @@ class DatasetInfo:
 class Corpus:
     """Files of rows with the roles that their columns have; nothing of it is read yet.
 
-    `identity` changes when a file's place, size or modification time does.
+    `identity` changes when a file's place, size or modification time does; `columns` are those that
+    any file has, and how many have it.
     """
 
     uris: tuple[str, ...]
@@ -91,6 +99,10 @@ class Corpus:
     positive: Positive | None = None
     controllable: tuple[str, ...] = ()
     goal: Goal | None = None
+    types: tuple[str, ...] = ()
+    gaps: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    columns: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
     licences: tuple[str, ...] = ()
     synthetic: bool = False
 
@@ -114,6 +126,13 @@ class Finding:
         "unused",
         "unseen_class",
         "absent_class",
+        "index",
+        "absent",
+        "notation",
+        "dialect",
+        "code",
+        "few",
+        "proxy",
     ]
     column: str
     detail: str
@@ -122,6 +141,7 @@ class Finding:
 def expand(source: str | Path) -> tuple[tuple[str, ...], Format, str]:
     """The sorted file URIs behind a path, folder, glob or URI, their format and their identity."""
     entries = _entries(str(source))
+    _refuse_table_formats(entries, str(source))
     files = [info for info in entries if _format_of(info.path) is not None]
     if not files:
         suffixes = ", ".join(SUFFIXES)
@@ -133,9 +153,10 @@ def expand(source: str | Path) -> tuple[tuple[str, ...], Format, str]:
         raise InputError(
             f"the files of a corpus must have one format, however: {files[0].path}, {other[0]}"
         )
-    empty = [info.path for info in files if info.size == 0]
-    if empty:
-        raise InputError(f"a corpus must have rows, however: the file {empty[0]} is empty")
+    empty = files[0].path
+    files = [info for info in files if info.size != 0]  # writers leave parts without a row
+    if not files:
+        raise InputError(f"a corpus must have rows, however: the file {empty} is empty")
     files.sort(key=lambda info: info.path)
     uris = tuple(_uri_of(str(source), info.path) for info in files)
     facts = [[uri, info.size, info.mtime_ns] for uri, info in zip(uris, files, strict=True)]
@@ -177,8 +198,33 @@ def _entries(source: str) -> list[pafs.FileInfo]:
 
 
 def _listing(files: pafs.FileSystem, folder: str) -> list[pafs.FileInfo]:
+    """The files below a folder, without those in hidden folders and in those of unfinished jobs.
+
+    Such are `.ipynb_checkpoints` and `_temporary`; what tells a table format is kept.
+    """
     selector = pafs.FileSelector(folder, recursive=True, allow_not_found=True)
-    return [entry for entry in files.get_file_info(selector) if entry.type == pafs.FileType.File]
+    inside = [e for e in files.get_file_info(selector) if e.type == pafs.FileType.File]
+    return [entry for entry in inside if not _is_hidden(entry.path[len(folder) :])]
+
+
+def _is_hidden(path: str) -> bool:
+    return any(
+        part.startswith((".", "_")) and part not in _TABLE_FORMATS for part in path.split("/")[:-1]
+    )
+
+
+def _refuse_table_formats(entries: Iterable[pafs.FileInfo], source: str) -> None:
+    """Refuse a folder whose log, not its files, says which rows there are."""
+    for entry in entries:
+        parts = entry.path.split("/")[-2:]
+        iceberg = len(parts) == 2 and parts[0] == "metadata" and parts[1].endswith(".metadata.json")
+        name = "Apache Iceberg" if iceberg else _TABLE_FORMATS.get(parts[0])
+        if name is not None:
+            raise InputError(
+                f"a corpus must be files whose rows all count, however: {source} is a table of "
+                f"{name}, whose log tells removed rows; export it, such as "
+                "spark.read.table(...).write.parquet(...)"
+            )
 
 
 def _fixed_part(path: str) -> str:

@@ -1,10 +1,12 @@
 """Files -> raw columns in bounded batches with row numbers; what cannot be parsed is handed over.
 
 Nothing here knows roles or kinds. A Parquet file is cut at row groups; a text file is one stream.
+Folders named `key=value` on the way to a file (Hive's partitions) are columns of its rows.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import csv
 import dataclasses
@@ -15,6 +17,7 @@ import json
 import zlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -23,8 +26,8 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from spt_core.artifacts import filesystem
-from spt_core.data.conform import MISSING_TEXTS
-from spt_core.data.corpus import ROW, Corpus, Format
+from spt_core.data import csv_text
+from spt_core.data.corpus import ROW, Format
 from spt_core.data.raw import as_json, column_from, flat
 from spt_core.errors import InputError
 from spt_core.records import flatten
@@ -34,6 +37,8 @@ FRAGMENT_ROWS = 250_000
 TEXT_BLOCK_BYTES = 16 << 20
 LINES_PER_BATCH = 50_000
 FIRST_LINES = 1000
+HEADER_THREADS = 16
+HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,12 +61,14 @@ class Refused(NamedTuple):
 class Raw(NamedTuple):
     """Rows as they are written, numbered by `__row`; `refused` are those that could not be parsed.
 
-    `untyped` says that all columns are text because the format has no types.
+    `untyped` says that all columns are text because the format has no types, `num_mended` how many
+    lines held a stray quote that was read as a character.
     """
 
     table: pa.Table
     refused: Sequence[Refused] = ()
     untyped: bool = False
+    num_mended: int = 0
 
 
 def header(uri: str, kind: Format) -> list[str]:
@@ -72,12 +79,35 @@ def header(uri: str, kind: Format) -> list[str]:
             _refuse_duplicates(schema.names, uri)
             names = flat(schema.empty_table()).column_names
         elif kind == "csv":
-            names = _csv_header(uri)[0]
+            names = list(dialect(uri).names)
         else:
             first = next(_jsonl_batches(Fragment(uri=uri), FIRST_LINES), Raw(pa.table({})))
             names = [name for name in first.table.column_names if name != ROW]
     _refuse_duplicates(names, uri)
-    return names
+    return [*names, *(key for key in hive_keys(uri) if key not in names)]
+
+
+def columns(uris: Sequence[str], kind: Format) -> dict[str, int]:
+    """The columns that any of the files has, in the order of the first, and how many have it."""
+    counts: dict[str, int] = {}
+    with concurrent.futures.ThreadPoolExecutor(HEADER_THREADS) as pool:
+        for names in pool.map(lambda uri: header(uri, kind), uris):
+            for name in names:
+                counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def hive_keys(uri: str) -> dict[str, str | None]:
+    """What the folders `key=value` on the way to a file say of its rows."""
+    folders = (unquote(part) for part in urlsplit(uri).path.split("/")[:-1])
+    pairs = (part.partition("=") for part in folders if part.find("=") > 0)
+    return {key: None if value == HIVE_NULL else value for key, _, value in pairs}
+
+
+def dialect(uri: str) -> csv_text.Dialect:
+    """How a CSV file is written, by its first bytes."""
+    with _text_stream(uri) as stream:
+        return csv_text.dialect_of(stream.read(csv_text.HEAD_BYTES), uri)
 
 
 def num_rows(uri: str, kind: Format) -> int:
@@ -118,28 +148,21 @@ def batches(
         chunks = _csv_batches(fragment)
     else:
         chunks = _jsonl_batches(fragment, LINES_PER_BATCH)
+    keys = hive_keys(fragment.uri)
     while True:
         with readable(fragment.uri):
             raw = next(chunks, None)
         if raw is None:
             return
-        yield raw
+        yield raw._replace(table=_with_keys(raw.table, keys)) if keys else raw
 
 
-def sample(corpus: Corpus, num_rows: int) -> Raw:
-    """Up to `num_rows` raw rows from up to eight places spread over the files."""
-    places = _places(corpus, 8)
-    share = -(-num_rows // len(places))
-    tables: list[pa.Table] = []
-    untyped = False
-    for fragment in places:
-        left = share
-        for raw in batches(fragment, corpus.format):
-            tables.append(raw.table.slice(0, left))
-            untyped, left = raw.untyped, left - raw.table.num_rows
-            if left <= 0:
-                break
-    return Raw(_concat(tables), untyped=untyped)
+def _with_keys(table: pa.Table, keys: Mapping[str, str | None]) -> pa.Table:
+    for key, value in keys.items():
+        if key not in table.column_names:
+            column = pa.repeat(pa.scalar(value, pa.large_string()), table.num_rows)
+            table = table.append_column(key, column)
+    return table
 
 
 @contextlib.contextmanager
@@ -156,35 +179,6 @@ def readable(uri: str) -> Generator[None]:
         raise InputError(f"a corpus must be readable, however: {uri}: {fact}") from error
 
 
-def _places(corpus: Corpus, limit: int) -> list[Fragment]:
-    uris = corpus.uris[:: -(-len(corpus.uris) // limit)]
-    if corpus.format != "parquet":
-        return [Fragment(uri=uri) for uri in uris]
-    places: list[Fragment] = []
-    for uri in uris:
-        with readable(uri):
-            total = _parquet(uri).metadata.num_row_groups
-        num_groups = max(limit // len(uris), 1)
-        groups = (
-            sorted({round(i * (total - 1) / num_groups) for i in range(num_groups)})
-            if total
-            else []
-        )
-        places += [Fragment(uri=uri, row_groups=(group,)) for group in groups]
-    if not places:
-        raise InputError(f"a corpus must have rows, however: {corpus.uris[0]} has none")
-    return places
-
-
-def _concat(tables: Sequence[pa.Table]) -> pa.Table:
-    try:
-        return pa.concat_tables(tables, promote_options="permissive")
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        names = list(dict.fromkeys(name for table in tables for name in table.column_names))
-        rows = [row for table in tables for row in table.to_pylist()]
-        return pa.table({name: column_from([row.get(name) for row in rows]) for name in names})
-
-
 def _refuse_duplicates(names: Sequence[str], uri: str) -> None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -193,7 +187,8 @@ def _refuse_duplicates(names: Sequence[str], uri: str) -> None:
 
 def _parquet(uri: str) -> pq.ParquetFile:
     files, path = filesystem(uri)
-    return pq.ParquetFile(path, filesystem=files)
+    # The years of INT96 go beyond what nanoseconds can count.
+    return pq.ParquetFile(path, filesystem=files, coerce_int96_timestamp_unit="us")
 
 
 def _parquet_batches(fragment: Fragment, columns: Sequence[str] | None) -> Iterator[Raw]:
@@ -226,52 +221,51 @@ def _text_stream(uri: str) -> Generator[io.BufferedReader | gzip.GzipFile]:
             yield io.BufferedReader(source, 1 << 20)  # pyright: ignore[reportArgumentType]: the same
 
 
-def _csv_header(uri: str) -> tuple[list[str], str]:
-    with _text_stream(uri) as stream:
-        line = next((line for line in stream if line.strip()), b"").decode("utf-8-sig")
-    if not line:
-        raise InputError(f"a corpus must have rows, however: {uri} is empty")
-    delimiter = max(",;\t", key=line.count)
-    return next(csv.reader([line], delimiter=delimiter)), delimiter
-
-
 def _csv_batches(fragment: Fragment, *, first_column: bool = False) -> Iterator[Raw]:
-    names, delimiter = _csv_header(fragment.uri)
-    _refuse_duplicates(names, fragment.uri)
+    how = dialect(fragment.uri)
+    _refuse_duplicates(how.names, fragment.uri)
+    row = fragment.first_row
+    with _text_stream(fragment.uri) as stream:
+        for block in csv_text.blocks(stream, how, TEXT_BLOCK_BYTES):
+            raw, num_records = csv_rows(block, how, row, first_column=first_column)
+            yield raw
+            row += num_records
+
+
+def csv_rows(
+    block: csv_text.Block, how: csv_text.Dialect, first_row: int, *, first_column: bool = False
+) -> tuple[Raw, int]:
+    """The rows of whole records, and how many records there are."""
     refused: list[Refused] = []
 
     def refuse(row: pyarrow.csv.InvalidRow) -> str:
-        # The header is record 1, blank lines are not counted.
+        # Blank lines are not counted.
         reason = f"a line must have {row.expected_columns} columns"
-        refused.append(Refused(fragment.first_row + row.number - 2, reason, row.text or ""))
+        refused.append(Refused(first_row + row.number - 1, reason, row.text or ""))
         return "skip"
 
-    with _text_stream(fragment.uri) as stream:
-        reader = pyarrow.csv.open_csv(
-            stream,
-            read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=TEXT_BLOCK_BYTES),
-            parse_options=pyarrow.csv.ParseOptions(
-                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=refuse
-            ),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.binary()),
-                include_columns=names[:1] if first_column else names,
-                strings_can_be_null=True,
-                null_values=list(MISSING_TEXTS),
-            ),
-        )
-        done = handed = 0
-        for batch in reader:
-            before = np.array([r.row for r in refused], np.int64) - np.arange(len(refused))
-            good = fragment.first_row + np.arange(done, done + batch.num_rows)
-            numbers = good + np.searchsorted(before, good, side="right")
-            done += batch.num_rows
-            table = _numbered(pa.Table.from_batches([batch]), numbers)
-            text, unreadable = _decoded(table)
-            yield Raw(text, [*refused[handed:], *unreadable], untyped=True)
-            handed = len(refused)
-        if handed < len(refused):
-            yield Raw(_numbered(pa.table({}), np.arange(0)), refused[handed:], untyped=True)
+    names = list(how.names)
+    table = pyarrow.csv.read_csv(
+        pa.BufferReader(block.content),
+        read_options=pyarrow.csv.ReadOptions(
+            use_threads=False, block_size=len(block.content) + 1, column_names=names
+        ),
+        parse_options=pyarrow.csv.ParseOptions(
+            delimiter=how.delimiter, newlines_in_values=True, invalid_row_handler=refuse
+        ),
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.binary()),
+            include_columns=names[:1] if first_column else names,
+            strings_can_be_null=True,
+            null_values=[""],  # what else is missing depends on what a column is
+        ),
+    )
+    before = np.array([r.row for r in refused], np.int64) - np.arange(len(refused))
+    good = first_row + np.arange(table.num_rows)
+    numbers = good + np.searchsorted(before, good, side="right")
+    text, unreadable = _decoded(_numbered(table, numbers))
+    raw = Raw(text, [*refused, *unreadable], untyped=True, num_mended=block.num_mended)
+    return raw, table.num_rows + len(refused)
 
 
 def _decoded(table: pa.Table) -> tuple[pa.Table, list[Refused]]:
@@ -317,11 +311,12 @@ def _jsonl_batches(fragment: Fragment, lines_per_batch: int) -> Iterator[Raw]:
                     f"a JSONL file must hold one object per line, however: {fragment.uri} is a list"
                 )
             fast = _parsed_fast(chunk, texts) if row > fragment.first_row else None
-            table, refused = (fast, []) if fast is not None else _parsed(chunk, row)
             if fast is not None:
-                table = _numbered(fast, np.arange(row, row + len(chunk)))
-            texts = texts or tuple(f.name for f in table.schema if f.type == pa.large_string())
-            yield Raw(table, refused)
+                raw = Raw(_numbered(fast, np.arange(row, row + len(chunk))))
+            else:
+                raw = jsonl_rows(chunk, row)
+            texts = texts or tuple(f.name for f in raw.table.schema if f.type == pa.large_string())
+            yield raw
             row += len(chunk)
 
 
@@ -338,7 +333,7 @@ def _parsed_fast(lines: Sequence[bytes], texts: Sequence[str]) -> pa.Table | Non
     return table if table.num_rows == len(lines) and not typed else None
 
 
-def _parsed(lines: Sequence[bytes], first_row: int) -> tuple[pa.Table, list[Refused]]:
+def jsonl_rows(lines: Sequence[bytes], first_row: int) -> Raw:
     """The lines one by one: slower, but broken ones are refused and mixed types become text."""
     rows: list[int] = []
     records: list[Mapping[str, object]] = []
@@ -364,4 +359,4 @@ def _parsed(lines: Sequence[bytes], first_row: int) -> tuple[pa.Table, list[Refu
         name: column.cast(pa.large_string()) if pa.types.is_string(column.type) else column
         for name, column in columns.items()
     }
-    return _numbered(pa.table(widened), np.array(rows, np.int64)), refused
+    return Raw(_numbered(pa.table(widened), np.array(rows, np.int64)), refused)

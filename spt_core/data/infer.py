@@ -1,6 +1,7 @@
-"""What each column is, judged by a sample of rows: Corpus -> Columns.
+"""What each column is for, judged by a sample of rows: Corpus -> Columns.
 
-Declared fields win over the task's canonical ones, which win over what the content looks like.
+Declared fields and types win over the task's canonical fields, which win over what the content
+looks like (kinds.py).
 """
 
 from __future__ import annotations
@@ -8,31 +9,37 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from spt_core.data import formats
-from spt_core.data.conform import (
-    conform,
-    label_column,
-    number_column,
-    text_column,
-    time_column,
-    typed_column,
-)
+from spt_core.data.conform import conform, label_column, number_column, text_column, typed_column
 from spt_core.data.corpus import RESERVED, Corpus, Finding, require_columns
+from spt_core.data.kinds import (
+    MAX_TEXT_IN_NUMBERS,
+    Judged,
+    in_decimal_comma,
+    judged,
+    notation_of,
+    parse_type,
+    with_notation,
+)
 from spt_core.data.labels import LabelRule, rule_of
+from spt_core.data.sampling import Sample, sample
 from spt_core.errors import InputError
-from spt_core.signature import Field, FieldKind
+from spt_core.protected import attribute_of
+from spt_core.signature import Field
 from spt_core.task import Task
 
 SAMPLE_ROWS = 20_000
-MAX_TEXT_IN_NUMBERS = 0.1
 MIN_ROWS_FOR_IDENTIFIERS = 20
-_ID_NAME = re.compile(r"(^|[_.\s])(id|uuid|guid|key|no|nr|number|ref|reference)$|[a-z]I[dD]$", re.I)
+_ID_NAME = re.compile(
+    r"(?:^|[_.\s-])(?:(?i:id|uuid|guid|key|no|nr|nbr|number|ref|reference))$|[a-z](?:ID|Id|No|Nr|Key)$"
+)
+_INDEX_NAME = re.compile(r"__index_level_\d+__|Unnamed: \d+|index")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,24 +67,61 @@ def infer_fields(corpus: Corpus, task: Task) -> tuple[tuple[Field, ...], tuple[F
 
 def infer_columns(corpus: Corpus, task: Task) -> Columns:
     """The fields of a corpus by a sample of its rows; reads up to SAMPLE_ROWS of them."""
-    return columns_of(formats.sample(corpus, SAMPLE_ROWS).table, corpus, task)
+    return columns_of(sample(corpus, SAMPLE_ROWS), corpus, task)
 
 
-def columns_of(table: pa.Table, corpus: Corpus, task: Task) -> Columns:
-    """The fields of a corpus whose first rows are in `table`, as they are written."""
+def columns_of(rows: Sample, corpus: Corpus, task: Task) -> Columns:
+    """The fields of a corpus of which there are some rows, as they are written."""
+    table = rows.table
     if table.num_rows == 0:
         raise InputError(f"a corpus must have rows, however: {corpus.uris[0]} has none")
+    table = _with_absent(table, corpus)
     if corpus.label is not None and task.head == "binary":
         _check_label(_array(table, corpus.label), corpus)
-    columns = (_tabular_columns if task.subject is None else _text_columns)(table, corpus, task)
+    columns = (_tabular_columns if task.subject is None else _text_columns)(
+        rows._replace(table=table), corpus, task
+    )
     if corpus.label is not None and task.head != "binary":
         _check_labels(table, columns.features, corpus, rule_of(task))
-    return columns
+    findings = (*_findings_of_files(rows, corpus), *columns.findings)
+    return dataclasses.replace(columns, findings=findings)
 
 
-def _tabular_columns(table: pa.Table, corpus: Corpus, task: Task) -> Columns:
-    fields = {field.name: field for field in (*task.fields, *corpus.declared)}
+def _with_absent(table: pa.Table, corpus: Corpus) -> pa.Table:
+    """The sampled rows with the columns that only files have of which none was sampled."""
+    for name in corpus.columns:
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(table.num_rows))
+    return table
+
+
+def _findings_of_files(rows: Sample, corpus: Corpus) -> list[Finding]:
+    findings: list[Finding] = []
+    for name, count in corpus.columns.items():
+        if corpus.format != "jsonl" and count < len(corpus.uris):
+            detail = f"{count} of {len(corpus.uris)} files have it: missing in the others"
+            findings.append(Finding(kind="absent", column=name, detail=detail))
+    if corpus.format == "csv":
+        how = formats.dialect(corpus.uris[0])
+        if how.encoding != "utf-8":
+            detail = f"read as {how.encoding}, cells parted by {how.delimiter!r}"
+            findings.append(Finding(kind="dialect", column="", detail=detail))
+    if rows.num_mended:
+        detail = (
+            f"{rows.num_mended} lines hold a quote that opens a cell and is never closed: read as "
+            "a character"
+        )
+        findings.append(Finding(kind="dialect", column="", detail=detail))
+    return findings
+
+
+def _tabular_columns(rows: Sample, corpus: Corpus, task: Task) -> Columns:
+    table = rows.table
+    types = [parse_type(text) for text in corpus.types]
+    require_columns((f.name for f in types), table.column_names, what="typed", file=corpus.uris[0])
+    fields = {field.name: field for field in (*task.fields, *types, *corpus.declared)}
     fields |= {w.name: w.as_field() for w in corpus.windows if w.name not in fields}
+    judgements = _judgements(table, corpus, fields)
     protected = {name.lower() for name in corpus.protected}
     keep = set(corpus.keep)
     features: list[Field] = []
@@ -86,18 +130,18 @@ def _tabular_columns(table: pa.Table, corpus: Corpus, task: Task) -> Columns:
     names: list[str] = table.column_names
     for name in names:
         is_protected = name.lower() in protected or task.protects(name)
-        if name in RESERVED or name == corpus.label:
+        if name in RESERVED or name == corpus.label or _is_object(name, table):
             continue
-        field, finding = _judge(name, _array(table, name), corpus, fields.get(name))
+        field, finding = _judge(name, rows, corpus, fields.get(name), judgements.get(name))
         role = name in (corpus.time, *corpus.entities)
         if is_protected and name not in keep and not role:
-            findings.append(Finding(kind="protected", column=name, detail="kept out of features"))
+            findings.append(_protected(name))
             if field is not None:
                 carried.append(field)
         elif name in corpus.drop or name == corpus.group and name not in corpus.entities:
             if field is not None and (role or name == corpus.group):
                 carried.append(field)
-        elif field is not None and (finding is None or finding.kind == "free_text"):
+        elif field is not None and (finding is None or finding.kind in _KEPT):
             features.append(field)
         elif field is not None and name in keep:
             features.append(field)
@@ -109,6 +153,34 @@ def _tabular_columns(table: pa.Table, corpus: Corpus, task: Task) -> Columns:
     if not any(field.kind != "entity" for field in features):
         raise InputError(f"a corpus must have a feature, however: {corpus.name} has none left")
     return Columns(features=tuple(features), carried=tuple(carried), findings=tuple(findings))
+
+
+def _is_object(name: str, table: pa.Table) -> bool:
+    """Whether a column is what is left of nested objects that are null."""
+    is_prefix = any(other.startswith(f"{name}.") for other in table.column_names)
+    return is_prefix and table[name].null_count == table.num_rows
+
+
+_KEPT = ("free_text", "notation", "code")  # findings of columns that stay features
+
+
+def _judgements(table: pa.Table, corpus: Corpus, fields: Mapping[str, Field]) -> dict[str, Judged]:
+    """How the values of each column are written; one comma for decimals tells of all columns."""
+    judgements: dict[str, Judged] = {}
+    for name in table.column_names:
+        column = _array(table, name)
+        if name in (*RESERVED, corpus.label) or _is_unsupported(column.type):
+            continue
+        if name in fields:
+            judgements[name] = notation_of(fields[name], column)
+        elif name == corpus.time:
+            judgements[name] = notation_of(Field(name=name, kind="time"), column)
+        elif name not in corpus.entities and name != corpus.group:
+            judgements[name] = judged(name, column)
+    if any(judgement.notation == "decimal_comma" for judgement in judgements.values()):
+        for name, judgement in judgements.items():
+            judgements[name] = in_decimal_comma(judgement, _array(table, name))
+    return judgements
 
 
 def _with_controllable(
@@ -130,13 +202,15 @@ def _with_controllable(
     ]
 
 
-def _text_columns(table: pa.Table, corpus: Corpus, task: Task) -> Columns:
+def _text_columns(rows: Sample, corpus: Corpus, task: Task) -> Columns:
     """The task's own fields; other columns say nothing to a model of texts."""
+    table = rows.table
     needed = [task.text_field.name]
     if task.head == "pair" and corpus.label is not None:
         assert task.spans_field is not None
         needed.append(task.spans_field.name)
-    asked = [*corpus.keep, *(field.name for field in (*corpus.declared, *corpus.windows))]
+    asked = [*corpus.keep, *corpus.types]
+    asked += [field.name for field in (*corpus.declared, *corpus.windows)]
     if asked:
         raise InputError(
             f"a model of texts takes its task's fields alone, however: {asked} are asked for"
@@ -156,9 +230,11 @@ def _text_columns(table: pa.Table, corpus: Corpus, task: Task) -> Columns:
         elif name == corpus.group or name in corpus.entities:
             carried.append(Field(name=name, kind="entity", required=False))
         elif name in corpus.protected or task.protects(name):
-            field, _ = _judge(name, _array(table, name), corpus, None)
+            column = _array(table, name)
+            judgement = None if _is_unsupported(column.type) else judged(name, column)
+            field, _ = _judge(name, rows, corpus, None, judgement)
             carried += [field] if field is not None else []
-            findings.append(Finding(kind="protected", column=name, detail="kept out of features"))
+            findings.append(_protected(name))
         elif name not in corpus.drop:
             detail = "a model of texts takes its task's fields alone"
             findings.append(Finding(kind="unused", column=name, detail=detail))
@@ -205,59 +281,84 @@ def _array(table: pa.Table, name: str) -> pa.Array:
 
 
 def _judge(
-    name: str, column: pa.Array, corpus: Corpus, declaration: Field | None
+    name: str,
+    rows: Sample,
+    corpus: Corpus,
+    declaration: Field | None,
+    judgement: Judged | None,
 ) -> tuple[Field | None, Finding | None]:
+    column = _array(rows.table, name)
     if name in corpus.entities or (name == corpus.group and declaration is None):
         return declaration or Field(name=name, kind="entity", required=False), None
-    if declaration is not None or name == corpus.time:
-        field = declaration or Field(name=name, kind="time")
-        _check_share(column, field, corpus)
-        return field, None
-    if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
+    if judgement is None:
         detail = f"a column of {column.type} is not a field of a table"
         return None, Finding(kind="unsupported", column=name, detail=detail)
-    kind = _kind(column)
-    field = Field(name=name, kind=kind)
-    values = typed_column(column, field).values
+    if declaration is not None or name == corpus.time:
+        field = declaration or Field(name=name, kind="time")
+        if judgement.is_open:
+            raise InputError(
+                f"the column {name!r} must have one meaning, however: "
+                f"{judgement.detail.replace('COLUMN', name)}"
+            )
+        field = with_notation(field, judgement)
+        _check_share(column, field, corpus)
+        return field, _of_notation(name, judgement)
+    field = Field(name=name, kind=judgement.kind, notation=judgement.notation, required=False)
+    if judgement.is_open:
+        detail = judgement.detail.replace("COLUMN", name)
+        return None, Finding(kind="unsupported", column=name, detail=detail)
+    values = typed_column(column, field, frozenset(corpus.gaps)).values
     distinct = pc.count_distinct(values, mode="only_valid").as_py()
     num_present = len(values) - values.null_count
     if distinct == 0 or (distinct == 1 and num_present == len(values)):
-        detail = "it is empty" if distinct == 0 else f"every row holds {values[0].as_py()!r}"
+        whole = "" if rows.is_whole and len(values) == rows.num_rows else "sampled "
+        detail = f"all {len(values):,} {whole}rows "
+        detail += "are empty" if distinct == 0 else f"hold {values[0].as_py()!r}"
         return field, Finding(kind="constant", column=name, detail=detail)
-    if kind == "category" and _is_free_text(values):
+    if _is_index(name, values):
+        detail = "numbers of rows, as pandas writes them, are not a feature"
+        return field, Finding(kind="index", column=name, detail=detail)
+    if field.kind == "category" and _is_free_text(values):
         detail = (
             f"free text with {distinct} values in {num_present} rows; rare ones count as unseen"
         )
         return field, Finding(kind="free_text", column=name, detail=detail)
     if num_present >= MIN_ROWS_FOR_IDENTIFIERS and _is_identifier(
-        name, column, field, distinct / num_present
+        name, values, field, distinct / num_present, rows.num_rows
     ):
         detail = f"{distinct} values in {num_present} rows: an identifier is not a feature"
         return field, Finding(kind="identifier", column=name, detail=detail)
-    return field, None
+    return field, _of_notation(name, judgement)
 
 
-def _kind(column: pa.Array) -> FieldKind:
-    if pa.types.is_boolean(column.type):
-        return "boolean"
-    if pa.types.is_temporal(column.type):
-        return "time"
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        return "number"
-    if _share_bad(number_column(column).values, column) <= MAX_TEXT_IN_NUMBERS:
-        return "number"
-    words = set(pc.unique(pc.utf8_lower(column.drop_null())).to_pylist())
-    if words <= {"true", "false"} and words:
-        return "boolean"
-    some = column.drop_null().slice(0, 1000)
-    if time_column(some).values.null_count <= 0.05 * len(some):
-        return "time"
-    return "category"
+def _protected(name: str) -> Finding:
+    attribute = attribute_of(name)
+    what = f"{attribute.replace('_', ' ')}, by its name: " if attribute else ""
+    return Finding(
+        kind="protected",
+        column=name,
+        detail=f"{what}kept out of the features, figures by group alone (data.keep makes it one)",
+    )
 
 
-def _share_bad(values: pa.Array, column: pa.Array) -> float:
-    num_present = len(column) - column.null_count
-    return (num_present - (len(values) - values.null_count)) / max(num_present, 1)
+def _of_notation(name: str, judgement: Judged) -> Finding | None:
+    if not judgement.detail:
+        return None
+    kind = "code" if judgement.kind == "category" else "notation"
+    return Finding(kind=kind, column=name, detail=judgement.detail)
+
+
+def _is_unsupported(kind: pa.DataType) -> bool:
+    return pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _is_index(name: str, values: pa.Array) -> bool:
+    """Whether a column numbers the rows: named as pandas names an index, whole and distinct."""
+    if _INDEX_NAME.fullmatch(name) is None or not pa.types.is_floating(values.type):
+        return False
+    numbers = np.asarray(values.drop_null())
+    is_whole = np.array_equal(numbers, np.floor(numbers))
+    return is_whole and len(np.unique(numbers)) == len(values) and values.null_count == 0
 
 
 def _is_free_text(values: pa.Array) -> bool:
@@ -267,31 +368,29 @@ def _is_free_text(values: pa.Array) -> bool:
     return spaced > 0.5 and distinct > 0.5 * len(words) and len(words) >= MIN_ROWS_FOR_IDENTIFIERS
 
 
-def _is_identifier(name: str, column: pa.Array, field: Field, share: float) -> bool:
-    """Nearly unique text; or whole numbers that are also dense, long or named like a key.
+def _is_identifier(name: str, values: pa.Array, field: Field, share: float, num_rows: int) -> bool:
+    """Nearly unique text; whole numbers named like a key that mostly differ, or that number rows.
 
-    Amounts in whole units can be nearly unique too, so uniqueness alone does not do for numbers.
+    Amounts in whole units can be nearly unique too, so uniqueness alone does not do for numbers:
+    those that number rows differ all, and lie within twice as many numbers as there are rows, where
+    as many amounts would coincide. The order of the rows says nothing.
     """
-    if share < 0.95 or field.kind in ("boolean", "time"):
+    if field.kind in ("boolean", "time"):
         return False
     if field.kind == "category":
-        return True
-    numbers = np.asarray(number_column(column).values.drop_null())
-    if share < 0.99 or not np.array_equal(numbers, np.floor(numbers)):
+        return share >= 0.95
+    numbers = np.asarray(values.drop_null())
+    if not np.array_equal(numbers, np.floor(numbers)):
         return False
-    spread = numbers.max() - numbers.min() + 1
-    return bool(
-        _ID_NAME.search(name) is not None
-        or spread <= 2 * len(numbers)
-        or np.abs(numbers).min() >= 1e9
-        or np.all(np.diff(numbers) > 0)
-    )
+    if _ID_NAME.search(name) is not None:
+        return share >= 0.5
+    return share == 1.0 and bool(numbers.max() - numbers.min() + 1 <= 2 * num_rows)
 
 
 def _check_share(column: pa.Array, field: Field, corpus: Corpus) -> None:
     if field.kind != "number":
         return
-    typed = number_column(column)
+    typed = number_column(column, field.notation)
     if typed.bad is None:
         return
     share = float(typed.bad.mean())

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from spt_core.data.corpus import Finding
 from spt_core.data.hashing import Hashes, uniform
 from spt_core.errors import InputError
 from spt_core.heads.metrics import roc_auc
@@ -25,6 +26,8 @@ MAX_R2 = 0.995  # of a number's ranks told by one column
 NUM_BINS = 200  # of a number column, where its values stand for classes or numbers
 MIN_ROWS = 50  # below which one column tells everything by chance
 MIN_PER_CLASS = 5
+MAX_GROUPS = 20  # of a protected attribute that features are held against
+MIN_PROXY = 0.5  # of the mistakes that the commonest group makes, a proxy makes no more
 HASHES_IN_MEMORY = 20_000_000
 Floats = NDArray[np.float64]
 
@@ -36,10 +39,13 @@ def refuse_label_like(
     *,
     head: Head = "binary",
     accepted: Sequence[str] = (),
+    time: str | None = None,
 ) -> list[str]:
     """The accepted columns that one by one give the label away; InputError for any other one.
 
-    `table` is a sample of training rows in their types. Of a yes or no, numbers are judged by AUC
+    `table` is a sample of training rows in their types. A time is judged by its moment, its hour,
+    its weekday and its distance from the corpus's `time`, whose own moment is left out: what the
+    model learns changes over it. Of a yes or no, numbers are judged by AUC
     in both directions, categories by the label's rate per value in one half of the rows, tested on
     the other; a missing value is a value too. With fewer than five rows of a class nothing is
     judged. Of classes and numbers, what the rows of one half say of each value (or of each of
@@ -48,12 +54,10 @@ def refuse_label_like(
     name, limit, likeness = _measure(table[label], head)
     accepted_columns: list[str] = []
     for field in fields:
-        if (
-            field.kind not in ("number", "boolean", "category")
-            or field.name not in table.column_names
-        ):
+        if field.kind == "entity" or field.name not in table.column_names:
             continue
-        value = likeness(table[field.name], field.kind == "category")
+        is_category = field.kind == "category"
+        value = max(likeness(c, is_category) for c in _facets(table, field, time))
         if value < limit:
             continue
         if field.name not in accepted:
@@ -64,6 +68,48 @@ def refuse_label_like(
             )
         accepted_columns.append(field.name)
     return accepted_columns
+
+
+def proxies(
+    table: pa.Table,
+    fields: Sequence[Field],
+    carried: Sequence[Field],
+    protected: Sequence[str],
+) -> list[Finding]:
+    """The features that tell a protected attribute by themselves, better than its commonest value.
+
+    What a model may not see it may still learn from them. Attributes of up to MAX_GROUPS values.
+    """
+    findings: list[Finding] = []
+    for attribute in (f for f in carried if f.name in protected and f.kind != "time"):
+        encoded = table[attribute.name].combine_chunks().dictionary_encode()
+        classes = np.asarray(pc.fill_null(encoded.indices, len(encoded.dictionary)))
+        if not 2 <= len(encoded.dictionary) <= MAX_GROUPS:
+            continue
+        usual = float(np.bincount(classes).max() / len(classes))
+        for field in fields:
+            if field.kind not in ("number", "boolean", "category"):
+                continue
+            right = _accuracy(_index(table[field.name], field.kind == "category"), classes)
+            if right - usual >= MIN_PROXY * (1.0 - usual):
+                detail = f"tells {attribute.name!r} in {right:.0%} of rows, by itself"
+                findings.append(Finding(kind="proxy", column=field.name, detail=detail))
+    return findings
+
+
+def _facets(table: pa.Table, field: Field, time: str | None) -> list[pa.ChunkedArray]:
+    """What is judged of a column: itself, or the numbers that a time consists of."""
+    column = table[field.name]
+    if field.kind != "time":
+        return [column]
+    micros = column.cast(pa.int64())
+    facets = [pc.hour(column), pc.day_of_week(column)]
+    if field.name == time:
+        return facets
+    facets.append(micros)
+    if time is not None and time in table.column_names:
+        facets.append(pc.subtract(micros, table[time].cast(pa.int64())))
+    return facets
 
 
 def _measure(

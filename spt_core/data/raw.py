@@ -23,7 +23,7 @@ def column_from(values: Sequence[object]) -> pa.Array:
         raise InputError(
             "texts must be Unicode, however: one holds half of a surrogate pair"
         ) from error
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+    except (pa.ArrowException, OverflowError):
         return pa.array([_as_text(value) for value in values], pa.large_string())
 
 
@@ -47,14 +47,37 @@ def plain_integers(table: pa.Table, names: Sequence[str]) -> pa.Table:
 
 
 def flat(table: pa.Table) -> pa.Table:
-    """The table with struct columns as dotted columns and dictionaries decoded."""
+    """The table with struct columns as dotted columns, and each type as its plain one.
+
+    Dictionaries and runs are decoded, views are what they view, bytes that are UTF-8 are text: many
+    writers of Parquet do not say that their bytes are.
+    """
     while any(pa.types.is_struct(field.type) for field in table.schema):
         table = table.flatten()
     for index, field in enumerate(table.schema):
-        if pa.types.is_dictionary(field.type):
-            decoded = table.column(index).cast(field.type.value_type)
-            table = table.set_column(index, field.name, decoded)
+        column = _plain(table.column(index))
+        if column.type != field.type:
+            table = table.set_column(index, field.name, column)
     return table
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _plain(column.cast(kind.value_type))
+    if pa.types.is_run_end_encoded(kind):
+        return _plain(pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks]))
+    if kind == pa.string_view():
+        return column.cast(pa.large_string())
+    if kind == pa.binary_view() or pa.types.is_fixed_size_binary(kind):
+        return _plain(column.cast(pa.large_binary()))
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        try:
+            text = column.cast(pa.large_string())
+        except pa.ArrowInvalid:
+            return column
+        return pc.utf8_rtrim(text, characters="\0")  # what fills up a fixed size
+    return column
 
 
 def _as_text(value: object) -> str | None:

@@ -32,7 +32,7 @@ from spt_core.data.corpus import (
 )
 from spt_core.data.labels import BINARY, LabelRule
 from spt_core.data.raw import plain_integers
-from spt_core.errors import InputError, SptError, nearest
+from spt_core.errors import InputError, SptError
 from spt_core.signature import Field
 
 
@@ -45,8 +45,11 @@ def read(
     with_label: bool = True,
     labels: LabelRule = BINARY,
     required: Sequence[str] = (),
+    time: str | None = None,
 ) -> Dataset:
     """The corpus's good rows: the fields and the label in their types, and `__row`.
+
+    With `time`, the name of one of the fields, also `__instant`.
 
     Bad rows go to Parquet files in the folder `quarantine`, one per fragment that has any, which
     must be on a file system that all workers see. `columns` limits what is decoded of Parquet.
@@ -63,6 +66,8 @@ def read(
         quarantine=quarantine,
         columns=None if columns is None else tuple(columns),
         required=tuple(required),
+        gaps=frozenset(corpus.gaps),
+        time=time,
     )
     work = [dataclasses.asdict(fragment) for fragment in _fragments(corpus)]
     # A list that is null in one block and a list in the next would not have one schema.
@@ -85,6 +90,8 @@ class ReadJob:
     quarantine: str
     columns: tuple[str, ...] | None
     required: tuple[str, ...]
+    gaps: frozenset[str]
+    time: str | None
 
 
 def read_files(uris: Sequence[str]) -> Dataset:
@@ -154,7 +161,6 @@ def _good_rows(fragment: formats.Fragment, job: ReadJob) -> Iterator[pa.Table]:
     writer: pq.ParquetWriter | None = None
     try:
         for raw in formats.batches(fragment, job.format, columns=job.columns):
-            _require_all(raw, job, fragment.uri)
             names = [name for name in raw.table.column_names if raw.untyped and name in texts]
             table = plain_integers(raw.table, names)
             good, bad = conform(
@@ -164,6 +170,8 @@ def _good_rows(fragment: formats.Fragment, job: ReadJob) -> Iterator[pa.Table]:
                 labels=job.labels,
                 positive=job.positive,
                 required=job.required,
+                gaps=job.gaps,
+                time=job.time,
             )
             if raw.refused:
                 refused = pa.Table.from_pylist(
@@ -178,18 +186,6 @@ def _good_rows(fragment: formats.Fragment, job: ReadJob) -> Iterator[pa.Table]:
     finally:
         if writer is not None:
             writer.close()
-
-
-def _require_all(raw: formats.Raw, job: ReadJob, uri: str) -> None:
-    if job.format == "jsonl" or not raw.table.num_rows:
-        return
-    names = raw.table.column_names
-    for name in [*(field.name for field in job.fields), *([job.label] if job.label else [])]:
-        if name not in names:
-            raise InputError(
-                f"every file of a corpus must have the columns of the first, however: {uri} has no "
-                f"column {name!r}; {nearest(name, names)}"
-            )
 
 
 def _quarantine_writer(fragment: formats.Fragment, job: ReadJob) -> pq.ParquetWriter:
@@ -210,17 +206,24 @@ def _fragments(corpus: Corpus) -> list[formats.Fragment]:
         if not fragments:
             raise InputError(f"a corpus must have rows, however: {corpus.uris[0]} has none")
         return fragments
-    starts = [0, *itertools.accumulate(_counts(corpus)[:-1])]
+    # A single file starts at 0 and need not be counted.
+    counts = _counts(corpus) if len(corpus.uris) > 1 else [0]
+    starts = [0, *itertools.accumulate(counts[:-1])]
     return [
         formats.Fragment(uri=uri, first_row=start)
         for uri, start in zip(corpus.uris, starts, strict=True)
     ]
 
 
+def count_rows(corpus: Corpus) -> int:
+    """How many rows the corpus has, bad ones too, counted apart from reading them."""
+    if corpus.format == "parquet":
+        return sum(formats.num_rows(uri, "parquet") for uri in corpus.uris)
+    return sum(_counts(corpus))
+
+
 def _counts(corpus: Corpus) -> list[int]:
-    """Rows per text file; a single file starts at 0 and need not be counted."""
-    if len(corpus.uris) == 1:
-        return [0]
+    """Rows per text file."""
     items = [{"uri": uri} for uri in corpus.uris]
     dataset = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
         functools.partial(_count_rows, kind=corpus.format), batch_size=None, batch_format="pyarrow"

@@ -54,7 +54,8 @@ def open_corpus(
     uris, kind, identity = expand(located)
     if not isinstance(source, str | Path):
         identity = located.rsplit("/", 1)[-1]
-    columns = [name for name in formats.header(uris[0], kind) if name not in RESERVED]
+    counts = formats.columns(uris, kind)
+    columns = [name for name in counts if name not in RESERVED]
     label = roles.label or task.label
     _require_roles(roles, columns, uris[0])
     if require_label or roles.label is not None:
@@ -78,6 +79,10 @@ def open_corpus(
         positive=roles.positive,
         controllable=roles.controllable,
         goal=_goal(task, roles),
+        types=roles.types,
+        gaps=roles.gaps,
+        required=roles.required,
+        columns=counts,
         licences=info.licences,
         synthetic=info.synthetic,
     )
@@ -105,6 +110,7 @@ def _require_roles(roles: Roles, columns: Sequence[str], file: str) -> None:
         ("kept", roles.keep),
         ("declared", [field.name for field in roles.declared]),
         ("controllable", roles.controllable),
+        ("required", roles.required),
     ):
         require_columns(names, columns, what=what, file=file)
 
@@ -179,7 +185,7 @@ def _table_of_frame(frame: pd.DataFrame) -> pa.Table:
     for name in frame.columns:
         try:
             columns[str(name)] = pa.array(frame[name], from_pandas=True)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
+        except (pa.ArrowException, OverflowError):
             columns[str(name)] = column_from(frame[name].tolist())
     return pa.table(columns)
 

@@ -103,6 +103,7 @@ class Splits:
     `num_positives` counts the rows whose label says something: 1, a class that is not the negative
     one, a set that is not empty. `labels` is what a label may be, `classes` the names that a model
     of these rows tells apart: the task's, else those of the training rows; none if binary.
+    `num_rows_in` are the rows of the corpus: each is in a part, left out or in quarantine.
     `num_left_out` counts good rows that are in no part, by reason; `quarantine` counts bad rows by
     reason. `data_fingerprint` depends on the rows' content, not on files or order. `cut_times` are
     the first moments of validation, calibration and test in a time split. `reused` says that a
@@ -131,6 +132,7 @@ class Splits:
     cut_times: tuple[str, ...] = ()
     labels: LabelRule = BINARY
     classes: tuple[str, ...] = ()
+    num_rows_in: int = 0
     reused: bool = False
 
     def to_json(self) -> dict[str, Any]:

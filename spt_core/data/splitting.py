@@ -29,13 +29,12 @@ from spt_core.artifacts import (
     remove,
     write_manifest,
 )
-from spt_core.data import formats
 from spt_core.data.conform import BAD_SCHEMA, has_dates, time_column
-from spt_core.data.corpus import HASH, Corpus, Finding
+from spt_core.data.corpus import HASH, INSTANT, Corpus, Finding
 from spt_core.data.hashing import Hashes
 from spt_core.data.infer import SAMPLE_ROWS, Columns, columns_of
 from spt_core.data.labels import NAMES, SETS, LabelRule, classes_of, rule_of
-from spt_core.data.leakage import is_among, ranges, refuse_label_like
+from spt_core.data.leakage import is_among, proxies, ranges, refuse_label_like
 from spt_core.data.partition import (
     DAY_US,
     PARTS,
@@ -46,7 +45,8 @@ from spt_core.data.partition import (
     histogram_of,
     write_parts,
 )
-from spt_core.data.read import plain_errors, read, rows_of
+from spt_core.data.read import count_rows, plain_errors, read, rows_of
+from spt_core.data.sampling import Sample, sample
 from spt_core.data.splits import SplitConfig, SplitKind, Splits, load_splits, table_of
 from spt_core.data.windows import add_windows_to_dataset
 from spt_core.errors import InputError
@@ -57,6 +57,7 @@ GUARD_ROWS = 50_000
 WINDOW_PARTITION_BYTES = 128 << 20
 GZIP_RATIO = 6
 MIN_DISTINCT = 0.5
+MIN_OF_CLASS = 10  # rows of a class in a part, below which a figure is one of chance
 MAX_CLASSES = 500  # of a table: a forest of each is grown in every round
 
 
@@ -83,13 +84,14 @@ def split(task: Task, corpus: Corpus, storage: str, config: SplitConfig | None =
 def _make(task: Task, corpus: Corpus, folder: str, config: SplitConfig) -> Splits:
     assert corpus.label is not None
     labels = rule_of(task)
-    sampled = formats.sample(corpus, SAMPLE_ROWS).table
+    sampled = sample(corpus, SAMPLE_ROWS)
     columns = columns_of(sampled, corpus, task)
-    kind = _kind(corpus, config, sampled)
+    kind = _kind(corpus, columns, config, sampled)
     partition = _partition(task, corpus, columns, config, kind, folder)
-    windows = tuple(w for w in corpus.windows if w.name not in sampled.column_names)
+    windows = tuple(w for w in corpus.windows if w.name not in corpus.columns)
     written = _write(corpus, columns, partition, windows)
     quarantine = _collect_quarantine(folder)
+    num_rows_in = _accounted(corpus, written, quarantine)
     duplicates, doubt = _remove_duplicates(written, partition)
     left_out = dict(written.left_out)
     findings = [*columns.findings, *doubt, *_class_findings(corpus.label, written, labels)]
@@ -98,16 +100,23 @@ def _make(task: Task, corpus: Corpus, folder: str, config: SplitConfig) -> Split
     _require_classes(corpus.label, labels, written, quarantine)
     if task.subject is None:
         _require_table_classes(corpus.label, labels, written)
-    signature = _signature(corpus, columns, windows, written)
+    findings += _few(corpus.label, labels, written)
+    signature = _signature(task, corpus, columns, windows, written)
     if task.subject is None:
         train = _spread_sample(parquet_files(f"{folder}/train"), GUARD_ROWS)
         accepted = refuse_label_like(
-            train, corpus.label, signature.fields, head=labels.head, accepted=corpus.keep
+            train,
+            corpus.label,
+            signature.fields,
+            head=labels.head,
+            accepted=corpus.keep,
+            time=corpus.time,
         )
         findings += [
             Finding(kind="accepted", column=name, detail="gives the label away; kept, as asked")
             for name in accepted
         ]
+        findings += proxies(train, signature.fields, columns.carried, corpus.protected)
     return Splits(
         uri=folder,
         task=task.path,
@@ -124,17 +133,34 @@ def _make(task: Task, corpus: Corpus, folder: str, config: SplitConfig) -> Split
         findings=tuple(findings),
         data_fingerprint=written.fingerprint(),
         code_fingerprint=code_fingerprint(),
-        protected=tuple(f.name for f in columns.carried if f.name in corpus.protected),
+        protected=(
+            *(f.name for f in columns.carried if f.name in corpus.protected),
+            *(f.name for f in columns.features if task.monitors(f.name)),
+        ),
         entities=corpus.entities,
         licences=corpus.licences,
         synthetic=corpus.synthetic,
         cut_times=tuple(_iso(cut) for cut in partition.cuts_us),
         labels=labels,
         classes=classes_of(labels, written.classes["train"]),
+        num_rows_in=num_rows_in,
     )
 
 
-def _kind(corpus: Corpus, config: SplitConfig, sampled: pa.Table) -> SplitKind:
+def _accounted(corpus: Corpus, written: Written, quarantine: Mapping[str, int]) -> int:
+    """The rows of the corpus, which must all be in a part, left out, or in quarantine."""
+    num_rows, num_good = count_rows(corpus), sum(written.num_rows.values())
+    num_left_out, num_bad = sum(written.left_out.values()), sum(quarantine.values())
+    if num_good + num_left_out + num_bad != num_rows:
+        raise InputError(
+            f"every row of a corpus must be accounted for, however: {corpus.name} has {num_rows:,}"
+            f" rows, {num_good:,} of them good, {num_left_out:,} left out and {num_bad:,} bad; did "
+            "its files change meanwhile?"
+        )
+    return num_rows
+
+
+def _kind(corpus: Corpus, columns: Columns, config: SplitConfig, sampled: Sample) -> SplitKind:
     if config.kind == "time" and corpus.time is None:
         raise InputError(f"a time split needs a time column, however: {corpus.name} names none")
     if config.kind == "group" and corpus.group is None:
@@ -142,7 +168,8 @@ def _kind(corpus: Corpus, config: SplitConfig, sampled: pa.Table) -> SplitKind:
     if config.kind is not None:
         return config.kind
     if corpus.time is not None:
-        times = time_column(sampled[corpus.time].combine_chunks()).values
+        notation = next(f.notation for f in columns.all if f.name == corpus.time)
+        times = time_column(sampled.table[corpus.time].combine_chunks(), notation).values
         if has_dates(times):
             return "time"
     return "random" if corpus.group is None else "group"
@@ -187,7 +214,7 @@ def _partition(
         histogram = histogram.since(start)
     return dataclasses.replace(
         partition,
-        time=corpus.time,
+        time=INSTANT,
         cuts_us=histogram.cuts_us(config.shares),
         delay_us=round(config.label_delay_days * DAY_US),
         start_us=start if config.history_days else None,
@@ -197,9 +224,9 @@ def _partition(
 def _histogram(corpus: Corpus, columns: Columns, time: str, ignored: str) -> TimeHistogram:
     """How the rows lie in time; one pass over the time column."""
     field = next(field for field in columns.all if field.name == time)
-    rows = read(corpus, [field], quarantine=ignored, columns=[time], with_label=False)
+    rows = read(corpus, [field], quarantine=ignored, columns=[time], with_label=False, time=time)
     blocks = rows.map_batches(
-        functools.partial(histogram_of, time=time), batch_size=None, batch_format="pyarrow"
+        functools.partial(histogram_of, time=INSTANT), batch_size=None, batch_format="pyarrow"
     )
     histogram = TimeHistogram()
     for row in rows_of(blocks):
@@ -215,19 +242,20 @@ def _write(
     corpus: Corpus, columns: Columns, partition: Partition, windows: Sequence[Window]
 ) -> Written:
     """Read, compute windows, deal and write: one pass, and one shuffle per entity of a window."""
-    needed = [name for name in (partition.time, partition.group) if name is not None]
+    time = corpus.time if partition.time is not None else None
+    needed = [name for name in (time, partition.group) if name is not None]
     rows = read(
         corpus,
         columns.all,
         quarantine=f"{partition.folder}/.quarantine",
         labels=partition.labels,
         required=needed,
+        time=corpus.time,
     )
     if windows:
-        assert corpus.time is not None
         size = -(-_size_bytes(corpus) // WINDOW_PARTITION_BYTES)
         rows = add_windows_to_dataset(
-            rows, windows, corpus.time, corpus.label, num_partitions=max(1, size)
+            rows, windows, INSTANT, corpus.label, num_partitions=max(1, size)
         )
     blocks = rows.map_batches(
         functools.partial(write_parts, partition=partition),
@@ -334,6 +362,24 @@ def _class_findings(label: str, written: Written, labels: LabelRule) -> list[Fin
     return findings
 
 
+def _few(label: str, labels: LabelRule, written: Written) -> list[Finding]:
+    """The parts with so few rows of a class that figures on them say little."""
+    if labels.head != "binary":
+        return []
+    findings: list[Finding] = []
+    for what, is_positive in (("positive", True), ("negative", False)):
+        positives, rows = written.num_positives, written.num_rows
+        counts = {p: positives[p] if is_positive else rows[p] - positives[p] for p in PARTS}
+        few = [f"{count} in {part}" for part, count in counts.items() if count < MIN_OF_CLASS]
+        if few:
+            detail = (
+                f"{what} rows: {', '.join(few)}; with fewer than {MIN_OF_CLASS} what is chosen, "
+                "calibrated or measured by them is mostly chance: bring more of them"
+            )
+            findings.append(Finding(kind="few", column=label, detail=detail))
+    return findings
+
+
 def _require_classes(
     label: str, labels: LabelRule, written: Written, quarantine: Mapping[str, int]
 ) -> None:
@@ -418,16 +464,30 @@ def _require_both(label: str, written: Written, hint: str) -> None:
 
 
 def _signature(
-    corpus: Corpus, columns: Columns, windows: Sequence[Window], written: Written
+    task: Task, corpus: Corpus, columns: Columns, windows: Sequence[Window], written: Written
 ) -> Signature:
+    """The fields; of a table's, those alone must be there that the corpus names as required."""
     inputs = (*columns.features, *(window.as_field() for window in windows))
     fields: list[Field] = []
     for field in inputs:
-        categories = written.categories(field.name) if field.kind == "category" else ()
-        required = field.required and field.name not in written.missing
-        fields.append(dataclasses.replace(field, categories=categories, required=required))
+        is_complete = field.name not in written.missing
+        required = field.name in corpus.required
+        if task.subject is not None:
+            required = field.required and is_complete
+        fields.append(
+            dataclasses.replace(
+                field,
+                categories=written.categories(field.name) if field.kind == "category" else (),
+                required=required,
+                complete=is_complete and task.subject is None,
+            )
+        )
     return Signature(
-        fields=tuple(fields), windows=corpus.windows, time=corpus.time, goal=corpus.goal
+        fields=tuple(fields),
+        windows=corpus.windows,
+        time=corpus.time,
+        goal=corpus.goal,
+        gaps=corpus.gaps,
     )
 
 

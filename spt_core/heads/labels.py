@@ -84,21 +84,10 @@ def rank_direction(cuts: Floats, k: int) -> Floats:
     return direction / max(probability * (1.0 - probability), 1e-9)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class LabelHead:
-    """The AnswerHead of classes.
-
-    `squash` makes probabilities of scores [N, K], `direction` says how the log-odds of a class
-    change with the scores [K] of one item: d log-odds of class k / d scores.
-    """
+class ClassHead:
+    """What the heads share whose items have classes: of records, pairs and spans."""
 
     metrics: Mapping[str, OutcomeMetric]
-    squash: Callable[[Floats], Floats]
-    direction: Callable[[Floats, int], Floats]
-    is_multi: bool = False
-    is_ordered: bool = False
-    noun: str = "with a label"
-    is_of_record: bool = True
 
     def metrics_under(self, policy: Policy) -> Mapping[str, OutcomeMetric]:
         """The same under any policy."""
@@ -117,6 +106,23 @@ class LabelHead:
     def said(self, outcomes: Outcomes, *, of_labels: bool = False) -> list[tuple[str, ...]]:
         """The names of its classes, sorted."""
         return named(outcomes.classes, outcomes.labels if of_labels else outcomes.given)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelHead(ClassHead):
+    """The AnswerHead of classes.
+
+    `squash` makes probabilities of scores [N, K], `direction` says how the log-odds of a class
+    change with the scores [K] of one item: d log-odds of class k / d scores.
+    """
+
+    metrics: Mapping[str, OutcomeMetric]
+    squash: Callable[[Floats], Floats]
+    direction: Callable[[Floats, int], Floats]
+    is_multi: bool = False
+    is_ordered: bool = False
+    noun: str = "with a label"
+    is_of_record: bool = True
 
     def outputs(self, scores: Floats) -> Floats:
         """The classes' probabilities."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from spt_core.policy import LabelPolicy, Policy
 from spt_core.task import Task
 
 
-class PairHead:
+class PairHead(labels.ClassHead):
     """The AnswerHead of pairs."""
 
     metrics: Mapping[str, OutcomeMetric] = {
@@ -31,24 +30,6 @@ class PairHead:
     }
     noun = "with a label"
     is_of_record = False
-
-    def metrics_under(self, policy: Policy) -> Mapping[str, OutcomeMetric]:
-        """The same under any policy."""
-        del policy
-        return self.metrics
-
-    def curves(self, outcomes: Outcomes) -> dict[str, list[float]]:
-        """None."""
-        del outcomes
-        return {}
-
-    def by_class(self, outcomes: Outcomes) -> list[dict[str, Any]]:
-        """Of every class."""
-        return metrics.class_figures(outcomes)
-
-    def said(self, outcomes: Outcomes, *, of_labels: bool = False) -> list[tuple[str, ...]]:
-        """The names of its classes, sorted."""
-        return labels.named(outcomes.classes, outcomes.labels if of_labels else outcomes.given)
 
     def outputs(self, scores: Floats) -> Floats:
         """The classes' probabilities."""

@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from spt_core.heads import metrics
 from spt_core.heads.base import Floats, Prediction, Scores, Summary, Truth
-from spt_core.heads.labels import most_probable, named, softmax
+from spt_core.heads.labels import ClassHead, most_probable, softmax
 from spt_core.heads.outcomes import OutcomeMetric, Outcomes, outcomes
 from spt_core.judgement import Span, Spans
 from spt_core.policy import LabelPolicy, Policy
 from spt_core.task import Task
 
 
-class SpanHead:
+class SpanHead(ClassHead):
     """The AnswerHead of spans."""
 
     metrics: Mapping[str, OutcomeMetric] = {
@@ -29,24 +28,6 @@ class SpanHead:
     }
     noun = "with a label"
     is_of_record = False
-
-    def metrics_under(self, policy: Policy) -> Mapping[str, OutcomeMetric]:
-        """The same under any policy."""
-        del policy
-        return self.metrics
-
-    def curves(self, outcomes: Outcomes) -> dict[str, list[float]]:
-        """None."""
-        del outcomes
-        return {}
-
-    def by_class(self, outcomes: Outcomes) -> list[dict[str, Any]]:
-        """Of every class."""
-        return metrics.class_figures(outcomes)
-
-    def said(self, outcomes: Outcomes, *, of_labels: bool = False) -> list[tuple[str, ...]]:
-        """The name of its class."""
-        return named(outcomes.classes, outcomes.labels if of_labels else outcomes.given)
 
     def outputs(self, scores: Floats) -> Floats:
         """The tags' probabilities."""

@@ -78,6 +78,7 @@ def test_rows_no_model_could_read_or_learn_from_go_to_quarantine(tmp_path: Path)
     lines[6] = b"caf\xe9,d0,a"
     lines[7] = b"no label,d0,"
     lines[8] = b"bad label,d0,[1]"
+    lines[9] = "caf\u00e9,d0,a".encode()  # the file is UTF-8
     path.write_bytes(b"\n".join(lines))
     splits = split_of(path, tmp_path)
     assert splits.quarantine == {

@@ -9,6 +9,7 @@ it the two quantiles that its teacher's forests say.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -217,7 +218,33 @@ class DecisionOutput:
         return scores
 
 
-class ClassOutput:
+class _LogitOutput(abc.ABC):
+    """What the Outputs share whose scores are logits, of classes or of cuts between them."""
+
+    @abc.abstractmethod
+    def logits(self, said: Floats) -> Floats:
+        """What is said, as logits."""
+
+    def calibrated(self, logits: Floats, calibration: Sequence[Any]) -> Floats:
+        """Calibrated logits."""
+        return _affine(logits, calibration)
+
+    def head_scores(self, scores: Floats) -> Floats:
+        """The same."""
+        return scores
+
+    def said_scores(self, said: Floats, target: Target) -> Floats:
+        """Logits."""
+        del target
+        return self.logits(said)
+
+    def head_targets(self, targets: Floats, target: Target) -> Floats:
+        """The same."""
+        del target
+        return targets
+
+
+class ClassOutput(_LogitOutput):
     """The Output of one of several classes."""
 
     def num_outputs(self, target: Target, *, is_student: bool) -> int:
@@ -259,28 +286,10 @@ class ClassOutput:
         scale, shift = fit_label_calibration("single_label", logits, targets, weights)
         return [scale.tolist(), shift.tolist()]
 
-    def calibrated(self, logits: Floats, calibration: Sequence[Any]) -> Floats:
-        """Calibrated logits."""
-        return _affine(logits, calibration)
-
     def soft(self, scores: Floats, target: Target) -> Floats:
         """Probabilities."""
         del target
         return softmax(scores, axis=1)
-
-    def head_scores(self, scores: Floats) -> Floats:
-        """The same."""
-        return scores
-
-    def said_scores(self, said: Floats, target: Target) -> Floats:
-        """Logits."""
-        del target
-        return self.logits(said)
-
-    def head_targets(self, targets: Floats, target: Target) -> Floats:
-        """The same."""
-        del target
-        return targets
 
     def comparable(self, scores: NDArray[Any], target: Target) -> NDArray[Any]:
         """Probabilities."""
@@ -288,7 +297,7 @@ class ClassOutput:
         return softmax(scores.astype(np.float64), axis=1)
 
 
-class RankOutput:
+class RankOutput(_LogitOutput):
     """The Output of one of several classes in order."""
 
     def num_outputs(self, target: Target, *, is_student: bool) -> int:
@@ -334,28 +343,10 @@ class RankOutput:
         scale, shift = fit_label_calibration("ordinal", logits, targets)
         return [scale.tolist(), shift.tolist()]
 
-    def calibrated(self, logits: Floats, calibration: Sequence[Any]) -> Floats:
-        """Calibrated log-odds of the cuts."""
-        return _affine(logits, calibration)
-
     def soft(self, scores: Floats, target: Target) -> Floats:
         """Probabilities of lying above each cut."""
         del target
         return expit(scores)
-
-    def head_scores(self, scores: Floats) -> Floats:
-        """The same."""
-        return scores
-
-    def said_scores(self, said: Floats, target: Target) -> Floats:
-        """Log-odds of the cuts."""
-        del target
-        return self.logits(said)
-
-    def head_targets(self, targets: Floats, target: Target) -> Floats:
-        """The same: the head counts cuts itself."""
-        del target
-        return targets
 
     def comparable(self, scores: NDArray[Any], target: Target) -> NDArray[Any]:
         """Probabilities."""

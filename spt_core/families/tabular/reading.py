@@ -17,11 +17,18 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from spt_core.errors import InputError, nearest
-from spt_core.records import NO_DATE, category_text, parse_time, shown, wrong_value
+from spt_core.notation import (
+    FALSE_TEXTS,
+    FLOAT32_MAX,
+    NO_DATE,
+    TRUE_TEXTS,
+    Notation,
+    gaps_for,
+    number_of,
+)
+from spt_core.records import category_text, parse_time, shown, wrong_value
 from spt_core.signature import Signature
 from spt_core.task import FAMILIES
-
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 class Encoder:
@@ -43,8 +50,9 @@ class Encoder:
                 f.name,
                 f.kind,
                 f.required,
-                -_FLOAT32_MAX if f.minimum is None else f.minimum,
-                _FLOAT32_MAX if f.maximum is None else f.maximum,
+                -FLOAT32_MAX if f.minimum is None else f.minimum,
+                FLOAT32_MAX if f.maximum is None else f.maximum,
+                f.notation,
             )
             for f in numbers
         )
@@ -54,13 +62,23 @@ class Encoder:
         )
         self._value_sets = {f.name: pa.array(f.categories, pa.large_string()) for f in categories}
         self._names = frozenset(f.name for f in signature.fields)
+        self._gaps = frozenset(signature.gaps)
+        self._category_gaps = gaps_for("category", self._gaps)
+        self._value_gaps = gaps_for("number", self._gaps)
 
     def record(self, record: Mapping[str, Any]) -> NDArray[np.float32]:
-        """One flat request as [1, F]; InputError with one sentence about the first bad field."""
+        """One flat request as [1, F]; InputError with one sentence about the first bad field.
+
+        Numbers, times and yes or no may come as text, in the column's notation, as in a file.
+        """
+        if not record:
+            raise InputError("a record must hold one of the model's fields, however: it is empty")
         row: list[float] = []
         get, append = record.get, row.append
-        for name, kind, required, minimum, maximum in self._plan:
+        for name, kind, required, minimum, maximum, notation in self._plan:
             value = get(name)
+            if type(value) is str and value.strip() in self._value_gaps:
+                value = None
             if value is None:
                 if required:
                     raise self._missing(name, record)
@@ -69,31 +87,43 @@ class Encoder:
                     append(math.nan)
             elif kind == "number":
                 if type(value) is not float and type(value) is not int:
-                    raise wrong_value(name, "a number", value)
+                    value = _number_of_text(name, value, notation)
                 if not minimum <= value <= maximum:
                     raise _out_of_range(name, minimum, maximum, value)
                 append(value)
             elif kind == "time":
-                row += parse_time(value, name)
+                hour, weekday = parse_time(value, name, notation)
+                append(hour)
+                append(weekday)
             else:
-                if type(value) is not bool:
-                    raise wrong_value(name, "true or false", value)
-                append(1.0 if value else 0.0)
+                append(1.0 if _boolean_of(name, value) else 0.0)
         for name, required, lookup in self._lookups:
             value = get(name)
             if value is None:
                 if required:
                     raise self._missing(name, record)
                 append(0.0)
-            else:
-                append(lookup.get(value if type(value) is str else category_text(value, name), 0.0))
+                continue
+            text = value if type(value) is str else category_text(value, name)
+            index = lookup.get(text, 0.0)
+            if not index and required and text.strip() in self._category_gaps:
+                raise self._missing(name, record)
+            append(index)
         if not self._names.issuperset(record):
-            extra = next(n for n in record if n not in self._names)
-            raise InputError(
-                f"a record may hold only the model's fields, however: {extra!r} is none of them; "
-                f"{nearest(extra, self._names)}"
-            )
+            self._refuse_others(record)
         return np.array([row], dtype=np.float32)
+
+    def _refuse_others(self, record: Mapping[str, Any]) -> None:
+        """Refuse a name that is no field; null in place of an object is one of missing fields."""
+        for name in record:
+            if name in self._names:
+                continue
+            is_object = any(field.startswith(f"{name}.") for field in self._names)
+            if not (is_object and record[name] is None):
+                raise InputError(
+                    f"a record may hold only the model's fields, however: {name!r} is none of "
+                    f"them; {nearest(name, self._names)}"
+                )
 
     def table(self, table: pa.Table) -> NDArray[np.float32]:
         """Typed columns (see data/read.py) as [B, F]; a column that is absent counts as missing."""
@@ -120,6 +150,28 @@ class Encoder:
         hint = f"; {unknown[0]!r} is not a field" if unknown and name not in record else ""
         state = "it is null" if name in record else "it is missing"
         return InputError(f"the field {name!r} is required, however: {state}{hint}")
+
+
+def _number_of_text(name: str, value: object, notation: Notation | None) -> float:
+    if type(value) is not str:
+        raise wrong_value(name, "a number", value)
+    number = number_of(value.strip(), notation)
+    if number is None:
+        form = " with a decimal comma" if notation == "decimal_comma" else ""
+        raise wrong_value(name, f"a number{form}", value)
+    return number
+
+
+def _boolean_of(name: str, value: object) -> bool:
+    if type(value) is bool:
+        return value
+    if type(value) in (str, int, float):
+        text = category_text(value, name).strip().lower()
+        if text in TRUE_TEXTS:
+            return True
+        if text in FALSE_TEXTS:
+            return False
+    raise wrong_value(name, "true or false", value)
 
 
 def _float_column(column: pa.ChunkedArray | pa.Array) -> NDArray[np.float32]:

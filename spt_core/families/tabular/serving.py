@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from spt_core.answering import Cautions
 from spt_core.artifacts import GRAPH, ModelArtifact
 from spt_core.families.onnx import INPUT, open_session
 from spt_core.families.tabular.config import TabularConfig, TabularCopying
@@ -25,6 +26,7 @@ from spt_core.families.tabular.settings import (
 )
 from spt_core.heads.base import Floats, Prediction, Scores
 from spt_core.judgement import FieldEffect, Reason, Settings
+from spt_core.notation import GAPS
 from spt_core.policy import IntervalPolicy
 from spt_core.records import flatten
 from spt_core.signature import Signature
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from spt_core.families.tabular.kernel import Runtime
 
 EXPLAIN_GRAPH = "explain.onnx"
+_NO_CAUTIONS = Cautions()
 # Of a tuple, past the constructor in Python, which costs an answer a microsecond.
 _field_effect = cast(
     "Callable[[tuple[str, Any, float]], FieldEffect]",
@@ -117,6 +120,8 @@ class TablePredictor:
         self._columns = [column.field for column in signature.columns]
         seen = [signature.field(name).seen or (-np.inf, np.inf) for name in self._columns]
         self._least, self._greatest = np.array(seen, np.float32).reshape(-1, 2).T
+        self._is_complete = np.array([signature.field(name).complete for name in self._columns])
+        self._num_numbers = len(signature.numbers)
 
     def read(self, record: Mapping[str, Any]) -> TableRow:
         """One request, flat and encoded."""
@@ -144,6 +149,30 @@ class TablePredictor:
             self._prediction(record, features, values[i], effects, i)
             for i, record in enumerate(records)
         ]
+
+    def cautions(self, rows: Sequence[TableRow]) -> Cautions:
+        """Fields that are missing though no training row lacked them, beyond all, or unseen."""
+        features, size = _features(rows), self._num_numbers
+        missing = np.isnan(features)
+        missing[:, size:] = features[:, size:] == 0.0  # or not seen in training
+        if missing.any() or (features < self._least).any() or (features > self._greatest).any():
+            return self._cautions(rows, features, missing)
+        return _NO_CAUTIONS
+
+    def _cautions(
+        self, rows: Sequence[TableRow], features: NDArray[np.float32], missing: NDArray[np.bool_]
+    ) -> Cautions:
+        beyond = (features < self._least) | (features > self._greatest)
+        absent: dict[str, None] = {}
+        unseen: dict[str, None] = {}
+        for row, column in zip(*np.nonzero(missing), strict=True):
+            name = self._columns[column]
+            if column >= self._num_numbers and not _is_gap(rows[row].record.get(name)):
+                unseen[name] = None
+            elif self._is_complete[column] and self._columns.index(name) == column:
+                absent[name] = None  # a time's weekday may be, where its hour is not
+        outside = dict.fromkeys(self._columns[i] for i in np.flatnonzero(beyond.any(0)))
+        return Cautions(tuple(absent), tuple(outside), tuple(unseen))
 
     def _prediction(
         self,
@@ -256,6 +285,10 @@ def _features(rows: Sequence[TableRow]) -> NDArray[np.float32]:
     if type(rows) is TableRows:  # isinstance asks an abstract class, which a single row feels
         return rows.features
     return rows[0].features if len(rows) == 1 else np.concatenate([row.features for row in rows])
+
+
+def _is_gap(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value.strip() in GAPS)
 
 
 def _strength(reason: FieldEffect) -> float:

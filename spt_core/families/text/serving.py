@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from spt_core.answering import Cautions
 from spt_core.artifacts import FACTS, GRAPH, ModelArtifact
 from spt_core.errors import InputError, nearest
 from spt_core.families.onnx import INPUT, open_session
@@ -145,6 +146,11 @@ class TextPredictor:
     def predict(self, rows: Sequence[EncodedText]) -> list[Scores]:
         """The scores of each text: of it, of its pairs of mentions, or of its tokens."""
         return [self._scored(text)[0] for text in rows]
+
+    def cautions(self, rows: Sequence[EncodedText]) -> Cautions:
+        """None: any text may come."""
+        del rows
+        return Cautions()
 
     def explain(self, rows: Sequence[EncodedText]) -> Iterator[Prediction]:
         """The same, one after the other, with phrases."""

@@ -49,7 +49,7 @@ def test_csv_row_numbers_hold_over_blocks(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_csv_line_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_bytes(b"a,b\n1,x\n2,\xff\xfe\n3,y\n")
+    path.write_bytes(b"a,b\n1,\xc3\xa9\n2,\xff\xfe\n3,y\n")
     (found,) = raw(path, "csv")
     assert found.table["__row"].to_pylist() == [0, 2]
     assert found.refused[0].reason == "a line must be UTF-8 text"

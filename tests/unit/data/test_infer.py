@@ -10,6 +10,7 @@ import pytest
 
 from spt_core.data.corpus import Corpus
 from spt_core.data.infer import Columns, columns_of
+from spt_core.data.sampling import sample_of
 from spt_core.errors import InputError
 from spt_core.plain import from_plain
 from spt_core.signature import Field, Window
@@ -22,7 +23,7 @@ def inferred(corpus: Corpus = CORPUS, **columns: object) -> Columns:
     table = rows(200)
     for name, values in columns.items():
         table = table.append_column(name, pa.array(values))
-    return columns_of(table, corpus, TASK)
+    return columns_of(sample_of(table), corpus, TASK)
 
 
 def kinds(columns: Columns) -> dict[str, str]:
@@ -98,13 +99,13 @@ def test_free_text_is_a_category() -> None:
 def test_a_numeric_column_full_of_text_is_refused() -> None:
     table = pa.table({"amount": ["1", "2", "much", "little"] * 10, "y": [0, 1] * 20})
     with pytest.raises(InputError, match="'amount'.*full of text.*50%.*'much'"):
-        columns_of(table, CORPUS, TASK)
+        columns_of(sample_of(table), CORPUS, TASK)
 
 
 def test_a_label_of_other_values_needs_the_positive_one() -> None:
     table = pa.table({"amount": [1.0, 2.0], "y": ["good", "bad"]})
     with pytest.raises(InputError, match="'y'.*positive.*'good', 'bad'"):
-        columns_of(table, CORPUS, TASK)
+        columns_of(sample_of(table), CORPUS, TASK)
 
 
 def test_a_corpus_goes_to_json_and_back() -> None:

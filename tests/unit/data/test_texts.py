@@ -11,6 +11,7 @@ import pytest
 from spt_core.data.conform import conform
 from spt_core.data.infer import columns_of
 from spt_core.data.raw import column_from
+from spt_core.data.sampling import sample_of
 from spt_core.errors import InputError
 from spt_core.families.text.reading import checked_mentions, checked_text
 from spt_core.signature import MAX_CHARACTERS, MAX_SPANS, Field, Signature
@@ -101,7 +102,7 @@ def test_half_a_surrogate_pair_is_no_text() -> None:
 def test_a_text_corpus_has_its_task_s_fields_and_the_rest_is_named() -> None:
     table = topics(50).append_column("note", pa.array(["x"] * 50))
     columns = columns_of(
-        table.append_column("when", pa.array(["2024-01-01"] * 50)),
+        sample_of(table.append_column("when", pa.array(["2024-01-01"] * 50))),
         dataclasses.replace(CORPUS, group="document", time="when"),
         task("multi_label"),
     )
@@ -115,38 +116,44 @@ def test_a_text_corpus_has_its_task_s_fields_and_the_rest_is_named() -> None:
 
 def test_a_protected_column_is_carried_beside_a_text() -> None:
     table = topics(50).append_column("sex", pa.array(["f", "m"] * 25))
-    columns = columns_of(table, CORPUS, task("multi_label", protected=("sex",)))
+    columns = columns_of(sample_of(table), CORPUS, task("multi_label", protected=("sex",)))
     assert ("sex", "category") in {(field.name, field.kind) for field in columns.carried}
 
 
 def test_a_text_corpus_needs_its_text_and_a_corpus_of_pairs_its_spans() -> None:
     with pytest.raises(InputError, match=r"no column 'text'; the nearest is 'texts'"):
-        columns_of(topics(9).rename_columns(["texts", "document", "y"]), CORPUS, task("span"))
+        columns_of(
+            sample_of(topics(9).rename_columns(["texts", "document", "y"])), CORPUS, task("span")
+        )
     with pytest.raises(InputError, match="no column 'spans'"):
-        columns_of(topics(9), CORPUS, task("pair"))
+        columns_of(sample_of(topics(9)), CORPUS, task("pair"))
 
 
 def test_what_a_text_model_could_not_heed_is_refused() -> None:
     declared = (Field(name="note", kind="number"),)
     for asked in ({"keep": ("note",)}, {"declared": declared}):
         with pytest.raises(InputError, match="task's fields alone.*'note'"):
-            columns_of(topics(9), dataclasses.replace(CORPUS, **asked), task("multi_label"))
+            columns_of(
+                sample_of(topics(9)), dataclasses.replace(CORPUS, **asked), task("multi_label")
+            )
     with pytest.raises(InputError, match="positive"):
-        columns_of(topics(9), dataclasses.replace(CORPUS, positive="c"), task("multi_label"))
+        columns_of(
+            sample_of(topics(9)), dataclasses.replace(CORPUS, positive="c"), task("multi_label")
+        )
 
 
 def test_a_column_of_something_else_is_refused_as_label() -> None:
     table = topics(50).append_column("spans", pa.array(["[]"] * 50))
     by_document = dataclasses.replace(CORPUS, label="document")
     with pytest.raises(InputError, match="pair labels, however: 50 of the 50 sampled rows"):
-        columns_of(table, by_document, task("pair"))
+        columns_of(sample_of(table), by_document, task("pair"))
 
 
 def test_nearly_as_many_names_as_rows_are_no_classes() -> None:
     table = topics(50).append_column("code", pa.array([f"c{i}" for i in range(50)]))
     by_code = dataclasses.replace(CORPUS, label="code")
     with pytest.raises(InputError, match="must hold class names, however: there are 50 in 50 rows"):
-        columns_of(table, by_code, task("single_label"))
+        columns_of(sample_of(table), by_code, task("single_label"))
 
 
 def test_the_schema_of_a_request_states_the_limits_of_texts_and_spans() -> None:

@@ -68,7 +68,7 @@ def test_windows_may_be_nested_dotted_null_or_absent(server: ModelServer) -> Non
         ({"amuont": 3}, "'amuont' is none of them; the nearest is 'amount'"),
         ({"amount": -1}, "at least 0, however: -1"),
         ({"amount": 1e39}, "at most"),
-        ({"amount": "12"}, "a number, however: '12'"),
+        ({"amount": "twelve"}, "a number, however: 'twelve'"),
         ({"amount": True}, "a number, however: True"),
         ({"amount": [1]}, "a number, however: a list"),
         ({"time": "yesterday"}, "ISO 8601"),
@@ -221,6 +221,6 @@ def test_a_fault_of_ours_is_a_problem_document_without_details(
         raise ZeroDivisionError("secret")
 
     assert server.current is not None
-    monkeypatch.setattr(server.current.answerer, "answer", fail)
+    monkeypatch.setattr(server.current.answerer, "answer_with_cautions", fail)
     assert "secret" not in refused(post(server, EXAMPLE), 500)
     assert "secret" in caplog.text

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from serve.model_server import HotRoute, ModelServer
+from spt_core.answering import Cautions
 from spt_core.artifacts import MANIFEST, ExportedModel, as_uri, write_bytes, write_manifest
 from spt_core.model import default_policy
 from spt_core.task import find
@@ -63,11 +64,11 @@ def test_a_text_does_not_hold_the_event_loop(
     assert server.current is not None
     used: list[bool] = []
 
-    def answer(_: Any) -> dict[str, Any]:
+    def answer(_: Any) -> tuple[dict[str, Any], Cautions]:
         used.append(threading.current_thread() is threading.main_thread())
-        return {}
+        return {}, Cautions()
 
-    monkeypatch.setattr(server.current.answerer, "answer", answer)
+    monkeypatch.setattr(server.current.answerer, "answer_with_cautions", answer)
     assert post(server, {"text": TEXT}).status == 200
     assert used == [False]
 
