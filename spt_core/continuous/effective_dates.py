@@ -9,16 +9,31 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 _MONTHS = tuple(calendar.month_name)[1:]
-_MONTH = "|".join(f"{name[:3]}[a-z]*" for name in _MONTHS)
-_DATE = (
-    rf"(?:(?P<m1>{_MONTH})\.? (?P<d1>\d{{1,2}}),? (?P<y1>\d{{4}})"
-    rf"|(?P<d2>\d{{1,2}}) (?P<m2>{_MONTH})\.? (?P<y2>\d{{4}})"
-    r"|(?P<y3>\d{4})-(?P<m3>\d{2})-(?P<d3>\d{2}))"
+# Whole names and their short forms alone: "December" and "Dec.", never "Decision".
+_MONTH = "|".join(
+    rf"{name}|{name[:4]}\b|{name[:3]}\b" if name == "September" else rf"{name}|{name[:3]}\b"
+    for name in _MONTHS
 )
+_WEEKDAY = rf"(?:(?:{'|'.join(calendar.day_name)}),? )?(?:the )?"
+_ORDINAL = r"(?:st|nd|rd|th)?"
+_DATE = (
+    rf"{_WEEKDAY}(?:(?P<m1>{_MONTH})\.? (?P<d1>\d{{1,2}}){_ORDINAL},? (?P<y1>\d{{4}})"
+    rf"|(?P<d2>\d{{1,2}}){_ORDINAL}(?: day of| of)? (?P<m2>{_MONTH})\.?,? (?P<y2>\d{{4}})"
+    r"|(?P<y3>\d{4})-(?P<m3>\d{2})-(?P<d3>\d{2})"
+    r"|(?P<m4>\d{1,2})/(?P<d4>\d{1,2})/(?P<y4>\d{4})"  # American authorities write slashes,
+    r"|(?P<d5>\d{1,2})\.(?P<m5>\d{1,2})\.(?P<y5>\d{4}))\b"  # European ones write dots
+)
+_WHAT = r"(?: (?:for|of|of the|of this|for the|for this)(?: (?!is\b|are\b)[\w-]+){1,6})?"
 _SAYING = re.compile(
-    r"\b(?:effective(?: date)?(?: (?:is|as of|on|from))?"
-    r"|(?:takes?|taking|came?|comes?|enters?|entering) (?:into )?(?:effect|force)(?: (?:on|from))?"
-    r"|appl(?:y|ies|icable) (?:from|as of|on)|compliance date(?: is)?)[: ]{1,3}" + _DATE,
+    r"(?<!no longer )(?<!not )(?<!previously )\b(?:"
+    rf"(?:effective|compliance|application|implementation) dates?{_WHAT}"
+    r"(?: (?:is|are|will be|shall be|of|as of|on|from))*"
+    r"|effective(?: (?:is|as of|on|from|beginning|starting|on or after|no earlier than))*"
+    r"|(?:takes?|taking|took|goes?|going|went|came?|comes?|coming|enter(?:s|ed|ing)?) "
+    r"(?:into )?(?:effect|force|operation)(?: (?:on|from|as of|on or after))?"
+    r"|in (?:force|effect) (?:from|as of|on|since)"
+    r"|appl(?:y|ies|icable) (?:from|as of|on|as from)|mandatory (?:from|as of|on)"
+    r")[: ]{1,3}" + _DATE,
     re.IGNORECASE,
 )
 LONGEST_TEXT = 100_000
@@ -54,7 +69,7 @@ def moment_of(date: str) -> float:
 
 
 def _date(match: re.Match[str]) -> str | None:
-    for number in "123":
+    for number in "12345":
         year, month, day = (match[f"{part}{number}"] for part in "ymd")
         if year is not None and month is not None and day is not None:
             index = month if month.isdigit() else str(_number(month))

@@ -144,13 +144,21 @@ def _single(cell: Any, rule: LabelRule, _: Context) -> str:
 
 def _set_of_names(cell: Any, rule: LabelRule, _: Context) -> str:
     if isinstance(cell, str) and not cell.lstrip().startswith("["):
-        members: Any = [name for name in cell.split(";") if name.strip()]
+        members: Any = _parted(cell, rule)
     else:
         members = parsed(cell)
     if not isinstance(members, list):
         raise InputError("be a list of class names, however: it is not")
     names = {_class_name(name, rule) for name in cast(list[Any], members)}
     return canonical(sorted(names - {rule.negative_class}))
+
+
+def _parted(cell: str, rule: LabelRule) -> list[str]:
+    """The names of a cell that is no list: parted by ; or |, else by commas unless it is a name."""
+    if cell.strip() in rule.classes:
+        return [cell]
+    mark = next((mark for mark in ";|," if mark in cell), ";")
+    return [name for name in cell.split(mark) if name.strip()]
 
 
 def _spans(cell: Any, rule: LabelRule, context: Context) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 from urllib.parse import urljoin, urlsplit
 
-from spt_core.continuous.feeds.text import one_line, plain_text
+from spt_core.continuous.feeds.text import one_line, plain_text, tidied
 from spt_core.continuous.feeds.values import Entry, Item
 
 Identity = Literal["auto", "guid", "link", "guid+link", "title+date", "content"]
@@ -95,8 +95,8 @@ def _plain(entry: Entry, base: str) -> Entry:
     return Entry(
         guid=one_line(entry.guid),
         link=canonical_url(entry.link, base) if entry.link else "",
-        title=_line(entry.title),
-        text=plain_text(entry.text),
+        title=one_line(entry.title) if "title" in entry.plain else _line(entry.title),
+        text=tidied(entry.text) if "text" in entry.plain else plain_text(entry.text),
         published=_line(entry.published)[:200],
         updated=_line(entry.updated)[:200],
         categories=tuple(dict.fromkeys(c for c in map(_line, entry.categories) if c)),

@@ -50,6 +50,7 @@ REGULATIONS_GOV = JsonLayout(
     title="attributes.title",
     url="https://www.regulations.gov/document/{id}",
     text=("attributes.summary",),
+    html=True,
     published="attributes.postedDate",
     updated="attributes.lastModifiedDate",
     categories=("attributes.documentType", "attributes.agencyId", "attributes.docketId"),
@@ -250,17 +251,21 @@ def _is_usable(item: Mapping[str, Any], layout: JsonLayout) -> bool:
 
 
 def _entry(item: Mapping[str, Any], layout: JsonLayout) -> Entry:
-    texts = ["\n".join(find_all(item, path)) for path in layout.text]
+    texts = {path: "\n".join(find_all(item, path)) for path in layout.text}
+    plain = frozenset[str]() if layout.html else frozenset({"title", "text"})
     if layout is JSON_FEED:
-        texts = [next((text for text in texts if text), "")]
+        path = next((path for path, text in texts.items() if text), layout.text[0])
+        texts = {path: texts[path]}
+        plain = plain - {"text"} if path == "content_html" else plain
     return Entry(
         guid=one(item, layout.id),
         link=one(item, layout.url),
         title=one(item, layout.title),
-        text="\n".join(text for text in texts if text),
+        text="\n".join(text for text in texts.values() if text),
         published=one(item, layout.published),
         updated=one(item, layout.updated),
         categories=tuple(text for path in layout.categories for text in find_all(item, path)),
+        plain=plain,
     )
 
 

@@ -45,6 +45,7 @@ _HTML = re.compile(rb"<(?:!doctype\s+html|html)\b", re.IGNORECASE)
 _DOCTYPE = re.compile(rb"<!DOCTYPE\s", re.IGNORECASE)
 _PLAIN_DOCTYPE = re.compile(rb"<!DOCTYPE\s[^\[<>]{0,500}>", re.IGNORECASE)
 
+_LATIN_1 = {"iso-8859-1", "iso8859-1", "iso_8859-1", "latin1", "latin-1", "l1", "us-ascii", "ascii"}
 _UNSAFE_ENTITY = re.compile(rb"<!ENTITY\s[^>]{0,2000}?(?:&(?!#)|%|SYSTEM|PUBLIC)", re.IGNORECASE)
 _MAX_SUBSET_BYTES = 10_000
 
@@ -136,7 +137,12 @@ def _root(body: bytes, content_type: str) -> etree.ElementBase:
         if plain is None:
             raise NotStrictError("it declares entities or elements of its own")
         body = body[:start] + body[plain.end() :]
-    encoding = None if declared_encoding(body) else charset(content_type) or None
+    declared = declared_encoding(body) or charset(content_type).lower()
+    # Who says ISO 8859-1 writes windows-1252, which has letters where the other has controls
+    # (WHATWG, Encoding, 4.2); other declarations are the parser's to read.
+    encoding = "windows-1252" if declared in _LATIN_1 else None
+    if encoding is None and not declared_encoding(body):
+        encoding = declared or None
     try:
         parser = etree.XMLParser(
             encoding=encoding,

@@ -80,7 +80,8 @@ class JsonLayout:
     `descriptions[lang=en].value` takes the elements whose `lang` is `en`; a path with braces is a
     template (`https://host/{id}`). `items` empty means that the answer itself is the list, `id`
     empty that entries have none.
-    `next_page` is the path of the next page's URL; or else `offset_param` with `total`.
+    `next_page` is the path of the next page's URL; or else `offset_param` with `total`. `html` says
+    that titles and texts are HTML; else they are text, where a < is a <.
     """
 
     items: str = ""
@@ -95,6 +96,7 @@ class JsonLayout:
     next_page: str = ""
     offset_param: str = ""
     window: TimeWindow | None = None
+    html: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,23 @@ import re
 
 import nh3
 
-_TAG = re.compile(r"<(?=[A-Za-z/!?])")
+# Of HTML, and of the two languages within it: any other word behind a < is text.
+_NAMES = (
+    "a abbr acronym address applet area article aside audio b base basefont bdi bdo big blink "
+    "blockquote body br button canvas caption center cite code col colgroup data datalist dd del "
+    "details dfn dialog dir div dl dt em embed fieldset figcaption figure font footer form frame "
+    "frameset h1 h2 h3 h4 h5 h6 head header hgroup hr html i iframe img input ins kbd label legend "
+    "li link main map mark marquee math menu meta meter nav nobr noframes noscript object ol "
+    "optgroup option output p param picture plaintext pre progress q rp rt ruby s samp script "
+    "search section select slot small source span strike strong style sub summary sup svg table "
+    "tbody td template textarea tfoot th thead time title tr track tt u ul var video wbr xmp g "
+    "path circle rect line polygon polyline ellipse use defs mi mo mn ms mrow mfrac msup msub"
+)
+_ANY_NAME = "|".join(sorted(_NAMES.split(), key=len, reverse=True))
+_TAG = re.compile(
+    rf"<(?=/?(?:\w+:)?(?:{_ANY_NAME})(?:[\s/>]|$)|!--|!doctype|!\[CDATA\[|\?xml)", re.IGNORECASE
+)
+_NO_TAG = re.compile(f"<(?!{_TAG.pattern[4:]}", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _BLOCK_END = re.compile(r"<(?=[bB][rR]\b|/(?:[pP]|[dD][iI][vV]|[lL][iI]|[tT][rR]|[hH][1-6])\b)")
 _MAX_ROUNDS = 3  # markup escaped twice is common, more often is not
@@ -32,16 +48,24 @@ _DECLARED = re.compile(rb"""encoding\s*=\s*["']([A-Za-z0-9._:-]{1,40})["']""")
 
 
 def plain_text(markup: str) -> str:
-    """The text of a piece of HTML or of plain text: no tag, no control character."""
+    """The text of a piece of HTML: no tag that HTML knows, no control character.
+
+    What else follows a < is text: "versions <v2.3".
+    """
     text = markup
     if "<" in text or "&" in text:
         for _ in range(_MAX_ROUNDS):
-            text = _BLOCK_END.sub("\n<", text)
+            text = _BLOCK_END.sub("\n<", _NO_TAG.sub("&lt;", text))
             text = html.unescape(nh3.clean(text, tags=set()))
             if not _TAG.search(text):
                 break
         else:
             text = _TAG.sub("", text)
+    return tidied(text)
+
+
+def tidied(text: str) -> str:
+    """A text that is no markup: every character but those of control, runs of spaces made one."""
     if text.isprintable():  # one line, nothing to strike out
         return " ".join(text.split())
     if not text.replace("\n", " ").isprintable():

@@ -94,7 +94,10 @@ class Poll:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """An item-like element before it has an identity: raw strings, markup included."""
+    """An item-like element before it has an identity: raw strings, markup included.
+
+    `plain` names those of title and text that hold no markup by their format: there < is a <.
+    """
 
     guid: str = ""
     link: str = ""
@@ -103,6 +106,7 @@ class Entry:
     published: str = ""
     updated: str = ""
     categories: tuple[str, ...] = ()
+    plain: frozenset[str] = frozenset()
 
 
 def degraded(kind: DocumentKind, reason: str, *, markers: int = 0) -> Parsed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import html
 from collections.abc import Iterator
 from urllib.parse import urljoin
 
@@ -11,6 +12,7 @@ from lxml import etree
 
 from spt_core.continuous.feeds.values import Entry, PollHints
 
+_ATOM_1 = "http://www.w3.org/2005/Atom"
 _ATOM = frozenset({"http://www.w3.org/2005/atom", "http://purl.org/atom/ns#"})
 _RSS = frozenset(
     {
@@ -99,6 +101,7 @@ def _field(tag: str) -> tuple[str, int] | None:
 def entry_of(element: etree.ElementBase, *, based: bool) -> Entry:
     """The raw parts of an item element; `based` where the document uses xml:base."""
     texts: dict[str, tuple[int, str]] = {}
+    plain: set[str] = set()
     links: list[tuple[int, str]] = []
     categories: list[str] = []
     permalink = ""
@@ -119,6 +122,7 @@ def entry_of(element: etree.ElementBase, *, based: bool) -> Entry:
             text = _markup(child)
             if text.strip() and (name not in texts or rank < texts[name][0]):
                 texts[name] = rank, text
+                (plain.add if _is_plain(child) else plain.discard)(name)
             if name == "guid" and child.get("isPermaLink", "true").lower() != "false":
                 permalink = text.strip()
     guid = texts.get("guid", (0, ""))[1] or element.get(_RDF_ABOUT) or ""
@@ -133,7 +137,15 @@ def entry_of(element: etree.ElementBase, *, based: bool) -> Entry:
         published=texts.get("published", (0, ""))[1],
         updated=texts.get("updated", (0, ""))[1],
         categories=tuple(categories),
+        plain=frozenset(plain),
     )
+
+
+def _is_plain(element: etree.ElementBase) -> bool:
+    """Whether Atom (RFC 4287, 3.1.1) says that an element holds text, not markup."""
+    if len(element) or etree.QName(element).namespace != _ATOM_1:
+        return False
+    return element.get("type", "text").lower() in ("text", "text/plain")
 
 
 def _link_rank(link: etree.ElementBase) -> int:
@@ -149,7 +161,8 @@ def _markup(element: etree.ElementBase) -> str:
     if len(element) == 0:
         text = element.text or ""
         return _from_base64(text) if element.get("mode") == "base64" else text
-    return etree.tostring(element, encoding="unicode", with_tail=False)
+    inside = (etree.tostring(child, encoding="unicode") for child in element)
+    return html.escape(element.text or "", quote=False) + "".join(inside)
 
 
 def _from_base64(text: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -21,6 +22,12 @@ from spt_core.signature import MAX_CHARACTERS, MAX_SPANS
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z(\[])|\n+")
 _WORD = re.compile(r"\w+|[^\w\s]")
+_CHARACTER = re.compile("(?s).[\u0300-\u036f\u1ab0-\u1aff\u20d0-\u20ff]*")  # with its accents
+_TYPOGRAPHY = {
+    **dict.fromkeys(map(ord, "\u2018\u2019\u201b\u02bc\u2032\u00b4\u0060"), "'"),
+    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"), "-"),
+    **dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"), None),  # invisible
+}
 Offsets = list[tuple[int, int]]
 
 
@@ -149,20 +156,24 @@ class TextEncoder:
 
 
 class Lexicon:
-    """Finds the longest known names in a text, whole words only, whatever their case."""
+    """Finds the longest known names in a text, whole words only.
+
+    Case, typographic apostrophes and hyphens, full width, and what is composed of several
+    characters or invisible make no difference; places are those of the text as it was sent.
+    """
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names: dict[str, set[tuple[str, ...]]] = {}
         self._longest = 1
         for name in names:
-            words = tuple(_WORD.findall(name.lower()))
+            words = tuple(word for word, _, _ in _words(name))
             if words:
                 self._names.setdefault(words[0], set()).add(words)
                 self._longest = max(self._longest, len(words))
 
     def find(self, text: str) -> list[Mention]:
         """The mentions in order; they do not overlap."""
-        words = [(m.group().lower(), m.start(), m.end()) for m in _WORD.finditer(text)]
+        words = _words(text)
         mentions: list[Mention] = []
         at = 0
         while at < len(words):
@@ -177,11 +188,30 @@ class Lexicon:
         return tuple(word for word, _, _ in words[at : at + len(name)]) == name
 
 
+def _words(text: str) -> list[tuple[str, int, int]]:
+    """Words and marks of a text in their plain form, and the characters [start, end) of each."""
+    if text.isascii():
+        return [(m.group().lower(), m.start(), m.end()) for m in _WORD.finditer(text)]
+    plain: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    for match in _CHARACTER.finditer(text):
+        written = match.group().translate(_TYPOGRAPHY)
+        for char in unicodedata.normalize("NFKC", written).translate(_TYPOGRAPHY).lower():
+            plain.append(char)
+            starts.append(match.start())
+            ends.append(match.end())
+    return [
+        (m.group(), starts[m.start()], ends[m.end() - 1]) for m in _WORD.finditer("".join(plain))
+    ]
+
+
 def open_tokenizer(content: bytes) -> Tokenizer:
     """The tokenizer, without padding and truncation of its own."""
     tokenizer = Tokenizer.from_str(content.decode())
     tokenizer.no_padding()
     tokenizer.no_truncation()
+    tokenizer.encode_special_tokens = True  # a text that spells [SEP] has no separator in it
     return tokenizer
 
 

@@ -58,12 +58,22 @@ ROW = {
 }
 
 
+def test_texts_of_an_api_are_markup_only_where_its_layout_says_so():
+    of = source()
+    of = dataclasses.replace(of, json=dataclasses.replace(of.json, html=True))
+    (item,) = parse_json({"data": {"rows": [ROW]}}, of=of).items
+    assert item.title == "Rule seven"
+    row = {**ROW, "title": "versions <v2.3 of <script>"}
+    (item,) = parse_json({"data": {"rows": [row]}}).items
+    assert item.title == "versions <v2.3 of <script>"
+
+
 def test_declared_paths_make_items():
     parsed = parse_json({"data": {"rows": [ROW]}, "next": "https://api.example/v1?page=2"})
     (item,) = parsed.items
     assert (parsed.state, parsed.markers, parsed.cursor) == ("OK", 1, "later")
     assert parsed.next_page == "https://api.example/v1?page=2"
-    assert (item.key, item.title, item.text) == ("guid:7", "Rule seven", "yes")
+    assert (item.key, item.title, item.text) == ("guid:7", "Rule <b>seven</b>", "yes")
     assert item.url == "https://api.example/doc/7"
     assert item.categories == ("SEC", "CFTC")
 
