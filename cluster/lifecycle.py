@@ -12,6 +12,7 @@ import secrets
 import signal
 import socket
 import stat
+import sys
 import tempfile
 import time
 import warnings
@@ -20,12 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from cluster.settings import Settings, put_environment
-from spt_core.errors import ConflictError, InputError
+from spt_core.errors import ConflictError, InputError, MachineError
 
 ROOT = Path(__file__).parent.parent
 LOOPBACK = ("127.0.0.1", "localhost")
 _PORT_OFFSETS = {"HAProxy metrics": 1, "HAProxy statistics": 2, "Serve's fallback proxy": 3}
 _REPLICA_PORTS = (20, 90)
+NUM_STARTS = 5  # of an embedded Ray: two and a half minutes on a machine that is too busy
 
 
 @contextlib.contextmanager
@@ -34,7 +36,12 @@ def ray_session(settings: Settings) -> Generator[None]:
     import ray
 
     if settings.ray_address is not None:
-        ray.init(address=settings.ray_address, log_to_driver=False, logging_level=logging.ERROR)
+        _started(
+            f"Ray must run at {settings.ray_address}",
+            address=settings.ray_address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
         try:
             _refuse_local_files(settings)
             _quiet()
@@ -45,7 +52,8 @@ def ray_session(settings: Settings) -> Generator[None]:
     stay_on_loopback(embedded_environment(settings))
     with warnings.catch_warnings(), _only_errors("ray"):
         warnings.simplefilter("ignore")
-        ray.init(
+        _started(
+            "Ray must start on this machine",
             address="local",
             include_dashboard=False,
             log_to_driver=False,
@@ -58,6 +66,30 @@ def ray_session(settings: Settings) -> Generator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _started(rule: str, **options: Any) -> None:
+    """Start or join Ray; a start that only took too long is tried again.
+
+    Ray waits 30 seconds for its own processes, which a loaded machine does not always start by
+    then: each try finds more of them in memory. MachineError with one sentence where none does.
+    """
+    import ray
+
+    for number in range(1, NUM_STARTS + 1):
+        try:
+            ray.init(**options)
+            return
+        except Exception as error:  # Ray raises plain exceptions here
+            ray.shutdown()
+            fact = " ".join(str(error).split())[:300]
+            is_late = "timed out" in fact or isinstance(error, TimeoutError)
+            if not is_late or number == NUM_STARTS:
+                tries = f", tried {number} times" if number > 1 else ""
+                raise MachineError(f"{rule}, however: {fact}{tries}") from error
+            print(  # noqa: T201  # a person who waits should know for what
+                f"Ray has not started in time; try {number + 1} of {NUM_STARTS}", file=sys.stderr
+            )
 
 
 def stay_on_loopback(environment: dict[str, str]) -> None:

@@ -48,8 +48,12 @@ def load_settings(*, storage: str | None = None, database_url: str | None = None
             "on a cluster (RAY_ADDRESS is set) the storage root must be named, however: neither "
             "--storage nor SPT_STORAGE is; a job's own folder ends with the job"
         )
+    if address is not None and named is not None:
+        require_absolute(named, "the storage root")
     root = as_uri(named or "spt_storage")
     database = database_url or os.environ.get("SPT_DATABASE_URL") or _local_database(root)
+    if address is not None and database.startswith("sqlite:///"):
+        require_absolute(database.removeprefix("sqlite:///"), "a SQLite database")
     trackers: list[Tracker] = []
     if os.environ.get("MLFLOW_TRACKING_URI"):
         trackers.append("mlflow")
@@ -64,6 +68,15 @@ def load_settings(*, storage: str | None = None, database_url: str | None = None
         ray_address=address,
         trackers=tuple(trackers),
     )
+
+
+def require_absolute(location: str, what: str) -> None:
+    """Refuse a path below the working folder: on a cluster it is a job's own, and ends with it."""
+    if "://" not in location and not Path(location).expanduser().is_absolute():
+        raise InputError(
+            f"on a cluster (RAY_ADDRESS is set) {what} must be a URI or an absolute path, however: "
+            f"{location!r}; a job's own folder ends with the job"
+        )
 
 
 def is_embedded() -> bool:

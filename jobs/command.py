@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable, Generator
 
 from cluster.lifecycle import ray_session
-from cluster.settings import Settings, load_settings
+from cluster.settings import Settings, load_settings, require_absolute
 from jobs.console import Screen
 from jobs.overrides import override
 from jobs.recipes import RECIPES
@@ -41,6 +41,8 @@ class Run:
         """The data that the flags name: a location, a public data set, or the bundled sample."""
         arguments, data, storage = self.arguments, self.config.data, self.settings.storage
         if arguments.dataset is not None:
+            if self.settings.ray_address is not None:
+                require_absolute(self.settings.data_home, "SPT_DATA_HOME")
             return open_dataset(
                 arguments.dataset, data_home=self.settings.data_home, storage=storage
             )
@@ -55,6 +57,8 @@ class Run:
                     synthetic=True,
                 ),
             )
+        if self.settings.ray_address is not None:
+            require_absolute(arguments.data, "--data")
         return open_corpus(
             self.task,
             arguments.data,
@@ -165,6 +169,8 @@ def read_run(
                 f"a catalog data set is for its own task, however: {arguments.dataset} is for "
                 f"{dataset.task}, not {task.path}"
             )
+        if dataset is not None:
+            config = override(config, dataset.settings)
     config = override(config, arguments.assignments)
     if arguments.data is None:
         _refuse_roles(arguments, config.data)

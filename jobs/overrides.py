@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from spt_core.errors import InputError, nearest
@@ -15,33 +15,46 @@ T = TypeVar("T")
 
 
 def override(config: T, assignments: Sequence[str]) -> T:
-    """The configuration with each `path.to.field=value` applied; InputError if it is unknown."""
+    """The configuration with all of `path.to.field=value` applied; InputError if one is unknown.
+
+    They are applied at once: fields that must agree, such as shares, may be changed together.
+    """
+    changes: dict[str, Any] = {}
     for assignment in assignments:
         path, separator, text = assignment.partition("=")
         if not separator:
             raise InputError(f"--set takes FIELD=VALUE, however: {assignment!r} has no '='")
-        config = _replaced(config, path.strip().split("."), text.strip(), path.strip())
-    return config
+        *groups, name = path.strip().split(".")
+        node = changes
+        for group in groups:
+            node = node.setdefault(group, {})
+            if not isinstance(node, dict):
+                raise InputError(f"--set {path.strip()}: {group!r} is given a value as well")
+        node[name] = text.strip()
+    return _replaced(config, changes, ())
 
 
-def _replaced(config: Any, path: list[str], text: str, whole: str) -> Any:
-    name, *rest = path
-    fields = [f.name for f in dataclasses.fields(config)]
+def _replaced(config: Any, changes: Mapping[str, Any], above: tuple[str, ...]) -> Any:
+    values = {n: _value(config, n, change, (*above, n)) for n, change in changes.items()}
+    return dataclasses.replace(config, **values)
+
+
+def _value(config: Any, name: str, change: Any, path: tuple[str, ...]) -> Any:
+    fields, whole = [f.name for f in dataclasses.fields(config)], ".".join(path)
     if name not in fields:
         raise InputError(
             f"--set names a field of the configuration, however: {whole!r} has no {name!r}; "
             f"{nearest(name, fields)}"
         )
     current = getattr(config, name)
-    if rest:
+    if isinstance(change, Mapping):
         if not dataclasses.is_dataclass(current):
             raise InputError(f"--set {whole}: {name!r} has no fields of its own")
-        return dataclasses.replace(config, **{name: _replaced(current, rest, text, whole)})
+        return _replaced(current, change, path)
     if dataclasses.is_dataclass(current):
         inner = [f"{whole}.{f.name}" for f in dataclasses.fields(current)]
         raise InputError(f"--set takes single fields, however: {whole!r} is a group of {inner}")
-    hint = typing.get_type_hints(type(config))[name]
-    return dataclasses.replace(config, **{name: _parsed(text, hint, whole)})
+    return _parsed(change, typing.get_type_hints(type(config))[name], whole)
 
 
 def _parsed(text: str, hint: Any, whole: str) -> Any:

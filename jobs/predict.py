@@ -11,10 +11,11 @@ import dataclasses
 from collections.abc import Sequence
 
 from cluster.lifecycle import ray_session
-from cluster.settings import load_settings
+from cluster.settings import load_settings, require_absolute
 from jobs.console import Screen
 from jobs.exits import run as call
 from spt_core.artifacts import as_uri
+from spt_core.data.corpus import Roles
 from spt_core.data.sources import open_corpus
 from spt_core.registry import Registry
 from spt_core.task import find
@@ -31,6 +32,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", metavar="URI", required=True, help="Parquet, CSV or JSONL")
     parser.add_argument("--output", metavar="URI", required=True, help="a new folder")
     parser.add_argument(
+        "--label",
+        metavar="COLUMN",
+        help="past labels, for windows of label rates (else the task's)",
+    )
+    parser.add_argument("--time", metavar="COLUMN", help="when it happened (else the model's)")
+    parser.add_argument(
+        "--entity",
+        metavar="COLUMN",
+        action="append",
+        default=[],
+        help="a key that windows look back over, as the model names it",
+    )
+    parser.add_argument(
         "--model", metavar="VERSION|ALIAS", default="champion", help="such as 7 (default: champion)"
     )
     parser.add_argument(
@@ -43,10 +57,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from spt_core.scoring import score_corpus  # ray and pandas
 
     task, settings = find(given.task), load_settings(storage=given.storage)
+    if settings.ray_address is not None:
+        require_absolute(given.data, "--data")
+        require_absolute(given.output, "--output")
     screen = Screen(as_json=given.json)
     version = Registry(settings.database_url).get(f"{task.path}/{given.name}@{given.model}")
     with ray_session(settings), screen.stage("predict") as stage:
-        corpus = open_corpus(task, given.data, storage=settings.storage, require_label=False)
+        signature = version.exported.artifact.signature
+        corpus = open_corpus(
+            task,
+            given.data,
+            storage=settings.storage,
+            roles=Roles(
+                label=given.label,
+                time=given.time,
+                entities=tuple(given.entity) or None,
+                windows=(),  # the model's own
+                gaps=signature.gaps,
+            ),
+            require_label=False,
+        )
         stage.say(f"scoring {corpus.name} with {version.ref}")
         scored = score_corpus(
             corpus,

@@ -34,6 +34,10 @@ class UnavailableError(InputError):
     """The database cannot be used now: away, full or none; the same call may be tried again."""
 
 
+class MachineError(SptError):
+    """The machine does not give what is needed: Ray does not start, memory or a disk is full."""
+
+
 class ParityError(SptError):
     """A runtime file does not reproduce its checkpoint and is therefore refused."""
 

@@ -82,7 +82,9 @@ def score_corpus(
         columns = [*columns, *sample(corpus, SAMPLE_ROWS).table.column_names]
     needed = [field.name for field in signature.fields if field.required]
     require_columns(needed, columns, what="input", file=corpus.uris[0])
-    windows, absent = _computable(signature, columns, corpus.label)
+    _refuse_other_keys(signature, corpus)
+    time = signature.time if signature.time in columns else corpus.time
+    windows, absent = _computable(signature, columns, time, corpus.label)
     folder, _, name = output.rstrip("/").rpartition("/")
     unfinished = f"{folder}/.{name}.unfinished"
     remove(unfinished)
@@ -90,11 +92,11 @@ def score_corpus(
         with plain_errors():
             rows = read(
                 corpus,
-                _fields(signature, windows),
+                _fields(signature, windows, time, corpus.label),
                 quarantine=f"{unfinished}/.quarantine",
-                with_label=any(window.function == "label_rate" for window in windows),
+                with_label=False,
                 required=needed,
-                time=signature.time if windows else None,
+                time=time if windows else None,
             )
             if windows:
                 rows = add_windows_to_dataset(
@@ -179,21 +181,39 @@ def score_batch(table: pa.Table, *, model: str, policy: str) -> pa.Table:
     return pa.table(columns)
 
 
-def _fields(signature: Signature, windows: Sequence[Window]) -> list[Field]:
-    """What is read: the model's inputs, but for windows that are computed, and what these need."""
-    made = {window.name for window in windows}
-    fields = {field.name: field for field in signature.fields if field.name not in made}
+def _refuse_other_keys(signature: Signature, corpus: Corpus) -> None:
+    keys = sorted({window.entity for window in signature.windows})
+    for name in corpus.entities:
+        if keys and name not in keys:
+            raise InputError(
+                f"a key must be one that the model's windows look back over, however: {name!r} is "
+                f"none; they are {', '.join(keys)}"
+            )
+
+
+def _fields(
+    signature: Signature, windows: Sequence[Window], time: str | None, label: str | None
+) -> list[Field]:
+    """What is read: the model's inputs, but for windows that are computed, and what these need.
+
+    Of labels, those that are known by then: the newest rows may lack theirs.
+    """
+    computed = {window.name for window in windows}
+    fields = {field.name: field for field in signature.fields if field.name not in computed}
     for window in windows:
-        assert signature.time is not None  # or no window would be computable
-        fields.setdefault(signature.time, Field(name=signature.time, kind="time"))
+        assert time is not None  # or no window would be computable
+        fields.setdefault(time, Field(name=time, kind="time"))
         fields.setdefault(window.entity, Field(name=window.entity, kind="entity"))
         if window.value is not None:
             fields.setdefault(window.value, Field(name=window.value, kind="number"))
+        if window.function == "label_rate":
+            assert label is not None
+            fields.setdefault(label, Field(name=label, kind="boolean"))
     return list(fields.values())
 
 
 def _computable(
-    signature: Signature, columns: Sequence[str], label: str | None
+    signature: Signature, columns: Sequence[str], time: str | None, label: str | None
 ) -> tuple[list[Window], list[str]]:
     """Windows that the data set's own rows can fill, and fields that nothing fills."""
     absent = [field.name for field in signature.fields if field.name not in columns]
@@ -202,7 +222,7 @@ def _computable(
         for window in signature.windows
         if window.name in absent
         and window.entity in columns
-        and signature.time in columns
+        and time in columns
         and (window.value is None or window.value in columns)
         and (window.function != "label_rate" or label is not None)
     ]

@@ -86,6 +86,11 @@ class Window:
         """Refuse a window that could not be computed."""
         if (self.value is None) == (self.function in ("mean", "sum")):
             raise InputError(f"mean and sum windows, and only these, need a value column: {self}")
+        if self.function == "label_rate" and self.delay_days < 1:
+            raise InputError(
+                "a label_rate needs a delay of a day or more, such as label_rate(shop,30d,after7d):"
+                f" a row's own label is not known when it is asked, however: {self.name!r} has none"
+            )
         if self.span_days < 1 or self.delay_days < 0:
             raise InputError(f"a window needs span_days >= 1 and delay_days >= 0, however: {self}")
 

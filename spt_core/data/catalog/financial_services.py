@@ -125,6 +125,14 @@ DATASETS: tuple[PublicDataset, ...] = (
             )
         },
         synthetic=True,
+        settings=(
+            "split.history_days=11",
+            "split.label_delay_days=7",
+            "split.train=0.4",
+            "split.validation=0.25",
+            "split.calibration=0.25",
+            "split.test=0.1",
+        ),
         roles=Roles(
             label="TX_FRAUD",
             time="TX_DATETIME",
@@ -134,8 +142,9 @@ DATASETS: tuple[PublicDataset, ...] = (
         ),
         notes=(
             "488,678 simulated transactions of 51 days, 0.89 % fraud. As in the book's chapter "
-            "3, the first 30 days only feed windows: split with history_days=30 and "
-            "label_delay_days=7, shares about one week each. TX_FRAUD_SCENARIO says which rule "
+            "3, the first days only feed windows and labels are known after 7 days; the book has "
+            "two parts of a week each, here each of the three later parts begins 7 days after the "
+            "labels of the one before are known. TX_FRAUD_SCENARIO says which rule "
             "made a fraud; fraud in scenario 1 is TX_AMOUNT > 220. The published protocol also "
             "removes known compromised customers from the test week."
         ),

@@ -15,7 +15,8 @@ class PublicDataset:
     """Where a public data set comes from, its licence and the roles of its columns.
 
     `files` maps each file to its sha256. `read` turns the folder's URI into a table, for formats
-    that a Corpus does not take; without it the first file is the corpus.
+    that a Corpus does not take; without it the first file is the corpus. `settings` are what else
+    it asks for, as --set takes it: a job that names the data set begins with them.
     """
 
     name: str
@@ -27,3 +28,4 @@ class PublicDataset:
     notes: str
     read: Callable[[str], pa.Table] | None = None
     synthetic: bool = False
+    settings: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ Splits + teacher -> rows with swapped cells and soft labels (Parquet) -> Ray Tra
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -28,6 +29,7 @@ from spt_core.data.partition import Part
 from spt_core.data.read import Dataset, read_files
 from spt_core.data.splits import Splits
 from spt_core.errors import InputError
+from spt_core.families.tabular.config import TabularConfig
 from spt_core.families.tabular.ensemble import BLEND
 from spt_core.families.tabular.learner import LEARNER, SCORING_ROWS, row_bytes
 from spt_core.families.tabular.network import StudentNetwork
@@ -47,6 +49,7 @@ from spt_core.heads.base import Floats
 from spt_core.task import Task, find
 
 SOFT = "soft"
+SMALLEST_WIDTH = 4  # of a student's layer
 
 
 class TableDistilling:
@@ -80,7 +83,7 @@ class TableDistilling:
             scoring_rows=SCORING_ROWS,
             head=self._task.head,
         )
-        _check_size(self._run, lesson)
+        self._run = _sized(self._run, lesson)
         if not has_manifest(self._soft):
             _write_soft_rows(lesson, target_from_json(facts), self._soft)
         return self._run
@@ -121,13 +124,26 @@ def _write_soft_rows(lesson: Lesson, target: Target, soft: str) -> None:
     write_manifest(soft, {"teacher": teacher.uri, "copies": lesson.num_copies})
 
 
-def _check_size(run: TrainingRun, lesson: Lesson) -> None:
-    student = LEARNER.network(run)
-    size = sum(t.numel() * t.element_size() for t in student.state_dict().values())
-    teacher = lesson.teacher
+def _sized(run: TrainingRun, lesson: Lesson) -> TrainingRun:
+    """The run of a student that is as small as it must be.
+
+    Where nobody chose its width, it is halved until it is: many columns make a wide first layer,
+    and a small teacher little room.
+    """
+    teacher, network = lesson.teacher, run.config.network
     files = [name for name in teacher.files if name not in (FACTS, BLEND, REFERENCE)]
     teacher_size = sum(len(teacher.read(name)) for name in files)
-    lesson.check_size(size, teacher_size, f"student_hidden {run.config.network.student_hidden}")
+    is_default = network.student_hidden == TabularConfig().student_hidden
+    while True:
+        size = sum(t.numel() * t.element_size() for t in LEARNER.network(run).state_dict().values())
+        hidden = run.config.network.student_hidden
+        fits = size <= lesson.compression_ratio * teacher_size
+        if fits or not is_default or min(hidden) <= SMALLEST_WIDTH:
+            lesson.check_size(size, teacher_size, f"student_hidden {hidden}")
+            return run
+        smaller = dataclasses.replace(network, student_hidden=tuple(n // 2 for n in hidden))
+        network = smaller
+        run = dataclasses.replace(run, config=dataclasses.replace(run.config, network=smaller))
 
 
 def _finish(

@@ -17,7 +17,7 @@ WINDOWS = (
     Window(entity="card", function="mean", value="amount", span_days=7),
     Window(entity="card", function="sum", value="amount", span_days=1),
     Window(entity="shop", function="label_rate", span_days=7, delay_days=7),
-    Window(entity="shop", function="label_rate", span_days=1),
+    Window(entity="shop", function="label_rate", span_days=1, delay_days=1),
 )
 
 
