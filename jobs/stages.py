@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from cluster.settings import actor
 from jobs.command import Run
 from jobs.console import Stage
 from jobs.service import rolled_out
@@ -64,11 +65,15 @@ def prepared(run: Run) -> Splits:
 
 
 def _show_rows(run: Run, splits: Splits) -> None:
+    run.screen.say(f"  {_rows_sentence(splits)}")
+
+
+def _rows_sentence(splits: Splits) -> str:
     """Where each row of the corpus has gone."""
     shares = [f"{sum(splits.num_rows.values()):,} in parts"]
     shares += [f"{count:,} left out ({reason})" for reason, count in splits.num_left_out.items()]
     shares += [f"{sum(splits.quarantine.values()):,} in quarantine"] if splits.quarantine else []
-    run.screen.say(f"  {splits.num_rows_in:,} rows in: {', '.join(shares)}")
+    return f"{splits.num_rows_in:,} rows in: {', '.join(shares)}"
 
 
 def refuse_incompatible(run: Run, splits: Splits) -> None:
@@ -192,6 +197,8 @@ def benchmarked(
         page = report.html(
             facts=_facts(model, policy, splits),
             findings=[dataclasses.asdict(finding) for finding in splits.findings],
+            use=_use(run.task, model),
+            rows=_rows_sentence(splits),
         )
         write_bytes(f"{uri}.html", page.encode())
         write_bytes(f"{uri}.json", json.dumps(report.to_json()).encode())
@@ -227,10 +234,12 @@ def show_report(run: Run, report: Report) -> None:
     quality = report.quality[report.model_name]
     names = [name for name in HEADS[find(report.task).head].metrics if name in quality]
     names = names[:NUM_SHOWN_METRICS]
+    if report.too_few:
+        run.screen.warn("  few", f": {report.too_few}")
     rows = [
         [
             model,
-            *(f"{q[n]['value']:.4f} [{q[n]['low']:.3f}, {q[n]['high']:.3f}]" for n in names),
+            *("-" if report.too_few else _with_interval(q[n]) for n in names),
             f"{report.latency_ms[model]['p50']:.3f}",
         ]
         for model, q in report.quality.items()
@@ -247,6 +256,10 @@ def show_report(run: Run, report: Report) -> None:
     for name, check in report.compliance.items():
         if not check["passed"]:
             run.screen.warn("  compliance", f" {name}: {check['fact']}")
+
+
+def _with_interval(figure: Mapping[str, float]) -> str:
+    return f"{figure['value']:.4f} [{figure['low']:.3f}, {figure['high']:.3f}]"
 
 
 def _show_notes(run: Run, model: SpecializedModel) -> None:
@@ -273,6 +286,32 @@ def _quality(role: str, task: Task, model: SpecializedModel) -> str:
 
 def _reused(reused: bool) -> str:
     return " (finished before, reused; --fresh makes it again)" if reused else ""
+
+
+def _use(task: Task, model: ExportedModel) -> dict[str, str]:
+    """What the model is for, what it was made from, who made it and who approves it."""
+    metric = f"validation_{task.metric}"
+    use = {"intended use": task.description}
+    for artifact in lineage(model.artifact):
+        figures = artifact.metrics
+        if metric not in figures:
+            continue
+        shares = [
+            f"{name.removesuffix('_weight')} {share:.2f}"
+            for name, share in figures.items()
+            if name.endswith("_weight")
+        ]
+        made_of = f", a blend of {', '.join(shares)}" if shares else ""
+        what = "served" if artifact.role == "student" else artifact.role
+        if what in use:  # the nearest of its role is the one
+            continue
+        use[what] = f"{metric.replace('_', ' ')} {figures[metric]:.4f}{made_of}"
+    approver = "a person, before it may serve: the task is of high risk"
+    return {
+        **use,
+        "author": actor(),
+        "approver": approver if task.high_risk else "none is asked for by the task",
+    }
 
 
 def _facts(model: ExportedModel, policy: Policy, splits: Splits) -> dict[str, Any]:

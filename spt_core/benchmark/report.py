@@ -32,7 +32,10 @@ class Report:
     label but the negative class, intervals resample the `num_groups` documents, and
     `classes[model]` holds label, support, precision, recall and f1 of each class; `left_out` says
     of a baseline that could not be fitted why. `confusion` counts the items of each class that the
-    product gives each class, where one is given.
+    product gives each class, where one is given. `decisions[model]` are the cases of each action
+    by true label and the mean cost of one; `inputs` the fields by their mean effect, with their
+    missing shares; `parts` the rows, base rates and periods of the data's parts. `too_few` says why
+    the figures of decisions say nothing, where held-out rows of a class are so few.
     """
 
     task: str
@@ -61,19 +64,39 @@ class Report:
     )
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
     confusion: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
+    decisions: Mapping[str, Mapping[str, Any]] = dataclasses.field(
+        default_factory=dict[str, Mapping[str, Any]]
+    )
+    currency: str = ""
+    inputs: list[dict[str, Any]] = dataclasses.field(default_factory=list[dict[str, Any]])
+    parts: list[dict[str, Any]] = dataclasses.field(default_factory=list[dict[str, Any]])
+    too_few: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with all fields."""
         return dataclasses.asdict(self)
 
-    def html(self, *, facts: Mapping[str, Any], findings: Sequence[Mapping[str, Any]] = ()) -> str:
-        """The page; `facts` (versions, data, lineage) are a table, `findings` a list."""
+    def html(
+        self,
+        *,
+        facts: Mapping[str, Any],
+        findings: Sequence[Mapping[str, Any]] = (),
+        use: Mapping[str, str] | None = None,
+        rows: str = "",
+    ) -> str:
+        """The page; `facts` (versions, data, lineage) are a table, `findings` a list.
+
+        `use` says what the model is for, who made it and who approves it, `rows` where the rows of
+        the data went.
+        """
         environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
         template = environment.from_string(TEMPLATE.read_text())
         return template.render(
             report=self,
             facts=facts,
             findings=findings,
+            use=use or {},
+            rows=rows,
             noun=HEADS[self.head].noun,
             plots=[(title, _png(draw)) for title, draw in self._plots()],
         )
@@ -81,8 +104,10 @@ class Report:
     def _plots(self) -> list[tuple[str, Callable[[Axes], None]]]:
         plots: list[tuple[str, Callable[[Axes], None]]] = [
             ("Latency of one answer", self._latency),
-            (f"{self.metric} with 95 % intervals", self._intervals),
         ]
+        if self.too_few:
+            return plots
+        plots.append((f"{self.metric} with 95 % intervals", self._intervals))
         if self.classes:
             return [("F1 by class", self._class_f1), *plots]
         if all("true" in curve for curve in self.curves.values()):

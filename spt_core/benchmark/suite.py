@@ -12,6 +12,8 @@ from spt_core.answering import Answerer
 from spt_core.artifacts import ExportedModel
 from spt_core.benchmark.compliance import run_checks
 from spt_core.benchmark.config import BenchmarkConfig
+from spt_core.benchmark.decisions import decision_facts, too_few
+from spt_core.benchmark.inputs import input_facts, part_facts
 from spt_core.benchmark.memory import resident_bytes
 from spt_core.benchmark.report import Report
 from spt_core.benchmark.subgroups import subgroup_figures, subgroup_metrics
@@ -102,6 +104,13 @@ class BenchmarkSuite:
             num_groups=num_groups if num_groups < table.num_rows else 0,
             confusion=confusion(own),
             classes={name: rows for name, of in outcomes.items() if (rows := head.by_class(of))},
+            decisions=decision_facts(outcomes, policy)
+            if isinstance(policy, DecisionPolicy)
+            else {},
+            currency=policy.costs.currency if isinstance(policy, DecisionPolicy) else "",
+            inputs=input_facts(answerer, table),
+            parts=[] if splits is None else part_facts(splits),
+            too_few=too_few(own) if isinstance(policy, DecisionPolicy) else "",
         )
 
     def _work(

@@ -11,6 +11,7 @@ import pytest
 from jobs.stages import NUM_SHOWN_METRICS, show_report
 from spt_core.artifacts import ExportedModel, as_uri
 from spt_core.benchmark import BenchmarkConfig, BenchmarkSuite, Report, report_from_json
+from spt_core.data.partition import PARTS
 from spt_core.data.splits import EvaluationSet, table_of
 from spt_core.heads import HEADS
 from spt_core.model import default_policy
@@ -40,8 +41,14 @@ def report(text_export: ExportedModel, tmp_path_factory: pytest.TempPathFactory)
     def table(part: str, limit: int | None = None) -> Any:
         return table_of([as_uri(folder / part / "0.parquet")], limit)
 
+    counts = {part: 60 for part in PARTS}
     splits: Any = types.SimpleNamespace(
-        table=table, label=TASK.label, corpus=types.SimpleNamespace(group=TASK.group)
+        table=table,
+        label=TASK.label,
+        corpus=types.SimpleNamespace(group=TASK.group, time=None),
+        num_rows=counts,
+        num_positives={part: 30 for part in PARTS},
+        files=lambda part: [as_uri(folder / part / "0.parquet")],
     )
     config = BenchmarkConfig(num_trials=2, num_resamples=20, num_calls=100)
     policy = default_policy(text_export)
