@@ -63,6 +63,13 @@ class RayJobs:
             raise
         return status.value  # Ray's names are the ledger's
 
+    def cause(self, submission_id: str) -> str:
+        """What the cluster says of the job's end."""
+        try:
+            return str(self._ask(lambda client: client.get_job_info(submission_id)).message or "")
+        except Exception:  # noqa: BLE001  a reason is no more than that
+            return ""
+
     def _ask(self, call: Callable[[JobSubmissionClient], T]) -> T:
         """What the client says in time; after an error the next call connects anew."""
 

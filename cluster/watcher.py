@@ -27,8 +27,9 @@ from cluster.settings import source_secrets
 from cluster.submit import RayJobs
 from spt_core.artifacts import as_uri, digest
 from spt_core.continuous import ContinuousTrainingPipeline, WatchOptions
-from spt_core.continuous.jobs import RETRAIN
+from spt_core.continuous.jobs import RETRAIN, ChampionJobs
 from spt_core.continuous.leading import Step
+from spt_core.continuous.ledger import JobApi
 from spt_core.continuous.meters import COUNTS, LEVELS, Count, Level
 from spt_core.continuous.pipeline import calm_collector
 from spt_core.continuous.sources import SourcesFile
@@ -80,15 +81,18 @@ class Watcher:
         options = dataclasses.replace(plan.options, secrets=secrets)
         context = ray.get_runtime_context()
         self._restarted = context.was_current_actor_reconstructed
+        jobs: JobApi = RayJobs(
+            context.gcs_address,
+            storage=as_uri(options.storage),
+            runtime_env=job_environment(options, context.runtime_env.working_dir()),
+            command=plan.command,
+        )
+        if plan.command == RETRAIN:  # another command may need no champion
+            jobs = ChampionJobs(jobs, options.database)
         self._pipeline = ContinuousTrainingPipeline(
             plan.file,
             options=options,
-            jobs=RayJobs(
-                context.gcs_address,
-                storage=as_uri(options.storage),
-                runtime_env=job_environment(options, context.runtime_env.working_dir()),
-                command=plan.command,
-            ),
+            jobs=jobs,
             steps=plan.make_steps(options) if plan.make_steps is not None else (),
             meters=RayMeters(),
         )

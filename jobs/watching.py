@@ -24,6 +24,7 @@ from jobs.console import Screen
 from spt_core.continuous import ContinuousTrainingPipeline, WatchOptions
 from spt_core.continuous.fetch.fetcher import FetchPolicy
 from spt_core.continuous.fetch.guard import Guard
+from spt_core.continuous.jobs import ChampionJobs, require_champion
 from spt_core.continuous.ledger import AuditHead, JobApi, Ledger, Principal
 from spt_core.continuous.monitoring import Monitoring, bucket_of
 from spt_core.continuous.pipeline import calm_collector
@@ -133,6 +134,7 @@ def trigger(args: argparse.Namespace) -> int:
             f"{nearest(model, models)}"
         )
     monitoring = from_plain(Monitoring, content)
+    require_champion(load_settings(storage=args.storage).database_url, model)
     asked = manual_trigger(monitoring, ledger.pending(monitoring.bucket), args.reason)
     begun = ledger.trigger(asked, actor=principal.name)
     Screen(as_json=args.json).result(
@@ -215,11 +217,12 @@ def _jobs(settings: Settings, options: WatchOptions) -> JobApi | None:
     from cluster.submit import RayJobs
     from cluster.watcher import job_environment
 
-    return RayJobs(
+    jobs = RayJobs(
         settings.ray_address,
         storage=settings.storage,
         runtime_env=job_environment(options, ""),
     )
+    return ChampionJobs(jobs, settings.database_url)
 
 
 async def _until_interrupted(pipeline: ContinuousTrainingPipeline, screen: Screen) -> None:

@@ -91,6 +91,9 @@ class NotedJobs:
             raise RuntimeError(f"Job with submission_id {submission_id} already exists")
         self.submitted.append((submission_id, payload))
 
+    def cause(self, submission_id: str) -> str:
+        return ""
+
     def status(self, submission_id: str) -> Any:
         known = any(submission_id == one for one, _ in self.submitted)
         return self.says if known else None

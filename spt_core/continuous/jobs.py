@@ -20,8 +20,10 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
-from spt_core.continuous.ledger import JobStatus
-from spt_core.errors import ConflictError, UnavailableError
+from spt_core.continuous.ledger import JobApi, JobStatus
+from spt_core.continuous.retraining import model_of
+from spt_core.errors import ConflictError, InputError, UnavailableError
+from spt_core.registry import CHAMPION, Registry
 
 RETRAIN: tuple[str, ...] = (sys.executable, "-m", "jobs.retrain")
 _ROOT = Path(__file__).parents[2]
@@ -38,6 +40,40 @@ _SCRIPT = (
 def job_command(submission_id: str, storage: str, command: Sequence[str] = RETRAIN) -> list[str]:
     """What runs a submission, wherever it runs."""
     return [*command, "--submission-id", submission_id, "--storage", storage]
+
+
+@final
+class ChampionJobs:
+    """A job system that takes retrainings of models alone that have a champion to be compared with.
+
+    Another one is refused before it starts: it waits, and is told, until there is one.
+    """
+
+    def __init__(self, jobs: JobApi, database_url: str) -> None:
+        self.jobs, self._database_url = jobs, database_url
+
+    def submit(self, submission_id: str, payload: dict[str, Any]) -> None:
+        """Start the job; InputError where its model has no champion."""
+        require_champion(self._database_url, model_of(payload["bucket"]))
+        self.jobs.submit(submission_id, payload)
+
+    def status(self, submission_id: str) -> JobStatus | None:
+        """Where the job stands."""
+        return self.jobs.status(submission_id)
+
+    def cause(self, submission_id: str) -> str:
+        """Why it has no result."""
+        return self.jobs.cause(submission_id)
+
+
+def require_champion(database_url: str, model: str) -> None:
+    """Refuse to retrain a model that has no champion."""
+    registry = Registry(database_url)
+    if model not in registry.names() or CHAMPION not in registry.aliases(model):
+        raise InputError(
+            f"a retraining must have a champion to start from, however: {model} has none; train "
+            "and deploy one (python -m jobs.pipeline)"
+        )
 
 
 @final
@@ -99,6 +135,14 @@ class LocalJobs:
             if lock is None:
                 return "RUNNING" if is_started else "PENDING"
             return "FAILED" if is_started else None
+
+    def cause(self, submission_id: str) -> str:
+        """The last line of the job's log."""
+        log = self._file(submission_id, "log")
+        if not log.exists():
+            return ""
+        lines = log.read_bytes()[-4000:].decode(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
     def log(self, submission_id: str) -> Path:
         """Where the job's output is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 
 from spt_core.artifacts import as_uri
@@ -12,13 +13,23 @@ from spt_core.errors import InputError
 DEFAULT_STORAGE = "spt_storage"
 
 
+def _storage() -> str:
+    """Where the command line keeps things, so that its status tells of this pipeline."""
+    return os.environ.get("SPT_STORAGE") or DEFAULT_STORAGE  # noqa: TID251  as cluster.settings
+
+
+def _database_url() -> str:
+    return os.environ.get("SPT_DATABASE_URL") or ""  # noqa: TID251
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class WatchOptions:
     """Where the pipeline keeps things, and what its operator allows; no source can set any of it.
 
     Args:
-        storage: storage root, handed to the jobs.
-        database_url: SQLite or Postgres; "" is `spt.db` below a local storage root.
+        storage: storage root, handed to the jobs; SPT_STORAGE or ./spt_storage, as of a job.
+        database_url: SQLite or Postgres, SPT_DATABASE_URL or "", which is `spt.db` below a local
+            storage root.
         actor: under whose name sources and monitoring are configured.
         policy: how sources are asked, as whom, and which private networks may be.
         secrets: by source id, the value of the header that its API wants for a key.
@@ -30,8 +41,8 @@ class WatchOptions:
         evaluate_s: how often time limits are.
     """
 
-    storage: str = DEFAULT_STORAGE
-    database_url: str = ""
+    storage: str = dataclasses.field(default_factory=_storage)
+    database_url: str = dataclasses.field(default_factory=_database_url)
     actor: str = "ContinuousTrainingPipeline"
     policy: FetchPolicy = FetchPolicy()
     secrets: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])

@@ -24,7 +24,7 @@ from spt_core.artifacts import as_uri
 from spt_core.continuous.classifier import open_classifier
 from spt_core.continuous.feeds.source import Source
 from spt_core.continuous.fetch.fetcher import FetchPolicy
-from spt_core.continuous.jobs import LocalJobs
+from spt_core.continuous.jobs import ChampionJobs, LocalJobs
 from spt_core.continuous.leading import Leading, Part, Step
 from spt_core.continuous.ledger import JobApi, Ledger
 from spt_core.continuous.meters import Counters, Meters
@@ -52,7 +52,7 @@ class ContinuousTrainingPipeline:
         self,
         monitoring_config: Mapping[str, Any] | SourcesFile | None = None,
         *,
-        options: WatchOptions = WatchOptions(),  # noqa: B008  # frozen
+        options: WatchOptions | None = None,
         jobs: JobApi | None = None,
         steps: Sequence[Step] = (),
         meters: Meters | None = None,
@@ -63,7 +63,7 @@ class ContinuousTrainingPipeline:
             self._file = monitoring_config
         else:
             self._file = from_monitoring_config(monitoring_config or {})
-        self._options, self._jobs, self._steps = options, jobs, steps
+        self._options, self._jobs, self._steps = options or WatchOptions(), jobs, steps
         self._resolver, self._clock = resolver, clock
         self.meters = meters or Counters()
         self._troubles = Troubles()
@@ -205,15 +205,16 @@ def calm_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def local_jobs(options: WatchOptions) -> LocalJobs:
+def local_jobs(options: WatchOptions) -> ChampionJobs:
     """Jobs as processes of this machine, with their logs in the storage root."""
     root = as_uri(options.storage)
     folder = root.removeprefix("file://") if root.startswith("file://") else DEFAULT_STORAGE
-    return LocalJobs(
+    jobs = LocalJobs(
         str(Path(folder) / "retrain_jobs"),
         storage=root,
         settings={"SPT_DATABASE_URL": options.database, "SPT_STORAGE": root},
     )
+    return ChampionJobs(jobs, options.database)
 
 
 def _policy(options: WatchOptions, file: SourcesFile) -> FetchPolicy:

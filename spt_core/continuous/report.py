@@ -52,6 +52,7 @@ def report(ledger: Ledger, *, database_url: str) -> dict[str, Any]:
     now_s, leader, outbox = ledger.now_s(), ledger.leader(), ledger.outbox()
     rows = ledger.sources()
     troubles = [
+        *_leader_troubles(leader, rows, now_s),
         *_clock_troubles(ledger),
         *_disk_troubles(database_url),
         *_late(rows, leader, now_s),
@@ -83,7 +84,8 @@ def _leader(leader: Leader | None, now_s: float) -> dict[str, Any]:
     elif leader.expires_s > now_s and host == socket.gethostname():
         words = f"nobody watches: {who} is dead (epoch {leader.epoch})"
     else:
-        words = f"nobody watches: {who} ended or lost the lease at {stamp(leader.expires_s)}"
+        ago = span(max(0.0, now_s - leader.expires_s))
+        words = f"nobody watches for {ago}: {who} ended or lost the lease"
     return {
         "is_alive": leader.is_alive,
         "owner": leader.owner,
@@ -91,6 +93,13 @@ def _leader(leader: Leader | None, now_s: float) -> dict[str, Any]:
         "since": stamp(leader.since_s),
         "words": words,
     }
+
+
+def _leader_troubles(leader: Leader | None, rows: Sequence[Source], now_s: float) -> list[str]:
+    """That nobody watches what is to be watched."""
+    if not rows or (leader is not None and leader.is_alive):
+        return []
+    return [_leader(leader, now_s)["words"]]
 
 
 def _source(row: Source, now_s: float) -> dict[str, Any]:
@@ -207,7 +216,7 @@ def _words(ledger: Ledger, retrain: Retrain, outbox: Sequence[OutboxEntry], now_
             alive = "works on it" if claim.expires > now_s else "worked on it and is silent"
             return f"{claim.host} {alive}, {heard}"
         case "FAILED":
-            return f"attempt {retrain.attempt} failed; see the job's log, then try again by hand"
+            return f"attempt {retrain.attempt} failed: {_cause(ledger, retrain)}"
         case "NEEDS_REVIEW":
             until = f" until {stamp(retrain.deadline)}" if retrain.deadline else ""
             return f"a person must decide{until}: python -m jobs.review show {retrain.retrain_id}"
@@ -266,8 +275,10 @@ def _retrain_troubles(ledger: Ledger, leader: Leader | None, now_s: float) -> li
         if one.state == "FAILED" and one.attempt >= MAX_ATTEMPTS:
             troubles.append(
                 f"{one.retrain_id} failed in all its {one.attempt} attempts and is not tried "
-                "again: the job's log says why; `python -m jobs.review retry` or `discard` it"
+                f"again: {_cause(ledger, one)}; `python -m jobs.review retry` or `discard` it"
             )
+        elif one.state == "SUBMITTED":
+            troubles += _silence(ledger, one, now_s)
         elif one.state in ("TRAINED", "EVALUATED"):
             since_s = _since(ledger, one)
             if now_s - since_s > LATE_S:
@@ -277,6 +288,26 @@ def _retrain_troubles(ledger: Ledger, leader: Leader | None, now_s: float) -> li
                     f"{one.attempt} of {MAX_ATTEMPTS}) and does not move on: {why}"
                 )
     return troubles
+
+
+def _cause(ledger: Ledger, retrain: Retrain) -> str:
+    """Why the latest attempt failed, as the audit log has it."""
+    last = ledger.transitions(retrain.retrain_id)[-1]
+    entry = next(ledger.audit(after=last.audit_seq - 1))
+    return str(entry.body.get("reason") or "the job's log says why")
+
+
+def _silence(ledger: Ledger, retrain: Retrain, now_s: float) -> list[str]:
+    """That a job has not begun, or is not heard of any more, and for how long."""
+    claim = ledger.run_claim(retrain.submission_id or "")
+    name = f"the job {retrain.submission_id} of {retrain.retrain_id}"
+    if claim is None:
+        waits_s = now_s - _since(ledger, retrain)
+        return [f"{name} has not begun for {span(waits_s)}"] if waits_s > LATE_S else []
+    silent_s = now_s - claim.heartbeat
+    if claim.result_uri or claim.expires > now_s or silent_s < LATE_S:
+        return []
+    return [f"{name} is silent for {span(silent_s)}: {claim.host} was at work on it"]
 
 
 def _effect_troubles(outbox: Sequence[OutboxEntry]) -> list[str]:

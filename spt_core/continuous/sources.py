@@ -47,6 +47,7 @@ from spt_core.errors import InputError, NotFoundError, nearest
 from spt_core.validation import validated
 
 _Tables = tuple[dict[str, Any], ...]
+_FEED = re.compile(r"rss|atom|feed|\.xml\b|\.rdf\b")  # in an address: it is one, or leads to one
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,20 +173,30 @@ def from_monitoring_config(config: Mapping[str, Any]) -> SourcesFile:
 def source_from_mapping(content: Mapping[str, Any], where: str = "source") -> Source:
     """The source that a dictionary of name, url, industry and type (the kind) describes.
 
-    Without a type, a URL that an industry ships is read as that source is, any other as a feed. The
-    id, unless it is given, is the name in lower case.
+    Without a type, a URL that an industry ships is read as that source is; another one as a feed if
+    its address says that it is one, else as a page with a list of links, which "html" means too.
+    The id, unless it is given, is the name in lower case.
     """
     fields = dict(content)
     if "type" in fields:
-        fields["kind"] = fields.pop("type")
+        kind = fields.pop("type")
+        fields["kind"] = "html_list" if kind == "html" else kind
     shipped = next((s for s in default_sources() if s.url == fields.get("url")), None)
     if "kind" not in fields:
-        read_as = shipped.to_json() if shipped is not None else {"kind": "rss"}
+        read_as = shipped.to_json() if shipped is not None else {"kind": _kind_of(fields)}
         names = ("kind", "identity", "links", "json")
         fields = {name: read_as[name] for name in names if name in read_as} | fields
+    if fields["kind"] == "html_list":
+        fields.setdefault("links", {})  # any link: the page's own list is not known yet
     if "id" not in fields and isinstance(fields.get("name"), str):
         fields["id"] = re.sub(r"[^a-z0-9]+", "_", fields["name"].lower()).strip("_")
     return source_from(fields, where)
+
+
+def _kind_of(fields: Mapping[str, Any]) -> str:
+    """How an address is read that nobody has said it of."""
+    address = str(fields.get("url", "")).lower()
+    return "rss" if _FEED.search(address) else "html_list"
 
 
 def _shipped(defaults: object, where: str) -> tuple[Source, ...]:

@@ -46,6 +46,10 @@ class Timed:
         self.inner.submit(submission_id, payload)
         self.ended.append(time.perf_counter())
 
+    def cause(self, submission_id: str) -> str:
+        """It says nothing."""
+        return ""
+
     def status(self, submission_id: str) -> JobStatus | None:
         """RUNNING: the bench itself ends each retraining."""
         return "RUNNING"

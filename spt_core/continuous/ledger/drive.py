@@ -36,6 +36,10 @@ class JobApi(Protocol):
         """Where the job stands; raises when the system cannot be asked."""
         ...
 
+    def cause(self, submission_id: str) -> str:
+        """Why a job that ended has no result, in its own words; "" where it says nothing."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Driven:
@@ -121,7 +125,9 @@ def _follow(ledger: Ledger, fence: Fence, jobs: JobApi, retrain: Retrain) -> str
         if status is None:
             ledger.resubmit(fence, submission)
             return "SUBMITTED"
-        ledger.failed(fence, submission, f"the job ended as {status} without a result")
+        said = jobs.cause(submission)
+        reason = f"the job ended as {status} without a result"
+        ledger.failed(fence, submission, f"{reason}: {said[:300]}" if said else reason)
     except FencedError:
         raise
     except ConflictError:  # a live claim, or a result that came meanwhile: ask again next time

@@ -56,6 +56,9 @@ class RealJobs:
         self._ray().submit(submission_id, payload)
         Jobs(self._paths.jobs).record("submit", submission_id, attempt=payload["attempt"])
 
+    def cause(self, submission_id: str) -> str:
+        return ""
+
     def status(self, submission_id: str) -> JobStatus | None:
         return self._ray().status(submission_id)
 

@@ -75,6 +75,9 @@ class Jobs:
                 )
             self._write("submit", submission_id, attempt=payload["attempt"])
 
+    def cause(self, submission_id: str) -> str:
+        return ""
+
     def status(self, submission_id: str) -> JobStatus | None:
         found: JobStatus | None = None
         for line in self.lines():

@@ -2,7 +2,13 @@ import tomllib
 
 import pytest
 
-from spt_core.continuous.sources import SourcesFile, default_sources, load_sources, sources_from
+from spt_core.continuous.sources import (
+    SourcesFile,
+    default_sources,
+    from_monitoring_config,
+    load_sources,
+    sources_from,
+)
 from spt_core.errors import InputError
 from spt_core.task import IndustryType
 
@@ -48,6 +54,33 @@ def test_tables_inside_a_source_become_its_selector_or_layout():
     )
     layout = read(api).sources[0].json
     assert (layout.text, layout.window.start_param) == (("x",), "from")
+
+
+def test_the_specification_s_configuration_is_taken_as_it_is_written():
+    config = {
+        "financial_services": {
+            "sources": [
+                {"name": "SEC", "url": "https://www.sec.gov/news/pressreleases.rss"},
+                {"name": "FINRA", "url": "https://www.finra.org/rules-guidance"},
+                {"name": "Basel", "url": "https://www.bis.org/list/bcbs/index.htm"},
+                {"name": "Ours", "url": "https://a.example/list", "type": "html"},
+            ],
+            "keywords": ["regulation", "compliance", "capital", "risk"],
+            "trigger_threshold": 10,
+            "validation_required": True,
+        }
+    }
+    file = from_monitoring_config(config)
+    assert [source.kind for source in file.sources] == [
+        "rss",
+        "html_list",
+        "html_list",
+        "html_list",
+    ]
+    assert {source.industry for source in file.sources} == {IndustryType.FINANCIAL_SERVICES}
+    assert [source.id for source in file.sources] == ["sec", "finra", "basel", "ours"]
+    (monitoring,) = file.monitoring
+    assert monitoring.trigger_threshold == 10
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,9 @@ class Broken:
         if self.is_away or self.loses_answers:
             raise RuntimeError("HTTP 500")
 
+    def cause(self, submission_id):
+        return ""
+
     def status(self, submission_id):
         if self.is_away:
             raise ConnectionError("nobody listens")
