@@ -90,7 +90,8 @@ def conform(
         else:
             columns[field.name] = _read_field(table, field, reasons, gaps)
         if field.name == time:
-            columns[INSTANT] = _instants(_column(table, time), columns[time], field)
+            clock = columns[field.name]
+            columns[INSTANT] = _instants(_column(table, field.name), clock, field)
         if field.name in required:
             missing = np.asarray(columns[field.name].is_null())
             _note(reasons, missing, f"the {field.name!r} must be known, however: it is missing")

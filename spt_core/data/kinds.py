@@ -75,7 +75,7 @@ def parse_type(text: str) -> Field:
         )
     return Field(
         name=match["name"],
-        kind=cast("FieldKind", kind),
+        kind=kind,
         notation=cast("Notation | None", notation),
         required=False,
     )

@@ -168,8 +168,8 @@ def _kind(corpus: Corpus, columns: Columns, config: SplitConfig, sampled: Sample
     if config.kind is not None:
         return config.kind
     if corpus.time is not None:
-        notation = next(f.notation for f in columns.all if f.name == corpus.time)
-        times = time_column(sampled.table[corpus.time].combine_chunks(), notation).values
+        (field,) = (field for field in columns.all if field.name == corpus.time)
+        times = time_column(sampled.table[corpus.time].combine_chunks(), field.notation).values
         if has_dates(times):
             return "time"
     return "random" if corpus.group is None else "group"

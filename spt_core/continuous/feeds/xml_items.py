@@ -161,7 +161,7 @@ def _markup(element: etree.ElementBase) -> str:
     if len(element) == 0:
         text = element.text or ""
         return _from_base64(text) if element.get("mode") == "base64" else text
-    inside = (etree.tostring(child, encoding="unicode") for child in element)
+    inside = (etree.tostring(child, encoding="unicode", with_tail=True) for child in element)
     return html.escape(element.text or "", quote=False) + "".join(inside)
 
 

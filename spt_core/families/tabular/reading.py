@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -27,8 +27,19 @@ from spt_core.notation import (
     number_of,
 )
 from spt_core.records import category_text, parse_time, shown, wrong_value
-from spt_core.signature import Signature
+from spt_core.signature import FieldKind, Signature
 from spt_core.task import FAMILIES
+
+
+class _Number(NamedTuple):
+    """What a request's number, time, or yes or no is checked against."""
+
+    name: str
+    kind: FieldKind
+    required: bool
+    minimum: float
+    maximum: float
+    notation: Notation | None
 
 
 class Encoder:
@@ -45,8 +56,8 @@ class Encoder:
         self.signature = signature
         numbers = [f for f in signature.fields if f.kind in ("number", "boolean", "time")]
         categories = [f for f in signature.fields if f.kind == "category"]
-        self._plan = tuple(
-            (
+        self._plan: tuple[_Number, ...] = tuple(
+            _Number(
                 f.name,
                 f.kind,
                 f.required,
