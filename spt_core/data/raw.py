@@ -52,19 +52,26 @@ def flat(table: pa.Table) -> pa.Table:
     Dictionaries and runs are decoded, views are what they view, bytes that are UTF-8 are text: many
     writers of Parquet do not say that their bytes are.
     """
-    while any(pa.types.is_struct(field.type) for field in table.schema):
+    while True:
+        for index, field in enumerate(table.schema):
+            column = _plain(table.column(index))
+            if column.type != field.type:
+                table = table.set_column(index, field.name, column)
+        if not any(pa.types.is_struct(field.type) for field in table.schema):
+            return table
         table = table.flatten()
-    for index, field in enumerate(table.schema):
-        column = _plain(table.column(index))
-        if column.type != field.type:
-            table = table.set_column(index, field.name, column)
-    return table
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = column.type
+    if isinstance(kind, pa.BaseExtensionType):  # pandas' periods and intervals
+        chunks = [chunk.storage for chunk in column.chunks]
+        return _plain(pa.chunked_array(chunks, kind.storage_type))
     if pa.types.is_dictionary(kind):
-        return _plain(column.cast(kind.value_type))
+        if not isinstance(kind.value_type, pa.BaseExtensionType):
+            return _plain(column.cast(kind.value_type))
+        chunks = [chunk.dictionary.storage.take(chunk.indices) for chunk in column.chunks]
+        return _plain(pa.chunked_array(chunks, kind.value_type.storage_type))
     if pa.types.is_run_end_encoded(kind):
         return _plain(pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks]))
     if kind == pa.string_view():
