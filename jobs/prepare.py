@@ -16,11 +16,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         splits = prepared(run)
     run.screen.table(
         "inputs",
-        ["field", "kind", "may be missing", "categories"],
+        ["field", "kind", "written as", "gaps in training", "categories"],
         [
-            [f.name, f.kind, "no" if f.required else "yes", str(len(f.categories) or "")]
+            [
+                f.name,
+                f.kind,
+                (f.notation or "").replace("_", " "),
+                "no" if f.complete else "yes",
+                str(len(f.categories) or ""),
+            ]
             for f in splits.signature.fields
         ],
+    )
+    run.screen.say(
+        "  to change any of it: --set data.types=COLUMN:KIND data.drop= data.keep= data.gaps=TEXT "
+        "data.protected= data.required="
     )
     run.screen.result(splits.to_json(), splits.uri)
     return 0

@@ -59,7 +59,8 @@ def prepared(run: Run) -> Splits:
     for reason, count in splits.quarantine.items():
         run.screen.warn(
             "  quarantine",
-            f": {count:,} bad rows, {reason}; see {splits.uri}/quarantine.parquet",
+            f": {count:,} bad row{'s' if count > 1 else ''}, {reason}; see "
+            f"{splits.uri}/quarantine.parquet",
         )
     return splits
 

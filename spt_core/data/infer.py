@@ -107,10 +107,9 @@ def _findings_of_files(rows: Sample, corpus: Corpus) -> list[Finding]:
             detail = f"read as {how.encoding}, cells parted by {how.delimiter!r}"
             findings.append(Finding(kind="dialect", column="", detail=detail))
     if rows.num_mended:
-        detail = (
-            f"{rows.num_mended} lines hold a quote that opens a cell and is never closed: read as "
-            "a character"
-        )
+        count = rows.num_mended
+        lines = "1 line holds" if count == 1 else f"{count:,} lines hold"
+        detail = f"{lines} a quote that opens a cell and is never closed: read as a character"
         findings.append(Finding(kind="dialect", column="", detail=detail))
     return findings
 

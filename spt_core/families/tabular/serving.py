@@ -26,7 +26,7 @@ from spt_core.families.tabular.settings import (
 )
 from spt_core.heads.base import Floats, Prediction, Scores
 from spt_core.judgement import FieldEffect, Reason, Settings
-from spt_core.notation import GAPS
+from spt_core.notation import gaps_for
 from spt_core.policy import IntervalPolicy
 from spt_core.records import flatten
 from spt_core.signature import Signature
@@ -122,6 +122,7 @@ class TablePredictor:
         self._least, self._greatest = np.array(seen, np.float32).reshape(-1, 2).T
         self._is_complete = np.array([signature.field(name).complete for name in self._columns])
         self._num_numbers = len(signature.numbers)
+        self._gaps = gaps_for("category", frozenset(signature.gaps))
 
     def read(self, record: Mapping[str, Any]) -> TableRow:
         """One request, flat and encoded."""
@@ -167,12 +168,15 @@ class TablePredictor:
         unseen: dict[str, None] = {}
         for row, column in zip(*np.nonzero(missing), strict=True):
             name = self._columns[column]
-            if column >= self._num_numbers and not _is_gap(rows[row].record.get(name)):
+            if column >= self._num_numbers and not self._is_gap(rows[row].record.get(name)):
                 unseen[name] = None
             elif self._is_complete[column] and self._columns.index(name) == column:
                 absent[name] = None  # a time's weekday may be, where its hour is not
         outside = dict.fromkeys(self._columns[i] for i in np.flatnonzero(beyond.any(0)))
         return Cautions(tuple(absent), tuple(outside), tuple(unseen))
+
+    def _is_gap(self, value: Any) -> bool:
+        return value is None or (isinstance(value, str) and value.strip() in self._gaps)
 
     def _prediction(
         self,
@@ -285,10 +289,6 @@ def _features(rows: Sequence[TableRow]) -> NDArray[np.float32]:
     if type(rows) is TableRows:  # isinstance asks an abstract class, which a single row feels
         return rows.features
     return rows[0].features if len(rows) == 1 else np.concatenate([row.features for row in rows])
-
-
-def _is_gap(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and value.strip() in GAPS)
 
 
 def _strength(reason: FieldEffect) -> float:

@@ -83,7 +83,7 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "an_existing_job_is_an_error": Mutant(
         module="drive",
-        old='        return "" if known else _short(error)\n',
+        old='        return "" if is_submitted else _short(error)\n',
         new="        return _short(error)\n",
     ),
     "no_outbox_for_the_submission": Mutant(
