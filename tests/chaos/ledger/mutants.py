@@ -152,19 +152,19 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "a_second_claimer_is_let_in": Mutant(
         module="claim",
-        old="    if found is not None and found.expires > tx.now_s and found.host != host:\n",
+        old="    if claim is not None and claim.expires > tx.now_s and claim.host != host:\n",
         new="    if False:\n",
         check="claim",
     ),
     "a_finished_run_may_run_again": Mutant(
         module="claim",
-        old="    if found is not None and found.result_uri:\n",
+        old="    if claim is not None and claim.result_uri:\n",
         new="    if False:\n",
         check="claim",
     ),
     "a_run_at_work_counts_as_failed": Mutant(
         module="claim",
-        old="    if found is not None and found.expires > tx.now_s:\n        raise ConflictError(\n"
+        old="    if claim is not None and claim.expires > tx.now_s:\n        raise ConflictError(\n"
         '            f"a run must be over',
         new='    if False:\n        raise ConflictError(\n            f"a run must be over',
         check="claim",

@@ -58,8 +58,3 @@ def test_a_leader_frozen_past_his_lease_is_fenced_every_time(backend):
 @pytest.mark.parametrize("name", mutants.MUTANTS)
 def test_a_mutant_is_seen(name):
     assert mutants.is_seen(name)
-
-
-def test_every_mutant_still_applies():
-    for mutant in mutants.MUTANTS.values():
-        mutants.Mutation(mutant)
