@@ -78,6 +78,7 @@ class Run:
                 types=data.types,
                 gaps=data.gaps,
                 required=data.required,
+                weight=data.weight,
             ),
             info=DatasetInfo(licences=data.licences),
         )

@@ -171,7 +171,8 @@ def policy_outcomes(model: ExportedModel, splits: Splits) -> Outcomes:
     """What a model says of the calibration rows, before there is a policy."""
     answerer = open_answerer(model, default_policy(model))
     table = splits.table("calibration", limit=answerer.task.facts.policy_rows)
-    return answerer.outcomes(table, splits.label, group=splits.corpus.group)
+    corpus = splits.corpus
+    return answerer.outcomes(table, splits.label, group=corpus.group, weight=corpus.weight)
 
 
 def benchmarked(

@@ -14,7 +14,7 @@ import pyarrow as pa
 from spt_core.errors import InputError
 from spt_core.heads import HEADS
 from spt_core.heads.base import Floats, Prediction, Scores, Truth
-from spt_core.heads.outcomes import Outcomes, groups_of
+from spt_core.heads.outcomes import Outcomes, groups_of, weights_of
 from spt_core.judgement import Judgement
 from spt_core.policy import Policy
 from spt_core.task import Task
@@ -120,15 +120,24 @@ class Answerer:
         (scores,) = self.predictor.predict((self.predictor.read(record),))
         return self.head.outputs(scores.values)
 
-    def outcomes(self, table: pa.Table, label: str, *, group: str | None = None) -> Outcomes:
+    def outcomes(
+        self,
+        table: pa.Table,
+        label: str,
+        *,
+        group: str | None = None,
+        weight: str | None = None,
+    ) -> Outcomes:
         """What is true of labelled rows beside what is said of them, under the policy.
 
-        `group` names the column of documents, if it is not the task's.
+        `group` names the column of documents, if it is not the task's, `weight` that of how many
+        rows each stands for.
         """
         groups = groups_of(table, group or self.task.group)
         scores = self.predictor.predict(self.predictor.encode(table))
         truth = Truth(table, label, groups)
-        return self.head.outcomes(self.task, self.classes, truth, scores, self.policy)
+        of = self.head.outcomes(self.task, self.classes, truth, scores, self.policy)
+        return of._replace(weights=weights_of(table, weight))
 
     def _worded(self, rows: Sequence[Any]) -> Iterable[tuple[float, dict[str, Any]]]:
         task, classes, head = self.task, self.classes, self.head

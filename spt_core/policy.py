@@ -91,16 +91,19 @@ class DecisionPolicy:
         return "review" if probability >= self.review_threshold else "approve"
 
     def expected_cost(
-        self, labels: NDArray[np.float64], probabilities: NDArray[np.float64]
+        self,
+        labels: NDArray[np.float64],
+        probabilities: NDArray[np.float64],
+        weights: NDArray[np.float64] | None = None,
     ) -> float:
-        """Mean cost per case under this policy; labels and probabilities have shape [B]."""
+        """Mean cost per case under this policy; labels, probabilities and weights are [B]."""
         declined = probabilities >= self.decline_threshold
         reviewed = ~declined & (probabilities >= self.review_threshold)
         cost = np.where(reviewed, self.costs.review, 0.0)
         cost = cost + np.where(declined & (labels == 0), self.costs.false_alarm, 0.0)
         passed = ~declined & ~reviewed
         cost = cost + np.where(passed & (labels == 1), self.costs.missed_positive, 0.0)
-        return float(np.mean(cost))
+        return float(np.average(cost, weights=weights))
 
     def described(self) -> dict[str, Any]:
         """What a person is told of it."""

@@ -44,6 +44,8 @@ def local_ray() -> Iterator[None]:
 
     os.environ.pop("RAY_ADDRESS", None)
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    # As an embedded Ray has it: checkpoints of tiny epochs are known before the run is over.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     ray.init(
         address="local",
         num_cpus=2,

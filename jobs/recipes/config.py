@@ -18,7 +18,8 @@ class DataConfig:
     """What a corpus' columns mean beyond the shared flags; windows as in `count(card, 7d)`.
 
     `types` say what columns hold, as in `diag_1:category` or `booked:time(day_first)`; `gaps` are
-    texts that stand for no value; `required` are inputs without which there is no answer.
+    texts that stand for no value; `required` are inputs without which there is no answer; `weight`
+    is the column of how many rows a row stands for.
     """
 
     protected: tuple[str, ...] = ()
@@ -31,6 +32,7 @@ class DataConfig:
     types: tuple[str, ...] = ()
     gaps: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
+    weight: str | None = None
     licences: tuple[str, ...] = ("the owner's own data",)
     sample_rows: int = 30_000
     sample_seed: int = 0

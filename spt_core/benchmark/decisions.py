@@ -23,12 +23,11 @@ def decision_facts(
     everything. `given` of the outcomes is 0, 0.5 or 1 for approve, review and decline.
     """
     facts: dict[str, dict[str, Any]] = {}
-    labels = np.empty(0)
     for name, of in outcomes.items():
-        labels = of.labels[:, 0]
-        facts[name] = _facts(labels, of.given[:, 0], policy)
+        facts[name] = _facts(of, of.given[:, 0], policy)
+    (of, *_) = outcomes.values()
     for name, level in (("approve all", 0.0), ("decline all", 1.0)):
-        facts[name] = _facts(labels, np.full(len(labels), level), policy)
+        facts[name] = _facts(of, np.full(len(of.labels), level), policy)
     return facts
 
 
@@ -44,22 +43,20 @@ def too_few(of: Outcomes) -> str:
     )
 
 
-def _facts(labels: np.ndarray, given: np.ndarray, policy: DecisionPolicy) -> dict[str, Any]:
-    costs = policy.costs
+def _facts(of: Outcomes, given: np.ndarray, policy: DecisionPolicy) -> dict[str, Any]:
+    labels, costs = of.labels[:, 0], policy.costs
+    mass = np.ones(len(labels)) if of.weights is None else of.weights
     missed = (given == 0.0) & (labels == 1)
     false_alarms = (given == 1.0) & (labels == 0)
-    total = (
-        costs.review * (given == 0.5).sum()
-        + costs.missed_positive * missed.sum()
-        + costs.false_alarm * false_alarms.sum()
-    )
+    cost = costs.review * (given == 0.5)
+    cost = cost + costs.missed_positive * missed + costs.false_alarm * false_alarms
     return {
         "actions": {
             action: {
-                "negative": int(((given == level) & (labels == 0)).sum()),
-                "positive": int(((given == level) & (labels == 1)).sum()),
+                "negative": round(float(mass[(given == level) & (labels == 0)].sum())),
+                "positive": round(float(mass[(given == level) & (labels == 1)].sum())),
             }
             for level, action in ACTIONS.items()
         },
-        "cost_per_case": float(total / max(len(labels), 1)),
+        "cost_per_case": float(np.average(cost, weights=mass)),
     }

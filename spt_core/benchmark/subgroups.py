@@ -22,8 +22,7 @@ AGE_EDGES = (25, 40, 62)  # 12 CFR 1002.2(o): an elderly applicant is 62 or olde
 def subgroup_figures(
     table: pa.Table,
     protected: tuple[str, ...],
-    labels: NDArray[np.float64],
-    probabilities: NDArray[np.float64],
+    of: Outcomes,
     policy: DecisionPolicy,
 ) -> dict[str, list[dict[str, Any]]]:
     """Per protected column and group: rows, base rate, approval rate, AUC, calibration error.
@@ -31,9 +30,11 @@ def subgroup_figures(
     `impact_ratio` is the group's approval rate over the best group's; below 0.8 it fails the
     four-fifths rule of 29 CFR 1607.4(D), which lenders use as a first screen.
     """
-    approved = probabilities < policy.review_threshold
     figures = {
-        column: [_figures(name, rows, labels, probabilities, approved) for name, rows in groups]
+        column: [
+            _figures(name, of.take(np.flatnonzero(rows)), policy.review_threshold)
+            for name, rows in groups
+        ]
         for column, groups in _members(table, protected)
     }
     for rows in figures.values():
@@ -96,21 +97,16 @@ def _groups(column: str, values: pd.Series) -> pd.Series:
     return pd.cut(values, bins, right=False).astype("string").fillna("missing")
 
 
-def _figures(
-    name: str,
-    members: NDArray[np.bool_],
-    labels: NDArray[np.float64],
-    probabilities: NDArray[np.float64],
-    approved: NDArray[np.bool_],
-) -> dict[str, Any]:
-    own, scores = labels[members], probabilities[members]
-    both_classes = 0 < own.sum() < len(own)
+def _figures(name: str, of: Outcomes, review_threshold: float) -> dict[str, Any]:
+    labels, probabilities, weights = of.labels[:, 0], of.probabilities[:, 0], of.weights
+    both_classes = 0 < labels.sum() < len(labels)
+    approved = probabilities < review_threshold
     return {
         "group": name,
-        "num_rows": int(members.sum()),
-        "base_rate": float(own.mean()),
-        "mean_probability": float(scores.mean()),
-        "approval_rate": float(approved[members].mean()),
-        "roc_auc": roc_auc(own, scores) if both_classes else None,
-        "calibration_error": calibration_error(own, scores),
+        "num_rows": len(labels),
+        "base_rate": float(np.average(labels, weights=weights)),
+        "mean_probability": float(np.average(probabilities, weights=weights)),
+        "approval_rate": float(np.average(approved, weights=weights)),
+        "roc_auc": roc_auc(labels, probabilities, weights) if both_classes else None,
+        "calibration_error": calibration_error(labels, probabilities, weights),
     }

@@ -59,7 +59,8 @@ class BenchmarkSuite:
         task, head, label = answerer.task, answerer.head, evaluation_set.label
         table = evaluation_set.table(limit=config.evaluation_rows)
         group = None if splits is None else splits.corpus.group
-        own = answerer.outcomes(table, label, group=group)
+        weight = None if splits is None else splits.corpus.weight
+        own = answerer.outcomes(table, label, group=group, weight=weight)
         outcomes = {artifact.model_name: own}
         times = {
             artifact.model_name: _answer_times(
@@ -72,7 +73,8 @@ class BenchmarkSuite:
                 self._work(exported, answerer, splits, on_trial)
             )
         for baseline in tuned.fitted:
-            outcomes[baseline.name] = baseline.outcomes(table, label, group)
+            of = baseline.outcomes(table, label, group)
+            outcomes[baseline.name] = of._replace(weights=own.weights)
             calls = min(config.num_calls, BASELINE_CALLS)
             times[baseline.name] = timed_calls(baseline.call, baseline.inputs(table), calls)
         num_groups = len(np.unique(own.groups))
@@ -149,7 +151,7 @@ def _subgroups(
 ) -> dict[str, list[dict[str, Any]]]:
     """Figures per protected group; none where a row has several items (pairs, spans)."""
     if isinstance(policy, DecisionPolicy):
-        return subgroup_figures(table, protected, of.labels[:, 0], of.probabilities[:, 0], policy)
+        return subgroup_figures(table, protected, of, policy)
     if len(of.labels) != table.num_rows:
         return {}
     return subgroup_metrics(table, protected, of, head.metrics_under(policy))

@@ -46,7 +46,8 @@ class Roles:
     `controllable` columns are settings that somebody can choose, beside the task's own; `goal` says
     which way a number is better. `types` say what columns hold, such as `diag_1:category` or
     `booked:time(day_first)`; `gaps` are texts that stand for no value, beside the usual ones;
-    `required` are the inputs without which there is no answer.
+    `required` are the inputs without which there is no answer. `weight` is how many rows a row
+    stands for, where one class was down-sampled: training, calibration and every figure obey it.
     """
 
     label: str | None = None
@@ -64,6 +65,7 @@ class Roles:
     types: tuple[str, ...] = ()
     gaps: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
+    weight: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,6 +104,7 @@ class Corpus:
     types: tuple[str, ...] = ()
     gaps: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
+    weight: str | None = None
     columns: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
     licences: tuple[str, ...] = ()
     synthetic: bool = False

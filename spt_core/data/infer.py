@@ -35,6 +35,7 @@ from spt_core.signature import Field
 from spt_core.task import Task
 
 SAMPLE_ROWS = 20_000
+LEAST_WEIGHT = 1e-6  # of a row; one that weighs nothing is no row
 MIN_ROWS_FOR_IDENTIFIERS = 20
 _ID_NAME = re.compile(
     r"(?:^|[_.\s-])(?:(?i:id|uuid|guid|key|no|nr|nbr|number|ref|reference))$|[a-z](?:ID|Id|No|Nr|Key)$"
@@ -130,6 +131,9 @@ def _tabular_columns(rows: Sample, corpus: Corpus, task: Task) -> Columns:
     for name in names:
         is_protected = name.lower() in protected or task.protects(name)
         if name in RESERVED or name == corpus.label or _is_object(name, table):
+            continue
+        if name == corpus.weight:
+            carried.append(Field(name=name, kind="number", minimum=LEAST_WEIGHT))
             continue
         field, finding = _judge(name, rows, corpus, fields.get(name), judgements.get(name))
         role = name in (corpus.time, *corpus.entities)

@@ -82,6 +82,7 @@ def open_corpus(
         types=roles.types,
         gaps=roles.gaps,
         required=roles.required,
+        weight=_weight(task, roles),
         columns=counts,
         licences=info.licences,
         synthetic=info.synthetic,
@@ -100,6 +101,15 @@ def _goal(task: Task, roles: Roles) -> Goal | None:
     return roles.goal or task.goal
 
 
+def _weight(task: Task, roles: Roles) -> str | None:
+    if roles.weight is not None and (task.head != "binary" or task.subject is not None):
+        raise InputError(
+            "rows have weights where a table's decisions are learned, however: "
+            f"{task.path} is {task.head} on {task.family}"
+        )
+    return roles.weight
+
+
 def _require_roles(roles: Roles, columns: Sequence[str], file: str) -> None:
     for what, names in (
         ("time", [roles.time] if roles.time else []),
@@ -111,6 +121,7 @@ def _require_roles(roles: Roles, columns: Sequence[str], file: str) -> None:
         ("declared", [field.name for field in roles.declared]),
         ("controllable", roles.controllable),
         ("required", roles.required),
+        ("weight", [roles.weight] if roles.weight else []),
     ):
         require_columns(names, columns, what=what, file=file)
 

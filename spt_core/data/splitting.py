@@ -243,7 +243,8 @@ def _write(
 ) -> Written:
     """Read, compute windows, deal and write: one pass, and one shuffle per entity of a window."""
     time = corpus.time if partition.time is not None else None
-    needed = [name for name in (time, partition.group) if name is not None]
+    roles = (time, partition.group, corpus.weight)
+    needed = [name for name in roles if name is not None]
     rows = read(
         corpus,
         columns.all,

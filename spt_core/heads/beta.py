@@ -23,19 +23,26 @@ def apply_calibration(
 
 
 def fit_calibration(
-    logits: NDArray[np.float64], labels: NDArray[np.float64]
+    logits: NDArray[np.float64],
+    labels: NDArray[np.float64],
+    weights: NDArray[np.float64] | None = None,
 ) -> tuple[float, float, float]:
     """(a, b, c) of least log loss on held-out rows, held near the identity by a weak prior.
+
+    Weights [B] are how many rows each stands for; the prior is held against as many rows as there
+    are, so they are brought to a mean of 1.
 
     The prior (one pseudo-observation's weight on log a and log b) keeps few positives from bending
     the curve.
     """
 
+    mass = np.ones(len(labels)) if weights is None else weights / weights.mean()
+
     def loss(point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         a, b, c = float(np.exp(point[0])), float(np.exp(point[1])), float(point[2])
         odds = apply_calibration(logits, (a, b, c))
-        value = float(np.sum(np.logaddexp(0.0, odds) - labels * odds))
-        error = expit(odds) - labels
+        value = float(np.sum(mass * (np.logaddexp(0.0, odds) - labels * odds)))
+        error = mass * (expit(odds) - labels)
         softplus = np.logaddexp(0.0, logits)
         slope = np.array([a * np.sum(error * (logits - softplus)), b * np.sum(error * softplus), 0])
         slope[2] = error.sum()

@@ -25,14 +25,16 @@ CURVE_POINTS = 200
 _ALL = np.ones(1)
 
 
-def _ranking(figure: Callable[[Floats, Floats], float]) -> Callable[[Outcomes], float]:
+def _ranking(
+    figure: Callable[[Floats, Floats, Floats | None], float],
+) -> Callable[[Outcomes], float]:
     """A figure of labels and probabilities [B] as one of Outcomes; NaN unless both classes are."""
 
     def of_outcomes(of: Outcomes) -> float:
         labels = of.labels[:, 0]
         if not 0 < labels.sum() < len(labels):
             return float("nan")
-        return figure(labels, of.probabilities[:, 0])
+        return figure(labels, of.probabilities[:, 0], of.weights)
 
     return of_outcomes
 
@@ -57,7 +59,7 @@ class Binary:
 
     def curves(self, outcomes: Outcomes) -> dict[str, list[float]]:
         """Of precision over recall, and of calibration."""
-        return _curves(outcomes.labels[:, 0], outcomes.probabilities[:, 0])
+        return _curves(outcomes.labels[:, 0], outcomes.probabilities[:, 0], outcomes.weights)
 
     def by_class(self, outcomes: Outcomes) -> list[dict[str, Any]]:
         """None."""
@@ -113,6 +115,7 @@ class Binary:
         return _policy(
             task,
             outcomes.probabilities[:, 0],
+            outcomes.weights,
             daily_review_capacity=task.daily_review_capacity,
             daily_volume=task.daily_volume,
         )
@@ -122,9 +125,11 @@ class Binary:
         new, old = _of_costs(edited), _of_costs(before)
         if new.basis == old.basis or new.thresholds != old.thresholds:
             return new
+        of = outcomes()
         return fit_policy(
             new.costs,
-            outcomes().probabilities[:, 0],
+            of.probabilities[:, 0],
+            of.weights,
             daily_review_capacity=new.daily_review_capacity,
             daily_volume=new.daily_volume,
             reason_codes=new.reason_codes,
@@ -174,46 +179,58 @@ def decided(
 def cost_metric(policy: DecisionPolicy) -> OutcomeMetric:
     """The mean cost of a case under a policy."""
     return OutcomeMetric(
-        lambda of: policy.expected_cost(of.labels[:, 0], of.probabilities[:, 0]), True
+        lambda of: policy.expected_cost(of.labels[:, 0], of.probabilities[:, 0], of.weights), True
     )
 
 
-def _curves(labels: Floats, probabilities: Floats) -> dict[str, list[float]]:
+def _curves(
+    labels: Floats, probabilities: Floats, weights: Floats | None
+) -> dict[str, list[float]]:
     """Points of the precision-recall curve and of the calibration curve, few enough to store."""
     from sklearn.metrics import precision_recall_curve  # which replicas do without
 
-    precision, recall, _ = precision_recall_curve(labels, probabilities)
+    precision, recall, _ = precision_recall_curve(labels, probabilities, sample_weight=weights)
     kept = np.unique(np.linspace(0, len(recall) - 1, CURVE_POINTS).astype(int))
     order = np.argsort(probabilities, kind="stable")
     bins = [part for part in np.array_split(order, 10) if len(part)]
     return {
         "recall": recall[kept].tolist(),
         "precision": precision[kept].tolist(),
-        "predicted": [float(probabilities[part].mean()) for part in bins],
-        "observed": [float(labels[part].mean()) for part in bins],
+        "predicted": [_mean(probabilities, weights, part) for part in bins],
+        "observed": [_mean(labels, weights, part) for part in bins],
     }
+
+
+def _mean(values: Floats, weights: Floats | None, part: NDArray[np.int64]) -> float:
+    return float(np.average(values[part], weights=None if weights is None else weights[part]))
 
 
 def fit_policy(
     costs: Costs,
     probabilities: NDArray[np.float64],
+    weights: NDArray[np.float64] | None = None,
     *,
     daily_review_capacity: int | None = None,
     daily_volume: int | None = None,
     reason_codes: Mapping[str, str] | None = None,
     conditions: Mapping[str, str] | None = None,
 ) -> DecisionPolicy:
-    """The least-cost policy for calibrated probabilities [B] of held-out, representative cases."""
+    """The least-cost policy for calibrated probabilities [B] of held-out, representative cases.
+
+    Weights [B] are how many cases each stands for.
+    """
     review = min(costs.review / costs.missed_positive, 1.0)
     decline = max(1.0 - costs.review / costs.false_alarm, 0.0)
     if decline <= review:  # a review never pays: one threshold, where both errors cost the same
         review = decline = costs.false_alarm / (costs.false_alarm + costs.missed_positive)
     if daily_review_capacity is not None and daily_volume:
         share = daily_review_capacity / daily_volume
-        queue = np.sort(probabilities[(probabilities >= review) & (probabilities < decline)])[::-1]
-        allowed = int(share * len(probabilities))
-        if len(queue) > allowed:  # keep the most probable ones that fit
-            review = float(queue[allowed - 1]) if allowed else decline
+        mass = np.ones(len(probabilities)) if weights is None else weights
+        waiting = np.flatnonzero((probabilities >= review) & (probabilities < decline))
+        queue = waiting[np.argsort(-probabilities[waiting], kind="stable")]
+        fits = np.cumsum(mass[queue]) <= share * mass.sum() + 1e-9
+        if not fits.all():  # keep the most probable ones that fit
+            review = float(probabilities[queue[fits.sum() - 1]]) if fits.any() else decline
     return DecisionPolicy(
         costs=costs,
         review_threshold=float(review),
@@ -228,6 +245,7 @@ def fit_policy(
 def _policy(
     task: Task,
     probabilities: Floats,
+    weights: Floats | None = None,
     *,
     daily_review_capacity: int | None = None,
     daily_volume: int | None = None,
@@ -236,6 +254,7 @@ def _policy(
     return fit_policy(
         task.costs,
         probabilities,
+        weights,
         daily_review_capacity=daily_review_capacity,
         daily_volume=daily_volume,
         reason_codes=task.reason_codes,

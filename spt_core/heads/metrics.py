@@ -13,44 +13,55 @@ Array = NDArray[np.float64]
 MAX_CONFUSED = 30  # classes of a table of confusions that somebody can read
 
 
-def average_precision(labels: Array, probabilities: Array) -> float:
+def average_precision(labels: Array, probabilities: Array, weights: Array | None = None) -> float:
     """Area under the precision-recall curve, by steps (Davis and Goadrich, ICML 2006)."""
     from sklearn.metrics import average_precision_score  # replicas do without it, here and below
 
-    return float(average_precision_score(labels, probabilities))
+    return float(average_precision_score(labels, probabilities, sample_weight=weights))
 
 
-def roc_auc(labels: Array, probabilities: Array) -> float:
+def roc_auc(labels: Array, probabilities: Array, weights: Array | None = None) -> float:
     """Area under the receiver operating characteristic."""
     from sklearn.metrics import roc_auc_score
 
-    return float(roc_auc_score(labels, probabilities))
+    return float(roc_auc_score(labels, probabilities, sample_weight=weights))
 
 
-def recall_at_fpr(labels: Array, probabilities: Array, *, fpr: float = 0.01) -> float:
+def recall_at_fpr(
+    labels: Array, probabilities: Array, weights: Array | None = None, *, fpr: float = 0.01
+) -> float:
     """Recall at the loosest threshold whose false-positive rate is at most `fpr`."""
     from sklearn.metrics import roc_curve
 
-    false_positive, true_positive, _ = roc_curve(labels, probabilities, drop_intermediate=False)
+    false_positive, true_positive, _ = roc_curve(
+        labels, probabilities, sample_weight=weights, drop_intermediate=False
+    )
     return float(true_positive[np.searchsorted(false_positive, fpr, side="right") - 1])
 
 
-def calibration_error(labels: Array, probabilities: Array, *, num_bins: int = 10) -> float:
+def calibration_error(
+    labels: Array, probabilities: Array, weights: Array | None = None, *, num_bins: int = 10
+) -> float:
     """Expected calibration error over bins of equal count (Nixon et al., CVPR workshops 2019)."""
+    mass = np.ones(len(labels)) if weights is None else weights
     order = np.argsort(probabilities, kind="stable")
+    bins = np.array_split(order, num_bins)
+    if weights is not None:  # of equal weight
+        reached = np.cumsum(mass[order])
+        cuts = np.searchsorted(reached, reached[-1] * np.arange(1, num_bins) / num_bins)
+        bins = np.split(order, cuts)
     gaps = [
-        len(part) * abs(labels[part].mean() - probabilities[part].mean())
-        for part in np.array_split(order, num_bins)
-        if len(part)
+        abs(np.sum(mass[part] * (labels[part] - probabilities[part]))) for part in bins if len(part)
     ]
-    return float(sum(gaps) / len(labels))
+    return float(sum(gaps) / mass.sum())
 
 
-def log_score(labels: Array, probabilities: Array) -> float:
+def log_score(labels: Array, probabilities: Array, weights: Array | None = None) -> float:
     """Mean negative log-likelihood, in nats."""
     from sklearn.metrics import log_loss
 
-    return float(log_loss(labels, np.clip(probabilities, 1e-7, 1 - 1e-7), labels=[0, 1]))
+    clipped = np.clip(probabilities, 1e-7, 1 - 1e-7)
+    return float(log_loss(labels, clipped, sample_weight=weights, labels=[0, 1]))
 
 
 def accuracy(of: Outcomes) -> float:

@@ -20,6 +20,7 @@ class Outcomes(NamedTuple):
     for what the policy gives. Regression has the values [N, 1] in `labels` and in `probabilities`.
     `groups` [N] are the documents that the items are of, `negative` is the class that says
     "nothing", `support` [K] counts the items of each class before any were left out by `take`.
+    `weights` [N] are how many items each stands for; None is one. Figures of decisions obey them.
     """
 
     classes: tuple[str, ...]
@@ -29,6 +30,7 @@ class Outcomes(NamedTuple):
     groups: NDArray[np.int64]
     support: NDArray[np.int64]
     negative: int | None = None
+    weights: Array | None = None
 
     def take(self, items: NDArray[np.int64]) -> Outcomes:
         """Some of the items, or some several times."""
@@ -37,6 +39,7 @@ class Outcomes(NamedTuple):
             probabilities=self.probabilities[items],
             given=self.given[items],
             groups=self.groups[items],
+            weights=None if self.weights is None else self.weights[items],
         )
 
     @property
@@ -123,3 +126,8 @@ def groups_of(table: pa.Table, group: str | None) -> NDArray[np.int64]:
         return np.arange(table.num_rows)
     names = np.array([str(value) for value in table[group].to_pylist()])
     return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
+def weights_of(table: pa.Table, weight: str | None) -> Array | None:
+    """How many rows each row stands for [B]; None where no column says."""
+    return None if weight is None else np.asarray(table[weight], np.float64)

@@ -25,8 +25,13 @@ def losses(reports: list[dict[str, float]]) -> list[tuple[float, float]]:
 
 
 def kill_a_worker(run: Path, *, after: int) -> None:
-    """kill -9 of one of this driver's workers once a checkpoint of epoch `after` is there."""
+    """kill -9 of one of this driver's workers once a checkpoint of epoch `after` is there.
+
+    And once the controller knows of one: a folder that it does not know is not resumed from.
+    """
     until(lambda: any((epoch_of(folder) or 0) >= after for folder in run.glob("checkpoint_*")))
+    snapshot = run / "checkpoint_manager_snapshot.json"
+    until(lambda: snapshot.exists() and '"checkpoint_dir_name"' in snapshot.read_text())
     family = psutil.Process().children(recursive=True)
     [process for process in family if "ray::RayTrainWorker" in " ".join(words_of(process))][
         -1

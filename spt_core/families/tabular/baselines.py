@@ -137,8 +137,8 @@ def _linear(
 
     def objective(trial: optuna.Trial) -> float:
         strength = trial.suggest_float("C", 1e-4, 100.0, log=True)
-        model = _fitted(design, rows.train_labels, strength, target)
-        value = quality(truth, model(held_out))
+        model = _fitted(design, rows.train_labels, rows.train_weights, strength, target)
+        value = quality(truth, model(held_out), rows.validation_weights)
         if not best or value > best[0][0]:
             best[:] = [(value, model, strength)]
         on_trial(LINEAR[target.head == "regression"], trial.number + 1)
@@ -153,13 +153,17 @@ def _linear(
 
 
 def _fitted(
-    design: Any, labels: NDArray[np.float64], strength: float, target: Target
+    design: Any,
+    labels: NDArray[np.float64],
+    weights: Floats | None,
+    strength: float,
+    target: Target,
 ) -> Callable[[Any], Floats]:
     """What a linear model says of rows of the design, as a forest would."""
     if target.head == "regression":
-        ridge = Ridge(alpha=1.0 / strength).fit(design, labels)
+        ridge = Ridge(alpha=1.0 / strength).fit(design, labels, weights)
         return lambda rows: np.asarray(ridge.predict(rows), np.float64)
-    model = LogisticRegression(C=strength, max_iter=500).fit(design, labels)
+    model = LogisticRegression(C=strength, max_iter=500).fit(design, labels, weights)
     if target.head == "binary":
         return lambda rows: model.predict_proba(rows)[:, 1]
     columns = model.classes_.astype(np.int64)  # training rows may be capped, and lack a class

@@ -22,7 +22,8 @@ from spt_core.task import Task
 
 Features = NDArray[np.float32]
 Labels = NDArray[np.float64]
-Metric = Callable[[Floats, Floats], float]  # of targets and what a forest says
+# Of targets, what a forest says, and the rows' weights, if they have some.
+Metric = Callable[[Floats, Floats, Floats | None], float]
 MAX_ROUNDS = 1000
 PATIENCE = 50
 
@@ -37,6 +38,8 @@ class Rows(NamedTuple):
     first_category: int
     objective: ForestObjective = DECISION.output.objective(DECISION)
     validation_targets: Floats | None = None  # what quality is measured against, if not labels
+    train_weights: Floats | None = None
+    validation_weights: Floats | None = None
 
 
 class Forest(Protocol):
@@ -92,10 +95,10 @@ def quality_of(task: Task, target: Target) -> Metric:
     """A task's metric to tune forests by, of targets and what they say; higher is better."""
     head, output, metric = HEADS[task.head], target.output, metric_of(task)
 
-    def quality(targets: Floats, said: Floats) -> float:
+    def quality(targets: Floats, said: Floats, weights: Floats | None = None) -> float:
         scores = output.said_scores(output.of_forest(said), target)
         of = head.fitted(task, target.classes, output.head_targets(targets, target), scores)
-        return metric.sign * metric(of)
+        return metric.sign * metric(of._replace(weights=weights))
 
     return quality
 
@@ -119,7 +122,7 @@ def tune(
 
     def objective(trial: optuna.Trial) -> float:
         forest = fit(_suggested(kind, trial), rows, seed)
-        value = metric(truth, forest.predict(rows.validation))
+        value = metric(truth, forest.predict(rows.validation), rows.validation_weights)
         if not best or value > best[0][0]:
             best[:] = [(value, forest)]
         if on_trial is not None:
@@ -139,7 +142,9 @@ def fit_lightgbm(
     """A forest stopped early on validation rows, or of exactly `num_rounds` trees."""
     fixed = {**rows.objective.lightgbm, "bagging_freq": 1, "verbosity": -1, "seed": seed}
     categories = list(range(rows.first_category, rows.train.shape[1]))
-    train = lightgbm.Dataset(rows.train, rows.train_labels, categorical_feature=categories)
+    train = lightgbm.Dataset(
+        rows.train, rows.train_labels, weight=rows.train_weights, categorical_feature=categories
+    )
     if num_rounds is not None:
         booster = lightgbm.train({**fixed, **parameters}, train, num_rounds)
         num_trees = num_rounds
@@ -148,7 +153,11 @@ def fit_lightgbm(
             {**fixed, **parameters},
             train,
             MAX_ROUNDS,
-            valid_sets=[train.create_valid(rows.validation, rows.validation_labels)],
+            valid_sets=[
+                train.create_valid(
+                    rows.validation, rows.validation_labels, weight=rows.validation_weights
+                )
+            ],
             callbacks=[lightgbm.early_stopping(PATIENCE, verbose=False)],
         )
         num_trees = booster.best_iteration
@@ -163,16 +172,18 @@ def fit_xgboost(
     fixed = {**rows.objective.xgboost, "tree_method": "hist", "seed": seed}
     kinds = ["c" if i >= rows.first_category else "q" for i in range(rows.train.shape[1])]
 
-    def matrix(features: Features, labels: Labels) -> xgboost.DMatrix:
-        return xgboost.DMatrix(features, labels, feature_types=kinds, enable_categorical=True)
+    def matrix(features: Features, labels: Labels, weights: Floats | None) -> xgboost.DMatrix:
+        return xgboost.DMatrix(
+            features, labels, weight=weights, feature_types=kinds, enable_categorical=True
+        )
+
+    held_out = matrix(rows.validation, rows.validation_labels, rows.validation_weights)
 
     booster = xgboost.train(
         {**fixed, **parameters},
-        matrix(rows.train, rows.train_labels),
+        matrix(rows.train, rows.train_labels, rows.train_weights),
         num_rounds or MAX_ROUNDS,
-        evals=[]
-        if num_rounds
-        else [(matrix(rows.validation, rows.validation_labels), "validation")],
+        evals=[] if num_rounds else [(held_out, "validation")],
         early_stopping_rounds=None if num_rounds else PATIENCE,
         verbose_eval=False,
     )

@@ -34,7 +34,7 @@ from spt_core.families.tabular.ensemble import BLEND
 from spt_core.families.tabular.learner import LEARNER, SCORING_ROWS, row_bytes
 from spt_core.families.tabular.network import StudentNetwork
 from spt_core.families.tabular.outputs import Target, target_from_json, unweighted
-from spt_core.families.tabular.rows import encoded_arrays, encoded_dataset
+from spt_core.families.tabular.rows import encoded_arrays, encoded_dataset, row_weights
 from spt_core.families.tabular.settings import REFERENCE
 from spt_core.families.tabular.softening import soften
 from spt_core.families.tabular.teaching import (
@@ -106,7 +106,9 @@ def _write_soft_rows(lesson: Lesson, target: Target, soft: str) -> None:
     """Augmented rows with the teacher's probabilities, as Parquet; the manifest comes last."""
     teacher = lesson.teacher
     remove(soft)
-    rows = encoded_dataset(lesson.splits, "train", teacher.signature, target).map_batches(
+    # The teacher is calibrated: of weights, a row's own remain.
+    plain = unweighted(target)
+    rows = encoded_dataset(lesson.splits, "train", teacher.signature, plain).map_batches(
         soften,
         batch_format="numpy",
         batch_size=4096,
@@ -159,11 +161,13 @@ def _finish(
     sample, _ = encoded_arrays(splits, "train", run.signature, target, limit=FACT_ROWS)
     network.set_baseline(torch.from_numpy(sample))
     logits, targets = _logits(network, run, splits, "calibration", target)
-    calibration = output.calibration(logits, targets, unweighted(target))
+    weights = row_weights(splits, "calibration", limit=HELD_OUT_ROWS)
+    calibration = output.calibration(logits, targets, unweighted(target), weights)
     network.calibrate(calibration)
     logits, targets = _logits(network, run, splits, "validation", target)
     scores = output.calibrated(logits, calibration)
-    metrics = validation_metrics(task, target, targets, scores)
+    weights = row_weights(splits, "validation", limit=HELD_OUT_ROWS)
+    metrics = validation_metrics(task, target, targets, scores, weights)
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     return {WEIGHTS: save_weights(state)}, metrics
 

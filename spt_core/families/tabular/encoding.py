@@ -17,15 +17,18 @@ from spt_core.signature import signature_from_json
 
 
 def encode_batch(
-    table: pa.Table, *, signature: str, label: str, target: str
+    table: pa.Table, *, signature: str, label: str, target: str, weight: str | None = None
 ) -> dict[str, NDArray[Any]]:
-    """One batch of typed rows, encoded."""
+    """One batch of typed rows, encoded; `weight` names the column of their weights."""
     model_target = _target(target)
     targets = targets_of(table[label], model_target)
+    weights = weights_of(targets, model_target)
+    if weight is not None:
+        weights = weights * np.asarray(table[weight], np.float32)
     return {
         "features": encoder(signature).table(table),
         "target": targets,
-        "weight": weights_of(targets, model_target),
+        "weight": weights,
         "row": np.asarray(table[ROW], dtype=np.int64),
     }
 

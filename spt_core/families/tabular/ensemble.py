@@ -73,7 +73,10 @@ class TeacherEnsemble:
 
 
 def best_weights(
-    targets: Floats, members: Mapping[str, Floats], output: Output
+    targets: Floats,
+    members: Mapping[str, Floats],
+    output: Output,
+    weights: Floats | None = None,
 ) -> dict[str, float]:
     """The members' shares of least loss on held-out rows, in steps of a tenth."""
     stacked = np.stack(list(members.values()))
@@ -83,7 +86,7 @@ def best_weights(
         if sum(tenths) != 10:
             continue
         mixed = np.array(tenths) / 10 @ flat
-        loss = output.loss(targets, mixed.reshape(stacked.shape[1:]))
+        loss = output.loss(targets, mixed.reshape(stacked.shape[1:]), weights)
         if loss < best_loss:
             best, best_loss = tuple(t / 10 for t in tenths), loss
     return dict(zip(members, best, strict=True))

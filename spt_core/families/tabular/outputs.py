@@ -103,16 +103,21 @@ class Output(Protocol):
         """What a network's members say, the mean over them [N, k] or [N, k, K], in that shape."""
         ...
 
-    def loss(self, targets: Floats, said: Floats) -> float:
-        """The mean loss of what is said."""
+    def loss(self, targets: Floats, said: Floats, weights: Floats | None = None) -> float:
+        """The mean loss of what is said, of rows with these weights [N]."""
         ...
 
     def logits(self, said: Floats) -> Floats:
         """What is said, as scores before calibration."""
         ...
 
-    def calibration(self, logits: Floats, targets: Floats, target: Target) -> list[Any]:
-        """Parameters of least loss on rows that trained nothing: (a, b, c), or (scale, shift)."""
+    def calibration(
+        self, logits: Floats, targets: Floats, target: Target, weights: Floats | None = None
+    ) -> list[Any]:
+        """Parameters of least loss on rows that trained nothing: (a, b, c), or (scale, shift).
+
+        Rows of decisions alone can have weights.
+        """
         ...
 
     def calibrated(self, logits: Floats, calibration: Sequence[Any]) -> Floats:
@@ -174,19 +179,22 @@ class DecisionOutput:
 
         return torch.from_numpy(logits).sigmoid().mean(1).numpy()
 
-    def loss(self, targets: Floats, said: Floats) -> float:
+    def loss(self, targets: Floats, said: Floats, weights: Floats | None = None) -> float:
         """Log loss."""
         mixed = np.clip(said, _CLIP, 1 - _CLIP)
-        return float(-np.mean(targets * np.log(mixed) + (1 - targets) * np.log1p(-mixed)))
+        losses = targets * np.log(mixed) + (1 - targets) * np.log1p(-mixed)
+        return float(-np.average(losses, weights=weights))
 
     def logits(self, said: Floats) -> Floats:
         """Log-odds [N]."""
         return logit(np.clip(said, _CLIP, 1 - _CLIP))
 
-    def calibration(self, logits: Floats, targets: Floats, target: Target) -> list[Any]:
+    def calibration(
+        self, logits: Floats, targets: Floats, target: Target, weights: Floats | None = None
+    ) -> list[Any]:
         """A beta calibration."""
         del target
-        return list(fit_calibration(logits, targets))
+        return list(fit_calibration(logits, targets, weights))
 
     def calibrated(self, logits: Floats, calibration: Sequence[Any]) -> Floats:
         """Calibrated log-odds [N]."""
@@ -272,16 +280,20 @@ class ClassOutput(_LogitOutput):
         """Mean probabilities of members [N, k, K]."""
         return softmax(logits, axis=2).mean(1)
 
-    def loss(self, targets: Floats, said: Floats) -> float:
+    def loss(self, targets: Floats, said: Floats, weights: Floats | None = None) -> float:
         """Log loss over the classes."""
-        return float(-np.mean((targets * np.log(np.clip(said, _CLIP, None))).sum(1)))
+        losses = (targets * np.log(np.clip(said, _CLIP, None))).sum(1)
+        return float(-np.average(losses, weights=weights))
 
     def logits(self, said: Floats) -> Floats:
         """Logarithms, whose softmax the probabilities are."""
         return np.log(np.clip(said, _CLIP, None))
 
-    def calibration(self, logits: Floats, targets: Floats, target: Target) -> list[Any]:
+    def calibration(
+        self, logits: Floats, targets: Floats, target: Target, weights: Floats | None = None
+    ) -> list[Any]:
         """One temperature; where the classes were weighted, a shift for each too."""
+        del weights
         weights = np.array(target.class_weights) if target.class_weights else None
         scale, shift = fit_label_calibration("single_label", logits, targets, weights)
         return [scale.tolist(), shift.tolist()]
@@ -327,18 +339,21 @@ class RankOutput(_LogitOutput):
         """Mean probabilities of members [N, k, K]."""
         return expit(logits).mean(1)
 
-    def loss(self, targets: Floats, said: Floats) -> float:
+    def loss(self, targets: Floats, said: Floats, weights: Floats | None = None) -> float:
         """Log loss of the cuts, summed."""
         mixed = np.clip(said, _CLIP, 1 - _CLIP)
         losses = targets * np.log(mixed) + (1 - targets) * np.log1p(-mixed)
-        return float(-np.mean(losses.sum(1)))
+        return float(-np.average(losses.sum(1), weights=weights))
 
     def logits(self, said: Floats) -> Floats:
         """Log-odds."""
         return logit(np.clip(said, _CLIP, 1 - _CLIP))
 
-    def calibration(self, logits: Floats, targets: Floats, target: Target) -> list[Any]:
+    def calibration(
+        self, logits: Floats, targets: Floats, target: Target, weights: Floats | None = None
+    ) -> list[Any]:
         """One scale."""
+        del weights
         del target
         scale, shift = fit_label_calibration("ordinal", logits, targets)
         return [scale.tolist(), shift.tolist()]
@@ -385,17 +400,19 @@ class ValueOutput:
         """The members' mean [N, K]."""
         return logits.mean(1)
 
-    def loss(self, targets: Floats, said: Floats) -> float:
+    def loss(self, targets: Floats, said: Floats, weights: Floats | None = None) -> float:
         """Mean squared error."""
-        return float(np.mean(np.square(targets[:, 0] - said[:, 0])))
+        return float(np.average(np.square(targets[:, 0] - said[:, 0]), weights=weights))
 
     def logits(self, said: Floats) -> Floats:
         """The same."""
         return said
 
-    def calibration(self, logits: Floats, targets: Floats, target: Target) -> list[Any]:
+    def calibration(
+        self, logits: Floats, targets: Floats, target: Target, weights: Floats | None = None
+    ) -> list[Any]:
         """The label's own units: what interval it asks for is the policy's."""
-        del targets
+        del targets, weights
         size = logits.shape[1]
         return [[target.spread] * size, [target.center] * size]
 

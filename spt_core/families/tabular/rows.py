@@ -65,6 +65,11 @@ def target_of(task: Task, splits: Splits, weighting: ClassWeighting) -> Target:
             "class_weighting must be none unless rows are of classes without an order, however: "
             f"{task.path} has the head {task.head!r}"
         )
+    if weighting != "none" and splits.corpus.weight is not None:
+        raise InputError(
+            "class_weighting must be none where rows have weights of their own, however: it is "
+            f"{weighting!r} beside data.weight={splits.corpus.weight}"
+        )
     if task.head == "regression":
         values = np.concatenate([np.asarray(c, np.float64) for c in _labels(splits)])
         return Target(head=task.head, center=float(values.mean()), spread=float(values.std()))
@@ -94,6 +99,7 @@ def encoded_dataset(
             "signature": json.dumps(signature.to_json()),
             "label": splits.label,
             "target": json.dumps(target.to_json()),
+            "weight": splits.corpus.weight,
         },
     )
 
@@ -102,18 +108,32 @@ def encoded_arrays(
     splits: Splits, part: Part, signature: Signature, target: Target = DECISION, *, limit: int
 ) -> Labelled:
     """At most about `limit` rows of a part, sampled by row number: features [N, F] and targets."""
-    share = min(1.0, limit / max(splits.num_rows[part], 1))
     to_numbers = Encoder(signature)
     features: list[NDArray[np.float32]] = []
     targets: list[NDArray[np.float32]] = []
+    for table in _sampled(splits, part, limit):
+        features.append(to_numbers.table(table))
+        targets.append(targets_of(table[splits.label], target))
+    return np.concatenate(features), np.concatenate(targets)
+
+
+def row_weights(splits: Splits, part: Part, *, limit: int) -> NDArray[np.float64] | None:
+    """The weights [N] of the rows that `encoded_arrays` samples; None where they have none."""
+    weight = splits.corpus.weight
+    if weight is None:
+        return None
+    return np.concatenate([np.asarray(t[weight], float) for t in _sampled(splits, part, limit)])
+
+
+def _sampled(splits: Splits, part: Part, limit: int) -> Iterator[pa.Table]:
+    """A part's tables, at most about `limit` rows of them, sampled by row number."""
+    share = min(1.0, limit / max(splits.num_rows[part], 1))
     for table in _tables(splits, part):
         if share < 1.0:
             rows = np.asarray(table[ROW], dtype=np.uint64)
             keep = (rows * np.uint64(_HASH)) % np.uint64(2**32) < np.uint64(share * 2**32)
             table = table.filter(pa.array(keep))
-        features.append(to_numbers.table(table))
-        targets.append(targets_of(table[splits.label], target))
-    return np.concatenate(features), np.concatenate(targets)
+        yield table
 
 
 def booster_rows(
@@ -135,6 +155,8 @@ def booster_rows(
         len(signature.numbers),
         output.objective(target),
         truth[is_known],
+        row_weights(splits, "train", limit=limit),
+        row_weights(splits, "validation", limit=limit),  # of decisions, whose labels are all known
     )
 
 

@@ -60,7 +60,7 @@ def soften(
         yield {
             "features": piece,
             "target": targets.astype(np.float32),
-            "weight": np.ones(len(targets), np.float32),
+            "weight": np.tile(batch["weight"], len(parts)),
         }
 
 

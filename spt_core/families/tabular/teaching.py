@@ -36,6 +36,7 @@ from spt_core.families.tabular.rows import (
     booster_rows,
     encoded_arrays,
     encoded_dataset,
+    row_weights,
     target_of,
     trim_categories,
     with_seen,
@@ -117,14 +118,21 @@ def _blend(
         return with_quantiles(output.logits(mix(said, shares)), quantiles, features)
 
     features, targets, said = members("validation")
-    shares = best_weights(targets, said, output)
+    weights_held_out = row_weights(splits, "validation", limit=HELD_OUT_ROWS)
+    shares = best_weights(targets, said, output, weights_held_out)
     held_out, held_out_targets, of_held_out = members("calibration")
-    calibration = output.calibration(logits(held_out, of_held_out), held_out_targets, target)
+    calibration = output.calibration(
+        logits(held_out, of_held_out),
+        held_out_targets,
+        target,
+        row_weights(splits, "calibration", limit=HELD_OUT_ROWS),
+    )
     scores = output.calibrated(logits(features, said), calibration)
     blend = {"weights": shares, "calibration": calibration}
     files = {WEIGHTS: weights, BLEND: json.dumps(blend).encode(), **forests}
     figures = {f"{name}_weight": share for name, share in shares.items()}
-    return files, {**validation_metrics(task, target, targets, scores), **figures}
+    metrics = validation_metrics(task, target, targets, scores, weights_held_out)
+    return files, {**metrics, **figures}
 
 
 def reference_files(splits: Splits, run: TrainingRun) -> dict[str, bytes]:
@@ -141,13 +149,13 @@ def reference_files(splits: Splits, run: TrainingRun) -> dict[str, bytes]:
 
 
 def validation_metrics(
-    task: Task, target: Target, targets: Floats, scores: Floats
+    task: Task, target: Target, targets: Floats, scores: Floats, weights: Floats | None = None
 ) -> dict[str, float]:
     """Every metric on validation rows, named so that nobody takes it for a held-out figure."""
     head, output = HEADS[task.head], target.output
     of = head.fitted(
         task, target.classes, output.head_targets(targets, target), output.head_scores(scores)
-    )
+    )._replace(weights=weights)
     return {f"validation_{name}": metric(of) for name, metric in head.metrics.items()}
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from spt_core.benchmark.subgroups import subgroup_figures, subgroup_metrics
 from spt_core.heads import HEADS
+from spt_core.heads.binary import decided
 from spt_core.heads.outcomes import outcomes
 from spt_core.policy import Costs, DecisionPolicy
 
@@ -17,7 +18,8 @@ POLICY = DecisionPolicy(
 def figures(column, values, probabilities, labels=None):
     labels = np.arange(len(values)) % 2 * 1.0 if labels is None else labels
     table = pa.table({column: values})
-    return subgroup_figures(table, (column, "absent"), labels, np.asarray(probabilities), POLICY)
+    of = decided(labels[:, None], np.asarray(probabilities)[:, None], POLICY)
+    return subgroup_figures(table, (column, "absent"), of, POLICY)
 
 
 def groups(rows):

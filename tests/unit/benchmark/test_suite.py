@@ -45,7 +45,7 @@ def report(text_export: ExportedModel, tmp_path_factory: pytest.TempPathFactory)
     splits: Any = types.SimpleNamespace(
         table=table,
         label=TASK.label,
-        corpus=types.SimpleNamespace(group=TASK.group, time=None),
+        corpus=types.SimpleNamespace(group=TASK.group, time=None, weight=None),
         num_rows=counts,
         num_positives={part: 30 for part in PARTS},
         files=lambda part: [as_uri(folder / part / "0.parquet")],

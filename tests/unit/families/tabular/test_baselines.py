@@ -53,7 +53,7 @@ def splits(folder, **parts):
         label="label",
         classes=(),
         table=lambda part, limit: parts[part],
-        corpus=SimpleNamespace(group=None),
+        corpus=SimpleNamespace(group=None, weight=None),
     )
 
 

@@ -70,7 +70,7 @@ def test_every_trial_is_told_and_the_best_is_kept():
     best = tune(
         "xgboost",
         ROWS,
-        lambda labels, probabilities: next(values),
+        lambda labels, probabilities, weights: next(values),
         num_trials=3,
         seed=0,
         on_trial=lambda *trial: told.append(trial),

@@ -73,6 +73,7 @@ def softened(teacher, **changes):
     batch = {
         "features": rows(SIGNATURE, NUM_ROWS, seed=4),
         "target": labels(NUM_ROWS),
+        "weight": np.linspace(1.0, 2.0, NUM_ROWS, dtype=np.float32),
         "row": np.arange(NUM_ROWS),
     }
     pieces = list(soften(batch, teacher=json.dumps(teacher.to_json()), **{**PLAIN, **changes}))
