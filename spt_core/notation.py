@@ -312,5 +312,9 @@ def gaps_for(kind: str, more: frozenset[str] = frozenset()) -> frozenset[str]:
 
 def is_gap(text: pa.Array, gaps: frozenset[str]) -> NDArray[np.bool_]:
     """Which texts say that nothing is there."""
-    trimmed = pc.utf8_trim_whitespace(text)
-    return np.asarray(pc.is_in(trimmed, value_set=pa.array(sorted(gaps), trimmed.type)))
+    encoded = text.dictionary_encode()
+    words = pc.utf8_trim_whitespace(encoded.dictionary)
+    stands = pc.is_in(words, value_set=pa.array(sorted(gaps), words.type))
+    if not pc.any(stands).as_py():
+        return np.zeros(len(text), bool)
+    return np.asarray(pc.fill_null(stands.take(encoded.indices), False))

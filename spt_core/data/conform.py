@@ -158,7 +158,8 @@ def typed_column(column: pa.Array, field: Field, gaps: frozenset[str] = _NONE) -
     """A column in the type of its field."""
     if field.kind in ("text", "spans"):
         return text_column(column)
-    if _is_text(column.type):
+    # Numbers and times see to the usual gaps themselves, where there are some.
+    if _is_text(column.type) and (gaps or field.kind not in ("number", "time")):
         column = without_gaps(column, gaps_for(field.kind, gaps))
     match field.kind:
         case "number":
@@ -386,19 +387,30 @@ def _text_of_floats(column: pa.Array) -> Typed:
 
 
 def _time_of_text(column: pa.Array, notation: Notation | None) -> Typed:
-    text = without_gaps(column.cast(pa.large_string()), gaps_for("time"))
-    if notation is None:
-        for candidate in (text, pc.replace_substring_regex(text, _ZONE, r"\1")):
-            try:
-                return Typed(candidate.cast(pa.timestamp("us")))
-            except pa.ArrowInvalid:
-                continue
+    text = column.cast(pa.large_string())
+    times = _iso_times(text) if notation is None else None
+    if times is not None:
+        return Typed(times)
+    text = without_gaps(text, gaps_for("time"))
+    times = _iso_times(text) if notation is None else None
+    if times is not None:
+        return Typed(times)
     encoded = text.dictionary_encode()
     moments = [_moment_or_none(word, notation) for word in encoded.dictionary.to_pylist()]
     values = [None if moment is None else moment.wall for moment in moments]
     times = pa.array(values, pa.timestamp("us")).take(encoded.indices)
     bad = np.asarray(text.is_valid()) & np.asarray(times.is_null())
     return Typed(times, bad if bad.any() else None)
+
+
+def _iso_times(text: pa.Array) -> pa.Array | None:
+    """Times of ISO 8601, with zones or without; None where one is none."""
+    for shown in (lambda: text, lambda: pc.replace_substring_regex(text, _ZONE, r"\1")):
+        try:
+            return shown().cast(pa.timestamp("us"))
+        except pa.ArrowInvalid:
+            continue
+    return None
 
 
 def _moment_or_none(word: str | None, notation: Notation | None) -> Moment | None:

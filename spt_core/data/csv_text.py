@@ -48,10 +48,14 @@ class Dialect(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Whole records as UTF-8, and how many of their lines had a stray quote."""
+    """Whole records as UTF-8, and how many of their lines had a stray quote.
+
+    `has_long_cells` says that a cell may go over several lines.
+    """
 
     content: bytes
-    num_mended: int
+    num_mended: int = 0
+    has_long_cells: bool = False
 
 
 def dialect_of(head: bytes, uri: str) -> Dialect:
@@ -106,7 +110,8 @@ class _Attempt:
                     break
         except csv.Error:  # a cell beyond the reader's limit: a quote that nothing closes
             pass
-        self.is_sound = _parses(text, delimiter)
+        # It costs a reading of all, and tells escapes by backslashes alone.
+        self.is_sound = '\\"' not in body or _parses(text, delimiter)
 
     @property
     def fit(self) -> tuple[float, int, bool]:
@@ -199,20 +204,38 @@ def _whole_records(content: bytes, dialect: Dialect, *, is_last: bool) -> tuple[
         content = content[:end].replace(b'\\"', b'""') + content[end:]
         end = content.rfind(b"\n") + 1
     whole, rest = content[:end], content[end:]
-    if b'"' not in whole:
-        return Block(whole, 0), rest
-    mended, num_mended, place = _mended(whole, dialect, is_last=is_last)
-    return Block(mended, num_mended), whole[place:] + rest
+    array = np.frombuffer(whole, np.uint8)
+    quotes = np.flatnonzero(array == ord(_QUOTE))
+    if _are_closed_in_lines(array, quotes, ord(dialect.delimiter)):
+        return Block(whole), rest
+    mended, num_mended, place = _mended(whole, array, quotes, dialect, is_last=is_last)
+    return Block(mended, num_mended, has_long_cells=True), whole[place:] + rest
 
 
-def _mended(content: bytes, dialect: Dialect, *, is_last: bool) -> tuple[bytes, int, int]:
+def _are_closed_in_lines(array: np.ndarray, quotes: np.ndarray, delimiter: int) -> bool:
+    """Whether quotes open and close cells in turns, each pair on one line: nothing to look into."""
+    if len(quotes) % 2:
+        return False
+    opening, closing = quotes[::2], quotes[1::2]
+    before = array[np.maximum(opening - 1, 0)]
+    after = array[np.minimum(closing + 1, len(array) - 1)]
+    is_open = (before == delimiter) | (before == ord("\n")) | (opening == 0)
+    is_close = (after == delimiter) | (after == ord("\n")) | (after == ord("\r"))
+    if not (is_open.all() and is_close.all()):
+        return False
+    lines = np.cumsum(array == ord("\n"), dtype=np.int32)
+    return bool((lines[opening] == lines[closing]).all())
+
+
+def _mended(
+    content: bytes, array: np.ndarray, quotes: np.ndarray, dialect: Dialect, *, is_last: bool
+) -> tuple[bytes, int, int]:
     """The records of whole lines, how many were written anew, and where an open one begins."""
-    array = np.frombuffer(content, np.uint8)
     ends = np.flatnonzero(array == ord("\n"))
     lines = _Lines(content, ends)
     written: list[bytes] = []
     done = num_mended = 0
-    for number in _suspects(array, ends, ord(dialect.delimiter)):
+    for number in _suspects(array, quotes, ends, ord(dialect.delimiter)):
         if number < done:
             continue
         last = _last_line(lines, lines.text(number), number, dialect)
@@ -254,12 +277,11 @@ class _Lines(NamedTuple):
         return [self.text(number) for number in range(first, last + 1)]
 
 
-def _suspects(array: np.ndarray, ends: np.ndarray, delimiter: int) -> list[int]:
+def _suspects(array: np.ndarray, quotes: np.ndarray, ends: np.ndarray, delimiter: int) -> list[int]:
     """The lines that may not end where a record does: whose quotes do not come in pairs.
 
     Or that hold one within a cell, or where other than as many open cells as close some.
     """
-    quotes = np.flatnonzero(array == ord(_QUOTE))
     line_of = np.searchsorted(ends, quotes)
     padded = np.concatenate([[ord("\n")], array, [ord("\n")]])
     before, after = padded[quotes], padded[quotes + 2]

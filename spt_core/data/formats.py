@@ -118,8 +118,20 @@ def num_rows(uri: str, kind: Format) -> int:
         if kind == "jsonl":
             with _text_stream(uri) as stream:
                 return sum(1 for line in stream if line.strip())
-        chunks = _csv_batches(Fragment(uri=uri), first_column=True)
-        return sum(raw.table.num_rows + len(raw.refused) for raw in chunks)
+        how = dialect(uri)
+        with _text_stream(uri) as stream:
+            blocks = csv_text.blocks(stream, how, TEXT_BLOCK_BYTES)
+            return sum(_num_records(block, how) for block in blocks)
+
+
+def _num_records(block: csv_text.Block, how: csv_text.Dialect) -> int:
+    """The records of a block: its lines but for empty ones, unless cells may go over several."""
+    if block.has_long_cells:
+        return csv_rows(block, how, 0)[1]
+    text = block.content
+    if b"\n\n" in text or b"\n\r\n" in text or text[:1] in (b"\n", b"\r"):
+        return sum(1 for line in text.splitlines() if line)
+    return text.count(b"\n")
 
 
 def parquet_fragments(uri: str, first_row: int) -> tuple[list[Fragment], int]:
@@ -145,7 +157,7 @@ def batches(
     if kind == "parquet":
         chunks = _parquet_batches(fragment, columns)
     elif kind == "csv":
-        chunks = _csv_batches(fragment)
+        chunks = _csv_batches(fragment, columns)
     else:
         chunks = _jsonl_batches(fragment, LINES_PER_BATCH)
     keys = hive_keys(fragment.uri)
@@ -221,21 +233,34 @@ def _text_stream(uri: str) -> Generator[io.BufferedReader | gzip.GzipFile]:
             yield io.BufferedReader(source, 1 << 20)  # pyright: ignore[reportArgumentType]: the same
 
 
-def _csv_batches(fragment: Fragment, *, first_column: bool = False) -> Iterator[Raw]:
+def _csv_batches(fragment: Fragment, columns: Sequence[str] | None) -> Iterator[Raw]:
     how = dialect(fragment.uri)
     _refuse_duplicates(how.names, fragment.uri)
     row = fragment.first_row
     with _text_stream(fragment.uri) as stream:
         for block in csv_text.blocks(stream, how, TEXT_BLOCK_BYTES):
-            raw, num_records = csv_rows(block, how, row, first_column=first_column)
+            raw, num_records = csv_rows(block, how, row, columns)
+            # Lines are counted first, as that is quick; some may be empty.
+            if (
+                not block.has_long_cells
+                and num_records != block.content.count(b"\n")
+                and num_records != _num_records(block, how)
+            ):
+                raise InputError(
+                    f"every line of {fragment.uri} must be a row or a bad one, however: behind row "
+                    f"{row} there are {_num_records(block, how):,} lines and {num_records:,} rows"
+                )
             yield raw
             row += num_records
 
 
 def csv_rows(
-    block: csv_text.Block, how: csv_text.Dialect, first_row: int, *, first_column: bool = False
+    block: csv_text.Block,
+    how: csv_text.Dialect,
+    first_row: int,
+    columns: Sequence[str] | None = None,
 ) -> tuple[Raw, int]:
-    """The rows of whole records, and how many records there are."""
+    """The rows of whole records, of some columns or of all, and how many records there are."""
     refused: list[Refused] = []
 
     def refuse(row: pyarrow.csv.InvalidRow) -> str:
@@ -255,7 +280,7 @@ def csv_rows(
         ),
         convert_options=pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.binary()),
-            include_columns=names[:1] if first_column else names,
+            include_columns=names if columns is None else [n for n in names if n in columns],
             strings_can_be_null=True,
             null_values=[""],  # what else is missing depends on what a column is
         ),

@@ -173,6 +173,11 @@ def _good_rows(fragment: formats.Fragment, job: ReadJob) -> Iterator[pa.Table]:
                 gaps=job.gaps,
                 time=job.time,
             )
+            if good.num_rows + bad.num_rows != table.num_rows:
+                raise InputError(
+                    f"every row of {fragment.uri} must be good or bad, however: of "
+                    f"{table.num_rows:,} rows {good.num_rows:,} are good and {bad.num_rows:,} bad"
+                )
             if raw.refused:
                 refused = pa.Table.from_pylist(
                     [dict(zip(BAD_SCHEMA.names, entry, strict=True)) for entry in raw.refused],
@@ -207,7 +212,8 @@ def _fragments(corpus: Corpus) -> list[formats.Fragment]:
             raise InputError(f"a corpus must have rows, however: {corpus.uris[0]} has none")
         return fragments
     # A single file starts at 0 and need not be counted.
-    counts = _counts(corpus) if len(corpus.uris) > 1 else [0]
+    uris, identity = corpus.uris, corpus.identity
+    counts = _counts(uris, corpus.format, identity) if len(uris) > 1 else (0,)
     starts = [0, *itertools.accumulate(counts[:-1])]
     return [
         formats.Fragment(uri=uri, first_row=start)
@@ -215,21 +221,26 @@ def _fragments(corpus: Corpus) -> list[formats.Fragment]:
     ]
 
 
-def count_rows(corpus: Corpus) -> int:
-    """How many rows the corpus has, bad ones too, counted apart from reading them."""
+def count_rows(corpus: Corpus) -> int | None:
+    """How many rows the corpus has, bad ones too, counted apart from reading them.
+
+    None for a single text file, whose lines are held against its rows as they are read.
+    """
     if corpus.format == "parquet":
         return sum(formats.num_rows(uri, "parquet") for uri in corpus.uris)
-    return sum(_counts(corpus))
+    return sum(_counts(corpus.uris, corpus.format, corpus.identity)) if corpus.uris[1:] else None
 
 
-def _counts(corpus: Corpus) -> list[int]:
+@functools.lru_cache(maxsize=4)  # each pass over a corpus asks
+def _counts(uris: tuple[str, ...], kind: Format, identity: str) -> tuple[int, ...]:
     """Rows per text file."""
-    items = [{"uri": uri} for uri in corpus.uris]
+    del identity
+    items = [{"uri": uri} for uri in uris]
     dataset = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-        functools.partial(_count_rows, kind=corpus.format), batch_size=None, batch_format="pyarrow"
+        functools.partial(_count_rows, kind=kind), batch_size=None, batch_format="pyarrow"
     )
     counts = {row["uri"]: row["num_rows"] for row in rows_of(dataset)}
-    return [counts[uri] for uri in corpus.uris]
+    return tuple(counts[uri] for uri in uris)
 
 
 def _count_rows(work: pa.Table, kind: Format) -> pa.Table:

@@ -1,7 +1,8 @@
 """Rows from all over a corpus, to judge its columns by: Corpus -> Sample.
 
 A corpus of up to SAMPLE_BYTES is read whole and rows are drawn from all of it; of a larger one,
-places spread over its files are read. The same rows are drawn each time.
+places spread over its files are read, and the beginnings of files that are packed. The same rows
+are drawn each time.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from spt_core.data.formats import Fragment, Raw
 from spt_core.data.hashing import uniform
 from spt_core.data.raw import column_from
 
-SAMPLE_BYTES = 128 << 20
-NUM_PLACES = 16
+SAMPLE_BYTES = 32 << 20
+NUM_PLACES = 8
 PLACE_BYTES = 1 << 20
 
 
@@ -111,24 +112,27 @@ def _places(uris: Sequence[str], sizes: Sequence[int], kind: Format) -> Iterator
         elif uri.endswith(".gz"):  # what is packed can be read from its beginning alone
             yield next(formats.batches(Fragment(uri=uri), kind))
         else:
+            how = formats.dialect(uri) if kind == "csv" else None
             for part in range(per_file):
-                yield _stretch(uri, kind, part * sizes[number] // per_file)
+                yield _stretch(uri, how, part * sizes[number] // per_file)
 
 
-def _stretch(uri: str, kind: Format, start: int) -> Raw:
-    """The whole rows of PLACE_BYTES of a text file; the first one may be cut, and is left out."""
+def _stretch(uri: str, how: csv_text.Dialect | None, start: int) -> Raw:
+    """The whole rows of PLACE_BYTES of a text file; the first one may be cut, and is left out.
+
+    Without a dialect its lines are JSON.
+    """
     files, path = filesystem(uri)
-    how = formats.dialect(uri) if kind == "csv" else None
     with formats.readable(uri), files.open_input_file(path) as file:
         file.seek(start)
         content = file.read(PLACE_BYTES)
         if how is not None and how.encoding != "utf-8":
-            return next(formats.batches(Fragment(uri=uri), kind))
+            return next(formats.batches(Fragment(uri=uri), "csv"))
         first = content.find(b"\n") + 1 if start else how.start if how else 0
         content = content[first : content.rfind(b"\n") + 1]
         if how is None:
             return formats.jsonl_rows([line for line in content.split(b"\n") if line.strip()], 0)
-        return formats.csv_rows(csv_text.Block(content, 0), how, 0)[0]
+        return formats.csv_rows(csv_text.Block(content), how, 0)[0]
 
 
 def _concat(tables: Sequence[pa.Table]) -> pa.Table:

@@ -149,15 +149,16 @@ def _make(task: Task, corpus: Corpus, folder: str, config: SplitConfig) -> Split
 
 def _accounted(corpus: Corpus, written: Written, quarantine: Mapping[str, int]) -> int:
     """The rows of the corpus, which must all be in a part, left out, or in quarantine."""
-    num_rows, num_good = count_rows(corpus), sum(written.num_rows.values())
-    num_left_out, num_bad = sum(written.left_out.values()), sum(quarantine.values())
-    if num_good + num_left_out + num_bad != num_rows:
+    num_good, num_bad = sum(written.num_rows.values()), sum(quarantine.values())
+    num_left_out = sum(written.left_out.values())
+    total, num_rows = num_good + num_left_out + num_bad, count_rows(corpus)
+    if num_rows is not None and total != num_rows:
         raise InputError(
             f"every row of a corpus must be accounted for, however: {corpus.name} has {num_rows:,}"
             f" rows, {num_good:,} of them good, {num_left_out:,} left out and {num_bad:,} bad; did "
             "its files change meanwhile?"
         )
-    return num_rows
+    return total
 
 
 def _kind(corpus: Corpus, columns: Columns, config: SplitConfig, sampled: Sample) -> SplitKind:
