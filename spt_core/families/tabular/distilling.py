@@ -161,13 +161,13 @@ def _finish(
     sample, _ = encoded_arrays(splits, "train", run.signature, target, limit=FACT_ROWS)
     network.set_baseline(torch.from_numpy(sample))
     logits, targets = _logits(network, run, splits, "calibration", target)
-    weights = row_weights(splits, "calibration", limit=HELD_OUT_ROWS)
-    calibration = output.calibration(logits, targets, unweighted(target), weights)
+    of_rows = row_weights(splits, "calibration", limit=HELD_OUT_ROWS)
+    calibration = output.calibration(logits, targets, unweighted(target), of_rows)
     network.calibrate(calibration)
     logits, targets = _logits(network, run, splits, "validation", target)
     scores = output.calibrated(logits, calibration)
-    weights = row_weights(splits, "validation", limit=HELD_OUT_ROWS)
-    metrics = validation_metrics(task, target, targets, scores, weights)
+    of_rows = row_weights(splits, "validation", limit=HELD_OUT_ROWS)
+    metrics = validation_metrics(task, target, targets, scores, of_rows)
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     return {WEIGHTS: save_weights(state)}, metrics
 
