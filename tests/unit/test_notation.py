@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spt_core.notation import GAPS, GAPS_AMONG_VALUES, Moment, moment_of, number_of, numbers_of
+from tests.examples import examples
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,7 @@ def test_what_is_no_number_is_none(text):
     assert numbers_of(pa.array([text], pa.large_string())).values[0].as_py() is None
 
 
+@examples(300)
 @given(
     st.lists(st.text("0123456789.,'-+()eE %$\u20ac\u00a0EUR\u2212", max_size=12), max_size=30),
     st.sampled_from([None, "decimal_comma"]),
@@ -60,6 +62,7 @@ def test_a_column_is_read_as_its_values_are(texts, notation):
     assert column == [number_of(text, notation) for text in texts]
 
 
+@examples(300)
 @given(st.floats(allow_nan=False, allow_infinity=False, width=32), st.booleans())
 def test_a_number_that_is_written_is_read_again(number, is_comma):
     text = f"{number:,.6f}"

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spt_core.data import formats
 from spt_core.data.formats import Fragment, Raw, batches, header
+from tests.examples import examples
 
 # (delimiter, line end, quoting, encoding, escape, how the file begins)
 DIALECTS = [
@@ -59,9 +60,7 @@ def read(path: Path) -> tuple[list[list[str | None]], list[Raw]]:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=str)
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@examples(25)
 @given(rows=st.lists(st.tuples(CELL, CELL), min_size=5, max_size=30))
 def test_what_a_program_wrote_is_read(tmp_path, dialect, rows):
     table = [[str(number), f"{number * 1.5:.2f}", *row] for number, row in enumerate(rows)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spt_core.data.catalog import DATASETS, open_dataset
@@ -25,6 +25,7 @@ from spt_core.families.text.reading import checked_text
 from spt_core.records import flatten
 from spt_core.signature import Signature
 from spt_core.task import find
+from tests.examples import examples
 from tests.unit.data.examples import TASK
 
 NUM_ROWS = 200
@@ -116,7 +117,7 @@ def columns_in_a_notation(draw):
     return [hole if hole is not None else v for hole, v in zip(holes, values, strict=False)]
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(columns_in_a_notation())
 def test_rows_in_any_notation_are_read_alike(values):
     corpus = Corpus(uris=("memory",), format="csv", name="toy", identity="0", label="y")

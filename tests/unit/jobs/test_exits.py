@@ -1,9 +1,10 @@
 import errno
 
 import pytest
+from ray.exceptions import OutOfMemoryError
 
 from jobs.exits import run
-from spt_core.errors import ConflictError, InputError
+from spt_core.errors import ConflictError, InputError, MachineError
 
 
 def raising(error):
@@ -25,6 +26,11 @@ def _keep_signals(monkeypatch):
         (ConflictError("held"), 2),
         (KeyboardInterrupt(), 130),
         (OSError(errno.ENOSPC, "No space left on device"), 2),
+        (OSError(errno.EROFS, "Read-only file system", "/data"), 2),
+        (PermissionError(errno.EACCES, "Permission denied", "/data"), 2),
+        (MemoryError(), 2),
+        (MachineError("Ray must start on this machine, however: it timed out"), 2),
+        (OutOfMemoryError("a worker was killed\nand more lines"), 2),
     ],
 )
 def test_what_a_person_can_mend_ends_in_one_sentence(error, code, capsys):
@@ -32,6 +38,11 @@ def test_what_a_person_can_mend_ends_in_one_sentence(error, code, capsys):
         run(raising(error))
     assert left.value.code == code
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_error_of_files_that_no_machine_explains_is_a_bug():
+    with pytest.raises(FileNotFoundError):
+        run(raising(FileNotFoundError(errno.ENOENT, "No such file", "x")))
 
 
 def test_a_bug_shows_its_traceback():
