@@ -22,6 +22,7 @@ from spt_core.data.kinds import (
     MAX_TEXT_IN_NUMBERS,
     Judged,
     in_decimal_comma,
+    is_text,
     judged,
     notation_of,
     parse_type,
@@ -352,7 +353,17 @@ def _of_notation(name: str, judgement: Judged) -> Finding | None:
 
 
 def _is_unsupported(kind: pa.DataType) -> bool:
-    return pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    """Whether a type is none of numbers, texts, times, yes and no, or nothing at all."""
+    is_of = pa.types
+    return not (
+        is_text(kind)
+        or is_of.is_boolean(kind)
+        or is_of.is_integer(kind)
+        or is_of.is_floating(kind)
+        or is_of.is_decimal(kind)
+        or (is_of.is_temporal(kind) and not is_of.is_interval(kind))
+        or is_of.is_null(kind)
+    )
 
 
 def _is_index(name: str, values: pa.Array) -> bool:

@@ -132,7 +132,13 @@ def test_every_arrow_type_is_read(tmp_path, values, kind):
 
 
 @pytest.mark.parametrize(
-    "values", [pa.array([b"\xff\xfe", b"\xff\x00"] * 200), pa.array([[1], [2]] * 200)], ids=type
+    "values",
+    [
+        pa.array([b"\xff\xfe", b"\xff\x00"] * 200),
+        pa.array([[1], [2]] * 200),
+        pa.array([[("a", 1)]] * 400, pa.map_(pa.string(), pa.int64())),
+    ],
+    ids=lambda values: str(values.type),
 )
 def test_a_type_that_is_no_field_is_told_by_name(tmp_path, values):
     columns = columns_with(tmp_path, values)
