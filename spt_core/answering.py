@@ -74,7 +74,11 @@ class Answerer:
 
     def judge(self, record: Mapping[str, Any]) -> Judgement:
         """What is said of one record, before the task words it."""
-        (prediction,) = self.predictor.explain((self.predictor.read(record),))
+        return self.judged(self.predictor.read(record))
+
+    def judged(self, row: Any) -> Judgement:
+        """What is said of one record that the predictor has read."""
+        (prediction,) = self.predictor.explain((row,))
         return self.head.judgement(self.task, self.classes, prediction, self.policy)
 
     def answers(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -90,10 +94,8 @@ class Answerer:
 
     def answer_with_cautions(self, record: Mapping[str, Any]) -> tuple[dict[str, Any], Cautions]:
         """The same of one record."""
-        rows = (self.predictor.read(record),)
-        (prediction,) = self.predictor.explain(rows)
-        judgement = self.head.judgement(self.task, self.classes, prediction, self.policy)
-        return self.task.respond(judgement), self.predictor.cautions(rows)
+        row = self.predictor.read(record)
+        return self.task.respond(self.judged(row)), self.predictor.cautions((row,))
 
     def _rows(self, records: Sequence[Mapping[str, Any]]) -> list[Any]:
         rows: list[Any] = []

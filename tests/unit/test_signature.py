@@ -89,7 +89,8 @@ def test_a_category_may_be_written_as_a_number(value, text):
 @pytest.mark.parametrize(
     ("record", "sentence"),
     [
-        ({}, "'amount' is required, however: it is missing"),
+        ({}, "must hold one of the model's fields, however: it is empty"),
+        ({"kind": None}, "'amount' is required, however: it is missing"),
         ({"amount": None}, "'amount' is required, however: it is null"),
         ({"amont": 1.0}, "'amont' is not a field"),
         ({"amount": "9,500.00 or so"}, "must be a number"),

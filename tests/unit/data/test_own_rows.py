@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import os
 from pathlib import Path
@@ -107,9 +108,10 @@ def columns_in_a_notation(draw):
         values = [text.translate(str.maketrans(",.", ".,")) for text in numbers]
         values = [f"{text} \u20ac" for text in values] if kind == "euro" else values
     elif kind in ("day", "month"):
-        days = draw(st.lists(st.dates(), min_size=size, max_size=size))
+        dates = st.dates(datetime.date(1901, 1, 1), datetime.date(2100, 1, 1))
+        days = draw(st.lists(dates, min_size=size, max_size=size))
         pattern = "%d.%m.%Y" if kind == "day" else "%m/%d/%Y %H:%M"
-        values = [day.strftime(pattern).rjust(10, "0") for day in days if day.year > 1000]
+        values = [day.strftime(pattern) for day in days]
     else:
         words = {"yes": ["J", "N"], "code": ["007", "012", "9"], "word": ["NA", "None", "web", "x"]}
         values = draw(st.lists(st.sampled_from(words[kind]), min_size=size, max_size=size))

@@ -129,7 +129,7 @@ def test_a_fault_of_the_version_counts_as_its_error(
         raise ZeroDivisionError
 
     assert server.current is not None
-    monkeypatch.setattr(server.current.answerer, "judge", fail)
+    monkeypatch.setattr(server.current.answerer, "judged", fail)
     record = dict(find(FRAUD).example)
     assert asyncio.run(ask(HotRoute(server), json.dumps(record).encode())).status == 500
     (windows,) = server.windows().values()
