@@ -182,7 +182,7 @@ def test_what_training_never_saw_is_answered_too(served: Served) -> None:
 
 def test_bad_rows_are_told_and_kept(served: Served) -> None:
     assert "2 bad rows, the field 'tx.amount' must be a finite number" in served.said
-    assert "1 bad rows, the label 'is_bad' must be known" in served.said
+    assert "1 bad row, the label 'is_bad' must be known" in served.said
 
 
 def test_batch_scores_are_those_of_the_service(
