@@ -175,10 +175,10 @@ def _encoding_of(head: bytes) -> str:
     for place, name in ((1, "utf-16-le"), (0, "utf-16-be")):
         if len(head) > 3 and head[place::2].count(0) > 0.4 * len(head[place::2]):
             return name
-    try:
-        head.decode()
-    except UnicodeDecodeError as error:
-        if error.start < len(head) - 4 and not _has_utf8(head):
+    try:  # a head may end within a character, a file may not
+        codecs.getincrementaldecoder("utf-8")().decode(head, final=len(head) < HEAD_BYTES)
+    except UnicodeDecodeError:
+        if not _has_utf8(head):
             return "cp1252"  # what Windows programs write where they do not write UTF-8
     return "utf-8"
 

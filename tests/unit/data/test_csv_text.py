@@ -59,6 +59,15 @@ def read(path: Path) -> tuple[list[list[str | None]], list[Raw]]:
     return [list(row.values())[:-1] for row in table.to_pylist()], raws
 
 
+@pytest.mark.parametrize("end", [b"caf\xe9\n", b"\xe9", b'"\xe9"\n', b"\xe9\xe8\n"])
+def test_windows_text_is_told_by_its_last_letter(tmp_path, end):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"id,name\n1,Ann\n2," + end)
+    cells, raws = read(path)
+    assert cells[1] == ["2", end.decode("cp1252").strip('\n"')]
+    assert not any(raw.refused for raw in raws)
+
+
 @pytest.mark.parametrize("dialect", DIALECTS, ids=str)
 @examples(25)
 @given(rows=st.lists(st.tuples(CELL, CELL), min_size=5, max_size=30))
