@@ -35,6 +35,8 @@ _CODE_NAME = re.compile(
     r"icd(?:[_-]?\d+)?|cpt|hcpcs|ndc|bic|swift|iban)$|[a-z](?:Code|Zip)$",
     re.IGNORECASE,
 )
+_ID_NAME = re.compile(r"[_.\s-](?:id|ID)$|[a-z](?:Id|ID)$")
+MAX_ID_CODES = 100  # a list of types or reasons has as many; what has more is things, not kinds
 _LEADING_ZERO, _CODE = r"^0\d+$", r"^[A-Za-z]{1,3}-?\d+(\.\d+)?$"
 _GROUPED = r"^\D*\d{1,3}([.,]\d{3})+\D*$"
 _SETTABLE: tuple[FieldKind, ...] = ("number", "category", "boolean", "time")
@@ -297,11 +299,14 @@ def _excel(values: np.ndarray) -> Judged | None:
 
 
 def _is_named_code(name: str, column: pa.Array) -> bool:
-    """Whole numbers whose name says that they are codes."""
-    if _CODE_NAME.search(name) is None or len(column) == column.null_count:
+    """Whole numbers whose name says that they are codes, or the ids of a few kinds."""
+    is_code, is_id = (pattern.search(name) is not None for pattern in (_CODE_NAME, _ID_NAME))
+    if not (is_code or is_id) or len(column) == column.null_count:
         return False
     values = np.asarray(number_column(column).values.drop_null())
-    return len(values) > 0 and np.array_equal(values, np.floor(values))
+    if not len(values) or not np.array_equal(values, np.floor(values)):
+        return False
+    return is_code or len(np.unique(values)) <= MAX_ID_CODES
 
 
 def _share(text: pa.Array, pattern: str) -> float:

@@ -189,6 +189,13 @@ def test_whole_numbers_are_codes_where_the_name_says_so(name):
     assert judged("amount", values).kind == "number"
 
 
+@pytest.mark.parametrize("name", ["admission_type_id", "sourceId", "REASON_ID"])
+def test_the_ids_of_a_few_kinds_are_codes(name):
+    few, many = (pa.array([n % size + 1 for n in range(NUM_ROWS)]) for size in (25, 150))
+    assert judged(name, few).kind == "category"
+    assert judged(name, many).kind == judged("paid", few).kind == "number"
+
+
 def test_one_decimal_comma_tells_of_all_columns(tmp_path):
     path = tmp_path / "a.csv"
     draw = random.Random(0)
