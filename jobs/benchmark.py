@@ -1,4 +1,4 @@
-"""Benchmark a task's exported student beside tuned baselines: python -m jobs.benchmark ..."""
+"""Benchmark a task's served model beside tuned baselines: python -m jobs.benchmark ..."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jobs.stages import (
     benchmarked,
     decided,
     distilled,
-    exported,
+    optimized,
     prepared,
     registered,
     show_report,
@@ -23,9 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run = read_run(parser("benchmark", __doc__ or "").parse_args(arguments))
     with started(run):
         splits = prepared(run)
-        model = exported(run, distilled(run, trained(run, splits), splits), splits)
-        policy = decided(run, model, splits)
-        report, report_uri = benchmarked(run, model, policy, splits)
+        teacher = trained(run, splits)
+        model, front, _ = optimized(run, teacher, distilled(run, teacher, splits), splits)
+        policy = decided(model, splits)
+        report, report_uri = benchmarked(run, model, policy, splits, front)
         version = registered(run, model, policy, report, report_uri)
     show_report(run, report)
     run.screen.result(

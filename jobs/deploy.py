@@ -17,7 +17,6 @@ from cluster.settings import actor, load_settings
 from jobs.console import Screen
 from jobs.exits import run as call
 from jobs.service import asked, curl, rolled_out, serve_until_interrupted
-from jobs.stages import policy_outcomes
 from spt_core.data.splits import load_splits
 from spt_core.errors import InputError, NotFoundError
 from spt_core.heads import HEADS
@@ -93,6 +92,8 @@ def refitted(version: ModelVersion, policy: Policy) -> Policy:
             f"the policy of {version.ref} is of the kind {old.kind}, however: this one is of the "
             f"kind {policy.kind}"
         )
+    from spt_core.scoring import policy_outcomes  # ray, which --help does without
+
     exported = version.exported
     head = HEADS[find(exported.artifact.task).head]
     splits = exported.artifact.splits

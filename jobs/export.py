@@ -1,4 +1,4 @@
-"""Export a task's student to ONNX: python -m jobs.export INDUSTRY/TASK ..."""
+"""Export what is served of a task to ONNX: python -m jobs.export INDUSTRY/TASK ..."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Sequence
 
 from jobs.command import parser, read_run, started
 from jobs.exits import run as call
-from jobs.stages import distilled, exported, prepared, trained
+from jobs.stages import distilled, optimized, prepared, trained
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Corpus -> teacher -> student (both reused if there) -> ONNX with its parity proof."""
+    """Corpus -> teacher -> student (both reused if there) -> the best of both within the limits, as ONNX."""
     run = read_run(parser("export", __doc__ or "").parse_args(arguments))
     with started(run):
         splits = prepared(run)
-        model = exported(run, distilled(run, trained(run, splits), splits), splits)
+        teacher = trained(run, splits)
+        model = optimized(run, teacher, distilled(run, teacher, splits), splits).model
     run.screen.result(
         {"uri": model.uri, "parity": model.parity, "size_bytes": model.size_bytes}, model.uri
     )

@@ -18,7 +18,7 @@ from jobs.stages import (
     decided,
     deployed,
     distilled,
-    exported,
+    optimized,
     prepared,
     refuse_incompatible,
     registered,
@@ -34,9 +34,10 @@ def pipeline(run: Run) -> tuple[ModelVersion, str, dict[str, Any]]:
     refuse_incompatible(run, splits)
     teacher = trained(run, splits)  # -> SpecializedModel
     student = distilled(run, teacher, splits)  # -> SpecializedModel
-    model = exported(run, student, splits)  # -> ExportedModel, refused without parity
-    policy = decided(run, model, splits)  # -> DecisionPolicy or LabelPolicy
-    report, report_uri = benchmarked(run, model, policy, splits)  # -> Report, baselines beside it
+    # -> ExportedModel: the best of what keeps the limits, refused without parity
+    model, front, _ = optimized(run, teacher, student, splits)
+    policy = decided(model, splits)  # -> DecisionPolicy or LabelPolicy
+    report, report_uri = benchmarked(run, model, policy, splits, front)  # -> Report, with baselines
     version = registered(run, model, policy, report, report_uri)  # -> ModelVersion
     show_report(run, report)
     deployed(run, version)  # champion by compare-and-set; Serve follows

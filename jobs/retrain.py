@@ -174,7 +174,7 @@ def retrained(
     if champion.exported.artifact.role == "student":  # else it was small enough as it was
         artifact = distilled(run, artifact, splits)
     model = exported(run, artifact, splits)
-    policy = decided(run, model, splits)
+    policy = decided(model, splits)
     report, report_uri = benchmarked(run, model, policy, splits)
     version = registered(run, model, policy, report, report_uri, created_by="jobs.retrain")
     sets = {FROZEN: splits.evaluation_set()}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cluster.settings import actor
@@ -25,8 +25,7 @@ from spt_core.artifacts import (
 from spt_core.data.splits import Splits
 from spt_core.errors import QualityError
 from spt_core.heads import HEADS
-from spt_core.heads.outcomes import Outcomes
-from spt_core.model import SpecializedModel, default_policy, open_answerer
+from spt_core.model import SpecializedModel
 from spt_core.policy import Policy
 from spt_core.registry import CHAMPION, Deployment, ModelVersion, require_compatible
 from spt_core.task import Task, find
@@ -34,6 +33,7 @@ from spt_core.training import TrainingConfig
 
 if TYPE_CHECKING:
     from spt_core.benchmark import Report
+    from spt_core.optimization import FrontPoint, Selection
 
 MIN_SHARE_KEPT = 0.95  # of the teacher's metric; a student below it is warned of
 NUM_SHOWN_METRICS = 4
@@ -123,24 +123,72 @@ def distilled(run: Run, teacher: SpecializedModel, splits: Splits) -> Specialize
     return student
 
 
-def exported(run: Run, student: SpecializedModel, splits: Splits) -> ExportedModel:
-    """Student -> ONNX, proven against the checkpoint; that of texts in INT8 where it is as good."""
+def optimized(
+    run: Run, teacher: SpecializedModel, student: SpecializedModel, splits: Splits
+) -> Selection:
+    """Teacher + student -> the best exported model that keeps the limits."""
+    from spt_core.optimization import select
+
+    with run.screen.stage("optimize") as stage:
+        stage.say("exporting what could be served, and timing it")
+        selection = select(
+            teacher,
+            student,
+            splits,
+            run.config.limits,
+            fresh=run.fresh,
+            on_candidate=lambda name: stage.say(f"exporting and timing: {name}"),
+        )
+        point = next(point for point in selection.front if point.chosen)
+        gap = selection.model.parity["max_abs_difference"]["probability"]
+        stage.say(
+            f"{point.name}: {point.size_mb:.2f} MB, {point.latency_ms['p50']:.3f} ms, differs from "
+            f"the checkpoint by {gap:.1e}"
+        )
+    for note in selection.notes:
+        run.screen.say(f"  {note}")
+    if len(selection.front) > 1:
+        _show_front(run, selection.front)
+    return selection
+
+
+def _show_front(run: Run, front: Sequence[FrontPoint]) -> None:
+    metric = run.task.metric.replace("_", " ")
+    rows = [
+        [
+            point.name,
+            ", ".join(f"{name} {share:.2f}" for name, share in point.parts.items()),
+            f"{point.metric:.4f}",
+            f"{point.loss:.4f}",
+            f"{point.latency_ms['p50']:.3f}",
+            f"{point.size_mb:.2f}",
+            "served" if point.chosen else point.refusal or "within limits",
+        ]
+        for point in front
+    ]
+    run.screen.table(
+        "what could be served, on validation rows",
+        ["candidate", "made of", metric, "loss", "p50 ms", "MB", ""],
+        rows,
+    )
+
+
+def exported(run: Run, model: SpecializedModel, splits: Splits) -> ExportedModel:
+    """One model -> ONNX, proven against the checkpoint; a text's in INT8 where it is as good."""
     from spt_core.export import export
 
     with run.screen.stage("export") as stage:
         stage.say("tracing the graph")
-        model = export(student.artifact, fresh=run.fresh)
-        gap = model.parity["max_abs_difference"]["probability"]
-        stage.say(f"{model.size_bytes / 1e6:.2f} MB, differs from the checkpoint by {gap:.1e}")
-    if run.task.facts.has_int8:
-        model = _quantized(run, model, splits)
-    return model
+        output = export(model.artifact, fresh=run.fresh)
+        gap = output.parity["max_abs_difference"]["probability"]
+        stage.say(f"{output.size_bytes / 1e6:.2f} MB, differs from the checkpoint by {gap:.1e}")
+    return _quantized(run, output, splits) if run.task.facts.has_int8 else output
 
 
 def _quantized(run: Run, full: ExportedModel, splits: Splits) -> ExportedModel:
     from spt_core.compression.quantize import QuantizeConfig, quantize
 
-    policy = fitted_policy(run.task, full, splits)
+    policy = decided(full, splits)
     with run.screen.stage("quantize") as stage:
         stage.say("INT8 against full precision on validation rows")
         try:
@@ -157,28 +205,21 @@ def _quantized(run: Run, full: ExportedModel, splits: Splits) -> ExportedModel:
     return model
 
 
-def decided(run: Run, model: ExportedModel, splits: Splits) -> Policy:
+def decided(model: ExportedModel, splits: Splits) -> Policy:
     """What the model says of rows that trained nothing -> its policy."""
-    return fitted_policy(run.task, model, splits)
+    from spt_core.scoring import fitted_policy
 
-
-def fitted_policy(task: Task, model: ExportedModel, splits: Splits) -> Policy:
-    """The policy that the calibration rows ask for."""
-    return HEADS[task.head].policy(task, policy_outcomes(model, splits))
-
-
-def policy_outcomes(model: ExportedModel, splits: Splits) -> Outcomes:
-    """What a model says of the calibration rows, before there is a policy."""
-    answerer = open_answerer(model, default_policy(model))
-    table = splits.table("calibration", limit=answerer.task.facts.policy_rows)
-    corpus = splits.corpus
-    return answerer.outcomes(table, splits.label, group=corpus.group, weight=corpus.weight)
+    return fitted_policy(model, splits)
 
 
 def benchmarked(
-    run: Run, model: ExportedModel, policy: Policy, splits: Splits
+    run: Run,
+    model: ExportedModel,
+    policy: Policy,
+    splits: Splits,
+    front: Sequence[FrontPoint] = (),
 ) -> tuple[Report, str]:
-    """Exported model -> Report and the address of its page."""
+    """Exported model -> Report and the address of its page; `front` is what it was chosen among."""
     from spt_core.benchmark import BenchmarkSuite, report_from_json
 
     config, evaluation_set = run.config.benchmark, splits.evaluation_set()
@@ -196,6 +237,7 @@ def benchmarked(
         report = BenchmarkSuite(config).run(
             model, evaluation_set, policy=policy, splits=splits, on_trial=on_trial
         )
+        report = dataclasses.replace(report, front=[point.to_json() for point in front])
         page = report.html(
             facts=_facts(model, policy, splits),
             findings=[dataclasses.asdict(finding) for finding in splits.findings],
@@ -304,7 +346,7 @@ def _use(task: Task, model: ExportedModel) -> dict[str, str]:
             if name.endswith("_weight")
         ]
         made_of = f", a blend of {', '.join(shares)}" if shares else ""
-        what = "served" if artifact.role == "student" else artifact.role
+        what = "served" if artifact.uri == model.artifact.uri else artifact.role
         if what in use:  # the nearest of its role is the one
             continue
         use[what] = f"{metric.replace('_', ' ')} {figures[metric]:.4f}{made_of}"

@@ -24,7 +24,8 @@ from spt_core.signature import Signature
 MANIFEST = "_manifest.json"  # readers of a Parquet folder pass over names with an underscore
 # Files that models of all families have: weights and facts of a checkpoint, the graph of an export.
 WEIGHTS, FACTS, GRAPH = "network.safetensors", "facts.json", "model.onnx"
-Role = Literal["teacher", "student"]
+# A blend is a student with its teacher's forests beside it.
+Role = Literal["teacher", "student", "blend"]
 
 
 def as_uri(location: str | Path) -> str:

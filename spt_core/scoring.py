@@ -31,9 +31,12 @@ from spt_core.data.conform import BAD_SCHEMA
 from spt_core.data.corpus import INSTANT, ROW, Corpus, require_columns
 from spt_core.data.read import plain_errors, read
 from spt_core.data.sampling import sample
+from spt_core.data.splits import Splits
 from spt_core.data.windows import add_windows_to_dataset
 from spt_core.errors import InputError
-from spt_core.model import open_answerer
+from spt_core.heads import HEADS
+from spt_core.heads.outcomes import Outcomes
+from spt_core.model import default_policy, open_answerer
 from spt_core.policy import Policy, policy_from_json
 from spt_core.signature import Field, Signature, Window
 from spt_core.task import find
@@ -56,6 +59,20 @@ class Scored:
     num_quarantined: int
     computed: tuple[str, ...]
     absent: tuple[str, ...]
+
+
+def fitted_policy(model: ExportedModel, splits: Splits) -> Policy:
+    """The policy that the calibration rows ask for."""
+    task = find(model.artifact.task)
+    return HEADS[task.head].policy(task, policy_outcomes(model, splits))
+
+
+def policy_outcomes(model: ExportedModel, splits: Splits) -> Outcomes:
+    """What a model says of the calibration rows, before there is a policy."""
+    answerer = open_answerer(model, default_policy(model))
+    table = splits.table("calibration", limit=answerer.task.facts.policy_rows)
+    corpus = splits.corpus
+    return answerer.outcomes(table, splits.label, group=corpus.group, weight=corpus.weight)
 
 
 def score_corpus(

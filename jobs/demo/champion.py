@@ -43,7 +43,7 @@ def first_model(settings: Settings, *, as_json: bool) -> ModelVersion:
     run = read_run(parser("watch", "").parse_args([*words, *(["--json"] if as_json else [])]))
     splits = prepared(run)
     model = exported(run, trained(run, splits), splits)
-    policy = decided(run, model, splits)
+    policy = decided(model, splits)
     report, uri = benchmarked(run, model, policy, splits)
     return registered(run, model, policy, report, uri, created_by="jobs.watch demo")
 

@@ -8,6 +8,7 @@ from typing import Any
 from spt_core.benchmark import BenchmarkConfig
 from spt_core.data.splits import SplitConfig
 from spt_core.distillation import DistillationConfig
+from spt_core.optimization.limits import Limits
 from spt_core.signature import Goal
 from spt_core.training import TrainingConfig
 from spt_core.vocabulary.config import StudyConfig
@@ -47,6 +48,7 @@ class PipelineConfig:
     training: TrainingConfig
     distillation: DistillationConfig
     benchmark: BenchmarkConfig
+    limits: Limits = dataclasses.field(default_factory=Limits)
     vocabulary: StudyConfig = dataclasses.field(default_factory=StudyConfig)
 
 

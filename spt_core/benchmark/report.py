@@ -35,7 +35,8 @@ class Report:
     product gives each class, where one is given. `decisions[model]` are the cases of each action
     by true label and the mean cost of one; `inputs` the fields by their mean effect, with their
     missing shares; `parts` the rows, base rates and periods of the data's parts. `too_few` says why
-    the figures of decisions say nothing, where held-out rows of a class are so few.
+    the figures of decisions say nothing, where held-out rows of a class are so few. `front` are the
+    models that could have been served, measured on validation rows.
     """
 
     task: str
@@ -71,6 +72,7 @@ class Report:
     inputs: list[dict[str, Any]] = dataclasses.field(default_factory=list[dict[str, Any]])
     parts: list[dict[str, Any]] = dataclasses.field(default_factory=list[dict[str, Any]])
     too_few: str = ""
+    front: list[dict[str, Any]] = dataclasses.field(default_factory=list[dict[str, Any]])
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with all fields."""
@@ -105,6 +107,8 @@ class Report:
         plots: list[tuple[str, Callable[[Axes], None]]] = [
             ("Latency of one answer", self._latency),
         ]
+        if len(self.front) > 1:
+            plots.append(("What could be served: quality over latency", self._front))
         if self.too_few:
             return plots
         plots.append((f"{self.metric} with 95 % intervals", self._intervals))
@@ -150,6 +154,17 @@ class Report:
             axes.plot(curve["latency_ms"], range(1, 100), color=color, label=label)
         axes.set_xscale("log")
         axes.set(xlabel="ms for one row", ylabel="% of the calls are faster", ylim=(0, 100))
+        axes.legend(frameon=False, fontsize=8)
+
+    def _front(self, axes: Axes) -> None:
+        """Candidates by median latency and the task's metric on validation rows."""
+        for color, point in zip(COLORS, self.front, strict=False):
+            mark = "o" if point["chosen"] else "x"
+            label = f"{point['name']}, {point['size_mb']:.2f} MB"
+            axes.plot(point["latency_ms"]["p50"], point["metric"], mark, color=color, label=label)
+        axes.axvline(self.latency_target_ms, color="#999", lw=1, ls="--")
+        axes.set_xscale("log")
+        axes.set(xlabel="ms for one row", ylabel=f"{self.metric}, validation rows")
         axes.legend(frameon=False, fontsize=8)
 
     def _class_f1(self, axes: Axes) -> None:

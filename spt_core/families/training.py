@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from spt_core.artifacts import ModelArtifact
 from spt_core.data.splits import Splits
 from spt_core.families.baseline import Baselines, BaselineWork
+from spt_core.families.candidate import Candidate, only_the_student
 from spt_core.families.graph import Exported
 from spt_core.families.tabular.baselines import tune_baselines
+from spt_core.families.tabular.candidates import table_candidates
 from spt_core.families.tabular.distilling import TableDistilling
 from spt_core.families.tabular.exporting import export_table
 from spt_core.families.tabular.teaching import TableTeaching
@@ -32,9 +34,14 @@ class Training(NamedTuple):
     distill: Callable[[Lesson], FitPlan]
     export: Callable[[ModelArtifact], Exported]
     baselines: Callable[[BaselineWork], Baselines]
+    candidates: Callable[[ModelArtifact, ModelArtifact, Splits], Sequence[Candidate]]
 
 
 TRAINING: Mapping[str, Training] = {
-    "tabular": Training(TableTeaching, TableDistilling, export_table, tune_baselines),
-    "text": Training(TextTeaching, TextDistilling, export_text, tune_text_baselines),
+    "tabular": Training(
+        TableTeaching, TableDistilling, export_table, tune_baselines, table_candidates
+    ),
+    "text": Training(
+        TextTeaching, TextDistilling, export_text, tune_text_baselines, only_the_student
+    ),
 }

@@ -51,6 +51,14 @@ class Forest(Protocol):
         """Probabilities or values [B] of features [B, F]; of several classes [B, K]."""
         ...
 
+    def margins(self, features: Features) -> Floats:
+        """What the trees add up to [B, K]: log-odds, classes' scores or values."""
+        ...
+
+    def contributions(self, features: Features) -> Floats:
+        """The columns' Shapley values of the margins [B, K, F] (TreeSHAP)."""
+        ...
+
     def to_bytes(self) -> bytes:
         """What the library's own loader reads; no pickle."""
         ...
@@ -66,6 +74,16 @@ class LightgbmForest:
     def predict(self, features: Features) -> Floats:
         """Probabilities or values [B] or [B, K]."""
         return np.asarray(self.booster.predict(features), np.float64)
+
+    def margins(self, features: Features) -> Floats:
+        """Sums of the trees' leaves [B, K]."""
+        said = np.asarray(self.booster.predict(features, raw_score=True), np.float64)
+        return said.reshape(len(features), -1)
+
+    def contributions(self, features: Features) -> Floats:
+        """The columns' Shapley values [B, K, F], without what is said on average."""
+        values = np.asarray(self.booster.predict(features, pred_contrib=True), np.float64)
+        return values.reshape(len(features), -1, features.shape[1] + 1)[:, :, :-1]
 
     def to_bytes(self) -> bytes:
         """LightGBM's text format."""
@@ -83,8 +101,20 @@ class XgboostForest:
 
     def predict(self, features: Features) -> Floats:
         """Probabilities or values [B] or [B, K]."""
-        rows = xgboost.DMatrix(features, feature_types=self._kinds, enable_categorical=True)
-        return self.booster.predict(rows).astype(np.float64)
+        return self.booster.predict(self._rows(features)).astype(np.float64)
+
+    def margins(self, features: Features) -> Floats:
+        """The base score and the sums of the trees' leaves [B, K]."""
+        said = self.booster.predict(self._rows(features), output_margin=True)
+        return said.astype(np.float64).reshape(len(features), -1)
+
+    def contributions(self, features: Features) -> Floats:
+        """The columns' Shapley values [B, K, F], without what is said on average."""
+        values = self.booster.predict(self._rows(features), pred_contribs=True).astype(np.float64)
+        return values.reshape(len(features), -1, features.shape[1] + 1)[:, :, :-1]
+
+    def _rows(self, features: Features) -> xgboost.DMatrix:
+        return xgboost.DMatrix(features, feature_types=self._kinds, enable_categorical=True)
 
     def to_bytes(self) -> bytes:
         """XGBoost's JSON format."""

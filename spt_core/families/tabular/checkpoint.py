@@ -1,4 +1,4 @@
-"""Runs checkpoints: the student's network as it is, the teacher by leaving features out."""
+"""Runs checkpoints: students and blends as they are, the teacher by leaving features out."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from safetensors.torch import load as load_weights
 from scipy.special import expit
 
 from spt_core.artifacts import FACTS, WEIGHTS, ModelArtifact
+from spt_core.families.tabular.blending import BlendedModel
 from spt_core.families.tabular.config import TabularConfig
 from spt_core.families.tabular.ensemble import TeacherEnsemble
 from spt_core.families.tabular.network import StudentNetwork, table_network
@@ -21,8 +22,10 @@ from spt_core.plain import from_plain
 _ROWS = 8192
 
 
-def open_runtime(artifact: ModelArtifact) -> StudentRuntime | TeacherRuntime:
+def open_runtime(artifact: ModelArtifact) -> StudentRuntime | TeacherRuntime | BlendCheckpoint:
     """The runtime of a checkpoint."""
+    if artifact.role == "blend":
+        return BlendCheckpoint(artifact)
     return TeacherRuntime(artifact) if artifact.role == "teacher" else StudentRuntime(artifact)
 
 
@@ -54,6 +57,28 @@ class StudentRuntime:
         """The same and effects [B, F] or [B, K, F], from the graph that is exported."""
         scores, effects = self._network.explain(torch.from_numpy(features))
         return scores.double().numpy(), effects.double().numpy()
+
+
+class BlendCheckpoint:
+    """A blend, run by the libraries that its parts were trained with."""
+
+    def __init__(self, artifact: ModelArtifact) -> None:
+        self.model = BlendedModel(artifact, open_student(artifact) if WEIGHTS in artifact.files else None)
+        self._is_decision = self.model.target.head == DECISION.head
+
+    def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Calibrated probabilities [B], or scores [B, K]."""
+        return self._said(self.model.scores(features))
+
+    def explain(
+        self, features: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The same and effects [B, F] or [B, K, F]."""
+        scores, effects = self.model.explain(features)
+        return self._said(scores), effects[:, 0] if self._is_decision else effects
+
+    def _said(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        return expit(scores[:, 0]) if self._is_decision else scores
 
 
 class TeacherRuntime:

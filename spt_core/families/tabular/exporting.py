@@ -1,4 +1,8 @@
-"""A tabular student's files: model.onnx, explain.onnx, kernel.safetensors, and their parity."""
+"""The files of a student, or of a blend, with the proof that they answer like the checkpoint.
+
+student -> model.onnx, explain.onnx, kernel.safetensors
+blend -> model.onnx, trees.safetensors, kernel.safetensors if a student is part of it
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from spt_core.artifacts import FACTS, GRAPH, ModelArtifact
+from spt_core.artifacts import FACTS, GRAPH, WEIGHTS, ModelArtifact
 from spt_core.errors import InputError, ParityError
 from spt_core.families.graph import OPSET, Exported, Method, gap, graph
-from spt_core.families.onnx import INPUT
-from spt_core.families.tabular.checkpoint import StudentRuntime, open_student
+from spt_core.families.onnx import INPUT, open_session
+from spt_core.families.tabular.blend import TREES, BlendRuntime
+from spt_core.families.tabular.blend_graph import STUDENT_SCORES, blend_graph
+from spt_core.families.tabular.blending import BlendedModel
+from spt_core.families.tabular.checkpoint import open_runtime, open_student
+from spt_core.families.tabular.compiling import compile_blend
 from spt_core.families.tabular.kernel import KERNEL, Kernel, KernelRuntime, Runtime
 from spt_core.families.tabular.network import StudentNetwork
 from spt_core.families.tabular.outputs import DECISION, Target, target_from_json
@@ -29,11 +37,33 @@ NUM_PROBES = 16
 
 
 def export_table(artifact: ModelArtifact) -> Exported:
-    """The student's graphs and kernel; ParityError when they disagree with its checkpoint."""
-    if artifact.role != "student":
+    """The graphs and kernel of a student or a blend; ParityError when they disagree with it."""
+    if artifact.role == "teacher":
         raise InputError(
-            f"only a student can be exported, however: {artifact.uri} is a {artifact.role}"
+            f"only a student can be exported, or a blend with one, however: {artifact.uri} is a "
+            "teacher"
         )
+    contents, runtimes = (_student if artifact.role == "student" else _blend)(artifact)
+    checkpoint = open_runtime(artifact)
+    target = target_from_json(json.loads(artifact.read(FACTS)))
+    parity = {"max_abs_difference": {"probability": 0.0, "effects": 0.0}}
+    for name, runtime in runtimes.items():
+        proof = check_parity(checkpoint, runtime, artifact.signature, target)
+        parity |= {f: v for f, v in proof.items() if f != "max_abs_difference"}
+        if name == "kernel":
+            parity["kernel_max_abs_difference"] = proof["max_abs_difference"]
+        else:
+            parity["max_abs_difference"] = proof["max_abs_difference"]
+    rows = trial_rows(artifact.signature, NUM_PROBES, seed=1)
+    probes = {
+        "features": [[None if np.isnan(v) else float(v) for v in row] for row in rows],
+        "probabilities": checkpoint.score(rows).tolist(),
+    }
+    kept = {name: artifact.read(name) for name in (REFERENCE,) if name in artifact.files}
+    return Exported({**contents, **kept}, parity, probes)
+
+
+def _student(artifact: ModelArtifact) -> tuple[dict[str, bytes], dict[str, Runtime]]:
     network = open_student(artifact)
     graphs = {
         GRAPH: _graph(network, network.score, artifact.signature, ["probability"]),
@@ -41,24 +71,42 @@ def export_table(artifact: ModelArtifact) -> Exported:
             network, network.explain, artifact.signature, ["probability", "effects"]
         ),
     }
-    kernel, checkpoint = kernel_of(network), StudentRuntime(artifact)
+    kernel = kernel_of(network)
     onnx = OnnxRuntime(graphs[GRAPH], graphs[EXPLAIN_GRAPH])
-    target = target_from_json(json.loads(artifact.read(FACTS)))
-    parity = check_parity(checkpoint, onnx, artifact.signature, target)
-    rows_alone = _RowByRow(KernelRuntime(kernel, onnx))
-    compiled = check_parity(checkpoint, rows_alone, artifact.signature, target)
-    parity["kernel_max_abs_difference"] = compiled["max_abs_difference"]
-    rows = trial_rows(artifact.signature, NUM_PROBES, seed=1)
-    probes = {
-        "features": [[None if np.isnan(v) else float(v) for v in row] for row in rows],
-        "probabilities": checkpoint.score(rows).tolist(),
-    }
-    kept = {name: artifact.read(name) for name in (REFERENCE,) if name in artifact.files}
-    return Exported({**graphs, KERNEL: kernel.to_bytes(), **kept}, parity, probes)
+    contents = {**graphs, KERNEL: kernel.to_bytes()}
+    return contents, {"onnx": onnx, "kernel": _RowByRow(KernelRuntime(kernel, onnx))}
+
+
+def _blend(artifact: ModelArtifact) -> tuple[dict[str, bytes], dict[str, Runtime]]:
+    network = open_student(artifact) if WEIGHTS in artifact.files else None
+    model = BlendedModel(artifact, network)
+    blend = compile_blend(artifact, model)
+    contents, kernel, student = {TREES: blend.to_bytes()}, None, None
+    if network is not None:
+        kernel = kernel_of(network)
+        contents[KERNEL] = kernel.to_bytes()
+        student = _graph(network, network.scores, artifact.signature, [STUDENT_SCORES])
+    num_columns = len(artifact.signature.columns)
+    contents[GRAPH] = blend_graph(blend, student, num_columns, "probability")
+    runtime = BlendRuntime(blend, kernel, num_columns)
+    return contents, {"onnx": _Explained(contents[GRAPH], runtime), "kernel": _RowByRow(runtime)}
+
+
+class _Explained:
+    """A graph's scores with another runtime's effects: a graph of a blend has none."""
+
+    def __init__(self, graph: bytes, effects: Runtime) -> None:
+        self._session, self._effects = open_session(graph), effects
+
+    def score(self, features: NDArray[np.float32]) -> NDArray[Any]:
+        return np.asarray(self._session.run(None, {INPUT: features})[0])
+
+    def explain(self, features: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[Any]]:
+        return self.score(features), self._effects.explain(features)[1]
 
 
 def check_parity(
-    checkpoint: StudentRuntime,
+    checkpoint: Runtime,
     runtime: Runtime,
     signature: Signature,
     target: Target = DECISION,

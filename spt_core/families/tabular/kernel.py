@@ -8,17 +8,15 @@ proves it against the checkpoint like the graphs.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
+from spt_core.families.tabular.compiled import BETA, answer_student
+
 KERNEL = "kernel.safetensors"
-_BETA = 3  # the parameters of a beta calibration
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
@@ -71,9 +69,9 @@ class KernelRuntime:
     """Single rows on the compiled kernel, batches on another runtime of the same model."""
 
     def __init__(self, kernel: Kernel, batches: Runtime) -> None:
-        self._kernel, self._batches = tuple(kernel), batches
+        self._kernel, self._batches = kernel, batches
         self._no_effects = np.empty((0, 0))
-        self._is_decision = len(kernel.calibration) == _BETA
+        self._is_decision = len(kernel.calibration) == BETA
         self._num_scores = kernel.calibration.shape[1]
         self.score(np.zeros((1, len(kernel.places)), np.float32))  # compiles, or finds it compiled
 
@@ -82,7 +80,7 @@ class KernelRuntime:
         if len(features) != 1:
             return self._batches.score(features)
         scores = np.empty(self._num_scores)
-        _answer(*self._kernel, features, scores, self._no_effects)
+        answer_student(self._kernel, features[0], scores, self._no_effects)
         return scores if self._is_decision else scores[None]
 
     def explain(
@@ -93,137 +91,5 @@ class KernelRuntime:
             return self._batches.explain(features)
         num_scores = self._num_scores
         scores, effects = np.empty(num_scores), np.empty((num_scores, features.shape[1]))
-        _answer(*self._kernel, features, scores, effects)
+        answer_student(self._kernel, features[0], scores, effects)
         return (scores, effects) if self._is_decision else (scores[None], effects[None])
-
-
-def compile_ahead() -> None:
-    """Compile before there is a model, as the installation does: the first one need not wait."""
-    nothing = np.zeros((0, 2), np.float32), np.zeros((0, 1), np.float32)
-    width_1 = np.zeros((1, 1), np.float32), np.zeros((2, 1), np.float32), np.ones(1, np.int64)
-    upper, row = np.zeros(2, np.float32), np.zeros((1, 1), np.float32)
-    calibration = np.zeros((2, 1), np.float32)
-    model_arrays = np.zeros((1, 2), np.int64), *nothing, *width_1, upper, calibration
-    _answer(*model_arrays, row, np.empty(1), np.empty((1, 1)))
-
-
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiled on first use and kept beside the source, or for a user; else in memory alone.
-
-    Sums are made in any order, or they could not be made eight at a time.
-    """
-    options: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz"}}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder that it could be kept in can be written
-        return numba.njit(**options)(function)
-
-
-@_compiled
-def _answer(
-    places: Integers, ramps: Floats, steps: Floats, sums: Floats, centers: Floats, sizes: Integers,
-    upper: Floats, calibration: Floats, features: Floats, scores: NDArray[np.float64],
-    effects: NDArray[np.float64],
-) -> None:  # fmt: skip
-    """Fills scores [K] and, unless it has no rows, effects [K, F]; features are [1, F].
-
-    A decision's score is the probability, its effects are on the log-odds.
-    """
-    num_columns, width = features.shape[1], centers.shape[1]
-    num_scores = len(scores)
-    parts = np.empty((num_columns, width), np.float32)
-    row, nothing = np.empty(width, np.float32), np.empty(width, np.float32)
-    hidden, work = np.empty(width, np.float32), np.empty((2, sizes.max()), np.float32)
-    for i in range(width):
-        row[i] = nothing[i] = centers[num_columns, i]
-    for column in range(num_columns):
-        part, center = parts[column], centers[column]
-        _contribution(column, features[0, column], places, ramps, steps, sums, part)
-        for i in range(width):
-            row[i] += part[i]
-            nothing[i] += center[i]
-    of_row = np.empty(num_scores)
-    _scores(row, sizes, upper, calibration, work, of_row)
-    for k in range(num_scores):
-        scores[k] = of_row[k]
-    if len(calibration) == _BETA:
-        scores[0] = 1.0 / (1.0 + math.exp(-of_row[0]))
-    if len(effects) == 0:
-        return
-    of_nothing, without, alone = np.empty(num_scores), np.empty(num_scores), np.empty(num_scores)
-    _scores(nothing, sizes, upper, calibration, work, of_nothing)
-    for column in range(num_columns):
-        part, center = parts[column], centers[column]
-        for i in range(width):
-            hidden[i] = row[i] - part[i] + center[i]
-        _scores(hidden, sizes, upper, calibration, work, without)
-        for i in range(width):
-            hidden[i] = nothing[i] - center[i] + part[i]
-        _scores(hidden, sizes, upper, calibration, work, alone)
-        for k in range(num_scores):
-            effects[k, column] = 0.5 * ((of_row[k] - without[k]) + (alone[k] - of_nothing[k]))
-
-
-@_compiled
-def _scores(
-    hidden: Floats, sizes: Integers, upper: Floats, calibration: Floats, work: Floats,
-    scores: NDArray[np.float64],
-) -> None:  # fmt: skip
-    """Fills calibrated scores [K] of a first hidden layer [H] before its activation.
-
-    A decision's are its log-odds.
-    """
-    at, before, after = 0, work[0], work[1]
-    for i in range(sizes[0]):
-        before[i] = max(hidden[i], np.float32(0.0))
-    for layer in range(1, len(sizes)):
-        num_in, num_out = sizes[layer - 1], sizes[layer]
-        bias = at + num_in * num_out
-        for out in range(num_out):
-            weights, total = upper[at + out * num_in : at + (out + 1) * num_in], upper[bias + out]
-            for i in range(num_in):
-                total += before[i] * weights[i]
-            after[out] = max(total, np.float32(0.0))
-        at, before, after = bias + num_out, after, before
-    width, num_scores = sizes[-1], len(scores)
-    for k in range(num_scores):
-        weights, total = (
-            upper[at + k * width : at + (k + 1) * width],
-            upper[at + num_scores * width + k],
-        )
-        for i in range(width):
-            total += before[i] * weights[i]
-        if len(calibration) == _BETA:
-            a, b, c = calibration[0, k], calibration[1, k], calibration[2, k]
-            scores[k] = (
-                a * total + (b - a) * (max(total, 0.0) + math.log1p(math.exp(-abs(total)))) + c
-            )
-        else:
-            scores[k] = total * calibration[0, k] + calibration[1, k]
-
-
-@_compiled
-def _contribution(
-    column: int, value: float, places: Integers, ramps: Floats, steps: Floats, sums: Floats,
-    part: Floats,
-) -> None:  # fmt: skip
-    """The vector [H] that one column adds to the first hidden layer."""
-    ramp, end = places[column, 0], places[column, 1]
-    if end < 0:  # a category: its row
-        row = ramp + int(value)
-    elif math.isnan(value):  # missing: no ramp is passed
-        row, ramp = ramp + column, end
-    else:
-        while ramp < end and (value - ramps[ramp, 0]) * ramps[ramp, 1] >= 1.0:
-            ramp += 1
-        row = ramp + column
-    for i in range(len(part)):
-        part[i] = sums[row, i]
-    while ramp < end:
-        share = (value - ramps[ramp, 0]) * ramps[ramp, 1]
-        if share <= 0.0:
-            break
-        share = min(share, np.float32(1.0))
-        for i in range(len(part)):
-            part[i] += share * steps[ramp, i]
-        ramp += 1

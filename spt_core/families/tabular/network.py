@@ -119,6 +119,14 @@ class StudentNetwork(nn.Module):
             return torch.sigmoid(self._calibrated(self.forward(features).squeeze(1)))
         return self._calibrated(self.forward(features))
 
+    def scores(self, features: Tensor) -> Tensor:
+        """Calibrated scores [B, K]; of decisions, log-odds [B, 1]."""
+        return self._calibrated(self.forward(features))
+
+    def scores_of_nothing(self) -> Tensor:
+        """Those of a row of which nothing is known [K]."""
+        return self._calibrated(self._upper((self.bias + self.baseline.sum(0)).unsqueeze(0)))[0]
+
     def explain(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """The same, and effects [B, F] on the log-odds, or [B, K, F] on the scores.
 

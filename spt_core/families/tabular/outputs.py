@@ -144,6 +144,10 @@ class Output(Protocol):
         """What a runtime gives, on a scale where differences between runtimes can be judged."""
         ...
 
+    def margin_units(self, target: Target) -> tuple[float, float] | None:
+        """Scale and shift that make scores of a forest's margins; None where nothing does."""
+        ...
+
 
 class DecisionOutput:
     """The Output of a yes or no."""
@@ -224,6 +228,11 @@ class DecisionOutput:
         """Runtimes give probabilities."""
         del target
         return scores
+
+    def margin_units(self, target: Target) -> tuple[float, float] | None:
+        """Both are log-odds."""
+        del target
+        return 1.0, 0.0
 
 
 class _LogitOutput(abc.ABC):
@@ -308,6 +317,11 @@ class ClassOutput(_LogitOutput):
         del target
         return softmax(scores.astype(np.float64), axis=1)
 
+    def margin_units(self, target: Target) -> tuple[float, float] | None:
+        """Both are logits of the classes."""
+        del target
+        return 1.0, 0.0
+
 
 class RankOutput(_LogitOutput):
     """The Output of one of several classes in order."""
@@ -367,6 +381,11 @@ class RankOutput(_LogitOutput):
         """Probabilities."""
         del target
         return expit(scores.astype(np.float64))
+
+    def margin_units(self, target: Target) -> tuple[float, float] | None:
+        """A forest scores classes, and its scores of cuts are no sums."""
+        del target
+        return None
 
 
 class ValueOutput:
@@ -439,6 +458,10 @@ class ValueOutput:
     def comparable(self, scores: NDArray[Any], target: Target) -> NDArray[Any]:
         """Standard units."""
         return (scores.astype(np.float64) - target.center) / target.spread
+
+    def margin_units(self, target: Target) -> tuple[float, float] | None:
+        """Forests answer in standard units, scores are in the label's."""
+        return target.spread, target.center
 
 
 OUTPUTS: Mapping[Head, Output] = {

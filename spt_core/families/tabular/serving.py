@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from spt_core.answering import Cautions
-from spt_core.artifacts import GRAPH, ModelArtifact
+from spt_core.artifacts import GRAPH, WEIGHTS, ModelArtifact
 from spt_core.families.onnx import INPUT, open_session
 from spt_core.families.tabular.config import TabularConfig, TabularCopying
 from spt_core.families.tabular.reading import Encoder
@@ -249,14 +249,17 @@ class TabularServing:
 
     def open(self, artifact: ModelArtifact, read: Callable[[str], bytes]) -> TablePredictor:
         """The predictor of an export's files."""
-        from spt_core.families.tabular.kernel import (  # numba, which texts do without
-            KERNEL,
-            KernelRuntime,
-            kernel_from_bytes,
-        )
+        # Numba, which texts do without.
+        from spt_core.families.tabular.blend import TREES, BlendRuntime, blend_from_bytes
+        from spt_core.families.tabular.kernel import KERNEL, KernelRuntime, kernel_from_bytes
 
-        batches = OnnxRuntime(read(GRAPH), read(EXPLAIN_GRAPH))
-        runtime = KernelRuntime(kernel_from_bytes(read(KERNEL)), batches)
+        if artifact.role == "blend":
+            kernel = kernel_from_bytes(read(KERNEL)) if WEIGHTS in artifact.files else None
+            blend = blend_from_bytes(read(TREES))
+            runtime: Runtime = BlendRuntime(blend, kernel, len(artifact.signature.columns))
+        else:
+            batches = OnnxRuntime(read(GRAPH), read(EXPLAIN_GRAPH))
+            runtime = KernelRuntime(kernel_from_bytes(read(KERNEL)), batches)
         return _predictor(artifact, runtime, read)
 
     def open_checkpoint(self, artifact: ModelArtifact) -> TablePredictor:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from jobs import deploy
+from spt_core import scoring
 from spt_core.errors import InputError, NotFoundError
 from spt_core.heads.binary import decided, fit_policy
 from spt_core.policy import LabelPolicy
@@ -85,7 +86,7 @@ def test_edited_costs_make_new_thresholds_edited_thresholds_stay(
     monkeypatch.setattr(deploy, "load_splits", lambda uri: uri)
     scores = np.linspace(0, 1, 1000)
     said = decided(np.zeros((1000, 1)), scores[:, None], POLICY)
-    monkeypatch.setattr(deploy, "policy_outcomes", lambda *_: said)
+    monkeypatch.setattr(scoring, "policy_outcomes", lambda *_: said)
     first = add(registry, tmp_path, 1)
     costs = {**first.to_json()["policy"]["costs"], "missed_positive": 5000.0}
     flags = ("--version", "1", "--policy")
