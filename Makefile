@@ -7,7 +7,7 @@ PINS := constraints.txt
 # The first line takes the CPU build of torch where the index has one; the rest finds it installed.
 INSTALL = $(BIN)/pip install --quiet -c $(PINS) "$$(grep '^torch==' $(PINS))" && $(BIN)/pip install --quiet -c $(PINS)
 # What answers single rows is compiled once, here rather than in the first run.
-COMPILE = $(BIN)/python -c 'from spt_core.families.tabular.blend import compile_ahead; compile_ahead()'
+COMPILE = $(BIN)/python -c 'from spt_core.families.tabular.runtimes import compile_ahead; compile_ahead()'
 
 PYTEST = env -u RAY_ADDRESS $(BIN)/python -m pytest
 # A process for each core; with Ray one: others beside it make it slower, and disturb the service's.

@@ -10,7 +10,7 @@ from jobs.stages import distilled, optimized, prepared, trained
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Corpus -> teacher -> student (both reused if there) -> the best of both within the limits, as ONNX."""
+    """Corpus -> teacher -> student (both reused) -> the best within the limits, as ONNX."""
     run = read_run(parser("export", __doc__ or "").parse_args(arguments))
     with started(run):
         splits = prepared(run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 from spt_core.errors import InputError
 from spt_core.task import Task
@@ -27,8 +28,16 @@ class Limits:
             if value is not None and not value > 0:
                 raise InputError(f"{name} must be above 0, however: {value}")
 
-    def of(self, task: Task) -> Limits:
+    def of(self, task: Task) -> Budget:
         """These, with the task's own where nothing is said."""
-        latency_ms = task.latency_target_ms if self.latency_ms is None else self.latency_ms
-        size_mb = task.size_target_mb if self.size_mb is None else self.size_mb
-        return Limits(latency_ms=latency_ms, size_mb=size_mb)
+        return Budget(
+            task.latency_target_ms if self.latency_ms is None else self.latency_ms,
+            task.size_target_mb if self.size_mb is None else self.size_mb,
+        )
+
+
+class Budget(NamedTuple):
+    """Limits of which each is stated: see Limits."""
+
+    latency_ms: float
+    size_mb: float

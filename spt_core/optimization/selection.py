@@ -33,15 +33,13 @@ from spt_core.export import export
 from spt_core.families.candidate import Candidate
 from spt_core.families.training import TRAINING
 from spt_core.model import SpecializedModel, default_policy, open_answerer
-from spt_core.optimization.limits import Limits
+from spt_core.optimization.limits import Budget, Limits
 from spt_core.scoring import fitted_policy
 from spt_core.task import find
 
 NUM_ROUNDS = 5  # of calls: what a busy machine does to one, it seldom does to all
 MIN_CALLS, MAX_CALLS, ROUND_S = 50, 500, 0.3
 TIMED_ROWS = 200
-# Of a candidate's loss: of models that are this close, the smallest is served.
-CLOSE_LOSS = 1e-3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +88,8 @@ def select(
     limits that nobody stated are the task's, which its report holds against what there is.
     """
     task = find(splits.task)
-    stated, limits = limits or Limits(), (limits or Limits()).of(task)
+    stated = limits or Limits()
+    budget = stated.of(task)
     table = splits.table("validation", limit=TIMED_ROWS)
     exports: list[ExportedModel] = []
     points: list[FrontPoint] = []
@@ -108,16 +107,14 @@ def select(
                 notes.append(str(error))
                 continue
             exports.append(exported)
-            point = _measured(candidate, exported, table, task.metric, limits)
+            point = _measured(candidate, exported, table, task.metric, budget)
             points.append(dataclasses.replace(point, name=f"{candidate.name}{name}"))
     kept = [number for number, point in enumerate(points) if not point.refusal]
     if not kept and stated == Limits():
         kept = list(range(len(points)))  # nobody asked for what nothing here can keep
     if not kept:
-        raise InputError(_sentence(points, limits))
-    least = min(points[number].loss for number in kept)
-    close = [n for n in kept if points[n].loss <= least + CLOSE_LOSS * abs(least)]
-    best = min(close, key=lambda number: points[number].size_mb)
+        raise InputError(_sentence(points, budget))
+    best = min(kept, key=lambda number: (points[number].loss, points[number].size_mb))
     points[best] = dataclasses.replace(points[best], chosen=True)
     return Selection(exports[best], points, notes)
 
@@ -165,7 +162,7 @@ def _artifact(
 
 
 def _measured(
-    candidate: Candidate, exported: ExportedModel, table: pa.Table, metric: str, limits: Limits
+    candidate: Candidate, exported: ExportedModel, table: pa.Table, metric: str, budget: Budget
 ) -> FrontPoint:
     answerer = open_answerer(exported, default_policy(exported))
     fields = [f.name for f in exported.artifact.signature.fields if f.name in table.column_names]
@@ -186,31 +183,30 @@ def _measured(
             "high": max(tails),
         },
     )
-    return dataclasses.replace(point, refusal=_refusal(point, limits))
+    return dataclasses.replace(point, refusal=_refusal(point, budget))
 
 
-def _refusal(point: FrontPoint, limits: Limits) -> str:
+def _refusal(point: FrontPoint, budget: Budget) -> str:
     """Which limit a candidate does not keep, in a few words."""
-    assert limits.latency_ms is not None and limits.size_mb is not None, "the task has both"
-    if point.size_mb > limits.size_mb:
-        return f"{point.size_mb:.2f} MB, of {limits.size_mb:g}"
+    if point.size_mb > budget.size_mb:
+        return f"{point.size_mb:.2f} MB, of {budget.size_mb:g}"
     low, high = point.latency_ms["low"], point.latency_ms["high"]
-    if low > limits.latency_ms:
-        return f"{low:.3f} ms at the 99th percentile, of {limits.latency_ms:g}"
-    if high > limits.latency_ms:
+    if low > budget.latency_ms:
+        return f"{low:.3f} ms at the 99th percentile, of {budget.latency_ms:g}"
+    if high > budget.latency_ms:
         return (
-            f"{low:.3f} to {high:.3f} ms at the 99th percentile, of {limits.latency_ms:g}: the "
+            f"{low:.3f} to {high:.3f} ms at the 99th percentile, of {budget.latency_ms:g}: the "
             "machine is too busy to tell"
         )
     return ""
 
 
-def _sentence(points: list[FrontPoint], limits: Limits) -> str:
+def _sentence(points: list[FrontPoint], budget: Budget) -> str:
     smallest = min(points, key=lambda point: point.size_mb)
     fastest = min(points, key=lambda point: point.latency_ms["high"])
     return (
-        f"limits must be kept by some candidate (latency_ms {limits.latency_ms:g}, size_mb "
-        f"{limits.size_mb:g}), however: the fastest is {fastest.name} with "
+        f"limits must be kept by some candidate (latency_ms {budget.latency_ms:g}, size_mb "
+        f"{budget.size_mb:g}), however: the fastest is {fastest.name} with "
         f"{fastest.latency_ms['high']:.3f} ms and {fastest.size_mb:.2f} MB, the smallest "
         f"{smallest.name} with {smallest.latency_ms['high']:.3f} ms and {smallest.size_mb:.2f} MB"
     )

@@ -12,6 +12,7 @@ from spt_core.benchmark import BenchmarkConfig, BenchmarkSuite
 from spt_core.data.sources import open_corpus
 from spt_core.export import export
 from spt_core.model import default_policy, open_answerer
+from spt_core.optimization import select
 from spt_core.scoring import score_corpus
 from spt_core.task import find
 from tests.small_runs import NUM_ROWS, SmallRun, as_file, as_list
@@ -44,6 +45,16 @@ def test_a_student_of_a_number_is_measured_beside_tuned_baselines(process: Small
     )
     assert {"LightGBM", "XGBoost", "ridge regression"} < set(report.quality)
     assert report.quality[exported.artifact.model_name]["rmse"]["value"] > 0
+
+
+def test_what_is_served_of_a_number_is_of_the_least_loss(process: SmallRun) -> None:
+    model, front, _ = select(process.teacher, process.student(), process.splits)
+    assert [point.name for point in front][:2] == ["student", "forests"]
+    chosen = min(front, key=lambda point: point.loss)
+    assert [point for point in front if point.chosen] == [chosen]
+    answer = open_answerer(model, default_policy(model)).answer(PROCESS.example)
+    low, high = answer["interval"]["low"], answer["interval"]["high"]
+    assert low <= answer["predicted_outcome"] <= high
 
 
 def test_scores_of_a_data_set_are_the_answers_to_its_rows(process: SmallRun) -> None:

@@ -1,4 +1,4 @@
-"""A blend as one ONNX graph, for runtimes that are not ours: the student's graph and a TreeEnsemble.
+"""A blend as one ONNX graph, for other runtimes: the student's graph and a TreeEnsemble.
 
 features [B, F] -> (student's scores x share) + TreeEnsemble + bias -> calibration -> output
 """

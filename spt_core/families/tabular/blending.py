@@ -3,7 +3,7 @@
 student's scores x share + forests' margins x shares -> calibration -> scores [B, K]
 
 The student stands for the teacher's network, which is too large to be served. All are mixed as
-scores, log-odds or logits, so that what a column adds to a blend is the sum of what it adds to each.
+scores, log-odds or logits: what a column adds to a blend is the sum of what it adds to each.
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ class BlendedModel:
 
 def members_of(shares: Mapping[str, float], target: Target) -> list[Member]:
     """The forests that have a share; the quantiles of a number come with them."""
-    members = [Member(kind, file, shares[kind], 0) for kind, file in FORESTS.items() if shares[kind]]
+    members = [
+        Member(kind, file, shares[kind], 0) for kind, file in FORESTS.items() if shares[kind]
+    ]
     if members and target.head == "regression":
         share = sum(member.share for member in members)
         members += [Member("lightgbm", f, share, 1 + i) for i, f in enumerate(QUANTILE_FORESTS)]
@@ -126,6 +128,7 @@ def _student_effects(
 
 
 def mixed(said: Mapping[str, Floats], shares: Mapping[str, float]) -> Floats:
+    """The weighted sum of what members say."""
     return np.sum([share * said[name] for name, share in shares.items() if share], axis=0)
 
 

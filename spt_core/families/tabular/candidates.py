@@ -96,7 +96,8 @@ class _Search:
         """The shares of least loss on validation rows, in steps of 1 / NUM_STEPS."""
         names = list(self._said["validation"])
         choices = [
-            [round(fixed[name] * NUM_STEPS)] if name in fixed else range(NUM_STEPS + 1) for name in names
+            [round(fixed[name] * NUM_STEPS)] if name in fixed else range(NUM_STEPS + 1)
+            for name in names
         ]
         tries = (
             {name: count / NUM_STEPS for name, count in zip(names, counts, strict=True)}
@@ -125,7 +126,9 @@ class _Search:
         )
         files = {member.file: self._files[member.file] for member in members_of(shares, target)}
         if shares[STUDENT]:
-            files |= {name: self._student.read(name) for name in self._student.files if name != FACTS}
+            files |= {
+                name: self._student.read(name) for name in self._student.files if name != FACTS
+            }
         content = {"weights": dict(shares), "calibration": calibration}
         files[BLEND] = json.dumps(content).encode()
         parts = {name: share for name, share in shares.items() if share}

@@ -63,7 +63,9 @@ class BlendCheckpoint:
     """A blend, run by the libraries that its parts were trained with."""
 
     def __init__(self, artifact: ModelArtifact) -> None:
-        self.model = BlendedModel(artifact, open_student(artifact) if WEIGHTS in artifact.files else None)
+        self.model = BlendedModel(
+            artifact, open_student(artifact) if WEIGHTS in artifact.files else None
+        )
         self._is_decision = self.model.target.head == DECISION.head
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:

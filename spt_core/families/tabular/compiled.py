@@ -1,4 +1,4 @@
-"""The code that runs on single rows, compiled by Numba when a model is opened and kept in its cache.
+"""The code that runs on single rows, compiled by Numba when a model is opened, kept in its cache.
 
 All of it in one file: Numba compiles anew what has changed itself, not what calls into it.
 """
@@ -227,9 +227,18 @@ def add_effects(trees: Trees, row: Floats, effects: Doubles) -> None:
     for tree in range(len(outputs)):
         largest = max(largest, firsts[tree + 1] - firsts[tree])
     taken = np.empty(2 * largest + 1, np.float32)
-    factors, inverse = np.empty((2 * largest + 1, 4), np.float32), np.empty((2 * largest + 1, 4), np.float32)
-    products, sums = np.empty((2 * largest + 1, 4), np.float32), np.empty((2 * largest + 1, 4), np.float32)
-    slopes, gains = np.empty((2 * largest + 1, 4), np.float32), np.empty((2 * largest + 1, 4), np.float32)
+    factors, inverse = (
+        np.empty((2 * largest + 1, 4), np.float32),
+        np.empty((2 * largest + 1, 4), np.float32),
+    )
+    products, sums = (
+        np.empty((2 * largest + 1, 4), np.float32),
+        np.empty((2 * largest + 1, 4), np.float32),
+    )
+    slopes, gains = (
+        np.empty((2 * largest + 1, 4), np.float32),
+        np.empty((2 * largest + 1, 4), np.float32),
+    )
     flat_factors, flat_inverse = factors.ravel(), inverse.ravel()
     at, rest = np.empty(4, np.float32), np.empty(4, np.float32)
     taken[0] = 1.0
@@ -265,7 +274,9 @@ def add_effects(trees: Trees, row: Floats, effects: Doubles) -> None:
                     before = max(np.int64(earlier[offset + edge]) - offset, 0)
                     leaf, slope = value[offset + edge], taken[edge] - share[offset + edge]
                     for q in range(4):
-                        products[edge, q] = products[over, q] * factors[edge, q] * inverse[before, q]
+                        products[edge, q] = (
+                            products[over, q] * factors[edge, q] * inverse[before, q]
+                        )
                         slopes[edge, q] = slope * inverse[edge, q]
                         gains[edge, q] = slopes[edge, q] - slopes[before, q]
                         sums[edge, q] = products[edge, q] * leaf

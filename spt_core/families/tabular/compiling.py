@@ -65,7 +65,7 @@ def compile_blend(artifact: ModelArtifact, model: BlendedModel) -> Blend:
 
 
 class Part(NamedTuple):
-    """A forest of a blend: `scale` and `shift` make scores of its margins, from `first_score` on."""
+    """A forest of a blend; `scale` and `shift` make its margins scores, from `first_score` on."""
 
     forest: Grown
     share: float
@@ -141,9 +141,7 @@ class _Writer:
             bias=np.asarray(bias, np.float64),
         )
 
-    def _write(
-        self, split: _Split, above: int, path: Mapping[int, int], weight: float
-    ) -> None:
+    def _write(self, split: _Split, above: int, path: Mapping[int, int], weight: float) -> None:
         """A split below an edge; `path` holds the last edge of each column asked above it."""
         number, column = len(self._splits), split.column
         self._splits.append((column, split.threshold, int(split.missing_left)))
@@ -254,17 +252,19 @@ def _xgboost_tree(tree: Mapping[str, Sequence[Any]]) -> _Split | _Leaf:
             sides = node_of(right), node_of(left)
             return _Split(column, np.float32(0), members[number], not is_default, *sides, cover)
         threshold = np.nextafter(condition, np.float32(-np.inf))  # below, where ours is up to
-        return _Split(
-            column, threshold, None, is_default, node_of(left), node_of(right), cover
-        )
+        return _Split(column, threshold, None, is_default, node_of(left), node_of(right), cover)
 
     return node_of(0)
 
 
 def _rounded_down(threshold: float) -> np.float32:
     """The greatest 32-bit number up to a 64-bit one: no 32-bit value lies between them."""
-    rounded = np.float32(threshold)
+    with np.errstate(over="ignore"):  # of one beyond them all, which only NaN is sent away from
+        rounded = np.float32(threshold)
     return np.nextafter(rounded, np.float32(-np.inf)) if float(rounded) > threshold else rounded
 
 
-_READERS: Mapping[str, Callable[[bytes], Grown]] = {"lightgbm": _of_lightgbm, "xgboost": _of_xgboost}
+_READERS: Mapping[str, Callable[[bytes], Grown]] = {
+    "lightgbm": _of_lightgbm,
+    "xgboost": _of_xgboost,
+}

@@ -18,14 +18,15 @@ from spt_core.artifacts import FACTS, GRAPH, WEIGHTS, ModelArtifact
 from spt_core.errors import InputError, ParityError
 from spt_core.families.graph import OPSET, Exported, Method, gap, graph
 from spt_core.families.onnx import INPUT, open_session
-from spt_core.families.tabular.blend import TREES, BlendRuntime
+from spt_core.families.tabular.blend import TREES
 from spt_core.families.tabular.blend_graph import STUDENT_SCORES, blend_graph
 from spt_core.families.tabular.blending import BlendedModel
 from spt_core.families.tabular.checkpoint import open_runtime, open_student
 from spt_core.families.tabular.compiling import compile_blend
-from spt_core.families.tabular.kernel import KERNEL, Kernel, KernelRuntime, Runtime
+from spt_core.families.tabular.kernel import KERNEL, Kernel
 from spt_core.families.tabular.network import StudentNetwork
 from spt_core.families.tabular.outputs import DECISION, Target, target_from_json
+from spt_core.families.tabular.runtimes import BlendRuntime, KernelRuntime, Runtime
 from spt_core.families.tabular.serving import EXPLAIN_GRAPH, OnnxRuntime
 from spt_core.families.tabular.settings import REFERENCE
 from spt_core.signature import Signature

@@ -1,38 +1,21 @@
-"""Runs a tabular student's single rows on a compiled kernel; batches go to ONNX Runtime.
+"""A tabular student as arrays: what its single rows run on, compiled (compiled.py).
 
 At one row ONNX Runtime spends more on a node than on its arithmetic, and multiplies by ramps of
-which almost all are 0 or 1. The kernel (compiled by Numba when the model is opened, kept in its
-cache) looks up the sum of a column's passed ramps and adds the one that the value lies on. Export
-proves it against the checkpoint like the graphs.
+which almost all are 0 or 1. The compiled code looks up the sum of a column's passed ramps and adds
+the one that the value lies on. Export proves it against the checkpoint like the graphs.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from spt_core.families.tabular.compiled import BETA, answer_student
-
 KERNEL = "kernel.safetensors"
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
-
-
-class Runtime(Protocol):
-    """Scores encoded rows. Thread-safe, holds the weights, raises nothing on finite input."""
-
-    def score(self, features: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
-        """Calibrated probabilities [B] of decisions, else scores [B, K], of features [B, F]."""
-        ...
-
-    def explain(
-        self, features: NDArray[np.float32]
-    ) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
-        """The same, and signed effects [B, F] on the log-odds, or [B, K, F] on the scores."""
-        ...
 
 
 class Kernel(NamedTuple):
@@ -63,33 +46,3 @@ def kernel_from_bytes(content: bytes) -> Kernel:
     if arrays["calibration"].ndim == 1:  # decisions' kernels of before there were other heads
         arrays["calibration"] = arrays["calibration"][:, None]
     return Kernel(**arrays)
-
-
-class KernelRuntime:
-    """Single rows on the compiled kernel, batches on another runtime of the same model."""
-
-    def __init__(self, kernel: Kernel, batches: Runtime) -> None:
-        self._kernel, self._batches = kernel, batches
-        self._no_effects = np.empty((0, 0))
-        self._is_decision = len(kernel.calibration) == BETA
-        self._num_scores = kernel.calibration.shape[1]
-        self.score(np.zeros((1, len(kernel.places)), np.float32))  # compiles, or finds it compiled
-
-    def score(self, features: Floats) -> NDArray[np.floating[Any]]:
-        """Calibrated probabilities [B], or scores [B, K]."""
-        if len(features) != 1:
-            return self._batches.score(features)
-        scores = np.empty(self._num_scores)
-        answer_student(self._kernel, features[0], scores, self._no_effects)
-        return scores if self._is_decision else scores[None]
-
-    def explain(
-        self, features: Floats
-    ) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
-        """The same and effects [B, F], or [B, K, F]."""
-        if len(features) != 1:
-            return self._batches.explain(features)
-        num_scores = self._num_scores
-        scores, effects = np.empty(num_scores), np.empty((num_scores, features.shape[1]))
-        answer_student(self._kernel, features[0], scores, effects)
-        return (scores, effects) if self._is_decision else (scores[None], effects[None])

@@ -32,7 +32,7 @@ from spt_core.records import flatten
 from spt_core.signature import Signature
 
 if TYPE_CHECKING:
-    from spt_core.families.tabular.kernel import Runtime
+    from spt_core.families.tabular.runtimes import Runtime
 
 EXPLAIN_GRAPH = "explain.onnx"
 _NO_CAUTIONS = Cautions()
@@ -250,8 +250,9 @@ class TabularServing:
     def open(self, artifact: ModelArtifact, read: Callable[[str], bytes]) -> TablePredictor:
         """The predictor of an export's files."""
         # Numba, which texts do without.
-        from spt_core.families.tabular.blend import TREES, BlendRuntime, blend_from_bytes
-        from spt_core.families.tabular.kernel import KERNEL, KernelRuntime, kernel_from_bytes
+        from spt_core.families.tabular.blend import TREES, blend_from_bytes
+        from spt_core.families.tabular.kernel import KERNEL, kernel_from_bytes
+        from spt_core.families.tabular.runtimes import BlendRuntime, KernelRuntime
 
         if artifact.role == "blend":
             kernel = kernel_from_bytes(read(KERNEL)) if WEIGHTS in artifact.files else None

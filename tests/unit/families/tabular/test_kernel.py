@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from spt_core.families.tabular import kernel
+from spt_core.families.tabular.compiled import answer_student
 from spt_core.families.tabular.config import TabularConfig
 from spt_core.families.tabular.exporting import kernel_of
-from spt_core.families.tabular.kernel import KernelRuntime, kernel_from_bytes
+from spt_core.families.tabular.kernel import kernel_from_bytes
+from spt_core.families.tabular.runtimes import KernelRuntime, compile_ahead
 from tests.unit.families.tabular.tables import CONFIG, rows, signature, student
 
 SHAPES = {
@@ -76,11 +77,11 @@ def test_columns_without_any_value_or_with_one_are_the_student_s():
 
 
 def test_what_is_compiled_ahead_is_what_a_model_needs():
-    kernel.compile_ahead()
+    compile_ahead()
     signed = signature(3, (4,))
     runtime = KernelRuntime(kernel_from_bytes(kernel_of(student(signed)).to_bytes()), NoBatches())
     runtime.explain(rows(signed)[:1])
-    assert len(kernel._answer.signatures) == 1
+    assert len(answer_student.signatures) == 1
 
 
 def test_a_kernel_survives_its_file():

@@ -8,10 +8,10 @@ from scipy.special import softmax
 from spt_core.families.tabular.boosters import Rows, fit_quantile, quality_of, tune
 from spt_core.families.tabular.encoding import weights_of
 from spt_core.families.tabular.exporting import kernel_of, trial_rows
-from spt_core.families.tabular.kernel import KernelRuntime
 from spt_core.families.tabular.learner import LOSSES
 from spt_core.families.tabular.network import StudentNetwork, TeacherNetwork, table_facts
 from spt_core.families.tabular.outputs import OUTPUTS, Target, target_from_json
+from spt_core.families.tabular.runtimes import KernelRuntime
 from spt_core.heads import HEADS
 from spt_core.task import FAMILIES
 from tests.tiny_models import table_task

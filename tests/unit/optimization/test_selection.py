@@ -1,0 +1,154 @@
+"""What is served of several candidates, under limits."""
+
+import json
+
+import numpy as np
+import pytest
+
+from spt_core.artifacts import load_artifact
+from spt_core.errors import InputError
+from spt_core.families.candidate import Candidate, only_the_student
+from spt_core.families.tabular.ensemble import BLEND, FORESTS
+from spt_core.families.training import TRAINING
+from spt_core.model import SpecializedModel
+from spt_core.optimization import Limits, select, selection
+from spt_core.task import find
+from tests.kept_exports import kept_export
+from tests.tiny_blends import CALIBRATIONS, FORESTS_ALONE, tiny_forests
+from tests.tiny_models import tiny_table_artifact
+
+FRAUD = find("financial_services/fraud_detection")
+METRIC = f"validation_{FRAUD.metric}"
+
+
+class FewRows:
+    """Stands for splits of which only validation rows are asked."""
+
+    task = FRAUD.path
+
+    def table(self, part, *, limit):
+        assert part == "validation"
+        return FRAUD.sample(limit, 1).drop_columns([FRAUD.label])
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory):
+    return tiny_table_artifact(FRAUD, tmp_path_factory.mktemp("student").as_uri())
+
+
+@pytest.fixture
+def offered(student, monkeypatch):
+    """The student, and forests that are better; losses can be changed before they are asked for."""
+    losses = {"student": 0.5, "forests": 0.4}
+    files = {
+        FORESTS["lightgbm"]: tiny_forests(FRAUD, student)[FORESTS["lightgbm"]],
+        BLEND: json.dumps(
+            {"weights": FORESTS_ALONE, "calibration": CALIBRATIONS["binary"]}
+        ).encode(),
+    }
+
+    def candidates(teacher, student, splits):
+        figures = {METRIC: 0.7}
+        yield Candidate("student", "student", losses["student"], figures, {"student": 1.0}, {})
+        yield Candidate("forests", "blend", losses["forests"], figures, {"lightgbm": 1.0}, files)
+
+    training = TRAINING["tabular"]._replace(candidates=candidates)
+    monkeypatch.setitem(TRAINING, "tabular", training)
+    monkeypatch.setattr(selection, "export", lambda artifact, *, fresh: kept_export(artifact))
+    monkeypatch.setattr(selection, "ROUND_S", 0.001)
+    return losses
+
+
+def selected(student, limits=None):
+    teacher = SpecializedModel(student)
+    return select(teacher, SpecializedModel(student), FewRows(), limits)
+
+
+def timed(monkeypatch, *tails_ms):
+    """Rounds of calls whose 99th percentiles these are, of each candidate in turn."""
+    tails = iter(tails_ms)
+
+    def calls(call, inputs, num_calls):
+        call(inputs[0])
+        if num_calls == selection.MIN_CALLS and not getattr(calls, "is_round", False):
+            calls.is_round = True
+            return np.full(num_calls, 1e-3)
+        value = next(tails)
+        calls.left -= 1
+        if not calls.left:
+            calls.is_round, calls.left = False, selection.NUM_ROUNDS
+        return np.full(num_calls, value / 1000)
+
+    calls.left = selection.NUM_ROUNDS
+    monkeypatch.setattr(selection, "timed_calls", calls)
+
+
+def test_the_least_loss_is_served_and_every_candidate_is_measured(student, offered):
+    model, front, _ = selected(student)
+    assert model.artifact.role == "blend"
+    assert load_artifact(model.artifact.uri).parents == (student.uri, student.uri)
+    assert [(point.name, point.chosen) for point in front] == [
+        ("student", False),
+        ("forests", True),
+    ]
+    assert all(p.latency_ms["p50"] > 0 and p.size_mb > 0 for p in front)
+    assert not any(point.refusal for point in front)
+
+
+def test_of_equals_the_smallest_is_served(student, offered):
+    offered["student"] = offered["forests"]
+    model, front, _ = selected(student)
+    sizes = {point.name: point.size_mb for point in front}
+    assert model.size_bytes / 1e6 == min(sizes.values())
+
+
+def test_what_is_too_large_is_not_served(student, offered):
+    sizes = {point.name: point.size_mb for point in selected(student).front}
+    offered[max(sizes, key=sizes.__getitem__)] = 0.1
+    model, front, _ = selected(student, Limits(size_mb=sum(sizes.values()) / 2))
+    large = max(front, key=lambda point: point.size_mb)
+    assert "MB, of" in large.refusal
+    assert not large.chosen
+    assert model.size_bytes / 1e6 == min(sizes.values())
+
+
+def test_what_is_too_slow_is_not_served(student, offered, monkeypatch):
+    timed(monkeypatch, *[0.1] * 5, *[3.0] * 5)
+    model, front, _ = selected(student, Limits(latency_ms=1.0))
+    assert model.artifact.role == "student"
+    assert front[1].refusal == "3.000 ms at the 99th percentile, of 1"
+
+
+def test_a_machine_that_is_too_busy_to_tell_is_said(student, offered, monkeypatch):
+    timed(monkeypatch, *[0.1] * 5, 0.5, 2.0, 0.5, 0.5, 0.5)
+    _, front, _ = selected(student, Limits(latency_ms=1.0))
+    assert front[1].refusal.endswith("of 1: the machine is too busy to tell")
+
+
+def test_limits_that_nothing_keeps_are_refused_with_the_nearest(student, offered):
+    with pytest.raises(InputError, match=r"kept by some candidate .*the smallest .* MB"):
+        selected(student, Limits(size_mb=1e-6))
+
+
+def test_limits_that_nobody_stated_are_the_report_s_business(student, offered, monkeypatch):
+    timed(monkeypatch, *[100.0] * 10)
+    model, front, _ = selected(student)
+    assert all(point.refusal for point in front)
+    assert model.artifact.role == "blend"
+
+
+def test_the_task_s_own_limit_holds_beside_a_stated_one(student, offered, monkeypatch):
+    timed(monkeypatch, *[0.1] * 5, *[100.0] * 5)
+    model, _, _ = selected(student, Limits(size_mb=5.0))
+    assert model.artifact.role == "student"
+
+
+@pytest.mark.parametrize("limits", [{"latency_ms": 0.0}, {"size_mb": -1.0}])
+def test_a_limit_of_nothing_is_refused(limits):
+    with pytest.raises(InputError, match="must be above 0"):
+        Limits(**limits)
+
+
+def test_a_student_alone_is_the_only_candidate_of_texts(student):
+    (candidate,) = only_the_student(student, student, FewRows())
+    assert (candidate.name, candidate.files) == ("student", {})
