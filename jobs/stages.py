@@ -33,7 +33,7 @@ from spt_core.training import TrainingConfig
 
 if TYPE_CHECKING:
     from spt_core.benchmark import Report
-    from spt_core.optimization import FrontPoint, Selection
+    from spt_core.compression.selection import FrontPoint, Selection
 
 MIN_SHARE_KEPT = 0.95  # of the teacher's metric; a student below it is warned of
 NUM_SHOWN_METRICS = 4
@@ -127,7 +127,7 @@ def optimized(
     run: Run, teacher: SpecializedModel, student: SpecializedModel, splits: Splits
 ) -> Selection:
     """Teacher + student -> the best exported model that keeps the limits."""
-    from spt_core.optimization import select
+    from spt_core.compression.selection import select
 
     with run.screen.stage("optimize") as stage:
         stage.say("exporting what could be served, and timing it")

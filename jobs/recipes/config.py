@@ -6,9 +6,9 @@ import dataclasses
 from typing import Any
 
 from spt_core.benchmark import BenchmarkConfig
+from spt_core.compression.limits import Limits
 from spt_core.data.splits import SplitConfig
 from spt_core.distillation import DistillationConfig
-from spt_core.optimization.limits import Limits
 from spt_core.signature import Goal
 from spt_core.training import TrainingConfig
 from spt_core.vocabulary.config import StudyConfig

@@ -1,1 +1,1 @@
-"""Techniques that make an exported model smaller, each with the proof of what it costs."""
+"""What a served model may take, what it is chosen among, and what makes it smaller, with proof."""

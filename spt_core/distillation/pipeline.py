@@ -7,22 +7,30 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from spt_core.artifacts import ModelArtifact, as_uri, load_artifact, merge_licences
+from spt_core.compression.mobile import mobile
+from spt_core.compression.selection import select
 from spt_core.data.partition import PARTS
 from spt_core.data.sources import open_corpus
 from spt_core.data.splits import Splits, load_splits
 from spt_core.distillation.config import DistillationConfig
+from spt_core.distillation.targets import DeploymentTarget, TargetResult, deployment_targets
 from spt_core.errors import InputError, SptError
+from spt_core.families.serving import SERVING
 from spt_core.families.training import TRAINING
-from spt_core.fitting.lesson import Lesson
+from spt_core.fitting.lesson import Lesson, StudentSizeError
 from spt_core.fitting.progress import OnMetrics
 from spt_core.fitting.ray_train import fit_model
 from spt_core.heads import metric_of
 from spt_core.model import SpecializedModel
+from spt_core.scoring import fitted_policy
 from spt_core.task import Task, find
-from spt_core.training.trainer import checked_config
+from spt_core.training.trainer import checked_config, splits_of
+
+NARROWING = 0.7  # of a student's width, which takes half of its weights
 
 
 class DistillationPipeline:
@@ -76,6 +84,78 @@ class DistillationPipeline:
             accept=lambda metrics: self._check_quality(metrics, source, task),
         )
         return SpecializedModel(artifact, reused=reused)
+
+    def run_comprehensive_distillation(
+        self,
+        teacher_model: SpecializedModel | None,
+        train_data: Any,
+        eval_data: Any,
+        targets: Sequence[Mapping[str, Any]] | Mapping[str, Mapping[str, Any]],
+        *,
+        fresh: bool = False,
+        on_metrics: OnMetrics | None = None,
+    ) -> dict[str, TargetResult]:
+        """For each target the best model that keeps its limits, or the reason why there is none.
+
+        Args:
+            teacher_model: None takes `teacher_model_path`.
+            train_data: what the teacher was trained on: a Splits, or what the trainer was given.
+            eval_data: the validation rows that the trainer was given; None where there were none.
+            targets: the specification's dictionaries, in a list or by name (targets.py).
+            fresh: forget earlier students of the same content.
+            on_metrics: called with each report of a student's training.
+        """
+        source = self._teacher(teacher_model)
+        task = find(source.task)
+        read = deployment_targets(targets, task)
+        teacher = teacher_model or SpecializedModel(source)
+        training = dataclasses.replace(self._config.training, task=task.path)
+        splits = splits_of(training, train_data, eval_data)
+        results: dict[str, TargetResult] = {}
+        for target in read:
+            try:
+                student = self._fitting(teacher, splits, target, fresh, on_metrics)
+                selection = select(teacher, student, splits, target.limits, fresh=fresh)
+            except SptError as error:  # the other targets are not lost by it
+                results[target.name] = TargetResult(target=target, refusal=str(error))
+                continue
+            exported = selection.model if target.place != "mobile" else mobile(selection.model)
+            metrics = exported.artifact.metrics
+            results[target.name] = TargetResult(
+                target=target,
+                exported=exported,
+                policy=fitted_policy(exported, splits),
+                share_kept=share_kept(metrics, source.metrics, task),
+                front=selection.front,
+            )
+        return results
+
+    def _fitting(
+        self,
+        teacher: SpecializedModel,
+        splits: Splits,
+        target: DeploymentTarget,
+        fresh: bool,
+        on_metrics: OnMetrics | None,
+    ) -> SpecializedModel:
+        """The widest student of the configuration that is as small as the target asks."""
+        config, training = self._config, self._config.training
+        narrowed = TRAINING[training.family].narrowed
+        network = training.network or SERVING[training.family].config()
+        if target.pruning_ratio:
+            network = narrowed(network, teacher.artifact, 1 - target.pruning_ratio)
+        while True:
+            own = dataclasses.replace(
+                config,
+                compression_ratio=target.compression_ratio or config.compression_ratio,
+                training=dataclasses.replace(training, network=network),
+            )
+            try:
+                return DistillationPipeline(own).distill(
+                    teacher, splits, fresh=fresh, on_metrics=on_metrics
+                )
+            except StudentSizeError:
+                network = narrowed(network, teacher.artifact, NARROWING)
 
     def _teacher(self, teacher: SpecializedModel | None) -> ModelArtifact:
         if teacher is not None:

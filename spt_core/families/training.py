@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from spt_core.artifacts import ModelArtifact
 from spt_core.data.splits import Splits
@@ -12,11 +12,11 @@ from spt_core.families.candidate import Candidate, only_the_student
 from spt_core.families.graph import Exported
 from spt_core.families.tabular.baselines import tune_baselines
 from spt_core.families.tabular.candidates import table_candidates
-from spt_core.families.tabular.distilling import TableDistilling
+from spt_core.families.tabular.distilling import TableDistilling, narrowed_student
 from spt_core.families.tabular.exporting import export_table
 from spt_core.families.tabular.teaching import TableTeaching
 from spt_core.families.text.baselines import tune_text_baselines
-from spt_core.families.text.distilling import TextDistilling
+from spt_core.families.text.distilling import TextDistilling, narrowed_text
 from spt_core.families.text.exporting import export_text
 from spt_core.families.text.teaching import TextTeaching
 from spt_core.fitting.config import TrainingConfig
@@ -27,7 +27,9 @@ from spt_core.fitting.plan import FitPlan
 class Training(NamedTuple):
     """How a family's models are made: plans to be fitted, files to serve from, what stands beside.
 
-    `export` raises ParityError where the files do not answer like the checkpoint.
+    `export` raises ParityError where the files do not answer like the checkpoint. `narrowed` is the
+    configuration of a student with a share of its width, of a teacher; InputError where there is
+    nothing left to take.
     """
 
     teach: Callable[[Splits, TrainingConfig], FitPlan]
@@ -35,13 +37,24 @@ class Training(NamedTuple):
     export: Callable[[ModelArtifact], Exported]
     baselines: Callable[[BaselineWork], Baselines]
     candidates: Callable[[ModelArtifact, ModelArtifact, Splits], Sequence[Candidate]]
+    narrowed: Callable[[Any, ModelArtifact, float], Any]
 
 
 TRAINING: Mapping[str, Training] = {
     "tabular": Training(
-        TableTeaching, TableDistilling, export_table, tune_baselines, table_candidates
+        teach=TableTeaching,
+        distill=TableDistilling,
+        export=export_table,
+        baselines=tune_baselines,
+        candidates=table_candidates,
+        narrowed=narrowed_student,
     ),
     "text": Training(
-        TextTeaching, TextDistilling, export_text, tune_text_baselines, only_the_student
+        teach=TextTeaching,
+        distill=TextDistilling,
+        export=export_text,
+        baselines=tune_text_baselines,
+        candidates=only_the_student,
+        narrowed=narrowed_text,
     ),
 }

@@ -12,6 +12,10 @@ from spt_core.errors import InputError
 from spt_core.fitting.config import TrainingConfig
 
 
+class StudentSizeError(InputError):
+    """A student takes more bytes than it may."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Lesson:
     """A teacher, the rows it labels, and how.
@@ -46,7 +50,7 @@ class Lesson:
         """Refuse a student that takes more bytes than it may."""
         allowed = self.compression_ratio * teacher_size
         if size > allowed:
-            raise InputError(
+            raise StudentSizeError(
                 f"the student may take {allowed:,.0f} bytes (compression_ratio "
                 f"{self.compression_ratio:g}), however: {what} takes {size:,}"
             )

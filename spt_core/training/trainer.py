@@ -48,31 +48,31 @@ class SpecializedModelTrainer:
             fresh: forget an earlier run with the same content.
             on_metrics: called with each report of the training loop.
         """
-        splits = self._splits(train, eval)
+        splits = splits_of(self._config, train, eval)
         config = checked_config(self._config, find(splits.task), splits)
         plan = TRAINING[config.family].teach(splits, config)
         artifact, reused = fit_model(plan, splits, config, fresh=fresh, on_metrics=on_metrics)
         return SpecializedModel(artifact, reused=reused)
 
-    def _splits(self, train: Any, eval: Any) -> Splits:
-        if isinstance(train, Splits):
-            if eval is not None:
-                raise InputError(
-                    "a Splits brings its own validation rows, however: eval was given too"
-                )
-            return train
-        if self._config.task is None:
-            raise InputError(
-                "TrainingConfig.task must name the task (industry/task) unless the data is a "
-                "Splits, however: it is None"
-            )
-        task = find(self._config.task)
-        storage = as_uri(self._config.output_dir)
-        corpus = open_corpus(task, train, storage=storage)
-        splits = split(task, corpus, storage)
-        if eval is None:
-            return splits
-        return with_validation(splits, open_corpus(task, eval, storage=storage))
+
+def splits_of(config: TrainingConfig, train: Any, eval: Any) -> Splits:
+    """The Splits that were given, or those of data; InputError where the two contradict."""
+    if isinstance(train, Splits):
+        if eval is not None:
+            raise InputError("a Splits brings its own validation rows, however: eval was given too")
+        return train
+    if config.task is None:
+        raise InputError(
+            "TrainingConfig.task must name the task (industry/task) unless the data is a "
+            "Splits, however: it is None"
+        )
+    task = find(config.task)
+    storage = as_uri(config.output_dir)
+    corpus = open_corpus(task, train, storage=storage)
+    splits = split(task, corpus, storage)
+    if eval is None:
+        return splits
+    return with_validation(splits, open_corpus(task, eval, storage=storage))
 
 
 def checked_config(config: TrainingConfig, task: Task, splits: Splits) -> TrainingConfig:

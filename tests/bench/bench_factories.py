@@ -119,7 +119,7 @@ def outcomes_of(
     task: Task, splits: Splits, storage: str, *, num_trials: int, seed: int
 ) -> dict[str, Outcomes]:
     """What the served student and tuned LightGBM say of the test rows."""
-    exported, _ = protocol.served_student(splits, protocol.recipe(task, storage), seed)
+    exported, _ = protocol.served_model(splits, protocol.recipe(task, storage), seed)
     plain = open_answerer(exported, default_policy(exported))
     rule = plain.outcomes(splits.table("calibration"), splits.label, group=splits.corpus.group)
     policy = plain.head.policy(task, rule)

@@ -93,7 +93,7 @@ def of_sample(storage: str) -> tuple[Splits, ExportedModel]:
     rows, info = task.sample(30_000, 0), DatasetInfo(synthetic=True)
     corpus = open_corpus(task, rows, storage=storage, info=info)
     splits = split(task, corpus, storage, config.split)
-    return splits, protocol.served_student(splits, config, 0)[0]
+    return splits, protocol.served_model(splits, config, 0)[0]
 
 
 def of_bench(name: str, storage: str) -> tuple[Splits, ExportedModel, Mapping[str, Any]]:
@@ -106,7 +106,7 @@ def of_bench(name: str, storage: str) -> tuple[Splits, ExportedModel, Mapping[st
     recipe = protocol.recipe(find(splits.task), storage)
     parameters = json.loads(result.read_text())["parameters"]["lightgbm"]
     chosen = {name: value for name, value in parameters.items() if name != "num_trees"}
-    return splits, protocol.served_student(splits, recipe, 0)[0], chosen
+    return splits, protocol.served_model(splits, recipe, 0)[0], chosen
 
 
 def main() -> None:

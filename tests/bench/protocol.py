@@ -22,6 +22,7 @@ from cluster.settings import load_settings
 from jobs.recipes import default
 from jobs.recipes.config import PipelineConfig
 from spt_core.artifacts import ExportedModel, as_uri, code_fingerprint, filesystem, write_manifest
+from spt_core.compression.selection import select
 from spt_core.data.corpus import ROW, Corpus
 from spt_core.data.hashing import row_hashes
 from spt_core.data.infer import infer_columns
@@ -30,7 +31,6 @@ from spt_core.data.partition import PARTS
 from spt_core.data.read import plain_errors, read
 from spt_core.data.splits import SplitConfig, Splits
 from spt_core.distillation import DistillationPipeline
-from spt_core.export import export
 from spt_core.families.tabular.boosters import FOREST_KINDS, Rows, fit_lightgbm, fit_xgboost, tune
 from spt_core.families.tabular.rows import encoded_arrays
 from spt_core.families.tabular.serving import TabularServing
@@ -112,10 +112,10 @@ def make_splits(
     return made
 
 
-def served_student(
+def served_model(
     splits: Splits, config: PipelineConfig, seed: int
 ) -> tuple[ExportedModel, SpecializedModel]:
-    """The exported student that a seed of the recipe makes, and its teacher."""
+    """What is served of a seed of the recipe under its limits, and its teacher."""
     training = dataclasses.replace(config.training, seed=seed)
     teacher = SpecializedModelTrainer(training).train(splits)
     weights = {k: v for k, v in teacher.artifact.metrics.items() if k.endswith("_weight")}
@@ -124,7 +124,10 @@ def served_student(
         config.distillation, training=dataclasses.replace(config.distillation.training, seed=seed)
     )
     student = DistillationPipeline(student_config).distill(teacher, splits)
-    return export(student.artifact), teacher
+    selection = select(teacher, student, splits, config.limits)
+    for point in selection.front:
+        say(f"seed {seed}: {point.name} {dict(point.parts)} loss {point.loss:.4f} {point.chosen}")
+    return selection.model, teacher
 
 
 def rows_of(splits: Splits) -> Rows:
@@ -146,7 +149,7 @@ def booster_scores(
     """Each booster tuned once on validation rows, then fitted with each seed: test scores."""
     found: dict[str, dict[str, Any]] = {}
     for kind in FOREST_KINDS:
-        best = tune(kind, rows, average_precision_score, num_trials=num_trials, seed=0)
+        best = tune(kind, rows, _precision, num_trials=num_trials, seed=0)
         chosen = {k: v for k, v in best.parameters.items() if k != "num_trees"}
         scores = [FITS[kind](chosen, rows, seed).predict(test) for seed in seeds]
         value = average_precision_score(rows.validation_labels, best.predict(rows.validation))
@@ -154,6 +157,11 @@ def booster_scores(
         say(f"{kind}: validation AP {value:.4f}, {best.parameters}")
     found["catboost"] = _catboost(rows, test, seeds, num_trials, say)
     return found
+
+
+def _precision(labels: Any, scores: Any, weights: Any = None) -> float:
+    """Average precision as `tune` asks for it."""
+    return float(average_precision_score(labels, scores, sample_weight=weights))
 
 
 def _catboost(
@@ -253,7 +261,7 @@ def students_scores(
     config = recipe(task, storage)
     students, teachers = [], []
     for seed in range(num_seeds):
-        exported, teacher = served_student(splits, config, seed)
+        exported, teacher = served_model(splits, config, seed)
         student = TabularServing().open(exported.artifact, exported.read).runtime
         students.append(np.asarray(student.score(test), np.float64))
         teachers.append(teacher.score(splits.table("test")))

@@ -9,10 +9,10 @@ import pytest
 
 from spt_core.artifacts import as_uri
 from spt_core.benchmark import BenchmarkConfig, BenchmarkSuite
+from spt_core.compression.selection import select
 from spt_core.data.sources import open_corpus
 from spt_core.export import export
 from spt_core.model import default_policy, open_answerer
-from spt_core.optimization import select
 from spt_core.scoring import score_corpus
 from spt_core.task import find
 from tests.small_runs import NUM_ROWS, SmallRun, as_file, as_list

@@ -18,6 +18,7 @@ from safetensors.torch import save as save_weights
 from spt_core.artifacts import (
     FACTS,
     WEIGHTS,
+    ModelArtifact,
     Role,
     as_uri,
     has_manifest,
@@ -100,6 +101,18 @@ class TableDistilling:
         splits = self._lesson.splits
         files, metrics = _finish(self._task, self._run, splits, weights)
         return Trained({**files, **reference_files(splits, self._run)}, metrics)
+
+
+def narrowed_student(network: TabularConfig, teacher: ModelArtifact, share: float) -> TabularConfig:
+    """The configuration of a student with a share of its hidden units."""
+    del teacher
+    hidden = tuple(max(int(width * share), SMALLEST_WIDTH) for width in network.student_hidden)
+    if hidden == network.student_hidden:
+        raise InputError(
+            f"a student's layers are {SMALLEST_WIDTH} wide at least, however: student_hidden is "
+            f"{hidden}"
+        )
+    return dataclasses.replace(network, student_hidden=hidden)
 
 
 def _write_soft_rows(lesson: Lesson, target: Target, soft: str) -> None:

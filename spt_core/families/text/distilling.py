@@ -6,6 +6,7 @@ teacher -> layers and tokens that stay (Base) -> texts and augmented copies with
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from torch import Tensor
 from spt_core.artifacts import (
     FACTS,
     WEIGHTS,
+    ModelArtifact,
     Role,
     as_uri,
     has_manifest,
@@ -31,6 +33,7 @@ from spt_core.artifacts import (
     write_manifest,
 )
 from spt_core.data.read import Dataset, read_files
+from spt_core.errors import InputError
 from spt_core.families.text.bases import Base, embedding_name, store_base
 from spt_core.families.text.bodies import chosen_layers, narrowed, state_axes, whole_heads
 from spt_core.families.text.config import TextConfig
@@ -132,6 +135,22 @@ class TextDistilling:
             if refused:
                 notes = (f"{refused:,} bad texts without labels, {good:,} good; see {folder}",)
         return Trained(files, metrics, notes=notes)
+
+
+def narrowed_text(network: TextConfig, teacher: ModelArtifact, share: float) -> TextConfig:
+    """The configuration of a student with a share of its attention heads; then, of its layers."""
+    encoder = json.loads(teacher.read(FACTS))["encoder"]
+    width = whole_heads(encoder, network.student_width)
+    per_head = encoder["hidden_size"] // encoder["num_attention_heads"]
+    narrower = int(width * share) // per_head * per_head
+    if narrower >= per_head:
+        return dataclasses.replace(network, student_width=narrower)
+    layers = min(network.student_layers, encoder["num_hidden_layers"])
+    if layers < 2:
+        raise InputError(
+            "a student keeps one attention head and one layer at least, however: it has no more"
+        )
+    return dataclasses.replace(network, student_layers=layers - 1)
 
 
 def student_body(

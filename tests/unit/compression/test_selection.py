@@ -1,17 +1,20 @@
 """What is served of several candidates, under limits."""
 
+import itertools
 import json
 
 import numpy as np
 import pytest
 
 from spt_core.artifacts import load_artifact
+from spt_core.compression import selection
+from spt_core.compression.limits import Limits
+from spt_core.compression.selection import select
 from spt_core.errors import InputError
 from spt_core.families.candidate import Candidate, only_the_student
 from spt_core.families.tabular.ensemble import BLEND, FORESTS
 from spt_core.families.training import TRAINING
 from spt_core.model import SpecializedModel
-from spt_core.optimization import Limits, select, selection
 from spt_core.task import find
 from tests.kept_exports import kept_export
 from tests.tiny_blends import CALIBRATIONS, FORESTS_ALONE, tiny_forests
@@ -55,7 +58,7 @@ def offered(student, monkeypatch):
     training = TRAINING["tabular"]._replace(candidates=candidates)
     monkeypatch.setitem(TRAINING, "tabular", training)
     monkeypatch.setattr(selection, "export", lambda artifact, *, fresh: kept_export(artifact))
-    monkeypatch.setattr(selection, "ROUND_S", 0.001)
+    timed(monkeypatch, *[0.1] * (2 * selection.NUM_ROUNDS))
     return losses
 
 
@@ -66,7 +69,7 @@ def selected(student, limits=None):
 
 def timed(monkeypatch, *tails_ms):
     """Rounds of calls whose 99th percentiles these are, of each candidate in turn."""
-    tails = iter(tails_ms)
+    tails = itertools.cycle(tails_ms)
 
     def calls(call, inputs, num_calls):
         call(inputs[0])
@@ -119,14 +122,31 @@ def test_what_is_too_slow_is_not_served(student, offered, monkeypatch):
     assert front[1].refusal == "3.000 ms at the 99th percentile, of 1"
 
 
-def test_a_machine_that_is_too_busy_to_tell_is_said(student, offered, monkeypatch):
-    timed(monkeypatch, *[0.1] * 5, 0.5, 2.0, 0.5, 0.5, 0.5)
+def test_a_machine_that_is_too_busy_to_tell_is_said_where_a_latency_was_asked_for(
+    student, offered, monkeypatch
+):
+    timed(monkeypatch, *[0.1] * 5, 0.5, 20.0, 0.5, 0.5, 0.5)
     _, front, _ = selected(student, Limits(latency_ms=1.0))
     assert front[1].refusal.endswith("of 1: the machine is too busy to tell")
+    assert not any(point.refusal for point in selected(student).front)
+
+
+def test_memory_and_throughput_are_measured_where_they_are_limited(student, offered, monkeypatch):
+    monkeypatch.setattr(selection, "resident_bytes", lambda exported: 7_000_000)
+    with pytest.raises(InputError, match=r"however: student .*: 7.0 MB of memory, of 5; forests"):
+        selected(student, Limits(memory_mb=5.0))
+    with pytest.raises(InputError, match="10,000 records a second, of 20000"):
+        selected(student, Limits(throughput_qps=20_000))
+    assert selected(student, Limits(throughput_qps=5_000)).front[0].throughput_qps == 10_000
+
+
+def test_models_in_full_precision_are_refused_where_int8_is_asked_for(student, offered):
+    with pytest.raises(InputError, match="full precision, where INT8 is asked for"):
+        selected(student, Limits(int8_only=True))
 
 
 def test_limits_that_nothing_keeps_are_refused_with_the_nearest(student, offered):
-    with pytest.raises(InputError, match=r"kept by some candidate .*the smallest .* MB"):
+    with pytest.raises(InputError, match=r"kept by some candidate \(.*size_mb 1e-06\), however: student .* MB, of 1e-06"):
         selected(student, Limits(size_mb=1e-6))
 
 
