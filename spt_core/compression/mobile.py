@@ -82,7 +82,7 @@ def _usage(exported: ExportedModel, content: bytes) -> str:
     """What whoever puts it into an application has to know."""
     artifact, session = exported.artifact, open_session(content)
     signature = artifact.signature
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)  # noqa: S701  # no HTML
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)  # no HTML
     return environment.from_string(TEMPLATE.read_text()).render(
         task=find(artifact.task),
         model_name=artifact.model_name,

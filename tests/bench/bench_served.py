@@ -3,10 +3,10 @@
 SPT_DATA_HOME=... python -m tests.bench.bench_served credit|cards|claims|readmission|heart
 
 The product's own splits: by the hash of a row, by patient where patients return, and five draws of
-test rows for the 303 patients of heart. Each of LightGBM, XGBoost and CatBoost is
-tuned on the validation rows; the one that is best there stands for them. Differences are paired over
-test rows, 1,000 bootstrap draws: of average precision (ours less theirs), of log loss (theirs less
-ours): above 0 is a win.
+test rows for the 303 patients of heart. Each of LightGBM, XGBoost and CatBoost is tuned on the
+validation rows; the one that is best there stands for them. Differences are paired over test rows,
+1,000 bootstrap draws: of average precision (ours less theirs), of log loss (theirs less ours):
+above 0 is a win.
 """
 
 from __future__ import annotations

@@ -146,7 +146,8 @@ def test_models_in_full_precision_are_refused_where_int8_is_asked_for(student, o
 
 
 def test_limits_that_nothing_keeps_are_refused_with_the_nearest(student, offered):
-    with pytest.raises(InputError, match=r"kept by some candidate \(.*size_mb 1e-06\), however: student .* MB, of 1e-06"):
+    fact = r"kept by some candidate \(.*size_mb 1e-06\), however: student .* MB, of 1e-06"
+    with pytest.raises(InputError, match=fact):
         selected(student, Limits(size_mb=1e-6))
 
 
