@@ -27,12 +27,19 @@ ROOT = Path(__file__).parent.parent
 LOOPBACK = ("127.0.0.1", "localhost")
 _PORT_OFFSETS = {"HAProxy metrics": 1, "HAProxy statistics": 2, "Serve's fallback proxy": 3}
 _REPLICA_PORTS = (20, 90)
+# Ctrl-C ends a job, and Tune neither catches it nor writes tables that nobody reads.
+_OF_TUNE = {
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the old one can be silent
+}
 NUM_STARTS = 5  # of an embedded Ray: two and a half minutes on a machine that is too busy
 
 
 @contextlib.contextmanager
 def ray_session(settings: Settings) -> Generator[None]:
     """Ray up for the block: joined where RAY_ADDRESS says, else started here and stopped again."""
+    put_environment(_OF_TUNE)
     import ray
 
     if settings.ray_address is not None:
@@ -280,9 +287,10 @@ def _quiet() -> None:
     # Ray prints notices of tasks that it retries on standard output, where results belong.
     module: Any = ray_worker  # patched, so not as its types say
     module.print_to_stdstream = _log_notice
-    for name in ("ray.train", "ray.tune", "ray.serve", "ray"):
+    for name in ("ray.train", "ray.serve", "ray"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    logging.getLogger(ray.data.__name__).setLevel(logging.CRITICAL)  # it logs what it raises
+    for name in (ray.data.__name__, "ray.tune"):  # they log what they raise
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _log_notice(notice: Mapping[str, object], **_options: object) -> None:

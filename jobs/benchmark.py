@@ -9,11 +9,11 @@ from jobs.exits import run as call
 from jobs.stages import (
     benchmarked,
     decided,
-    distilled,
     optimized,
     prepared,
     registered,
     show_report,
+    students_of,
     trained,
 )
 
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with started(run):
         splits = prepared(run)
         teacher = trained(run, splits)
-        model, front, _ = optimized(run, teacher, distilled(run, teacher, splits), splits)
+        model, front, _ = optimized(run, teacher, students_of(run, teacher, splits), splits)
         policy = decided(model, splits)
         report, report_uri = benchmarked(run, model, policy, splits, front)
         version = registered(run, model, policy, report, report_uri)

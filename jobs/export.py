@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from jobs.command import parser, read_run, started
 from jobs.exits import run as call
-from jobs.stages import distilled, optimized, prepared, trained
+from jobs.stages import optimized, prepared, students_of, trained
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with started(run):
         splits = prepared(run)
         teacher = trained(run, splits)
-        model = optimized(run, teacher, distilled(run, teacher, splits), splits).model
+        model = optimized(run, teacher, students_of(run, teacher, splits), splits).model
     run.screen.result(
         {"uri": model.uri, "parity": model.parity, "size_bytes": model.size_bytes}, model.uri
     )

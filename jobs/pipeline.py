@@ -17,12 +17,12 @@ from jobs.stages import (
     benchmarked,
     decided,
     deployed,
-    distilled,
     optimized,
     prepared,
     refuse_incompatible,
     registered,
     show_report,
+    students_of,
     trained,
 )
 from spt_core.registry import ModelVersion
@@ -33,9 +33,9 @@ def pipeline(run: Run) -> tuple[ModelVersion, str, dict[str, Any]]:
     splits = prepared(run)  # Corpus -> Splits
     refuse_incompatible(run, splits)
     teacher = trained(run, splits)  # -> SpecializedModel
-    student = distilled(run, teacher, splits)  # -> SpecializedModel
+    students = students_of(run, teacher, splits)  # -> SpecializedModel, or several, searched
     # -> ExportedModel: the best of what keeps the limits, refused without parity
-    model, front, _ = optimized(run, teacher, student, splits)
+    model, front, _ = optimized(run, teacher, students, splits)
     policy = decided(model, splits)  # -> DecisionPolicy or LabelPolicy
     report, report_uri = benchmarked(run, model, policy, splits, front)  # -> Report, with baselines
     version = registered(run, model, policy, report, report_uri)  # -> ModelVersion

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from spt_core.artifacts import (
     read_bytes,
     write_bytes,
 )
+from spt_core.compression.limits import Limits
 from spt_core.data.splits import Splits
 from spt_core.errors import QualityError
 from spt_core.heads import HEADS
@@ -33,7 +35,9 @@ from spt_core.training import TrainingConfig
 
 if TYPE_CHECKING:
     from spt_core.benchmark import Report
-    from spt_core.compression.selection import FrontPoint, Selection
+    from spt_core.compression.measured import FrontPoint
+    from spt_core.compression.selection import Selection
+    from spt_core.optimization.search import SearchResult
 
 MIN_SHARE_KEPT = 0.95  # of the teacher's metric; a student below it is warned of
 NUM_SHOWN_METRICS = 4
@@ -123,17 +127,61 @@ def distilled(run: Run, teacher: SpecializedModel, splits: Splits) -> Specialize
     return student
 
 
+def students_of(
+    run: Run, teacher: SpecializedModel, splits: Splits
+) -> Mapping[str, SpecializedModel]:
+    """Teacher -> the recipe's student; where limits are stated, those that a search finds."""
+    if run.config.limits == Limits() or not run.config.search.num_trials:
+        return {"": distilled(run, teacher, splits)}
+    return searched(run, teacher, splits).students
+
+
+def searched(run: Run, teacher: SpecializedModel, splits: Splits) -> SearchResult:
+    """Teacher -> students on Ray Tune; an interrupted search goes on."""
+    from spt_core.optimization.search import Progress, search
+
+    with run.screen.stage("search") as stage:
+        stage.say("measuring what each shape of a student takes")
+
+        def on_progress(progress: Progress) -> None:
+            total = progress.num_trials
+            best = "" if math.isnan(progress.best_loss) else f", best {progress.best_loss:.4f}"
+            trial = f"trial {progress.num_done} of {total}, " if progress.num_done else ""
+            stage.advance(progress.num_done, total, f"{trial}{progress.what}{best}")
+
+        result = search(
+            teacher,
+            splits,
+            run.config.distillation,
+            run.config.limits,
+            run.config.search,
+            fresh=run.fresh,
+            on_progress=on_progress,
+        )
+        front = sum(trial.on_front for trial in result.trials)
+        stage.say(
+            f"{len(result.trials)} students trained, {front} on the front, "
+            f"{len(result.students)} to be exported: {', '.join(result.students)}"
+        )
+    for shape, reason in result.left_out.items():
+        run.screen.say(f"  {shape}: {reason}")
+    return result
+
+
 def optimized(
-    run: Run, teacher: SpecializedModel, student: SpecializedModel, splits: Splits
+    run: Run,
+    teacher: SpecializedModel,
+    students: Mapping[str, SpecializedModel],
+    splits: Splits,
 ) -> Selection:
-    """Teacher + student -> the best exported model that keeps the limits."""
+    """Teacher + students -> the best exported model that keeps the limits."""
     from spt_core.compression.selection import select
 
     with run.screen.stage("optimize") as stage:
         stage.say("exporting what could be served, and timing it")
         selection = select(
             teacher,
-            student,
+            students,
             splits,
             run.config.limits,
             fresh=run.fresh,
@@ -171,6 +219,15 @@ def _show_front(run: Run, front: Sequence[FrontPoint]) -> None:
         ["candidate", "made of", metric, "loss", "p50 ms", "MB", ""],
         rows,
     )
+
+
+def show_search(run: Run, result: SearchResult, selection: Selection) -> str:
+    """The address of the search's page."""
+    from spt_core.optimization.page import search_page
+
+    page = search_page(run.task, result, selection.front, run.config.limits)
+    write_bytes(f"{result.uri}/search.html", page.encode())
+    return f"{result.uri}/search.html"
 
 
 def exported(run: Run, model: SpecializedModel, splits: Splits) -> ExportedModel:

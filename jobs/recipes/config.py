@@ -9,6 +9,7 @@ from spt_core.benchmark import BenchmarkConfig
 from spt_core.compression.limits import Limits
 from spt_core.data.splits import SplitConfig
 from spt_core.distillation import DistillationConfig
+from spt_core.optimization import SearchConfig
 from spt_core.signature import Goal
 from spt_core.training import TrainingConfig
 from spt_core.vocabulary.config import StudyConfig
@@ -49,6 +50,7 @@ class PipelineConfig:
     distillation: DistillationConfig
     benchmark: BenchmarkConfig
     limits: Limits = dataclasses.field(default_factory=Limits)
+    search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
     vocabulary: StudyConfig = dataclasses.field(default_factory=StudyConfig)
 
 
@@ -61,6 +63,7 @@ def resized(
     num_copies: int,
     num_steps: int = 0,
     benchmark: BenchmarkConfig,
+    num_trials: int,
 ) -> PipelineConfig:
     """The configuration with other sizes for both trainings; `network` is the family's."""
     training, distillation = config.training, config.distillation
@@ -73,4 +76,5 @@ def resized(
             distillation, num_copies=num_copies, num_steps=num_steps, training=student
         ),
         benchmark=benchmark,
+        search=dataclasses.replace(config.search, num_trials=num_trials),
     )

@@ -61,6 +61,7 @@ def sample(task: Task) -> PipelineConfig:
         num_copies=1,
         num_steps=2000,
         benchmark=BenchmarkConfig(num_trials=3, num_resamples=100, num_calls=1000),
+        num_trials=8,
     )
 
 
@@ -76,4 +77,5 @@ def smoke(task: Task) -> PipelineConfig:
         data=DataConfig(sample_rows=3000),
         num_copies=1,
         benchmark=BenchmarkConfig(num_trials=1, num_resamples=20, num_calls=200),
+        num_trials=2,
     )

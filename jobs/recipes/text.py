@@ -69,6 +69,7 @@ def sample(task: Task) -> PipelineConfig:
         data=DataConfig(sample_rows=600),
         num_copies=2,
         benchmark=BenchmarkConfig(num_trials=3, num_resamples=100, num_calls=300),
+        num_trials=4,
     )
 
 
@@ -81,6 +82,7 @@ def smoke(task: Task) -> PipelineConfig:
         data=DataConfig(sample_rows=200),
         num_copies=1,
         benchmark=BenchmarkConfig(num_trials=1, num_resamples=20, num_calls=100),
+        num_trials=2,
     )
 
 

@@ -1,12 +1,17 @@
-"""What an opened model adds to a process' memory, measured in a process that does nothing else."""
+"""What an opened model adds to a process' memory, measured in a process that does nothing else.
+
+open it -> what model and code add; open it once more -> what the model adds
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -17,8 +22,18 @@ _ARTIFACT = "artifact.json"
 _TIMEOUT_S = 120
 
 
-def resident_bytes(exported: ExportedModel) -> int:
-    """Growth of resident memory by opening a model's files; the code that runs them counts too."""
+class ResidentBytes(NamedTuple):
+    """Growth of resident memory by a model: with the code that runs it, and by itself.
+
+    A model's own is at least its files' size: the allocator may have had that much at hand.
+    """
+
+    with_code: int
+    model: int
+
+
+def resident_bytes(exported: ExportedModel) -> ResidentBytes:
+    """What opening a model's files adds to a process, the first time and once more."""
     with tempfile.TemporaryDirectory() as folder:
         for name in exported.files:
             (Path(folder) / name).write_bytes(exported.read(name))
@@ -31,18 +46,23 @@ def resident_bytes(exported: ExportedModel) -> int:
             timeout=_TIMEOUT_S,
             check=True,
         )
-    return int(done.stdout)
+    with_code, model = json.loads(done.stdout)
+    return ResidentBytes(with_code, max(model, exported.size_bytes))
 
 
-def _measure(folder: Path) -> int:
-    contents = {path.name: path.read_bytes() for path in folder.iterdir()}
-    artifact = artifact_from_json(json.loads(contents[_ARTIFACT]))
-    before = psutil.Process().memory_info().rss
+def _measure(folder: Path) -> tuple[int, int]:
+    process, opened, resident = psutil.Process(), [], []
+    artifact = artifact_from_json(json.loads((folder / _ARTIFACT).read_text()))
+    resident.append(process.memory_info().rss)
     from spt_core.families.serving import SERVING  # its code counts too
 
-    opened = SERVING[artifact.family].open(artifact, contents.__getitem__)
-    return psutil.Process().memory_info().rss - before if opened else 0
+    for _ in range(2):
+        files = {path.name: path.read_bytes() for path in folder.iterdir()}
+        opened.append(SERVING[artifact.family].open(artifact, files.__getitem__))
+        resident.append(process.memory_info().rss)
+    first, second = (after - before for before, after in itertools.pairwise(resident))
+    return first, second
 
 
 if __name__ == "__main__":
-    sys.stdout.write(str(_measure(Path(sys.argv[1]))))
+    sys.stdout.write(json.dumps(_measure(Path(sys.argv[1]))))

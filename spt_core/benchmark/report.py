@@ -100,7 +100,7 @@ class Report:
             use=use or {},
             rows=rows,
             noun=HEADS[self.head].noun,
-            plots=[(title, _png(draw)) for title, draw in self._plots()],
+            plots=[(title, png(draw)) for title, draw in self._plots()],
         )
 
     def _plots(self) -> list[tuple[str, Callable[[Axes], None]]]:
@@ -200,7 +200,8 @@ def report_from_json(content: Mapping[str, Any]) -> Report:
     return Report(**content)
 
 
-def _png(draw: Any) -> str:
+def png(draw: Callable[[Axes], None]) -> str:
+    """A plot as a PNG in base64, for a page that needs nothing else."""
     matplotlib.use("Agg")
     figure = Figure(figsize=(5.2, 3.4), dpi=110, layout="constrained")
     axes = figure.subplots()

@@ -98,7 +98,7 @@ class BenchmarkSuite:
             subgroups=_subgroups(table, artifact.protected, own, policy, head),
             compliance=run_checks(task, exported, policy),
             size_bytes=exported.size_bytes,
-            memory_bytes=resident_bytes(exported),
+            memory_bytes=resident_bytes(exported).with_code,
             latency_target_ms=task.latency_target_ms,
             size_target_mb=task.size_target_mb,
             machine=machine(),

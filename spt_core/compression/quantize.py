@@ -121,6 +121,15 @@ def quantize(
     )
 
 
+def draft_int8(exported: ExportedModel) -> ExportedModel:
+    """A model of random weights in INT8, which says what one takes and has nothing to prove."""
+    contents = {file: exported.read(file) for file in exported.files}
+    contents[GRAPH] = quantized_graph(contents[GRAPH])
+    return write_export(
+        f"{exported.uri}-int8", exported.artifact, Exported(contents, exported.parity, {})
+    )
+
+
 def proof_name(
     exported: ExportedModel,
     rows: pa.Table,

@@ -1,17 +1,15 @@
-"""Of a teacher and its student, the best model that keeps the limits.
+"""Of a teacher and its students, the best model that keeps the limits.
 
-teacher + student -> candidates -> exported, measured -> those within limits -> the least loss
+teacher + students -> candidates -> exported, measured -> those within limits -> the one to serve
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
-
-import numpy as np
-import pyarrow as pa
+from typing import Literal, NamedTuple
 
 from spt_core.artifacts import (
     FACTS,
@@ -25,49 +23,33 @@ from spt_core.artifacts import (
     write_bytes,
     write_manifest,
 )
-from spt_core.benchmark.memory import resident_bytes
-from spt_core.benchmark.timing import json_record, timed_calls
-from spt_core.compression.limits import Budget, Limits
+from spt_core.compression.limits import Limits
+from spt_core.compression.measured import FrontPoint, measured, over_budget
 from spt_core.compression.quantize import QuantizeConfig, quantize
 from spt_core.data.splits import Splits
 from spt_core.errors import InputError, QualityError
 from spt_core.export import export
 from spt_core.families.candidate import Candidate
 from spt_core.families.training import TRAINING
-from spt_core.model import SpecializedModel, default_policy, open_answerer
+from spt_core.heads import HEADS
+from spt_core.model import SpecializedModel
 from spt_core.scoring import fitted_policy
-from spt_core.task import find
+from spt_core.task import Task, find
 
-NUM_ROUNDS = 5  # of calls: what a busy machine does to one, it seldom does to all
-MIN_CALLS, MAX_CALLS, ROUND_S = 50, 500, 0.3
-BATCH_ROWS = 256
-TIMED_ROWS = 200
+Aim = Literal["quality", "latency", "memory", "throughput"]
+# Of the best metric there is, what may be given up for another aim where nobody says how much.
+MIN_SHARE = 0.99
+SHARES = (0.5, 0.25, 0.125)  # of the trees, where all of them are too many
+_AIMS: Mapping[Aim, Callable[[FrontPoint], float]] = {
+    "quality": lambda point: point.loss,
+    "latency": lambda point: point.latency_ms["p50"],
+    "memory": lambda point: point.size_mb if point.memory_mb is None else point.memory_mb,
+    "throughput": lambda point: -point.throughput_qps,
+}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class FrontPoint:
-    """A candidate as it was measured.
-
-    `latency_ms` holds the median of single answers (`p50`) and their 99th percentile, the least and
-    the greatest of NUM_ROUNDS rounds (`low`, `high`). `metric` is
-    the task's on validation rows, `throughput_qps` records answered in a second, `memory_mb` is
-    measured where it is limited. `refusal` says which limit is not kept.
-    """
-
-    name: str
-    parts: Mapping[str, float]
-    loss: float
-    metric: float
-    size_mb: float
-    latency_ms: Mapping[str, float]
-    throughput_qps: float = 0.0
-    memory_mb: float | None = None
-    refusal: str = ""
-    chosen: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object with all fields."""
-        return dataclasses.asdict(self)
+class LimitError(InputError):
+    """No candidate keeps the limits."""
 
 
 class Selection(NamedTuple):
@@ -80,51 +62,135 @@ class Selection(NamedTuple):
 
 def select(
     teacher: SpecializedModel,
-    student: SpecializedModel,
+    students: Mapping[str, SpecializedModel],
     splits: Splits,
     limits: Limits | None = None,
     *,
+    aim: Aim = "quality",
+    metric: str | None = None,
+    with_int8: bool = True,
     fresh: bool = False,
     on_candidate: Callable[[str], None] | None = None,
 ) -> Selection:
-    """The candidate of least loss on validation rows among those that keep the limits.
+    """The best candidate for the aim among those that keep the limits; of equals, the smallest.
 
-    Of those that are as good, the smallest. InputError where none keeps them: it names the nearest;
-    limits that nobody stated are the task's, which its report holds against what there is.
+    LimitError where none keeps them: it names the nearest; limits that nobody stated are the
+    task's, which its report holds against what there is. Quality is the least loss on validation
+    rows; for another aim, what keeps MIN_SHARE of the best metric within limits is as good,
+    unless the limits say what it must be.
+
+    Args:
+        teacher: the one that taught all of them.
+        students: by what tells them apart, "" where there is one.
+        splits: the rows of them all.
+        limits: None takes the task's.
+        aim: what the served model is to be best at.
+        metric: quality is this metric on validation rows; None takes the loss.
+        with_int8: whether the families that have INT8 offer it.
+        fresh: export again what is exported.
+        on_candidate: called with the name of each candidate before it is exported.
     """
-    task = find(splits.task)
-    stated = limits or Limits()
-    budget = stated.of(task)
-    table = splits.table("validation", limit=TIMED_ROWS)
-    exports: list[ExportedModel] = []
-    points: list[FrontPoint] = []
-    notes: list[str] = []
-    for candidate in TRAINING[task.family].candidates(teacher.artifact, student.artifact, splits):
-        artifact = _artifact(candidate, teacher.artifact, student.artifact)
-        for name, make in _VARIANTS.items():
-            if name and not task.facts.has_int8:
-                continue
-            if on_candidate is not None:
-                on_candidate(f"{candidate.name}{name}")
+    work = _Selecting(teacher, splits, limits or Limits(), with_int8, fresh, on_candidate)
+    for number, (name, student) in enumerate(students.items()):
+        work.offer(student, name, with_forests=number == 0)
+    for share in SHARES:
+        if not work.is_too_much():
+            break
+        name = work.best_student()
+        work.offer(students[name], name, share=share)
+    return work.chosen(aim, metric)
+
+
+class _Selecting:
+    """The candidates so far."""
+
+    def __init__(
+        self,
+        teacher: SpecializedModel,
+        splits: Splits,
+        limits: Limits,
+        with_int8: bool,
+        fresh: bool,
+        on_candidate: Callable[[str], None] | None,
+    ) -> None:
+        self._teacher, self._splits, self._limits = teacher.artifact, splits, limits
+        self._task, self._fresh = find(splits.task), fresh
+        self._variants = _VARIANTS if self._task.facts.has_int8 and with_int8 else _FULL
+        self._on_candidate = on_candidate
+        self._exports: list[ExportedModel] = []
+        self._points: list[FrontPoint] = []
+        self._alone: dict[str, FrontPoint] = {}  # students as they are
+        self._notes: list[str] = []
+
+    def offer(
+        self, student: SpecializedModel, name: str, *, share: float = 1.0, with_forests: bool = True
+    ) -> None:
+        """Export and measure what a student makes possible."""
+        offered = TRAINING[self._task.family].candidates
+        for candidate in offered(self._teacher, student.artifact, self._splits, share):
+            if "student" in candidate.parts:
+                self._measure(candidate, student, name)
+            elif with_forests:  # they are the teacher's, whatever the student
+                self._measure(candidate, student, "")
+
+    def _measure(self, candidate: Candidate, student: SpecializedModel, suffix: str) -> None:
+        artifact = _artifact(candidate, self._teacher, student.artifact)
+        for variant, make in self._variants.items():
+            name = f"{candidate.name}{variant} {suffix}".strip()
+            if self._on_candidate is not None:
+                self._on_candidate(name)
             try:
-                exported = make(artifact, splits, fresh)
+                exported = make(artifact, self._splits, self._fresh)
             except QualityError as error:
-                notes.append(str(error))
+                self._notes.append(str(error))
                 continue
-            exports.append(exported)
-            point = _measured(candidate, exported, table, stated, budget)
-            if stated.int8_only and not name:
+            point = measured(candidate, exported, self._splits, self._limits, name)
+            if self._limits.int8_only and not variant:
                 refusal = "full precision, where INT8 is asked for"
                 point = dataclasses.replace(point, refusal=refusal)
-            points.append(dataclasses.replace(point, name=f"{candidate.name}{name}"))
-    kept = [number for number, point in enumerate(points) if not point.refusal]
-    if not kept and stated == Limits():
-        kept = list(range(len(points)))  # nobody asked for what nothing here can keep
-    if not kept:
-        raise InputError(_sentence(points, budget))
-    best = min(kept, key=lambda number: (points[number].loss, points[number].size_mb))
-    points[best] = dataclasses.replace(points[best], chosen=True)
-    return Selection(exports[best], points, notes)
+            if set(candidate.parts) == {"student"}:
+                self._alone.setdefault(suffix, point)
+            self._exports.append(exported)
+            self._points.append(point)
+
+    def is_too_much(self) -> bool:
+        """Whether what has trees takes more than was stated: fewer trees may not."""
+        limits, own = self._limits, [p for p in self._points if set(p.parts) != {"student"}]
+        is_over = all(over_budget(point, limits, self._task) for point in own)
+        return limits != Limits() and bool(own) and is_over
+
+    def best_student(self) -> str:
+        """The one of least loss, of those within limits if there are some."""
+        of = self._alone
+        return min(of, key=lambda name: (bool(of[name].refusal), of[name].loss))
+
+    def chosen(self, aim: Aim, metric: str | None) -> Selection:
+        """The candidate to serve."""
+        points = self._points
+        kept = [number for number, point in enumerate(points) if not point.refusal]
+        if not kept and self._limits == Limits():
+            kept = list(range(len(points)))  # nobody asked for what nothing here can keep
+        if not kept:
+            raise LimitError(limits_sentence(points, self._limits, self._task))
+        if aim != "quality" and not self._limits.quality:
+            kept = self._good(kept, metric or self._task.metric)
+        key = _AIMS[aim]
+        if aim == "quality" and metric is not None:
+            sign = HEADS[self._task.head].metrics[metric].sign
+            key = functools.partial(_worse, metric, sign)
+        best = min(kept, key=lambda number: (key(points[number]), points[number].size_mb))
+        points[best] = dataclasses.replace(points[best], chosen=True)
+        return Selection(self._exports[best], points, self._notes)
+
+    def _good(self, kept: list[int], metric: str) -> list[int]:
+        values = {number: self._points[number].metrics[metric] for number in kept}
+        if HEADS[self._task.head].metrics[metric].lower_is_better:
+            return [n for n in kept if values[n] <= min(values.values()) / MIN_SHARE]
+        return [n for n in kept if values[n] >= max(values.values()) * MIN_SHARE]
+
+
+def _worse(metric: str, sign: float, point: FrontPoint) -> float:
+    return -sign * point.metrics[metric]
 
 
 def _full_precision(artifact: ModelArtifact, splits: Splits, fresh: bool) -> ExportedModel:
@@ -139,10 +205,8 @@ def _int8(artifact: ModelArtifact, splits: Splits, fresh: bool) -> ExportedModel
     return quantize(full, table, splits.label, fitted_policy(full, splits), fresh=fresh)
 
 
-_VARIANTS: Mapping[str, Callable[[ModelArtifact, Splits, bool], ExportedModel]] = {
-    "": _full_precision,
-    " INT8": _int8,
-}
+_FULL: Mapping[str, Callable[[ModelArtifact, Splits, bool], ExportedModel]] = {"": _full_precision}
+_VARIANTS = {**_FULL, " INT8": _int8}
 
 
 def _artifact(
@@ -169,67 +233,12 @@ def _artifact(
     return artifact
 
 
-def _measured(
-    candidate: Candidate, exported: ExportedModel, table: pa.Table, limits: Limits, budget: Budget
-) -> FrontPoint:
-    answerer = open_answerer(exported, default_policy(exported))
-    fields = [f.name for f in exported.artifact.signature.fields if f.name in table.column_names]
-    records = [json_record(record) for record in table.select(fields).to_pylist()]
-    each_s = float(np.median(timed_calls(answerer.answer, records[:MIN_CALLS], MIN_CALLS)))
-    num_calls = int(min(max(ROUND_S / each_s, MIN_CALLS), MAX_CALLS))
-    rounds = [timed_calls(answerer.answer, records, num_calls) * 1000 for _ in range(NUM_ROUNDS)]
-    tails = [float(np.quantile(times, 0.99)) for times in rounds]
-    p50 = float(np.median(np.concatenate(rounds)))
-    throughput = 1000 / p50
-    if limits.in_batches:
-        batches = [(records * (BATCH_ROWS // len(records) + 1))[:BATCH_ROWS]]
-        seconds = timed_calls(answerer.answers, batches, MIN_CALLS)
-        throughput = BATCH_ROWS / float(np.median(seconds))
-    memory = None if budget.memory_mb is None else resident_bytes(exported) / 1e6
-    point = FrontPoint(
-        name=candidate.name,
-        parts=candidate.parts,
-        loss=candidate.loss,
-        metric=candidate.metrics[f"validation_{answerer.task.metric}"],
-        size_mb=exported.size_bytes / 1e6,
-        latency_ms={
-            "p50": p50,
-            "low": min(tails),
-            "high": max(tails),
-        },
-        throughput_qps=throughput,
-        memory_mb=memory,
-    )
-    is_stated = limits.latency_ms is not None
-    return dataclasses.replace(point, refusal=_refusal(point, budget, is_stated=is_stated))
-
-
-def _refusal(point: FrontPoint, budget: Budget, *, is_stated: bool) -> str:
-    """Which limit a candidate does not keep, in a few words.
-
-    A latency that somebody asked for must be kept in every round; one that is the task's own is not
-    broken by a machine that was busy in some.
-    """
-    if point.size_mb > budget.size_mb:
-        return f"{point.size_mb:.2f} MB, of {budget.size_mb:g}"
-    if budget.memory_mb is not None and (point.memory_mb or 0.0) > budget.memory_mb:
-        return f"{point.memory_mb:.1f} MB of memory, of {budget.memory_mb:g}"
-    if budget.throughput_qps is not None and point.throughput_qps < budget.throughput_qps:
-        return f"{point.throughput_qps:,.0f} records a second, of {budget.throughput_qps:g}"
-    low, high = point.latency_ms["low"], point.latency_ms["high"]
-    if low > budget.latency_ms:
-        return f"{low:.3f} ms at the 99th percentile, of {budget.latency_ms:g}"
-    if is_stated and high > budget.latency_ms:
-        return (
-            f"{low:.3f} to {high:.3f} ms at the 99th percentile, of {budget.latency_ms:g}: the "
-            "machine is too busy to tell"
-        )
-    return ""
-
-
-def _sentence(points: list[FrontPoint], budget: Budget) -> str:
-    stated = ", ".join(f"{k} {v:g}" for k, v in budget._asdict().items() if v is not None)
+def limits_sentence(points: list[FrontPoint], limits: Limits, task: Task) -> str:
+    """What no candidate keeps, and what each would take."""
+    budget = limits.of(task)
+    stated = {k: v for k, v in budget._asdict().items() if v is not None} | dict(limits.quality)
+    said = ", ".join(f"{name} {value:g}" for name, value in stated.items())
     refusals = "; ".join(
         f"{p.name} ({p.size_mb:.2f} MB, {p.latency_ms['high']:.3f} ms): {p.refusal}" for p in points
     )
-    return f"limits must be kept by some candidate ({stated}), however: {refusals}"
+    return f"limits must be kept by some candidate ({said}), however: {refusals}"

@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from spt_core.distillation.config import DistillationConfig
+from spt_core.distillation.config import DistillationConfig, DistillationType
 
 if TYPE_CHECKING:
     from spt_core.distillation.pipeline import DistillationPipeline, share_kept
 
-__all__ = ["DistillationConfig", "DistillationPipeline", "share_kept"]
+__all__ = ["DistillationConfig", "DistillationPipeline", "DistillationType", "share_kept"]
 
 
 def __getattr__(name: str) -> Any:

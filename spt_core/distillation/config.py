@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from enum import StrEnum
 from typing import Any
 
 from spt_core.errors import InputError, require_shares
 from spt_core.families.serving import SERVING
 from spt_core.fitting.config import TrainingConfig
+
+
+class DistillationType(StrEnum):
+    """What a student learns of its teacher, beside its answers on rows and on their copies.
+
+    RESPONSE: nothing (Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network",
+    2015). FEATURE: its hidden states too (Sanh et al., "DistilBERT", 2019), which texts' have.
+    """
+
+    RESPONSE = "response"
+    FEATURE = "feature"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +46,7 @@ class DistillationConfig:
         max_rows: rows that training sees at most; fewer copies are made of a larger corpus, and
             for any number of steps.
         copying: the family's own parameters of how copies are made; None takes its defaults.
+        distillation_type: what is learnt beside answers; None takes what the family has.
         training: the student's training.
     """
 
@@ -48,6 +61,7 @@ class DistillationConfig:
     unlabelled_licences: tuple[str, ...] = ("the owner's own data",)
     max_rows: int = 20_000_000
     copying: Any = None  # the family's: families/*/config.py
+    distillation_type: DistillationType | None = None
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
@@ -61,6 +75,7 @@ class DistillationConfig:
                 f"copying must be the {self.training.family} family's {kind.__name__}, however: "
                 f"{type(self.copying).__name__}"
             )
+        self._apply_type()
         if min(self.num_copies, self.num_steps) < 0 or self.max_rows < 1:
             raise InputError(
                 "num_copies and num_steps must be at least 0 and max_rows at least 1, however: "
@@ -77,3 +92,18 @@ class DistillationConfig:
                 "unlabelled_licences must be those of texts that unlabelled names, however: it "
                 "names none"
             )
+
+    def _apply_type(self) -> None:
+        """Copying that does what the type says; InputError where the family has no such states."""
+        has_states = hasattr(self.copying, "state_weight")
+        if self.distillation_type == DistillationType.FEATURE and not (
+            has_states and self.copying.state_weight > 0
+        ):
+            raise InputError(
+                "distillation_type must be response where a student learns no states of its "
+                f"teacher's, however: it is feature, of the {self.training.family} family"
+                + (" with a state_weight of 0" if has_states else "")
+            )
+        if self.distillation_type == DistillationType.RESPONSE and has_states:
+            plain = dataclasses.replace(self.copying, state_weight=0.0)
+            object.__setattr__(self, "copying", plain)

@@ -10,9 +10,18 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from spt_core.artifacts import ModelArtifact, as_uri, load_artifact, merge_licences
+from spt_core.artifacts import (
+    ModelArtifact,
+    as_uri,
+    digest,
+    load_artifact,
+    merge_licences,
+    remove,
+)
+from spt_core.compression.drafts import draft_points, fits
+from spt_core.compression.limits import Limits
 from spt_core.compression.mobile import mobile
-from spt_core.compression.selection import select
+from spt_core.compression.selection import LimitError, limits_sentence, select
 from spt_core.data.partition import PARTS
 from spt_core.data.sources import open_corpus
 from spt_core.data.splits import Splits, load_splits
@@ -23,7 +32,7 @@ from spt_core.families.serving import SERVING
 from spt_core.families.training import TRAINING
 from spt_core.fitting.lesson import Lesson, StudentSizeError
 from spt_core.fitting.progress import OnMetrics
-from spt_core.fitting.ray_train import fit_model
+from spt_core.fitting.ray_train import Fit, fit_model
 from spt_core.heads import metric_of
 from spt_core.model import SpecializedModel
 from spt_core.scoring import fitted_policy
@@ -46,12 +55,37 @@ class DistillationPipeline:
         *,
         fresh: bool = False,
         on_metrics: OnMetrics | None = None,
+        soft: str | None = None,
+        fit: Fit | None = None,
     ) -> SpecializedModel:
-        """The student; an unfinished run of the same content resumes, a finished one is reused."""
+        """The student; an unfinished run of the same content resumes, a finished one is reused.
+
+        `soft` is a folder of rows that the teacher answered and that several students share, and
+        `fit` takes the place of Ray Train: see fit_model.
+        """
+        config, lesson = self._config, self.lesson(teacher, splits, soft=soft)
+        source, training = lesson.teacher, lesson.training
+        licences = config.unlabelled_licences if lesson.unlabelled is not None else ()
+        artifact, reused = fit_model(
+            TRAINING[training.family].distill(lesson),
+            splits,
+            training,
+            parents=(source.uri,),
+            licences=merge_licences([source.licences, licences]),
+            fresh=fresh,
+            on_metrics=on_metrics,
+            accept=lambda metrics: self._check_quality(metrics, source, find(splits.task)),
+            fit=fit,
+        )
+        return SpecializedModel(artifact, reused=reused)
+
+    def lesson(
+        self, teacher: SpecializedModel | None, splits: Splits, *, soft: str | None = None
+    ) -> Lesson:
+        """What the student is to learn, checked; `soft` is a folder that several students share."""
         config = self._config
-        source = self._teacher(teacher)
+        source, training = self._teacher(teacher), config.training
         _require_same_rows(source, splits)
-        training = config.training
         if config.output_dir is not None:
             training = dataclasses.replace(training, output_dir=config.output_dir)
         task = find(splits.task)
@@ -60,7 +94,7 @@ class DistillationPipeline:
         more = None
         if config.unlabelled is not None:
             more = open_corpus(task, config.unlabelled, storage=root, require_label=False)
-        lesson = Lesson(
+        return Lesson(
             teacher=source,
             splits=splits,
             training=training,
@@ -69,21 +103,8 @@ class DistillationPipeline:
             hard_label_weight=config.hard_label_weight,
             compression_ratio=config.compression_ratio,
             unlabelled=more,
+            soft=soft,
         )
-        plan = TRAINING[training.family].distill(lesson)
-        artifact, reused = fit_model(
-            plan,
-            splits,
-            training,
-            parents=(source.uri,),
-            licences=merge_licences(
-                [source.licences, config.unlabelled_licences if more is not None else ()]
-            ),
-            fresh=fresh,
-            on_metrics=on_metrics,
-            accept=lambda metrics: self._check_quality(metrics, source, task),
-        )
-        return SpecializedModel(artifact, reused=reused)
 
     def run_comprehensive_distillation(
         self,
@@ -115,7 +136,7 @@ class DistillationPipeline:
         for target in read:
             try:
                 student = self._fitting(teacher, splits, target, fresh, on_metrics)
-                selection = select(teacher, student, splits, target.limits, fresh=fresh)
+                selection = select(teacher, {"": student}, splits, target.limits, fresh=fresh)
             except SptError as error:  # the other targets are not lost by it
                 results[target.name] = TargetResult(target=target, refusal=str(error))
                 continue
@@ -138,24 +159,45 @@ class DistillationPipeline:
         fresh: bool,
         on_metrics: OnMetrics | None,
     ) -> SpecializedModel:
-        """The widest student of the configuration that is as small as the target asks."""
+        """The widest student of the configuration that takes no more than the target allows."""
         config, training = self._config, self._config.training
         narrowed = TRAINING[training.family].narrowed
         network = training.network or SERVING[training.family].config()
         if target.pruning_ratio:
             network = narrowed(network, teacher.artifact, 1 - target.pruning_ratio)
         while True:
-            own = dataclasses.replace(
-                config,
-                compression_ratio=target.compression_ratio or config.compression_ratio,
-                training=dataclasses.replace(training, network=network),
+            own = DistillationPipeline(
+                dataclasses.replace(
+                    config,
+                    compression_ratio=target.compression_ratio or config.compression_ratio,
+                    training=dataclasses.replace(training, network=network),
+                )
             )
             try:
-                return DistillationPipeline(own).distill(
-                    teacher, splits, fresh=fresh, on_metrics=on_metrics
-                )
-            except StudentSizeError:
-                network = narrowed(network, teacher.artifact, NARROWING)
+                own.require_fitting(teacher, splits, target.limits)
+                return own.distill(teacher, splits, fresh=fresh, on_metrics=on_metrics)
+            except (LimitError, StudentSizeError) as error:
+                try:
+                    network = narrowed(network, teacher.artifact, NARROWING)
+                except InputError:
+                    raise error from None  # there is nothing smaller to be had
+
+    def require_fitting(self, teacher: SpecializedModel, splits: Splits, limits: Limits) -> None:
+        """LimitError where the student will take more than the limits allow, whatever it learns."""
+        if limits == Limits():
+            return
+        lesson = self.lesson(teacher, splits)
+        root, name = (
+            as_uri(lesson.training.output_dir),
+            digest([lesson.training.identity(), splits.fingerprints, *lesson.identity]),
+        )
+        uri = f"{root}/runs/draft-{name}"
+        try:
+            points = draft_points(lesson, "student", uri, limits)
+        finally:
+            remove(uri)
+        if not fits(points):
+            raise LimitError(limits_sentence(points, limits, find(splits.task)))
 
     def _teacher(self, teacher: SpecializedModel | None) -> ModelArtifact:
         if teacher is not None:

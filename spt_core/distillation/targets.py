@@ -129,7 +129,7 @@ def _limits(content: Mapping[str, Any], task: Task, name: str) -> Limits:
             f"quantization must be left out where a family has no INT8 (a table's models are small "
             f"as they are), however: {name!r} of {task.path} asks for it"
         )
-    values: dict[str, float] = {}
+    values: dict[str, Any] = {}
     for key, limit in _NAMES.items():
         if key not in content:
             continue

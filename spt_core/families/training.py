@@ -10,18 +10,21 @@ from spt_core.data.splits import Splits
 from spt_core.families.baseline import Baselines, BaselineWork
 from spt_core.families.candidate import Candidate, only_the_student
 from spt_core.families.graph import Exported
+from spt_core.families.space import Space
 from spt_core.families.tabular.baselines import tune_baselines
 from spt_core.families.tabular.candidates import table_candidates
 from spt_core.families.tabular.distilling import TableDistilling, narrowed_student
 from spt_core.families.tabular.exporting import export_table
+from spt_core.families.tabular.space import table_space
 from spt_core.families.tabular.teaching import TableTeaching
 from spt_core.families.text.baselines import tune_text_baselines
 from spt_core.families.text.distilling import TextDistilling, narrowed_text
 from spt_core.families.text.exporting import export_text
+from spt_core.families.text.space import text_space
 from spt_core.families.text.teaching import TextTeaching
 from spt_core.fitting.config import TrainingConfig
 from spt_core.fitting.lesson import Lesson
-from spt_core.fitting.plan import FitPlan
+from spt_core.fitting.plan import FitPlan, StudentPlan
 
 
 class Training(NamedTuple):
@@ -29,15 +32,17 @@ class Training(NamedTuple):
 
     `export` raises ParityError where the files do not answer like the checkpoint. `narrowed` is the
     configuration of a student with a share of its width, of a teacher; InputError where there is
-    nothing left to take.
+    nothing left to take. `candidates` takes the share of the teacher's trees that they may use.
+    `space` is what a search may change of a student of that teacher.
     """
 
     teach: Callable[[Splits, TrainingConfig], FitPlan]
-    distill: Callable[[Lesson], FitPlan]
+    distill: Callable[[Lesson], StudentPlan]
     export: Callable[[ModelArtifact], Exported]
     baselines: Callable[[BaselineWork], Baselines]
-    candidates: Callable[[ModelArtifact, ModelArtifact, Splits], Sequence[Candidate]]
+    candidates: Callable[[ModelArtifact, ModelArtifact, Splits, float], Sequence[Candidate]]
     narrowed: Callable[[Any, ModelArtifact, float], Any]
+    space: Callable[[TrainingConfig, ModelArtifact], Space]
 
 
 TRAINING: Mapping[str, Training] = {
@@ -48,6 +53,7 @@ TRAINING: Mapping[str, Training] = {
         baselines=tune_baselines,
         candidates=table_candidates,
         narrowed=narrowed_student,
+        space=table_space,
     ),
     "text": Training(
         teach=TextTeaching,
@@ -56,5 +62,6 @@ TRAINING: Mapping[str, Training] = {
         baselines=tune_text_baselines,
         candidates=only_the_student,
         narrowed=narrowed_text,
+        space=text_space,
     ),
 }

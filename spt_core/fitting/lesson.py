@@ -23,7 +23,8 @@ class Lesson:
     `copying` is the family's (families/*/config.py): how augmented copies are made. `num_copies` of
     each training row are, beside the row itself, whose target holds `hard_label_weight` of the true
     label. The student's weights may take `compression_ratio` of its teacher's bytes. `unlabelled`
-    are more rows that only the teacher answers.
+    are more rows that only the teacher answers. `soft` is a folder of rows that the teacher
+    answered and that several students share; None gives this one its own.
     """
 
     teacher: ModelArtifact
@@ -34,6 +35,7 @@ class Lesson:
     hard_label_weight: float
     compression_ratio: float
     unlabelled: Corpus | None
+    soft: str | None = None
 
     @property
     def identity(self) -> list[Any]:

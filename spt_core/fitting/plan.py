@@ -73,6 +73,12 @@ class TrainingRun:
         if self.config.specialized_layers is not None:
             _check_layers(self, self.config.specialized_layers)
 
+    @property
+    def streamed_rows(self) -> int | None:
+        """The training rows of one worker, where they are too many to be held in memory."""
+        num_rows = self.num_rows // self.config.num_workers
+        return num_rows if num_rows * self.row_bytes > self.config.cache_bytes else None
+
 
 class Trained(NamedTuple):
     """A model's files, its figures on validation rows, and licences of data beside the splits'.
@@ -107,6 +113,14 @@ class FitPlan(Protocol):
 
     def finish(self, weights: bytes) -> Trained:
         """Everything else of the model; waits for what went on beside."""
+        ...
+
+
+class StudentPlan(FitPlan, Protocol):
+    """A FitPlan whose network can be had before its rows are."""
+
+    def draft(self) -> TrainingRun:
+        """The run that `prepare` returns; `finish` may follow without any rows."""
         ...
 
 

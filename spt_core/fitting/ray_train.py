@@ -40,6 +40,9 @@ from spt_core.fitting.plan import FitPlan, Trained, TrainingRun
 from spt_core.fitting.progress import OnMetrics, progress
 from spt_core.fitting.worker import work
 
+# A run, its rows and its validation rows -> weights (safetensors).
+Fit = Callable[[TrainingRun, ray.data.Dataset, ray.data.Dataset | None], bytes]
+
 
 def fit_model(
     plan: FitPlan,
@@ -51,11 +54,13 @@ def fit_model(
     fresh: bool = False,
     on_metrics: OnMetrics | None = None,
     accept: Callable[[Mapping[str, float]], None] | None = None,
+    fit: Fit | None = None,
 ) -> tuple[ModelArtifact, bool]:
     """The model of a plan, and whether it was there already.
 
     An unfinished run of the same content resumes. `licences` are of data beside the splits';
-    `accept` raises where the figures on validation rows do not do.
+    `accept` raises where the figures on validation rows do not do. `fit` takes the place of
+    Ray Train.
     """
     root = as_uri(config.output_dir)
     rows = [splits.uri, splits.fingerprints]  # an address may have been written anew
@@ -72,7 +77,11 @@ def fit_model(
         return artifact, True
     run = plan.prepare(name)
     validation = None if config.evaluation_strategy == "no" else plan.rows("validation")
-    weights = fit_network(run, plan.rows("train"), validation, name=name, on_metrics=on_metrics)
+    rows_of = plan.rows("train")
+    if fit is None:
+        weights = fit_network(run, rows_of, validation, name=name, on_metrics=on_metrics)
+    else:
+        weights = fit(run, rows_of, validation)
     trained = plan.finish(weights)
     if accept is not None:
         accept(trained.metrics)

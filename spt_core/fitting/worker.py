@@ -51,6 +51,4 @@ def _shard(name: str, run: TrainingRun) -> Shard:
             prefetch_batches=config.dataloader_num_workers,
         )
 
-    num_rows = run.num_rows // config.num_workers
-    is_large = name == "train" and num_rows * run.row_bytes > config.cache_bytes
-    return run.learner.shard(read, run, num_rows if is_large else None)
+    return run.learner.shard(read, run, run.streamed_rows if name == "train" else None)

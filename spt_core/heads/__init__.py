@@ -39,3 +39,15 @@ def metric_of(task: Task) -> OutcomeMetric:
             f"{task.path} names {task.metric!r}"
         )
     return metrics[task.metric]
+
+
+def validation_loss(task: Task, metrics: Mapping[str, float]) -> float:
+    """What a search makes small, of figures on validation rows: a proper score where there is one.
+
+    That is log loss, or the root mean squared error of numbers; spans have neither, and their
+    task's metric stands for it.
+    """
+    for name in ("log_loss", "rmse"):
+        if f"validation_{name}" in metrics:
+            return metrics[f"validation_{name}"]
+    return -metric_of(task).sign * metrics[f"validation_{task.metric}"]

@@ -48,6 +48,7 @@ class Binary:
         "recall_at_fpr_1pct": OutcomeMetric(_ranking(metrics.recall_at_fpr)),
         "calibration_error": OutcomeMetric(_ranking(metrics.calibration_error), True),
         "log_loss": OutcomeMetric(_ranking(metrics.log_score), True),
+        "accuracy": OutcomeMetric(_ranking(metrics.likelier_accuracy)),
     }
     noun = "positive"
     is_of_record = True

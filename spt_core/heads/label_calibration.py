@@ -1,13 +1,14 @@
-"""Calibration of text logits [N, K]: scale and shift [K], fitted on rows that trained nothing.
+"""Calibration of logits [N, K]: scale and shift [K], fitted on rows that trained nothing.
 
-Softmax heads get one temperature (Guo et al., "On Calibration of Modern Neural Networks", ICML
-2017); heads whose classes stand for themselves one scale, and a shift per class (Platt, 1999) that
-a weak prior holds near zero, so that few positives do not move it. A softmax whose classes were
-weighted in training gets such shifts too, near what takes the weights back: minus their logarithm.
+Cross-fitting chooses among no calibration, one temperature (Guo et al., "On Calibration of Modern
+Neural Networks", ICML 2017) and a shift per class beside it (Platt, 1999), that a weak prior holds
+near zero, so that few positives do not move it. A softmax whose classes were weighted in training
+has its shifts near what takes the weights back: minus their logarithm.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, log_softmax
 
+from spt_core.heads.cross_fitting import Rows, least_cross_fitted
 from spt_core.task import Head
 
 Floats = NDArray[np.float64]
+Fit = Callable[[Floats, Floats], tuple[Floats, Floats]]  # of logits and targets [N, K]
 _PRIOR = 4.0  # pseudo-observations that say "no shift"
 
 
@@ -32,15 +35,56 @@ def fit_label_calibration(
     start = np.zeros(size) if class_weights is None else -np.log(class_weights)
     if head == "regression":  # there is nothing to calibrate: values keep their standard units
         return np.ones(size), np.zeros(size)
-    rows = targets.sum(1) > 0 if head in ("single_label", "pair", "span") else slice(None)
-    logits, targets = logits[rows], targets[rows]
+    is_softmax = head in ("single_label", "pair", "span")
+    labelled = targets.sum(1) > 0 if is_softmax else slice(None)
+    logits, targets = logits[labelled], targets[labelled]
     if not len(logits):
         return np.ones(size), start
-    if head in ("multi_label", "ordinal"):
-        return _labelwise(logits, targets, with_shift=head == "multi_label")
-    if class_weights is not None:
+    fits = _softmax_forms(start, class_weights is None) if is_softmax else _labelwise_forms(head)
+
+    def fitting(fit: Fit) -> Callable[[Rows], tuple[Floats, Floats]]:
+        return lambda rows: fit(logits[rows], targets[rows])
+
+    def losses(calibration: tuple[Floats, Floats], rows: Rows) -> Floats:
+        odds = logits[rows] * calibration[0] + calibration[1]
+        if is_softmax:
+            return -(targets[rows] * log_softmax(odds, axis=1)).sum(1)
+        return (np.logaddexp(0.0, odds) - targets[rows] * odds).sum(1)
+
+    best = least_cross_fitted([fitting(fit) for fit in fits], losses, len(logits))
+    return best(np.arange(len(logits)))
+
+
+def _softmax_forms(start: Floats, is_unweighted: bool) -> list[Fit]:
+    """Nothing but the start, one temperature, and a shift for each class with it."""
+    size = len(start)
+
+    def none(*_: Floats) -> tuple[Floats, Floats]:
+        return np.ones(size), start
+
+    def temperature(logits: Floats, targets: Floats) -> tuple[Floats, Floats]:
+        return np.full(size, _temperature(logits, targets)), np.zeros(size)
+
+    def classwise(logits: Floats, targets: Floats) -> tuple[Floats, Floats]:
         return _classwise(logits, targets, start)
-    return np.full(size, _temperature(logits, targets)), np.zeros(size)
+
+    # A temperature alone would leave the classes' weights in.
+    return [none, temperature, classwise] if is_unweighted else [none, classwise]
+
+
+def _labelwise_forms(head: Head) -> list[Fit]:
+    """Nothing, one scale, and a shift for each label with it, which would break an order's rank."""
+
+    def none(logits: Floats, _: Floats) -> tuple[Floats, Floats]:
+        return np.ones(logits.shape[1]), np.zeros(logits.shape[1])
+
+    def scale(logits: Floats, targets: Floats) -> tuple[Floats, Floats]:
+        return _labelwise(logits, targets, with_shift=False)
+
+    def shifted(logits: Floats, targets: Floats) -> tuple[Floats, Floats]:
+        return _labelwise(logits, targets, with_shift=True)
+
+    return [none, scale, shifted] if head == "multi_label" else [none, scale]
 
 
 def _temperature(logits: Floats, targets: Floats) -> float:

@@ -64,6 +64,11 @@ def log_score(labels: Array, probabilities: Array, weights: Array | None = None)
     return float(log_loss(labels, clipped, sample_weight=weights, labels=[0, 1]))
 
 
+def likelier_accuracy(labels: Array, probabilities: Array, weights: Array | None = None) -> float:
+    """Share of the rows whose likelier answer, at a probability of one half, is the true one."""
+    return float(np.average((probabilities >= 0.5) == (labels == 1), weights=weights))
+
+
 def accuracy(of: Outcomes) -> float:
     """Share of the items that are given exactly their labels."""
     return float((of.labels == of.given).all(1).mean())

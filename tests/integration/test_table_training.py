@@ -48,7 +48,7 @@ def test_a_student_of_a_number_is_measured_beside_tuned_baselines(process: Small
 
 
 def test_what_is_served_of_a_number_is_of_the_least_loss(process: SmallRun) -> None:
-    model, front, _ = select(process.teacher, process.student(), process.splits)
+    model, front, _ = select(process.teacher, {"": process.student()}, process.splits)
     assert [point.name for point in front][:2] == ["student", "forests"]
     chosen = min(front, key=lambda point: point.loss)
     assert [point for point in front if point.chosen] == [chosen]

@@ -59,6 +59,10 @@ class Forest(Protocol):
         """The columns' Shapley values of the margins [B, K, F] (TreeSHAP)."""
         ...
 
+    def first(self, share: float) -> Forest:
+        """Its first rounds, a share of them, one at least."""
+        ...
+
     def to_bytes(self) -> bytes:
         """What the library's own loader reads; no pickle."""
         ...
@@ -84,6 +88,12 @@ class LightgbmForest:
         """The columns' Shapley values [B, K, F], without what is said on average."""
         values = np.asarray(self.booster.predict(features, pred_contrib=True), np.float64)
         return values.reshape(len(features), -1, features.shape[1] + 1)[:, :, :-1]
+
+    def first(self, share: float) -> LightgbmForest:
+        """Its first rounds."""
+        num_rounds = max(int(self.booster.current_iteration() * share), 1)
+        content = self.booster.model_to_string(num_iteration=num_rounds).encode()
+        return LightgbmForest(content, self.parameters)
 
     def to_bytes(self) -> bytes:
         """LightGBM's text format."""
@@ -112,6 +122,11 @@ class XgboostForest:
         """The columns' Shapley values [B, K, F], without what is said on average."""
         values = self.booster.predict(self._rows(features), pred_contribs=True).astype(np.float64)
         return values.reshape(len(features), -1, features.shape[1] + 1)[:, :, :-1]
+
+    def first(self, share: float) -> XgboostForest:
+        """Its first rounds."""
+        num_rounds = max(int(self.booster.num_boosted_rounds() * share), 1)
+        return XgboostForest(bytes(self.booster[:num_rounds].save_raw("json")), self.parameters)
 
     def _rows(self, features: Features) -> xgboost.DMatrix:
         return xgboost.DMatrix(features, feature_types=self._kinds, enable_categorical=True)

@@ -38,21 +38,24 @@ NUM_STEPS = 20  # of a share: finer ones are within the noise of validation rows
 
 
 def table_candidates(
-    teacher: ModelArtifact, student: ModelArtifact, splits: Splits
+    teacher: ModelArtifact, student: ModelArtifact, splits: Splits, share: float = 1.0
 ) -> list[Candidate]:
     """The student first; the best forests and the best blend of both on validation rows.
 
-    Shares are chosen by loss there, and calibrated on the calibration part. Where forests and
-    student do not speak of the same scores, as of ordered classes, the student is alone.
+    Weights are chosen by loss there, and calibrated on the calibration part. Where forests and
+    student do not speak of the same scores, as of ordered classes, the student is alone. With a
+    share below 1 the forests are of so many of their first trees, and the student is left out.
     """
-    return _Search(teacher, student, splits).candidates()
+    return _Search(teacher, student, splits, share).candidates()
 
 
 class _Search:
     """What the members of all blends say of the held-out rows."""
 
-    def __init__(self, teacher: ModelArtifact, student: ModelArtifact, splits: Splits) -> None:
-        self._student, self._task = student, find(splits.task)
+    def __init__(
+        self, teacher: ModelArtifact, student: ModelArtifact, splits: Splits, share: float
+    ) -> None:
+        self._student, self._task, self._share = student, find(splits.task), share
         self._target = target = target_from_json(json.loads(student.read(FACTS)))
         network = open_student(student)
         forests = {} if target.output.margin_units(target) is None else FORESTS
@@ -63,6 +66,9 @@ class _Search:
             file: open_forest(kinds.get(file, "lightgbm"), content)
             for file, content in self._files.items()
         }
+        if share < 1.0:
+            opened = {file: forest.first(share) for file, forest in opened.items()}
+            self._files = {file: forest.to_bytes() for file, forest in opened.items()}
         self._said: dict[Part, dict[str, Floats]] = {}
         self._targets: dict[Part, Floats] = {}
         self._weights: dict[Part, Floats | None] = {}
@@ -84,12 +90,14 @@ class _Search:
         alone = Candidate(
             STUDENT, "student", self._loss(student), self._student.metrics, student, {}
         )
+        offered = [alone] if self._share == 1.0 else []
         if not self._files:
-            return [alone]
+            return offered
+        trees = "" if self._share == 1.0 else f" of {self._share:.0%} of the trees"
         forests, blend = self._best({STUDENT: 0.0}), self._best({})
-        offered = [alone, self._candidate("forests", forests)]
+        offered.append(self._candidate(f"forests{trees}", forests))
         if blend[STUDENT] not in (0.0, 1.0):
-            offered.append(self._candidate("blend", blend))
+            offered.append(self._candidate(f"blend{trees}", blend))
         return offered
 
     def _best(self, fixed: Mapping[str, float]) -> dict[str, float]:

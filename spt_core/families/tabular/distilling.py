@@ -70,8 +70,15 @@ class TableDistilling:
 
     def prepare(self, name: str) -> TrainingRun:
         """The student of the teacher's facts; the teacher labels its rows."""
+        lesson, run = self._lesson, self.draft()
+        self._soft = lesson.soft or f"{as_uri(lesson.training.output_dir)}/runs/{name}-{SOFT}"
+        if not has_manifest(self._soft):
+            _write_soft_rows(lesson, target_from_json(run.facts), self._soft)
+        return run
+
+    def draft(self) -> TrainingRun:
+        """The student without its rows."""
         lesson, teacher = self._lesson, self._lesson.teacher
-        self._soft = f"{as_uri(lesson.training.output_dir)}/runs/{name}-{SOFT}"
         facts = json.loads(teacher.read(FACTS))
         self._run = TrainingRun(
             learner=LEARNER,
@@ -85,8 +92,6 @@ class TableDistilling:
             head=self._task.head,
         )
         self._run = _sized(self._run, lesson)
-        if not has_manifest(self._soft):
-            _write_soft_rows(lesson, target_from_json(facts), self._soft)
         return self._run
 
     def rows(self, part: Literal["train", "validation"]) -> Dataset:

@@ -81,10 +81,23 @@ class TextDistilling:
 
     def prepare(self, name: str) -> TrainingRun:
         """The student's encoder, and the texts as its teacher answers them."""
+        lesson = self._lesson
+        self._soft = lesson.soft or f"{as_uri(lesson.training.output_dir)}/runs/{name}-{SOFT}"
+        run, teacher_words, body = self._drafted()
+        if not has_manifest(self._soft):
+            _write_soft_rows(lesson, self._soft, teacher_words, body, self._labelled, self._more)
+        return run
+
+    def draft(self) -> TrainingRun:
+        """The student without the texts that its teacher answers."""
+        lesson = self._lesson
+        self._soft = lesson.soft or f"{as_uri(lesson.training.output_dir)}/runs/draft-{SOFT}"
+        return self._drafted()[0]
+
+    def _drafted(self) -> tuple[TrainingRun, Vocabulary, Body]:
         lesson, task, splits = self._lesson, self._task, self._lesson.splits
         network = lesson.training.network
         assert isinstance(network, TextConfig)
-        self._soft = f"{as_uri(lesson.training.output_dir)}/runs/{name}-{SOFT}"
         teacher_facts = json.loads(lesson.teacher.read(FACTS))
         sizes = (network.max_tokens, network.window_overlap)
         teacher_words = Vocabulary(lesson.teacher.read(TOKENIZER), *sizes)
@@ -111,9 +124,7 @@ class TextDistilling:
             state_weight=lesson.copying.state_weight,
         )
         _check_size(self._run, lesson)
-        if not has_manifest(self._soft):
-            _write_soft_rows(lesson, self._soft, teacher_words, body, self._labelled, self._more)
-        return self._run
+        return self._run, teacher_words, body
 
     def rows(self, part: Literal["train", "validation"]) -> Dataset:
         """The texts that the teacher answered, or validation rows in the student's tokens."""

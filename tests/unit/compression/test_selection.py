@@ -1,5 +1,6 @@
 """What is served of several candidates, under limits."""
 
+import dataclasses
 import itertools
 import json
 
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 
 from spt_core.artifacts import load_artifact
-from spt_core.compression import selection
+from spt_core.benchmark.memory import ResidentBytes
+from spt_core.compression import measured, selection
 from spt_core.compression.limits import Limits
 from spt_core.compression.selection import select
 from spt_core.errors import InputError
@@ -50,21 +52,23 @@ def offered(student, monkeypatch):
         ).encode(),
     }
 
-    def candidates(teacher, student, splits):
+    def candidates(teacher, student, splits, share):
         figures = {METRIC: 0.7}
-        yield Candidate("student", "student", losses["student"], figures, {"student": 1.0}, {})
-        yield Candidate("forests", "blend", losses["forests"], figures, {"lightgbm": 1.0}, files)
+        if share == 1.0:
+            yield Candidate("student", "student", losses["student"], figures, {"student": 1.0}, {})
+        name = "forests" if share == 1.0 else f"forests of {share:.0%}"
+        yield Candidate(name, "blend", losses["forests"], figures, {"lightgbm": 1.0}, files)
 
     training = TRAINING["tabular"]._replace(candidates=candidates)
     monkeypatch.setitem(TRAINING, "tabular", training)
     monkeypatch.setattr(selection, "export", lambda artifact, *, fresh: kept_export(artifact))
-    timed(monkeypatch, *[0.1] * (2 * selection.NUM_ROUNDS))
+    timed(monkeypatch, *[0.1] * (2 * measured.NUM_ROUNDS))
     return losses
 
 
-def selected(student, limits=None):
+def selected(student, limits=None, **options):
     teacher = SpecializedModel(student)
-    return select(teacher, SpecializedModel(student), FewRows(), limits)
+    return select(teacher, {"": SpecializedModel(student)}, FewRows(), limits, **options)
 
 
 def timed(monkeypatch, *tails_ms):
@@ -73,17 +77,17 @@ def timed(monkeypatch, *tails_ms):
 
     def calls(call, inputs, num_calls):
         call(inputs[0])
-        if num_calls == selection.MIN_CALLS and not getattr(calls, "is_round", False):
+        if num_calls == measured.MIN_CALLS and not getattr(calls, "is_round", False):
             calls.is_round = True
             return np.full(num_calls, 1e-3)
         value = next(tails)
         calls.left -= 1
         if not calls.left:
-            calls.is_round, calls.left = False, selection.NUM_ROUNDS
+            calls.is_round, calls.left = False, measured.NUM_ROUNDS
         return np.full(num_calls, value / 1000)
 
-    calls.left = selection.NUM_ROUNDS
-    monkeypatch.setattr(selection, "timed_calls", calls)
+    calls.left = measured.NUM_ROUNDS
+    monkeypatch.setattr(measured, "timed_calls", calls)
 
 
 def test_the_least_loss_is_served_and_every_candidate_is_measured(student, offered):
@@ -116,10 +120,41 @@ def test_what_is_too_large_is_not_served(student, offered):
 
 
 def test_what_is_too_slow_is_not_served(student, offered, monkeypatch):
-    timed(monkeypatch, *[0.1] * 5, *[3.0] * 5)
+    timed(monkeypatch, *[0.1] * 5, *[3.0] * 20)
     model, front, _ = selected(student, Limits(latency_ms=1.0))
     assert model.artifact.role == "student"
     assert front[1].refusal == "3.000 ms at the 99th percentile, of 1"
+    assert [p.name for p in front[2:]] == ["forests of 50%", "forests of 25%", "forests of 12%"]
+
+
+def test_of_forests_that_are_too_slow_fewer_trees_are_offered(student, offered, monkeypatch):
+    timed(monkeypatch, *[0.1] * 5, *[3.0] * 10, *[0.5] * 5)
+    _, front, _ = selected(student, Limits(latency_ms=1.0))
+    assert [p.name for p in front if p.chosen] == ["forests of 25%"]
+    assert front[-1].chosen  # and no fewer still
+
+
+def test_another_aim_takes_what_is_as_good(student, offered, monkeypatch):
+    timed(monkeypatch, *[0.1] * 5, *[0.2] * 5)
+    _, front, _ = selected(student, aim="latency")
+    assert [p.name for p in front if p.chosen] == ["student"]
+    limits = Limits(quality={"average_precision": 0.7})
+    _, front, _ = selected(student, limits, aim="memory")
+    assert min(p.size_mb for p in front) == next(p.size_mb for p in front if p.chosen)
+
+
+def test_quality_is_a_limit_too(student, offered):
+    fact = "student .*average precision 0.7000 on validation rows, of 0.8; forests"
+    with pytest.raises(InputError, match=fact):
+        selected(student, Limits(quality={"average_precision": 0.8}))
+    with pytest.raises(InputError, match="quality names metrics of a binary task .*'f1'"):
+        selected(student, Limits(quality={"f1": 0.8}))
+
+
+def test_of_several_students_each_is_offered_and_forests_once(student, offered):
+    students = {name: SpecializedModel(student) for name in ("64-32", "8")}
+    _, front, _ = select(SpecializedModel(student), students, FewRows())
+    assert [p.name for p in front] == ["student 64-32", "forests", "student 8"]
 
 
 def test_a_machine_that_is_too_busy_to_tell_is_said_where_a_latency_was_asked_for(
@@ -132,7 +167,9 @@ def test_a_machine_that_is_too_busy_to_tell_is_said_where_a_latency_was_asked_fo
 
 
 def test_memory_and_throughput_are_measured_where_they_are_limited(student, offered, monkeypatch):
-    monkeypatch.setattr(selection, "resident_bytes", lambda exported: 7_000_000)
+    monkeypatch.setattr(
+        measured, "resident_bytes", lambda exported: ResidentBytes(90_000_000, 7_000_000)
+    )
     with pytest.raises(InputError, match=r"however: student .*: 7.0 MB of memory, of 5; forests"):
         selected(student, Limits(memory_mb=5.0))
     with pytest.raises(InputError, match="10,000 records a second, of 20000"):
@@ -159,7 +196,7 @@ def test_limits_that_nobody_stated_are_the_report_s_business(student, offered, m
 
 
 def test_the_task_s_own_limit_holds_beside_a_stated_one(student, offered, monkeypatch):
-    timed(monkeypatch, *[0.1] * 5, *[100.0] * 5)
+    timed(monkeypatch, *[0.1] * 5, *[100.0] * 20)
     model, _, _ = selected(student, Limits(size_mb=5.0))
     assert model.artifact.role == "student"
 
@@ -171,5 +208,7 @@ def test_a_limit_of_nothing_is_refused(limits):
 
 
 def test_a_student_alone_is_the_only_candidate_of_texts(student):
+    student = dataclasses.replace(student, metrics={"validation_log_loss": 0.3, METRIC: 0.7})
     (candidate,) = only_the_student(student, student, FewRows())
-    assert (candidate.name, candidate.files) == ("student", {})
+    assert (candidate.name, candidate.files, candidate.loss) == ("student", {}, 0.3)
+    assert only_the_student(student, student, FewRows(), 0.5) == []

@@ -1,0 +1,36 @@
+"""A network fitted in the process that asks for it, as a trial of a search does; no Ray Train."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from spt_core.data.read import Dataset
+from spt_core.fitting.loop import BEST, fit
+from spt_core.fitting.plan import TrainingRun
+from spt_core.fitting.shards import Shard
+
+ROWS_AT_ONCE = 16_384
+
+
+def fit_in_process(run: TrainingRun, train: Dataset, validation: Dataset | None) -> bytes:
+    """The best weights (safetensors), by the one training loop."""
+    weights = b""
+
+    def keep(metrics: Mapping[str, float], folder: Path | None) -> None:
+        nonlocal weights
+        if "final" in metrics and folder is not None:
+            weights = (folder / BEST).read_bytes()
+
+    held_out = None if validation is None else _shard(validation, run, None)
+    fit(run, _shard(train, run, run.streamed_rows), held_out, report=keep, resume=None)
+    return weights
+
+
+def _shard(rows: Dataset, run: TrainingRun, num_rows: int | None) -> Shard:
+    def read() -> Iterable[Any]:  # of dicts of arrays, as asked for
+        return rows.iter_batches(batch_size=ROWS_AT_ONCE, batch_format="numpy")
+
+    rows.context.execution_options.preserve_order = True  # as a seed promises
+    return run.learner.shard(read, run, num_rows)
