@@ -21,13 +21,14 @@ from spt_core.data.splits import load_splits
 from spt_core.errors import InputError, NotFoundError
 from spt_core.heads import HEADS
 from spt_core.policy import Policy, policy_from_json
-from spt_core.registry import CHAMPION, ModelVersion, Registry
+from spt_core.registry import CHAMPION, ModelVersion, Registry, ref_of
 from spt_core.task import find
 
 _EPILOG = """\
 examples:
   python -m jobs.deploy financial_services/fraud_detection
   python -m jobs.deploy financial_services/fraud_detection --version 7 --replicas 2
+  python -m jobs.deploy financial_services/fraud_detection --variant edge
   python -m jobs.deploy financial_services/fraud_detection --rollback
   python -m jobs.registry show financial_services/fraud_detection --json > p.json
   (edit its "policy": thresholds; or costs and capacity, from which new thresholds are then made)
@@ -67,14 +68,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def chosen_version(registry: Registry, name: str, args: argparse.Namespace) -> ModelVersion:
     """The version that the flags mean; one with another policy is registered first."""
+    variant = "" if args.variant is None else f":{args.variant}"
     if args.rollback:
-        return registry.get(f"{name}@{previous_champion(registry, name)}")
+        return registry.get(f"{name}@{previous_champion(registry, name)}{variant}")
     if args.version is not None or args.policy is not None:
-        version = registry.get(f"{name}@{args.version or CHAMPION}")
+        version = registry.get(f"{name}@{args.version or CHAMPION}{variant}")
     else:
-        version = registry.versions(name)[-1]
+        version = registry.get(f"{registry.versions(name)[-1].ref}{variant}")
     if args.policy is None:
         return version
+    if version.variant:
+        return registry.add_variant(
+            registry.get(ref_of(version.name, version.version)),
+            version.variant,
+            version.exported,
+            refitted(version, read_policy(args.policy)),
+            version.report,
+            created_by=f"jobs.deploy by {actor()}",
+            report_uri=version.report_uri,
+        )
     return registry.add(
         version.exported,
         refitted(version, read_policy(args.policy)),
@@ -139,6 +151,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("task", metavar="INDUSTRY/TASK")
     parser.add_argument("--name", metavar="MODEL_NAME", default="default")
+    parser.add_argument(
+        "--variant",
+        metavar="TARGET",
+        help="the version's model for a deployment target, such as edge (jobs.distill --targets)",
+    )
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--version", metavar="N|ALIAS", help="a version or an alias (default: the latest version)"

@@ -48,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--model", metavar="VERSION|ALIAS", default="champion", help="such as 7 (default: champion)"
     )
     parser.add_argument(
+        "--variant", metavar="TARGET", help="that version's model for a deployment target"
+    )
+    parser.add_argument(
         "--name", metavar="MODEL_NAME", default="default", help="model below the task"
     )
     parser.add_argument("--storage", metavar="URI", help="storage root (default: SPT_STORAGE)")
@@ -61,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         require_absolute(given.data, "--data")
         require_absolute(given.output, "--output")
     screen = Screen(as_json=given.json)
-    version = Registry(settings.database_url).get(f"{task.path}/{given.name}@{given.model}")
+    variant = "" if given.variant is None else f":{given.variant}"
+    ref = f"{task.path}/{given.name}@{given.model}{variant}"
+    version = Registry(settings.database_url).get(ref)
     with ray_session(settings), screen.stage("predict") as stage:
         signature = version.exported.artifact.signature
         corpus = open_corpus(

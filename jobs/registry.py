@@ -103,18 +103,29 @@ def _list(registry: Registry, _args: argparse.Namespace) -> Shown:
 def _show(registry: Registry, args: argparse.Namespace) -> Shown:
     version = registry.get(args.ref)
     aliases = _aliases_of(version, registry.aliases(version.name))
+    variants = [] if version.variant else registry.variants(version)
     rows = [
         ("created", f"{version.created_at} by {version.created_by}"),
         ("aliases", aliases or "none"),
         *((name, text) for name, text in _properties(version).items()),
         *((name, str(figure)) for name, figure in figures(version).items()),
         *_checks(version).items(),
+        *(("variant", _variant_line(variant)) for variant in variants),
         *(("lineage", uri) for uri in version.lineage),
         ("licences", ", ".join(version.licences) or "none recorded"),
         ("report", version.report_uri or "in the registry only"),
     ]
-    content = {**version.to_json(), "ref": version.ref, "aliases": aliases.split()}
+    content = {
+        **version.to_json(),
+        "ref": version.ref,
+        "aliases": aliases.split(),
+        "variants": [variant.ref for variant in variants],
+    }
     return Shown(content, version.ref, ("what", "value"), rows)
+
+
+def _variant_line(variant: ModelVersion) -> str:
+    return f"{variant.variant}: {variant.exported.size_bytes / 1e6:.2f} MB, {variant.exported.uri}"
 
 
 def _compare(registry: Registry, args: argparse.Namespace) -> Shown:

@@ -34,8 +34,7 @@ def rolled_out(
             stage.say("bringing up what served before")
             for deployment in resume(registry):
                 if deployment.error:
-                    ref = f"{deployment.name}@{deployment.version}"
-                    screen.warn("  not served", f": {ref}: {deployment.error}")
+                    screen.warn("  not served", f": {deployment.ref}: {deployment.error}")
         stage.say(f"rolling out {version.ref}")
         deployment = promote(
             registry, version, actor=actor(), reason=reason, num_replicas=num_replicas

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from spt_core.benchmark import Report
     from spt_core.compression.measured import FrontPoint
     from spt_core.compression.selection import Selection
+    from spt_core.distillation.targets import TargetResult
     from spt_core.optimization.search import SearchResult
 
 MIN_SHARE_KEPT = 0.95  # of the teacher's metric; a student below it is warned of
@@ -168,6 +169,33 @@ def searched(run: Run, teacher: SpecializedModel, splits: Splits) -> SearchResul
     return result
 
 
+def targeted(
+    run: Run, teacher: SpecializedModel, splits: Splits, targets: Any
+) -> Mapping[str, TargetResult]:
+    """Teacher -> for each deployment target the best model that keeps its limits, or why not."""
+    from spt_core.distillation import DistillationPipeline
+
+    config = run.config.distillation
+    with run.screen.stage("distill") as stage:
+        results = DistillationPipeline(config).run_comprehensive_distillation(
+            teacher,
+            splits,
+            None,
+            targets,
+            fresh=run.fresh,
+            on_metrics=_watch(stage, config.training),
+            on_target=lambda name: stage.say(f"{name}: measuring what a student takes"),
+        )
+        made = [name for name, result in results.items() if not result.refusal]
+        stage.say(f"{len(made)} of {len(results)} targets have a model: {', '.join(made) or '-'}")
+    for name, result in results.items():
+        if result.front:
+            _show_front(run, result.front, f"{name}: {result.share_kept:.1%} of its teacher's kept")
+        if result.refusal:
+            run.screen.warn(f"  {name}", f": refused: {result.refusal}")
+    return results
+
+
 def optimized(
     run: Run,
     teacher: SpecializedModel,
@@ -200,7 +228,11 @@ def optimized(
     return selection
 
 
-def _show_front(run: Run, front: Sequence[FrontPoint]) -> None:
+def _show_front(
+    run: Run,
+    front: Sequence[FrontPoint],
+    title: str = "what could be served, on validation rows",
+) -> None:
     metric = run.task.metric.replace("_", " ")
     rows = [
         [
@@ -215,7 +247,7 @@ def _show_front(run: Run, front: Sequence[FrontPoint]) -> None:
         for point in front
     ]
     run.screen.table(
-        "what could be served, on validation rows",
+        title,
         ["candidate", "made of", metric, "loss", "p50 ms", "MB", ""],
         rows,
     )

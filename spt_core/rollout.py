@@ -18,6 +18,7 @@ from spt_core.registry import (
     Deployment,
     ModelVersion,
     Registry,
+    ref_of,
 )
 from spt_core.task import example_record, find
 
@@ -90,7 +91,9 @@ def promote(
         if before != number:
             registry.set_alias(name, CHAMPION, number, expected=before, actor=actor, reason=reason)
         epoch = next((d.epoch for d in registry.deployments() if d.name == name), 0)
-        deployment = registry.deploy(name, number, expected_epoch=epoch, actor=actor)
+        deployment = registry.deploy(
+            name, number, expected_epoch=epoch, actor=actor, variant=version.variant
+        )
         num_by_application = (
             {} if num_replicas is None else {application_name(version): num_replicas}
         )
@@ -110,7 +113,8 @@ def promote(
 
 def _require_champion(version: ModelVersion, before: int | None, expected: str | None) -> None:
     champion = "" if before is None else f"{version.name}@{before}"
-    if expected is not None and champion not in (expected, version.ref):
+    own = ref_of(version.name, version.version)
+    if expected is not None and champion not in (expected, own):
         raise ConflictError(
             f"{expected or 'nothing'} must be the champion for {version.ref} to follow it, "
             f"however: {champion or 'nothing'} is"
@@ -256,7 +260,7 @@ def _apply(registry: Registry, service: Service, num_replicas: Mapping[str, int]
     """
     targets: list[Target] = []
     for deployment in registry.serving():
-        version = registry.get(f"{deployment.name}@{deployment.version}")
+        version = registry.get(deployment.ref)
         name = application_name(version)
         number = num_replicas.get(name) or service.num_replicas(name) or 1
         targets.append(Target(version, number))

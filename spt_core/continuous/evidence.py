@@ -24,7 +24,7 @@ from spt_core.continuous.review import (
 )
 from spt_core.continuous.verdicts import read_result
 from spt_core.errors import CorruptArtifactError, SptError
-from spt_core.registry import ModelVersion, Registry
+from spt_core.registry import ModelVersion, Registry, ref_of
 
 TEMPLATE = Path(__file__).with_name("evidence.html.j2")
 
@@ -33,7 +33,8 @@ def collected(ledger: Ledger, registry: Registry, ref: str) -> dict[str, Any]:
     """Everything that is recorded about a version; NotFoundError for one that does not exist."""
     version = registry.get(ref)
     head = ledger.verify_audit()
-    retrain = _retrain_of(ledger, version)
+    itself = registry.get(ref_of(version.name, version.version))  # a variant comes of the same
+    retrain = _retrain_of(ledger, itself)
     log = list(ledger.audit()) if retrain is not None else []
     return {
         "version": version.ref,
@@ -156,6 +157,19 @@ def _model(registry: Registry, version: ModelVersion) -> dict[str, Any]:
         "compliance": version.report.get("compliance", {}),
         "evaluation_set": version.report.get("evaluation_fingerprint", ""),
         "report": version.report_uri,
+        "variants": [
+            {
+                "ref": variant.ref,
+                "exported": variant.exported.uri,
+                "files": dict(variant.exported.files),
+                "size_bytes": variant.exported.size_bytes,
+                "policy": variant.policy.version,
+                "report": variant.report_uri,
+                "created_at": variant.created_at,
+                "created_by": variant.created_by,
+            }
+            for variant in registry.variants(version)
+        ],
     }
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from spt_core.artifacts import (
@@ -115,6 +115,7 @@ class DistillationPipeline:
         *,
         fresh: bool = False,
         on_metrics: OnMetrics | None = None,
+        on_target: Callable[[str], None] | None = None,
     ) -> dict[str, TargetResult]:
         """For each target the best model that keeps its limits, or the reason why there is none.
 
@@ -125,6 +126,7 @@ class DistillationPipeline:
             targets: the specification's dictionaries, in a list or by name (targets.py).
             fresh: forget earlier students of the same content.
             on_metrics: called with each report of a student's training.
+            on_target: called with the name of each target before it is worked on.
         """
         source = self._teacher(teacher_model)
         task = find(source.task)
@@ -134,6 +136,8 @@ class DistillationPipeline:
         splits = splits_of(training, train_data, eval_data)
         results: dict[str, TargetResult] = {}
         for target in read:
+            if on_target is not None:
+                on_target(target.name)
             try:
                 student = self._fitting(teacher, splits, target, fresh, on_metrics)
                 selection = select(teacher, {"": student}, splits, target.limits, fresh=fresh)

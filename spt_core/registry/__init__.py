@@ -18,6 +18,7 @@ from spt_core.registry.values import (
     compliance,
     deployment_from_json,
     failed_compliance,
+    ref_of,
     version_from_json,
 )
 
@@ -36,6 +37,7 @@ __all__ = [
     "deployment_from_json",
     "failed_compliance",
     "process_owner",
+    "ref_of",
     "require_compatible",
     "version_from_json",
 ]

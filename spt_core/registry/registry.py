@@ -27,7 +27,7 @@ from spt_core.policy import Policy
 from spt_core.registry.backup import dump, load
 from spt_core.registry.database import Database
 from spt_core.registry.lease import Lease, process_owner
-from spt_core.registry.tables import ALIAS, ALIAS_CHANGE, DEPLOYMENT, MODEL_VERSION
+from spt_core.registry.tables import ALIAS, ALIAS_CHANGE, DEPLOYMENT, MODEL_VERSION, VARIANT
 from spt_core.registry.values import (
     CHAMPION,
     AliasChange,
@@ -36,11 +36,13 @@ from spt_core.registry.values import (
     ModelVersion,
     alias_change_from_json,
     checked_alias,
+    checked_variant,
     deployment_from_json,
     failed_compliance,
     full_name,
     name_of,
     parse_ref,
+    ref_of,
     version_from_json,
 )
 from spt_core.signature import Signature
@@ -78,19 +80,8 @@ class Registry:
     ) -> ModelVersion:
         """The new version, or the one that already has this export and this policy, as it is."""
         name = full_name(name_of(exported))
-        failed_compliance(report)
-        artifacts = lineage(exported.artifact)
-        content = {
-            "exported": _text(exported.to_json()),
-            "policy": _text(policy.to_json()),
-            "report": _text(report),
-            "report_uri": report_uri,
-            "licences": _text(merge_licences(a.licences for a in artifacts)),
-            "lineage": _text(tuple(dict.fromkeys(a.uri for a in artifacts))),
-            "created_at": self._now(),
-            "created_by": created_by,
-        }
-        identity = _identity(content["exported"], content["policy"])
+        content = self._content(exported, policy, report, created_by, report_uri)
+        identity = content["identity"]
         table = MODEL_VERSION.c
         with self._database.write() as connection:
             same = sa.and_(table.name == name, table.identity == identity)
@@ -98,13 +89,94 @@ class Registry:
             if number is None:
                 last = sa.select(sa.func.max(table.version)).where(table.name == name)
                 number = (connection.scalar(last) or 0) + 1
-                row = {"name": name, "version": number, "identity": identity, **content}
+                row = {"name": name, "version": number, **content}
                 connection.execute(sa.insert(MODEL_VERSION).values(row))
             return _version(connection, name, number)
 
+    def add_variant(
+        self,
+        version: ModelVersion,
+        variant: str,
+        exported: ExportedModel,
+        policy: Policy,
+        report: Mapping[str, Any],
+        *,
+        created_by: str,
+        report_uri: str = "",
+    ) -> ModelVersion:
+        """The version for a deployment target; one of that name is replaced unless it is deployed.
+
+        Clients of the version must be able to call it, and it must descend from the same teacher's
+        rows: InputError. ConflictError where what it would replace is deployed.
+        """
+        checked_variant(variant)
+        name, artifact = version.name, exported.artifact
+        if full_name(name_of(exported)) != name:
+            raise InputError(
+                f"a variant is of its version's name, however: {name_of(exported)} is not {name}"
+            )
+        if artifact.data_fingerprint != version.exported.artifact.data_fingerprint:
+            raise InputError(
+                f"a variant is trained on its version's rows, however: {variant!r} of "
+                f"{version.ref} is of others"
+            )
+        require_compatible(artifact.signature, version, f"the variant {variant!r}")
+        content = self._content(exported, policy, report, created_by, report_uri)
+        table = VARIANT.c
+        ours = sa.and_(
+            table.name == name, table.version == version.version, table.variant == variant
+        )
+        with self._database.write() as connection:
+            before = connection.execute(sa.select(VARIANT).where(ours)).mappings().first()
+            if before is None:
+                row = {"name": name, "version": version.version, "variant": variant, **content}
+                connection.execute(sa.insert(VARIANT).values(row))
+            elif before["identity"] != content["identity"]:
+                latest = _latest(connection, name)
+                if latest is not None and latest.ref == ref_of(name, version.version, variant):
+                    raise ConflictError(
+                        f"a variant that is deployed stays as it is, however: {latest.ref} would "
+                        "become another; deploy something else before, or name it otherwise"
+                    )
+                connection.execute(sa.update(VARIANT).where(ours).values(content))
+            return _version(connection, name, version.version, variant)
+
+    def variants(self, version: ModelVersion) -> list[ModelVersion]:
+        """The version's variants by name."""
+        with self._database.read() as connection:
+            names = _variants(connection, version.name, version.version)
+            return [_version(connection, version.name, version.version, name) for name in names]
+
+    def _content(
+        self,
+        exported: ExportedModel,
+        policy: Policy,
+        report: Mapping[str, Any],
+        created_by: str,
+        report_uri: str,
+    ) -> dict[str, str]:
+        """What a version and a variant hold alike."""
+        failed_compliance(report)
+        artifacts = lineage(exported.artifact)
+        model, decision = _text(exported.to_json()), _text(policy.to_json())
+        return {
+            "identity": _identity(model, decision),
+            "exported": model,
+            "policy": decision,
+            "report": _text(report),
+            "report_uri": report_uri,
+            "licences": _text(merge_licences(a.licences for a in artifacts)),
+            "lineage": _text(tuple(dict.fromkeys(a.uri for a in artifacts))),
+            "created_at": self._now(),
+            "created_by": created_by,
+        }
+
     def get(self, ref: str) -> ModelVersion:
-        """The version meant by INDUSTRY/TASK[/MODEL_NAME][@VERSION_OR_ALIAS], champion if bare."""
-        name, selector = parse_ref(ref)
+        """The version meant by INDUSTRY/TASK[/MODEL_NAME][@VERSION_OR_ALIAS][:VARIANT].
+
+        The champion if only a name is given.
+        """
+        name, selector, variant = parse_ref(ref)
         with self._database.read() as connection:
             if isinstance(selector, str):
                 aliases = _aliases(connection, name)
@@ -115,7 +187,7 @@ class Registry:
                         f"its versions are {numbers}, to be named as {name}@N"
                     )
                 selector = aliases[selector]
-            return _version(connection, name, selector)
+            return _version(connection, name, selector, variant)
 
     def names(self) -> list[str]:
         """Every name that has a version, sorted."""
@@ -191,6 +263,7 @@ class Registry:
         expected_epoch: int,
         actor: str,
         traffic_share: float = 1.0,
+        variant: str = "",
     ) -> Deployment:
         """The new, pending Deployment; ConflictError unless the latest epoch is `expected_epoch`.
 
@@ -199,7 +272,7 @@ class Registry:
         """
         name = full_name(name)
         with self._database.write() as connection:
-            _version(connection, name, version)
+            _version(connection, name, version, variant)
             latest = _latest(connection, name)
             epoch = 0 if latest is None else latest.epoch
             if epoch != expected_epoch:
@@ -218,6 +291,7 @@ class Registry:
                 error="",
                 actor=actor,
                 at=self._now(),
+                variant=variant,
             )
             if latest is not None and latest.state == "pending":
                 _change_state(connection, latest, "retired", error=_SUPERSEDED, at=self._now())
@@ -390,17 +464,30 @@ def _aliases(connection: sa.Connection, name: str) -> dict[str, int]:
     return dict(sorted((row.alias, row.version) for row in connection.execute(query)))
 
 
-def _version(connection: sa.Connection, name: str, number: int) -> ModelVersion:
-    table = MODEL_VERSION.c
-    query = sa.select(MODEL_VERSION).where(table.name == name, table.version == number)
+def _variants(connection: sa.Connection, name: str, number: int) -> list[str]:
+    table = VARIANT.c
+    query = sa.select(table.variant).where(table.name == name, table.version == number)
+    return list(connection.scalars(query.order_by(table.variant)))
+
+
+def _version(connection: sa.Connection, name: str, number: int, variant: str = "") -> ModelVersion:
+    source = VARIANT if variant else MODEL_VERSION
+    query = sa.select(source).where(source.c.name == name, source.c.version == number)
+    if variant:
+        query = query.where(source.c.variant == variant)
     row = connection.execute(query).mappings().first()
     if row is None:
-        numbers = ", ".join(map(str, _numbers(connection, name)))
-        raise NotFoundError(f"{name!r} has no version {number}; it has {numbers}")
+        numbers = _numbers(connection, name)
+        if number not in numbers:
+            shown = ", ".join(map(str, numbers))
+            raise NotFoundError(f"{name!r} has no version {number}; it has {shown}")
+        there = ", ".join(_variants(connection, name, number)) or "none"
+        raise NotFoundError(f"{name}@{number} has no variant {variant!r}; it has {there}")
     content: dict[str, Any] = dict(row)  # Any: JSON, which version_from_json checks
     if content.pop("identity") != _identity(content["exported"], content["policy"]):
         raise CorruptArtifactError(
-            f"a stored model version must match its digest, however: {name}@{number} does not"
+            "a stored model version must match its digest, however: "
+            f"{ref_of(name, number, variant)} does not"
         )
     for column in ("exported", "policy", "report", "licences", "lineage"):
         try:

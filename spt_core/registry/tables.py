@@ -28,6 +28,28 @@ MODEL_VERSION = sa.Table(
     sa.UniqueConstraint("name", "identity", name="spt_model_version_identity"),
 )
 
+VARIANT = sa.Table(
+    "spt_variant",
+    METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("variant", sa.Text, primary_key=True),
+    sa.Column("identity", sa.Text, nullable=False),
+    sa.Column("exported", sa.Text, nullable=False),
+    sa.Column("policy", sa.Text, nullable=False),
+    sa.Column("report", sa.Text, nullable=False),
+    sa.Column("report_uri", sa.Text, nullable=False),
+    sa.Column("licences", sa.Text, nullable=False),
+    sa.Column("lineage", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Text, nullable=False),
+    sa.Column("created_by", sa.Text, nullable=False),
+    sa.ForeignKeyConstraint(
+        ["name", "version"],
+        ["spt_model_version.name", "spt_model_version.version"],
+        name="spt_variant_version",
+    ),
+)
+
 ALIAS = sa.Table(
     "spt_alias",
     METADATA,
@@ -71,6 +93,7 @@ DEPLOYMENT = sa.Table(
     sa.Column("error", sa.Text, nullable=False),
     sa.Column("actor", sa.Text, nullable=False),
     sa.Column("at", sa.Text, nullable=False),
+    sa.Column("variant", sa.Text, nullable=False, server_default=""),
     sa.ForeignKeyConstraint(
         ["name", "version"],
         ["spt_model_version.name", "spt_model_version.version"],

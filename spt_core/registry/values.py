@@ -1,6 +1,7 @@
 """What the registry holds, and how it is named.
 
-"financial_services/fraud_detection" + "/default" + "@7" = a ModelVersion's `ref`.
+"financial_services/fraud_detection" + "/default" + "@7" = a ModelVersion's `ref`; ":edge" behind it
+names a variant.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class ModelVersion:
     """An exported model with the policy that decides on its answers and the report that it earned.
 
     `lineage` are the URIs of the artifacts behind it, its own first; `licences` are those of all
-    data behind any of them. Versions of one name count from 1.
+    data behind any of them. Versions of one name count from 1. A `variant` is the same version for
+    a deployment target: another export with a policy and a report of its own.
     """
 
     name: str
@@ -40,11 +42,12 @@ class ModelVersion:
     lineage: tuple[str, ...]
     created_at: str
     created_by: str
+    variant: str = ""
 
     @property
     def ref(self) -> str:
-        """`industry/task/model_name@version`."""
-        return f"{self.name}@{self.version}"
+        """`industry/task/model_name@version`, with `:variant` behind it if it is one."""
+        return ref_of(self.name, self.version, self.variant)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `version_from_json` reads back."""
@@ -57,6 +60,7 @@ class Deployment:
 
     `previous_version` takes the rest, and everything if this deployment fails; None for a first.
     `epoch` grows by one with each deployment of the name, so a stale writer is told from a new one.
+    `variant` is that of the version which answers; "" is the version itself.
     """
 
     name: str
@@ -68,6 +72,12 @@ class Deployment:
     error: str
     actor: str
     at: str
+    variant: str = ""
+
+    @property
+    def ref(self) -> str:
+        """What answers, as ModelVersion.ref."""
+        return ref_of(self.name, self.version, self.variant)
 
     def __post_init__(self) -> None:
         """Refuse a share or a state that cannot be."""
@@ -104,10 +114,11 @@ class AliasChange:
 
 
 class Ref(NamedTuple):
-    """A parsed reference: `selector` is a version number or an alias."""
+    """A parsed reference: `selector` is a version number or an alias, `variant` may be ""."""
 
     name: str
     selector: int | str
+    variant: str = ""
 
 
 class Check(NamedTuple):
@@ -213,11 +224,28 @@ def full_name(text: str) -> str:
 
 
 def parse_ref(text: str) -> Ref:
-    """The parts of INDUSTRY/TASK[/MODEL_NAME][@VERSION_OR_ALIAS]; the champion by default."""
+    """The parts of INDUSTRY/TASK[/MODEL_NAME][@VERSION_OR_ALIAS][:VARIANT]; else the champion."""
+    text, colon, variant = text.partition(":")
+    if colon:
+        checked_variant(variant)
     name, at, selector = text.partition("@")
     if at and selector.isascii() and selector.isdigit():
-        return Ref(full_name(name), int(selector))
-    return Ref(full_name(name), checked_alias(selector if at else CHAMPION))
+        return Ref(full_name(name), int(selector), variant)
+    return Ref(full_name(name), checked_alias(selector if at else CHAMPION), variant)
+
+
+def ref_of(name: str, version: int, variant: str = "") -> str:
+    """What `parse_ref` reads."""
+    return f"{name}@{version}{':' if variant else ''}{variant}"
+
+
+def checked_variant(variant: str) -> str:
+    """The name of a variant; InputError when it could be taken for something else."""
+    if not _PART.fullmatch(variant):
+        raise InputError(
+            f"a variant is named by letters, digits, '_', '.' and '-', however: {variant!r}"
+        )
+    return variant
 
 
 def checked_alias(alias: str) -> str:

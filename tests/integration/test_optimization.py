@@ -87,22 +87,16 @@ def test_a_search_ends_with_the_front_and_goes_on_where_it_was(
     assert table.num_rows == 3
     assert {"shape", "learning_rate", "loss", "latency_ms", "on_front"} < set(table.column_names)
 
+    write_manifest(again.uri, {"search": "another"})
+    with pytest.raises(InputError, match="holds another one"):
+        searched(run, distillation, 3)
+
 
 def test_what_no_shape_keeps_is_refused_before_anything_is_trained(
     run: SmallRun, distillation: DistillationConfig
 ) -> None:
     with pytest.raises(LimitError, match=r"size_mb 1e-06\), however: 8 \(0\.\d+ MB"):
         searched(run, distillation, 2, Limits(size_mb=1e-6))
-
-
-def test_a_search_does_not_go_on_in_the_folder_of_another(
-    run: SmallRun, distillation: DistillationConfig
-) -> None:
-    own = dataclasses.replace(distillation, num_copies=2)
-    result, _ = searched(run, own, 1)
-    write_manifest(result.uri, {"search": "another"})
-    with pytest.raises(InputError, match="holds another one"):
-        searched(run, own, 1)
 
 
 def test_an_optimization_says_what_each_technique_did(

@@ -152,3 +152,19 @@ def test_thresholds_of_labels_are_deployed_as_they_are_written(
         InputError, match="of the kind decision, however: this one is of the kind labels"
     ):
         deploy.refitted(first, new)
+
+
+def test_a_variant_is_deployed_by_its_name_and_keeps_it_with_another_policy(
+    registry: Registry, tmp_path: Path
+) -> None:
+    first, other = add(registry, tmp_path, 1), add(registry, tmp_path, 2)
+    assert first.version != other.version
+    edge = registry.add_variant(other, "edge", first.exported, POLICY, {}, created_by="me")
+    assert chosen(registry, "--variant", "edge") == edge
+    with pytest.raises(NotFoundError, match="no variant 'edge'"):
+        chosen(registry, "--version", "1", "--variant", "edge")
+    registry.set_alias(FRAUD, "champion", 2, expected=None, actor="me")
+    file = edited(edge, tmp_path, decline_threshold=0.97)
+    again = chosen(registry, "--variant", "edge", "--policy", file)
+    assert again.ref == edge.ref
+    assert again.policy.version != edge.policy.version
