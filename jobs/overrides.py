@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -42,9 +44,10 @@ def _replaced(config: Any, changes: Mapping[str, Any], above: tuple[str, ...]) -
 def _value(config: Any, name: str, change: Any, path: tuple[str, ...]) -> Any:
     fields, whole = [f.name for f in dataclasses.fields(config)], ".".join(path)
     if name not in fields:
+        inner = [f"{group}.{name}" for group in fields if _has(getattr(config, group), name)]
+        hint = f"did you mean {' or '.join(inner)}?" if inner else nearest(name, fields)
         raise InputError(
-            f"--set names a field of the configuration, however: {whole!r} has no {name!r}; "
-            f"{nearest(name, fields)}"
+            f"--set names a field of the configuration, however: {whole!r} has no {name!r}; {hint}"
         )
     current = getattr(config, name)
     if isinstance(change, Mapping):
@@ -57,14 +60,26 @@ def _value(config: Any, name: str, change: Any, path: tuple[str, ...]) -> Any:
     return _parsed(change, typing.get_type_hints(type(config))[name], whole)
 
 
+def _has(value: Any, name: str) -> bool:
+    return dataclasses.is_dataclass(value) and name in {f.name for f in dataclasses.fields(value)}
+
+
+def _parts(text: str) -> list[str]:
+    """The parts of a list: parted by commas, or a JSON list of texts, which may hold some."""
+    if text.startswith("["):
+        with contextlib.suppress(ValueError):
+            return [str(part) for part in json.loads(text)]
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def _parsed(text: str, hint: Any, whole: str) -> Any:
-    """The text as the field's type; lists are comma-separated, "none" is None."""
+    """The text as the field's type; lists are comma-separated or JSON, "none" is None."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if text.lower() == "none" and type(None) in arguments:
         return None
     if origin in (typing.Union, types.UnionType):
         return _parsed(text, next(a for a in arguments if a is not type(None)), whole)
     if origin in (tuple, list):
-        parts = [part.strip() for part in text.split(",") if part.strip()]
+        parts = _parts(text)
         return origin(_parsed(part, arguments[0], whole) for part in parts)
     return parsed(hint, text, whole)

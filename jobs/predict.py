@@ -20,6 +20,8 @@ from spt_core.data.sources import open_corpus
 from spt_core.registry import Registry
 from spt_core.task import find
 
+NOTHING_SCORED = 2  # the exit code where every row is bad
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Data + version -> scores."""
@@ -57,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--fresh", action="store_true", help="replace finished scores in --output")
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
     given = parser.parse_args(arguments)
-    from spt_core.scoring import score_corpus  # ray and pandas
+    from spt_core.scoring import QUARANTINE, score_corpus  # ray and pandas
 
     task, settings = find(given.task), load_settings(storage=given.storage)
     if settings.ray_address is not None:
@@ -91,13 +93,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             output=as_uri(given.output),
             fresh=given.fresh,
         )
-        stage.say(f"{scored.num_rows:,} rows scored, {scored.num_quarantined:,} in quarantine")
+        stage.say(
+            f"{scored.num_rows + scored.num_quarantined:,} rows in: {scored.num_rows:,} scored, "
+            f"{scored.num_quarantined:,} in quarantine"
+        )
     if scored.computed:
         screen.say(f"  windows over this data set's own rows: {', '.join(scored.computed)}")
     if scored.absent:
         screen.warn("  counted as missing", f": {', '.join(scored.absent)}")
+    for oddity in scored.oddities:
+        screen.warn("  unlike training", f": {oddity}")
+    for reason, count in scored.reasons.items():
+        rows = f"{count:,} bad row{'s' if count > 1 else ''}"
+        screen.warn("  quarantine", f": {rows}, {reason}; see {scored.uri}/{QUARANTINE}")
     screen.result({"model": version.ref, **dataclasses.asdict(scored)}, scored.uri)
-    return 0
+    return 0 if scored.num_rows or not scored.num_quarantined else NOTHING_SCORED
 
 
 if __name__ == "__main__":

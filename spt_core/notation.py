@@ -20,14 +20,25 @@ from numpy.typing import NDArray
 
 Notation = Literal[
     "decimal_comma",
+    "decimal_point",  # what numbers have anyway, said where it could be groups of digits
     "day_first",
     "month_first",
     "compact",  # 20241231, 20241231235959
     "year_month",  # 202412
     "year",
     "excel",  # days since 1899-12-30
-    "epoch",
+    "epoch",  # the unit of each number by its size
+    "epoch_s",
+    "epoch_ms",
+    "epoch_us",
+    "epoch_ns",
 ]
+EPOCH_UNITS: Mapping[Notation, int] = {
+    "epoch_s": 1,
+    "epoch_ms": 10**3,
+    "epoch_us": 10**6,
+    "epoch_ns": 10**9,
+}
 FLOAT32_MAX = float(np.finfo(np.float32).max)  # models compute in float32
 
 # Nothing is there, whatever the column: no name, code or class is written like this.
@@ -80,13 +91,14 @@ _UNIT = f"{_SYMBOLS}|{CURRENCIES}"
 def _pattern(decimal: str, groups: str) -> str:
     """A number with a currency or percent sign, groups of digits, accounting's brackets.
 
-    For RE2 and for Python's re alike.
+    Groups never begin with a zero: `0,952` is a fraction, `030 361` a telephone. For RE2 and for
+    Python's re alike.
     """
     group = f"[{groups}'\u2019 \u00a0\u2007\u2009\u202f]"
     return (
         f"^(?P<open>\\()?{_SPACE}*(?P<sign1>{_SIGN})?{_SPACE}*(?P<unit1>{_UNIT})?{_SPACE}*"
         f"(?P<sign2>{_SIGN})?{_SPACE}*"
-        f"(?:(?P<whole>\\d{{1,3}}(?:{group}\\d{{2,3}})*{group}\\d{{3}}|\\d+)"
+        f"(?:(?P<whole>[1-9]\\d{{0,2}}(?:{group}\\d{{2,3}})*{group}\\d{{3}}|\\d+)"
         f"(?P<part>{decimal}\\d*)?|(?P<only>{decimal}\\d+))"
         f"(?P<exponent>[eE][+\\-]?\\d+)?{_SPACE}*(?P<unit2>%|\u2030|{_UNIT})?{_SPACE}*"
         f"(?P<sign3>{_MINUS})?{_SPACE}*(?P<close>\\))?$"
@@ -174,6 +186,8 @@ _MONTH_NAMED = re.compile(
     + _TIME
 )
 _DIGITS = re.compile(r"(\d{4})(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d)?)?")
+_MONTH_YEAR = re.compile(r"(?P<month>[A-Za-z]{3,9}|\d\d)[ ./\-](?P<year>\d{4})")
+_YEAR_MONTH = re.compile(r"(?P<year>\d{4})[ ./\-](?P<month>[A-Za-z]{3,9}|\d\d)")
 _ZONE = re.compile(r"\s*(?:(?P<utc>Z|UTC|GMT)|(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d)?)$")
 _MONTHS = {
     name: number
@@ -189,7 +203,8 @@ def moment_of(value: str | float, notation: Notation | None = None) -> Moment | 
     """The moment that a text or a number stands for, None if for none.
 
     Takes ISO 8601, times of day such as "03:00" or "03:00_local", dates with names of months or the
-    year first, others as the notation says; seconds (or milli-, micro-, nanoseconds) since 1970.
+    year first, months of a year ("Dec-2015", "12/2015", "2015-12": their first day), others as the
+    notation says; seconds (or milli-, micro-, nanoseconds) since 1970.
     """
     if not isinstance(value, str):
         return _moment_of_number(value, notation)
@@ -248,7 +263,8 @@ def _moment_of_number(value: float, notation: Notation | None) -> Moment | None:
             case "excel":
                 return Moment(_EXCEL_START + datetime.timedelta(days=value))
             case _:
-                seconds = value / epoch_divisor(abs(value))
+                unit = EPOCH_UNITS.get(notation) if notation is not None else None
+                seconds = value / (unit or epoch_divisor(abs(value)))
                 return Moment(datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=seconds))
     except (ValueError, OverflowError):
         return None
@@ -268,15 +284,28 @@ def _moment_of_words(text: str, notation: Notation | None) -> Moment | None:
         if match is not None:
             wall = _wall(match, pattern, notation)
             return None if wall is None else Moment(wall, offset)
+    for pattern in (_MONTH_YEAR, _YEAR_MONTH):
+        match = pattern.fullmatch(text)
+        if match is not None:
+            return _first_of_month(match)
     return None
+
+
+def _first_of_month(match: re.Match[str]) -> Moment | None:
+    word = match["month"]
+    month = int(word) if word.isdigit() else _MONTHS.get(word.lower(), 0)
+    try:
+        return Moment(datetime.datetime(int(match["year"]), month, 1))
+    except ValueError:
+        return None
 
 
 def _wall(
     match: re.Match[str], pattern: re.Pattern[str], notation: Notation | None
 ) -> datetime.datetime | None:
     year = int(match["year"])
-    if len(match["year"]) == 2:  # as POSIX reads it
-        year += 1900 if year > 68 else 2000
+    if len(match["year"]) == 2:  # as RFC 5280 reads it (4.1.2.5.1)
+        year += 1900 if year >= 50 else 2000
     if pattern in (_DAY_NAMED, _MONTH_NAMED):
         month, day = _MONTHS.get(match["month"].lower(), 0), int(match["day"])
     elif pattern is _YEAR_FIRST:
@@ -308,6 +337,12 @@ def _micros(offset: datetime.timedelta) -> int:
 def gaps_for(kind: str, more: frozenset[str] = frozenset()) -> frozenset[str]:
     """The texts that say that a field of a kind has no value; `more` are the corpus's own."""
     return (GAPS if kind in ("category", "entity") else GAPS_AMONG_VALUES) | more
+
+
+def numbers_among(gaps: frozenset[str]) -> tuple[float, ...]:
+    """The gaps that are numbers: in a column of numbers 999 and 999.0 say the same."""
+    values = (number_of(gap) for gap in gaps)
+    return tuple(sorted(value for value in values if value is not None))
 
 
 def is_gap(text: pa.Array, gaps: frozenset[str]) -> NDArray[np.bool_]:

@@ -18,6 +18,10 @@ _TIME_RULES: Mapping[Notation | None, str] = {
     "year_month": "a year and month such as 202412",
     "year": "a year such as 2024",
     "excel": "a number of days since 1899-12-30",
+    "epoch_s": "a number of seconds since 1970",
+    "epoch_ms": "a number of milliseconds since 1970",
+    "epoch_us": "a number of microseconds since 1970",
+    "epoch_ns": "a number of nanoseconds since 1970",
 }
 _SCALARS = frozenset({str, int, float, bool, type(None)})  # sparing them an abstract class's check
 MAX_DEPTH = 8  # of nested objects in a record; names with dots rarely have more than two

@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from spt_core.artifacts import (
 )
 from spt_core.data.conform import BAD_SCHEMA
 from spt_core.data.corpus import INSTANT, ROW, Corpus, require_columns
+from spt_core.data.likeness import oddities
 from spt_core.data.read import plain_errors, read
 from spt_core.data.sampling import sample
 from spt_core.data.splits import Splits
@@ -48,10 +50,11 @@ QUARANTINE = "_quarantine.parquet"
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Scored:
-    """What was written: rows scored, rows refused, and where.
+    """What was written: rows scored, rows refused by reason, and where.
 
     `computed` are windows made from the data set's own rows, `absent` inputs that the model knows,
-    the data set does not bring, and that therefore counted as missing.
+    the data set does not bring, and that therefore counted as missing. `oddities` are what is
+    unlike training in it, a sentence each (data/likeness.py).
     """
 
     uri: str
@@ -59,6 +62,8 @@ class Scored:
     num_quarantined: int
     computed: tuple[str, ...]
     absent: tuple[str, ...]
+    reasons: Mapping[str, int]
+    oddities: tuple[str, ...]
 
 
 def fitted_policy(model: ExportedModel, splits: Splits) -> Policy:
@@ -95,8 +100,7 @@ def score_corpus(
     _refuse_used(output, fresh)
     signature = model.artifact.signature
     columns = list(corpus.columns)
-    if corpus.format == "jsonl":  # any line may have more than the first ones
-        columns = [*columns, *sample(corpus, SAMPLE_ROWS).table.column_names]
+    odd = oddities(sample(corpus, SAMPLE_ROWS), signature, corpus.uris[0])
     needed = [field.name for field in signature.fields if field.required]
     require_columns(needed, columns, what="input", file=corpus.uris[0])
     _refuse_other_keys(signature, corpus)
@@ -104,13 +108,15 @@ def score_corpus(
     windows, absent = _computable(signature, columns, time, corpus.label)
     folder, _, name = output.rstrip("/").rpartition("/")
     unfinished = f"{folder}/.{name}.unfinished"
+    refused = f"{unfinished}-quarantine"  # beside it: Ray empties what it writes no row into
     remove(unfinished)
+    remove(refused)
     try:
         with plain_errors():
             rows = read(
                 corpus,
                 _fields(signature, windows, time, corpus.label),
-                quarantine=f"{unfinished}/.quarantine",
+                quarantine=refused,
                 with_label=False,
                 required=needed,
                 time=time if windows else None,
@@ -134,7 +140,9 @@ def score_corpus(
             pq.ParquetFile(filesystem(uri)[1], filesystem=files).metadata.num_rows
             for uri in parquet_files(unfinished)
         )
-        num_bad = _join_quarantine(unfinished)
+        files.create_dir(path, recursive=True)
+        reasons = _join_quarantine(refused, path)
+        num_bad = sum(reasons.values())
         content = {
             "model": ref,
             "exported": model.uri,
@@ -152,12 +160,15 @@ def score_corpus(
         write_manifest(output, content)
     finally:
         remove(unfinished)
+        remove(refused)
     return Scored(
         uri=output,
         num_rows=num_rows,
         num_quarantined=num_bad,
         computed=tuple(window.name for window in windows),
         absent=tuple(absent),
+        reasons=reasons,
+        oddities=tuple(odd),
     )
 
 
@@ -264,15 +275,14 @@ def _answerer(model: str, policy: str) -> Answerer:
     )
 
 
-def _join_quarantine(output: str) -> int:
-    """Bad rows of all workers in one file; how many there are."""
-    files, path = filesystem(output)
-    parts = parquet_files(f"{output}/.quarantine")
+def _join_quarantine(folder: str, path: str) -> dict[str, int]:
+    """Bad rows of all workers in one file; how many there are, the most frequent reason first."""
+    files, _ = filesystem(folder)
+    parts = parquet_files(folder)
     if not parts:
-        return 0
+        return {}
     tables = [pq.read_table(filesystem(uri)[1], filesystem=files) for uri in parts]
     bad = pa.concat_tables(tables).sort_by(ROW)
     assert bad.schema.names == BAD_SCHEMA.names
     pq.write_table(bad, f"{path}/{QUARANTINE}", filesystem=files)
-    remove(f"{output}/.quarantine")
-    return bad.num_rows
+    return dict(Counter(bad["reason"].to_pylist()).most_common())

@@ -246,7 +246,7 @@ def _typical(field: Field) -> Any:
         case "boolean":
             return False
         case "time":
-            return "12:00"
+            return "2024-12-31T12:00:00"
         case "entity":
             return "unknown"
         case "text":

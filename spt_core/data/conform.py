@@ -24,6 +24,7 @@ from spt_core.data.raw import as_json
 from spt_core.data.texts import Spans, read_spans, text_problems
 from spt_core.errors import InputError
 from spt_core.notation import (
+    EPOCH_UNITS,
     FALSE_TEXTS,
     FLOAT32_MAX,
     NO_DATE,
@@ -34,14 +35,15 @@ from spt_core.notation import (
     gaps_for,
     is_gap,
     moment_of,
+    numbers_among,
     numbers_of,
 )
 from spt_core.records import category_text
 from spt_core.signature import Field
 
 BAD_SCHEMA = pa.schema([(ROW, pa.int64()), ("reason", pa.string()), ("record", pa.string())])
-_ZONE = r"(\d\d:\d\d(?::\d\d(?:\.\d+)?)?)(?:Z|[+-]\d\d:?\d\d)$"
-_ANY_ZONE = r"(\dZ|[+-]\d\d:?\d\d|UTC|GMT)\s*$"
+_ZONE = r"(\d\d:\d\d(?::\d\d(?:\.\d+)?)?)(?:Z|[+-]\d\d(?::?\d\d)?)$"
+_ANY_ZONE = r"(\dZ|:\d\d(\.\d+)?\s*[+-]\d\d(:?\d\d)?|UTC|GMT)\s*$"
 _DAY_US = 86_400_000_000
 _NO_DAYS = np.array(sorted((day - datetime.date(1970, 1, 1)).days for day in NO_DATES))
 _NONE: frozenset[str] = frozenset()
@@ -96,11 +98,12 @@ def conform(
             missing = np.asarray(columns[field.name].is_null())
             _note(reasons, missing, f"the {field.name!r} must be known, however: it is missing")
     if label is not None and labels.head in ("binary", "regression"):
-        columns[label] = _read_number_label(table, label, labels, positive, reasons)
+        columns[label] = _read_number_label(table, label, labels, positive, reasons, gaps)
     elif label is not None:
         words = _cells(table, texts) if labels.head == "span" else [None] * size
         contexts = [Context(*pair) for pair in zip(words, spans, strict=True)]
-        columns[label], errors = read_labels(_cells(table, label), labels, label, contexts)
+        cells = _label_cells(table, label, gaps)
+        columns[label], errors = read_labels(cells, labels, label, contexts)
         _note_each(reasons, errors)
     columns[ROW] = numbers.cast(pa.int64())
     typed_table = pa.table(columns)
@@ -131,10 +134,15 @@ def _read_number_label(
     labels: LabelRule,
     positive: Positive | None,
     reasons: NDArray[np.object_],
+    gaps: frozenset[str],
 ) -> pa.Array:
     is_binary = labels.head == "binary"
     column = _column(table, label)
-    typed = label_column(column, positive) if is_binary else number_column(column)
+    if is_binary:
+        typed = label_column(column, positive, gaps)
+    else:
+        number = Field(name=label, kind="number", notation=labels.notation)
+        typed = typed_column(column, number, gaps)
     missing = np.asarray(typed.values.is_null()) & ~_or_none(typed.bad, len(column))
     _note(reasons, missing, f"the label {label!r} must be known, however: it is missing")
     if typed.bad is not None:
@@ -163,13 +171,28 @@ def typed_column(column: pa.Array, field: Field, gaps: frozenset[str] = _NONE) -
         column = without_gaps(column, gaps_for(field.kind, gaps))
     match field.kind:
         case "number":
-            return number_column(column, field.notation)
+            return _without_numbers(number_column(column, field.notation), gaps)
         case "boolean":
             return boolean_column(column)
         case "time":
             return time_column(column, field.notation)
         case _:
-            return text_column(column)
+            typed = text_column(column)
+            is_read = not gaps or _is_text(column.type)
+            return typed if is_read else typed._replace(values=without_gaps(typed.values, gaps))
+
+
+def _without_numbers(typed: Typed, gaps: frozenset[str]) -> Typed:
+    """A column of numbers without those that stand for no value."""
+    numbers = numbers_among(gaps)
+    if not numbers:
+        return typed
+    is_gap = pc.is_in(typed.values, value_set=pa.array(numbers, pa.float64()))
+    if not pc.any(is_gap).as_py():
+        return typed
+    missing = pa.scalar(None, pa.float64())
+    bad = None if typed.bad is None else typed.bad & ~np.asarray(is_gap)
+    return Typed(pc.if_else(is_gap, missing, typed.values), bad)
 
 
 def without_gaps(text: pa.Array, gaps: frozenset[str]) -> pa.Array:
@@ -230,14 +253,25 @@ def boolean_column(column: pa.Array) -> Typed:
     )
 
 
-def label_column(column: pa.Array, positive: Positive | None) -> Typed:
-    """float32 0 or 1; with `positive`, every other value is 0."""
+def label_column(
+    column: pa.Array, positive: Positive | None, gaps: frozenset[str] = _NONE
+) -> Typed:
+    """float32 0 or 1; with `positive`, every other value is 0, and what says nothing is missing."""
     if positive is None:
-        typed = boolean_column(column)
+        text = text_column(column)
+        given = column if not gaps else without_gaps(text.values, gaps)
+        typed = boolean_column(given)
         return Typed(typed.values.cast(pa.float32()), typed.bad)
-    typed = text_column(column)
-    category = category_text(positive, "positive")
+    typed = label_words(column, gaps)
+    category = category_text(positive, "positive").strip()
     return Typed(pc.equal(typed.values, category).cast(pa.float32()), typed.bad)
+
+
+def label_words(column: pa.Array, gaps: frozenset[str]) -> Typed:
+    """Names as labels have them: without spaces around them, null where they say nothing."""
+    typed = text_column(column)
+    words = pc.utf8_trim_whitespace(without_gaps(typed.values, gaps_for("category", gaps)))
+    return Typed(words, typed.bad)
 
 
 def text_column(column: pa.Array) -> Typed:
@@ -321,6 +355,14 @@ def _column(table: pa.Table, name: str) -> pa.Array:
     if isinstance(array, pa.ChunkedArray):
         raise InputError(f"a batch of rows must be below 2 GiB, however: column {name!r} is larger")
     return array
+
+
+def _label_cells(table: pa.Table, name: str, gaps: frozenset[str]) -> list[Any]:
+    """The labels of a column of texts, None where they say nothing, or lists as they are."""
+    column = _column(table, name)
+    if pa.types.is_nested(column.type):
+        return column.to_pylist()
+    return without_gaps(text_column(column).values, gaps_for("category", gaps)).to_pylist()
 
 
 def _cells(table: pa.Table, name: str) -> list[Any]:
@@ -418,7 +460,7 @@ def _moment_or_none(word: str | None, notation: Notation | None) -> Moment | Non
 
 
 def _time_of_numbers(column: pa.Array, notation: Notation | None) -> Typed:
-    if notation not in (None, "epoch"):
+    if notation not in (None, "epoch", *EPOCH_UNITS):
         encoded = column.cast(pa.float64(), safe=False).dictionary_encode()
         moments = [moment_of(number, notation) for number in encoded.dictionary.to_pylist()]
         values = [None if moment is None else moment.wall for moment in moments]
@@ -429,6 +471,8 @@ def _time_of_numbers(column: pa.Array, notation: Notation | None) -> Typed:
     magnitude = np.abs(raw)
     limits = [magnitude < 1e11, magnitude < 1e14, magnitude < 1e17]  # as epoch_divisor
     divisor = np.select(limits, [1.0, 1e3, 1e6], 1e9)
+    if notation is not None and notation in EPOCH_UNITS:
+        divisor = float(EPOCH_UNITS[notation])
     seconds = raw / divisor
     # Years 1 to 9999, as parse_moment; NaN compares false and is missing, not bad.
     fits = (magnitude < 4e18) & (seconds > -62_135_596_800) & (seconds < 253_402_300_800)

@@ -28,6 +28,8 @@ SUFFIXES: Mapping[str, Format] = {
     ".jsonl.gz": "jsonl",
     ".ndjson": "jsonl",
 }
+# CSV too where there is nothing else: beside data a text is a note.
+OTHER_CSV = (".txt", ".tsv", ".tab", ".psv", ".dat")
 ROW = "__row"  # the row's number in the input, counted from 0 over the files in order
 HASH = "__hash"  # a 64-bit hash of the row's content
 INSTANT = "__instant"  # microseconds since 1970 in UTC of the corpus's time
@@ -136,6 +138,7 @@ class Finding:
         "code",
         "few",
         "proxy",
+        "label",
     ]
     column: str
     detail: str
@@ -146,12 +149,15 @@ def expand(source: str | Path) -> tuple[tuple[str, ...], Format, str]:
     entries = _entries(str(source))
     _refuse_table_formats(entries, str(source))
     files = [info for info in entries if _format_of(info.path) is not None]
+    files = files or [info for info in entries if _is_other_csv(info.path)]
     if not files:
-        suffixes = ", ".join(SUFFIXES)
-        fact = "it holds none" if not entries else f"{entries[0].path} has another suffix"
-        raise InputError(f"{source} must hold files named {suffixes}, however: {fact}")
-    kind = _format_of(files[0].path) or "parquet"
-    other = [info.path for info in files if _format_of(info.path) != kind]
+        suffixes = ", ".join([*SUFFIXES, *OTHER_CSV])
+        fact = "there are none"
+        if entries:
+            fact = f"{entries[0].path.rsplit('/', 1)[-1]} is of another kind; export it as CSV"
+        raise InputError(f"data are files named {suffixes}, however: in {source} {fact}")
+    kind = _format_of(files[0].path) or "csv"
+    other = [info.path for info in files if (_format_of(info.path) or "csv") != kind]
     if other:
         raise InputError(
             f"the files of a corpus must have one format, however: {files[0].path}, {other[0]}"
@@ -181,6 +187,11 @@ def _format_of(path: str) -> Format | None:
     if name.startswith((".", "_")) or name == MANIFEST:
         return None
     return next((kind for suffix, kind in SUFFIXES.items() if name.endswith(suffix)), None)
+
+
+def _is_other_csv(path: str) -> bool:
+    name = path.rsplit("/", 1)[-1].lower()
+    return not name.startswith((".", "_")) and name.endswith(OTHER_CSV)
 
 
 def _entries(source: str) -> list[pafs.FileInfo]:

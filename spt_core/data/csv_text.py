@@ -23,11 +23,13 @@ HEAD_BYTES = 1 << 20
 DELIMITERS = (",", ";", "\t", "|")
 MAX_CELL_LINES = 10_000  # of one cell; a quote that is open for longer is a stray one
 MAX_STRAY_QUOTES = 8  # of one line; a line with more is left as it is
+MIN_LONGER = 0.95  # of the rows, that end in one delimiter more than the header
 _HEAD_RECORDS = 500
 _MIN_COLUMNS = 4  # from here on, lines that all have as many cells are rows by that alone
 _QUOTE = '"'
 _LITERAL = "\ue000"  # stands for a quote that is a character, while a line is taken apart
 _SEP_LINE = re.compile(r"sep=(.)\s*$", re.IGNORECASE)
+_ESCAPED = re.compile(rb"\\([\\\"])")
 _LETTER, _DIGIT = re.compile(r"[^\W\d_]"), re.compile(r"\d")
 
 
@@ -35,8 +37,9 @@ class Dialect(NamedTuple):
     """How a file is written.
 
     `start` is where its rows begin, in bytes of the UTF-8 text behind a byte order mark;
-    `has_backslashes` says that quotes within quotes are escaped by one, not doubled. The cells of
-    `wordless` columns (their numbers) hold digits and no letters: numbers, dates.
+    `has_backslashes` says that quotes within quotes are escaped by one, not doubled, and it itself
+    by another. Where rows end in one delimiter more than the header, the last name is of nothing.
+    The cells of `wordless` columns (their numbers) hold digits and no letters: numbers, dates.
     """
 
     encoding: str
@@ -58,9 +61,14 @@ class Block(NamedTuple):
     has_long_cells: bool = False
 
 
-def dialect_of(head: bytes, uri: str) -> Dialect:
-    """The dialect of a file that begins with `head` (all of it, if it is short)."""
+def dialect_of(head: bytes, uri: str, rest: Iterable[bytes] = ()) -> Dialect:
+    """The dialect of a file that begins with `head` (all of it, if it is short).
+
+    Where all of that is ASCII, `rest`, what follows it, tells the encoding.
+    """
     encoding = _encoding_of(head)
+    if encoding == "utf-8" and head.isascii():
+        encoding = _encoding_behind(rest)
     is_whole = len(head) < HEAD_BYTES
     text = head.decode(encoding, errors="replace").removeprefix("\ufeff")
     lines = io.StringIO(text, newline="").readlines()
@@ -96,7 +104,7 @@ class _Attempt:
 
     def __init__(self, body: str, delimiter: str, has_backslashes: bool) -> None:
         self.delimiter, self.has_backslashes = delimiter, has_backslashes
-        text = body.replace('\\"', '""') if has_backslashes else body
+        text = _unescaped(body.encode()).decode() if has_backslashes else body
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         header = next((record for record in reader if record), [])
         self.header_lines = reader.line_num
@@ -110,6 +118,10 @@ class _Attempt:
                     break
         except csv.Error:  # a cell beyond the reader's limit: a quote that nothing closes
             pass
+        width = len(self.names)
+        longer = sum(len(record) == width + 1 and not record[-1] for record in self.records)
+        if longer and longer >= MIN_LONGER * len(self.records):
+            self.names += (_name("", width),)
         # It costs a reading of all, and tells escapes by backslashes alone.
         self.is_sound = '\\"' not in body or _parses(text, delimiter)
 
@@ -146,21 +158,28 @@ def _parses(text: str, delimiter: str) -> bool:
 
 def blocks(stream: io.BufferedIOBase, dialect: Dialect, size: int) -> Iterator[Block]:
     """A file's records behind its header as UTF-8, about `size` bytes at a time."""
-    held = b""
+    held = escape = b""
     is_first = True
     for part in _utf8(stream, dialect.encoding, size):
-        content = held + part
         if is_first:
-            content = content.removeprefix(codecs.BOM_UTF8)
-            if len(content) < dialect.start:
-                held = content
+            held = (held + part).removeprefix(codecs.BOM_UTF8)
+            if len(held) < dialect.start:
                 continue
-            content, is_first = content[dialect.start :], False
-        block, held = _whole_records(content, dialect, is_last=False)
+            part, held, is_first = held[dialect.start :], b"", False
+        if dialect.has_backslashes:  # its last ones may belong to what follows
+            part = escape + part
+            whole = part.rstrip(b"\\")
+            part, escape = _unescaped(whole), part[len(whole) :]
+        block, held = _whole_records(held + part, dialect, is_last=False)
         if block.content:
             yield block
-    if held and not is_first:
-        yield _whole_records(held, dialect, is_last=True)[0]
+    if (held or escape) and not is_first:
+        yield _whole_records(held + escape, dialect, is_last=True)[0]
+
+
+def _unescaped(content: bytes) -> bytes:
+    """Quotes that are escaped by a backslash doubled, and escaped backslashes alone."""
+    return _ESCAPED.sub(lambda match: b'""' if match[1] == b'"' else b"\\", content)
 
 
 def _utf8(stream: io.BufferedIOBase, encoding: str, size: int) -> Iterator[bytes]:
@@ -183,6 +202,20 @@ def _encoding_of(head: bytes) -> str:
     return "utf-8"
 
 
+def _encoding_behind(parts: Iterable[bytes]) -> str:
+    """The encoding by the first part that is not ASCII: a name with an umlaut may come late."""
+    for part in parts:
+        if part.isascii():
+            continue
+        start = next(place for place, byte in enumerate(part) if byte < 0x80 or byte >= 0xC0)
+        try:  # it may begin and end within a character
+            codecs.getincrementaldecoder("utf-8")().decode(part[start:])
+        except UnicodeDecodeError:
+            return "utf-8" if _has_utf8(part) else "cp1252"
+        return "utf-8"
+    return "utf-8"
+
+
 def _has_utf8(head: bytes) -> bool:
     """Whether any character beyond ASCII is written in UTF-8."""
     return any(char > "\x7f" and char != "\ufffd" for char in head.decode(errors="replace"))
@@ -200,9 +233,6 @@ def _whole_records(content: bytes, dialect: Dialect, *, is_last: bool) -> tuple[
     if is_last and not content.endswith(b"\n"):
         content += b"\n"
     end = content.rfind(b"\n") + 1
-    if dialect.has_backslashes:
-        content = content[:end].replace(b'\\"', b'""') + content[end:]
-        end = content.rfind(b"\n") + 1
     whole, rest = content[:end], content[end:]
     array = np.frombuffer(whole, np.uint8)
     quotes = np.flatnonzero(array == ord(_QUOTE))

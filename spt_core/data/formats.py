@@ -10,6 +10,7 @@ import concurrent.futures
 import contextlib
 import csv
 import dataclasses
+import functools
 import gzip
 import io
 import itertools
@@ -30,11 +31,13 @@ from spt_core.data import csv_text
 from spt_core.data.corpus import ROW, Format
 from spt_core.data.raw import as_json, column_from, flat
 from spt_core.errors import InputError
+from spt_core.notation import number_of
 from spt_core.records import flatten
 
 BATCH_ROWS = 131_072
 FRAGMENT_ROWS = 250_000
 TEXT_BLOCK_BYTES = 16 << 20
+MAX_ASCII_BLOCKS = 32  # that are looked into for the first character beyond ASCII
 LINES_PER_BATCH = 50_000
 FIRST_LINES = 1000
 HEADER_THREADS = 16
@@ -105,9 +108,19 @@ def hive_keys(uri: str) -> dict[str, str | None]:
 
 
 def dialect(uri: str) -> csv_text.Dialect:
-    """How a CSV file is written, by its first bytes."""
+    """How a CSV file is written: by its first bytes, and if these are ASCII by more of them."""
+    files, path = filesystem(uri)
+    info = files.get_file_info(path)
+    return _dialect(uri, info.size, info.mtime_ns)
+
+
+@functools.lru_cache(maxsize=256)  # every pass over a file asks
+def _dialect(uri: str, size: int | None, mtime_ns: int | None) -> csv_text.Dialect:
+    del size, mtime_ns
     with _text_stream(uri) as stream:
-        return csv_text.dialect_of(stream.read(csv_text.HEAD_BYTES), uri)
+        head = stream.read(csv_text.HEAD_BYTES)
+        parts = iter(lambda: stream.read(TEXT_BLOCK_BYTES), b"")
+        return csv_text.dialect_of(head, uri, itertools.islice(parts, MAX_ASCII_BLOCKS))
 
 
 def num_rows(uri: str, kind: Format) -> int:
@@ -193,8 +206,15 @@ def readable(uri: str) -> Generator[None]:
 
 def _refuse_duplicates(names: Sequence[str], uri: str) -> None:
     twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise InputError(f"column names must be unique, however: {uri} has {twice!r} twice")
+    if twice is None:
+        return
+    values = [name for name in names if number_of(name) is not None]
+    if 2 * len(values) > len(names):
+        raise InputError(
+            f"a file must begin with a line of column names, however: that of {uri} holds values, "
+            f"such as {', '.join(values[:3])}"
+        )
+    raise InputError(f"column names must be unique, however: {uri} has {twice!r} twice")
 
 
 def _parquet(uri: str) -> pq.ParquetFile:

@@ -16,7 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from spt_core.data import formats
-from spt_core.data.conform import conform, label_column, number_column, text_column, typed_column
+from spt_core.data.conform import (
+    conform,
+    label_column,
+    label_words,
+    text_column,
+    typed_column,
+)
 from spt_core.data.corpus import RESERVED, Corpus, Finding, require_columns
 from spt_core.data.kinds import (
     MAX_TEXT_IN_NUMBERS,
@@ -27,15 +33,18 @@ from spt_core.data.kinds import (
     notation_of,
     parse_type,
     with_notation,
+    without_own_gaps,
 )
-from spt_core.data.labels import LabelRule, rule_of
+from spt_core.data.labels import BINARY, LabelRule, rule_of
 from spt_core.data.sampling import Sample, sample
-from spt_core.errors import InputError
+from spt_core.errors import InputError, nearest
 from spt_core.protected import attribute_of
+from spt_core.records import category_text
 from spt_core.signature import Field
 from spt_core.task import Task
 
 SAMPLE_ROWS = 20_000
+MAX_SHOWN = 8  # values of a label in one line
 LEAST_WEIGHT = 1e-6  # of a row; one that weighs nothing is no row
 MIN_ROWS_FOR_IDENTIFIERS = 20
 _ID_NAME = re.compile(
@@ -48,12 +57,14 @@ _INDEX_NAME = re.compile(r"__index_level_\d+__|Unnamed: \d+|index")
 class Columns:
     """What is read of a corpus: `features` for the model, `carried` columns beside them.
 
-    Carried are protected attributes and the group key: typed and written, never encoded.
+    Carried are protected attributes and the group key: typed and written, never encoded. `labels`
+    is what the label column may hold, as it is written.
     """
 
     features: tuple[Field, ...]
     carried: tuple[Field, ...]
     findings: tuple[Finding, ...]
+    labels: LabelRule = BINARY
 
     @property
     def all(self) -> tuple[Field, ...]:
@@ -76,17 +87,67 @@ def columns_of(rows: Sample, corpus: Corpus, task: Task) -> Columns:
     """The fields of a corpus of which there are some rows, as they are written."""
     table = rows.table
     if table.num_rows == 0:
-        raise InputError(f"a corpus must have rows, however: {corpus.uris[0]} has none")
+        fact = f"{corpus.uris[0]} has none"
+        if rows.refused:
+            (reason, count), *_ = rows.refused.most_common(1)
+            fact = f"none of {corpus.uris[0]} can be read: of {count} sampled, {reason}"
+        raise InputError(f"a corpus must have rows, however: {fact}")
     table = _with_absent(table, corpus)
+    rows = rows._replace(table=table)
+    labels = rule_of(task)
+    findings = _findings_of_files(rows, corpus)
     if corpus.label is not None and task.head == "binary":
-        _check_label(_array(table, corpus.label), corpus)
-    columns = (_tabular_columns if task.subject is None else _text_columns)(
-        rows._replace(table=table), corpus, task
-    )
+        findings += _checked_label(rows, corpus)
+    columns = (_tabular_columns if task.subject is None else _text_columns)(rows, corpus, task)
+    if corpus.label is not None and task.head == "regression":
+        written = _written_numbers(corpus.label, table, corpus, columns)
+        labels = dataclasses.replace(labels, notation=written.notation)
+        findings += [f for f in [_of_notation(corpus.label, written)] if f is not None]
+    elif corpus.label in _typed_names(corpus):
+        raise InputError(
+            f"data.types says how numbers and times are written, however: {corpus.label!r} is the "
+            f"label, which is {task.head}"
+        )
     if corpus.label is not None and task.head != "binary":
-        _check_labels(table, columns.features, corpus, rule_of(task))
-    findings = (*_findings_of_files(rows, corpus), *columns.findings)
-    return dataclasses.replace(columns, findings=findings)
+        findings += _check_labels(table, columns.features, corpus, labels)
+    findings += _unused_gaps(table, corpus)
+    return dataclasses.replace(columns, findings=(*findings, *columns.findings), labels=labels)
+
+
+def _typed_names(corpus: Corpus) -> set[str]:
+    return {parse_type(text).name for text in corpus.types}
+
+
+def _written_numbers(name: str, table: pa.Table, corpus: Corpus, columns: Columns) -> Judged:
+    """How a column of numbers is written that is no feature; InputError where nobody can tell."""
+    said = next((f for f in map(parse_type, corpus.types) if f.name == name), None)
+    if said is not None and said.kind != "number":
+        raise InputError(f"the column {name!r} holds numbers here, however: {said.kind} is asked")
+    column = _array(table, name)
+    written = notation_of(said or Field(name=name, kind="number"), column, frozenset(corpus.gaps))
+    others = (*columns.features, *columns.carried)
+    if any(field.notation == "decimal_comma" for field in others):
+        written = in_decimal_comma(written, column)
+    if written.is_open:
+        raise InputError(
+            f"the column {name!r} must have one meaning, however: "
+            f"{written.detail.replace('COLUMN', name)}"
+        )
+    return written
+
+
+def _unused_gaps(table: pa.Table, corpus: Corpus) -> list[Finding]:
+    """The texts that stand for no value, by the corpus's word, and that no sampled cell holds."""
+    findings: list[Finding] = []
+    for gap in corpus.gaps:
+        columns = [_array(table, name) for name in table.column_names if name not in RESERVED]
+        own = frozenset({gap})
+        if not any(
+            without_own_gaps(column, own).null_count > column.null_count for column in columns
+        ):
+            detail = f"data.gaps names {gap!r}, which no sampled cell holds"
+            findings.append(Finding(kind="unused", column="", detail=detail))
+    return findings
 
 
 def _with_absent(table: pa.Table, corpus: Corpus) -> pa.Table:
@@ -134,12 +195,20 @@ def _tabular_columns(rows: Sample, corpus: Corpus, task: Task) -> Columns:
         if name in RESERVED or name == corpus.label or _is_object(name, table):
             continue
         if name == corpus.weight:
-            carried.append(Field(name=name, kind="number", minimum=LEAST_WEIGHT))
+            judgement = judgements[name]
+            field = Field(name=name, kind="number", minimum=LEAST_WEIGHT)
+            carried.append(with_notation(field, judgement))
+            if judgement.is_open:
+                raise InputError(
+                    f"the weight {name!r} must have one meaning, however: "
+                    f"{judgement.detail.replace('COLUMN', name)}"
+                )
+            findings += [f for f in [_of_notation(name, judgement)] if f is not None]
             continue
         field, finding = _judge(name, rows, corpus, fields.get(name), judgements.get(name))
         role = name in (corpus.time, *corpus.entities)
         if is_protected and name not in keep and not role:
-            findings.append(_protected(name))
+            findings.append(_protected(name, judgements.get(name)))
             if field is not None:
                 carried.append(field)
         elif name in corpus.drop or name == corpus.group and name not in corpus.entities:
@@ -171,16 +240,19 @@ _KEPT = ("free_text", "notation", "code")  # findings of columns that stay featu
 def _judgements(table: pa.Table, corpus: Corpus, fields: Mapping[str, Field]) -> dict[str, Judged]:
     """How the values of each column are written; one comma for decimals tells of all columns."""
     judgements: dict[str, Judged] = {}
+    gaps = frozenset(corpus.gaps)
     for name in table.column_names:
         column = _array(table, name)
         if name in (*RESERVED, corpus.label) or _is_unsupported(column.type):
             continue
         if name in fields:
-            judgements[name] = notation_of(fields[name], column)
+            judgements[name] = notation_of(fields[name], column, gaps)
         elif name == corpus.time:
-            judgements[name] = notation_of(Field(name=name, kind="time"), column)
+            judgements[name] = notation_of(Field(name=name, kind="time"), column, gaps)
+        elif name == corpus.weight:
+            judgements[name] = notation_of(Field(name=name, kind="number"), column, gaps)
         elif name not in corpus.entities and name != corpus.group:
-            judgements[name] = judged(name, column)
+            judgements[name] = judged(name, column, gaps)
     if any(judgement.notation == "decimal_comma" for judgement in judgements.values()):
         for name, judgement in judgements.items():
             judgements[name] = in_decimal_comma(judgement, _array(table, name))
@@ -235,10 +307,11 @@ def _text_columns(rows: Sample, corpus: Corpus, task: Task) -> Columns:
             carried.append(Field(name=name, kind="entity", required=False))
         elif name in corpus.protected or task.protects(name):
             column = _array(table, name)
-            judgement = None if _is_unsupported(column.type) else judged(name, column)
+            unsupported = _is_unsupported(column.type)
+            judgement = None if unsupported else judged(name, column, frozenset(corpus.gaps))
             field, _ = _judge(name, rows, corpus, None, judgement)
             carried += [field] if field is not None else []
-            findings.append(_protected(name))
+            findings.append(_protected(name, judgement))
         elif name not in corpus.drop:
             detail = "a model of texts takes its task's fields alone"
             findings.append(Finding(kind="unused", column=name, detail=detail))
@@ -247,15 +320,19 @@ def _text_columns(rows: Sample, corpus: Corpus, task: Task) -> Columns:
 
 def _check_labels(
     table: pa.Table, fields: Sequence[Field], corpus: Corpus, rule: LabelRule
-) -> None:
-    """Refuse a label column that mostly holds something else than the head asks for."""
+) -> list[Finding]:
+    """Refuse a label column that mostly holds something else than the head asks for.
+
+    Of classes it tells which there are, and which differ by their case alone.
+    """
     assert corpus.label is not None
     if corpus.positive is not None:
         raise InputError(
             f"only a label of two values has a positive one, however: {corpus.positive!r} is given "
             f"for a {rule.head} label"
         )
-    good, bad = conform(table, fields, label=corpus.label, labels=rule)
+    gaps = frozenset(corpus.gaps)
+    good, bad = conform(table, fields, label=corpus.label, labels=rule, gaps=gaps)
     reasons = Counter(r for r in bad["reason"].to_pylist() if r.startswith("the label"))
     if reasons.total() > MAX_TEXT_IN_NUMBERS * table.num_rows:
         raise InputError(
@@ -270,14 +347,27 @@ def _check_labels(
                 f"the label column {corpus.label!r} must hold different numbers, however: all of "
                 f"the {good.num_rows} sampled rows hold {values[0].as_py():g}"
             )
-    if rule.head != "single_label" or good.num_rows < MIN_ROWS_FOR_IDENTIFIERS:
-        return
+    if rule.head != "single_label" or not good.num_rows:
+        return []
     distinct = pc.count_distinct(good[corpus.label]).as_py()
-    if distinct > 0.5 * good.num_rows:
+    if distinct > 0.5 * good.num_rows and good.num_rows >= MIN_ROWS_FOR_IDENTIFIERS:
         raise InputError(
             f"the label column {corpus.label!r} must hold class names, however: there are "
             f"{distinct} in {good.num_rows} rows"
         )
+    values = _counted(good[corpus.label].combine_chunks())
+    spellings: dict[str, list[str]] = {}
+    for value, _ in values:
+        spellings.setdefault(value.casefold(), []).append(value)
+    return [
+        Finding(
+            kind="label",
+            column=corpus.label,
+            detail=f"{' and '.join(map(repr, same))} are different classes: they differ in case",
+        )
+        for same in spellings.values()
+        if len(same) > 1
+    ]
 
 
 def _array(table: pa.Table, name: str) -> pa.Array:
@@ -335,13 +425,15 @@ def _judge(
     return field, _of_notation(name, judgement)
 
 
-def _protected(name: str) -> Finding:
+def _protected(name: str, judgement: Judged | None) -> Finding:
     attribute = attribute_of(name)
     what = f"{attribute.replace('_', ' ')}, by its name: " if attribute else ""
+    written = f"; {judgement.detail}" if judgement is not None and judgement.detail else ""
     return Finding(
         kind="protected",
         column=name,
-        detail=f"{what}kept out of the features, figures by group alone (data.keep makes it one)",
+        detail=f"{what}kept out of the features, figures by group alone (data.keep makes it one)"
+        f"{written}",
     )
 
 
@@ -404,7 +496,7 @@ def _is_identifier(name: str, values: pa.Array, field: Field, share: float, num_
 def _check_share(column: pa.Array, field: Field, corpus: Corpus) -> None:
     if field.kind != "number":
         return
-    typed = number_column(column, field.notation)
+    typed = typed_column(column, field, frozenset(corpus.gaps))
     if typed.bad is None:
         return
     share = float(typed.bad.mean())
@@ -417,12 +509,36 @@ def _check_share(column: pa.Array, field: Field, corpus: Corpus) -> None:
         )
 
 
-def _check_label(column: pa.Array, corpus: Corpus) -> None:
-    typed = label_column(column, corpus.positive)
-    if typed.bad is None or typed.bad.mean() <= MAX_TEXT_IN_NUMBERS:
-        return
-    values: Sequence[str] = text_column(column).values.unique().drop_null().slice(0, 5).to_pylist()
-    raise InputError(
-        f"the label column {corpus.label!r} must be 0/1 or true/false unless `positive` names the "
-        f"value that counts as 1, however: it holds {', '.join(map(repr, values))}"
-    )
+def _checked_label(rows: Sample, corpus: Corpus) -> list[Finding]:
+    """Refuse a label of which nobody can say what counts as 1; tell what counts as 0."""
+    assert corpus.label is not None
+    column, gaps = _array(rows.table, corpus.label), frozenset(corpus.gaps)
+    typed = label_column(column, corpus.positive, gaps)
+    values = _counted(label_words(column, gaps).values)
+    shown = ", ".join(f"{value!r} ({count:,})" for value, count in values[:MAX_SHOWN])
+    shown += f" and {len(values) - MAX_SHOWN} more" if len(values) > MAX_SHOWN else ""
+    if corpus.positive is None:
+        if typed.bad is None or typed.bad.mean() <= MAX_TEXT_IN_NUMBERS:
+            return []
+        raise InputError(
+            f"the label column {corpus.label!r} must be 0/1 or true/false unless --set "
+            f"data.positive=VALUE names the value that counts as 1, however: it holds {shown}"
+        )
+    positive = category_text(corpus.positive, "positive").strip()
+    names = [value for value, _ in values]
+    if positive not in names and rows.is_whole:
+        raise InputError(
+            f"data.positive must name a value of the label, however: {corpus.label!r} has no "
+            f"{positive!r}, {nearest(positive, names)}; it holds {shown}"
+        )
+    detail = f"{positive!r} counts as 1, all others as 0: {shown}"
+    return [Finding(kind="label", column=corpus.label, detail=detail)]
+
+
+def _counted(words: pa.Array) -> list[tuple[str, int]]:
+    """What a column holds and how often, the most frequent first."""
+    counts = pc.value_counts(words.drop_null()).to_pylist()
+    return [
+        (entry["values"], entry["counts"])
+        for entry in sorted(counts, key=lambda entry: (-entry["counts"], entry["values"]))
+    ]

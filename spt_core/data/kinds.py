@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from typing import NamedTuple, cast, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spt_core.data.conform import number_column, time_column, without_gaps
+from spt_core.data.conform import number_column, time_column, typed_column, without_gaps
 from spt_core.errors import InputError, nearest
 from spt_core.notation import (
+    EPOCH_UNITS,
     FALSE_TEXTS,
     GAPS_AMONG_VALUES,
     PLAIN_NUMBER,
     TRUE_TEXTS,
     Notation,
+    epoch_divisor,
     gaps_for,
     moment_of,
     numbers_of,
@@ -38,7 +41,11 @@ _CODE_NAME = re.compile(
 _ID_NAME = re.compile(r"[_.\s-](?:id|ID)$|[a-z](?:Id|ID)$")
 MAX_ID_CODES = 100  # a list of types or reasons has as many; what has more is things, not kinds
 _LEADING_ZERO, _CODE = r"^0\d+$", r"^[A-Za-z]{1,3}-?\d+(\.\d+)?$"
-_GROUPED = r"^\D*\d{1,3}([.,]\d{3})+\D*$"
+_GROUPED = r"^\D*[1-9]\d{0,2}([.,]\d{3})+\D*$"
+_POINTED, _BELOW_1000 = r"^[+-]?[1-9]\d{0,2}\.\d{3}$", r"^[+-]?\d{1,3}$"
+_TWO_DIGIT_YEAR = r"^\d{1,2}[./\- ](\d{1,2}|[A-Za-z]{3,9})[./\- ]\d\d(\D|$)"
+MIN_POINTED, MANY_POINTED = 5, 30  # of decimals one in ten would end with a zero, and lack it
+MIN_NUMBERS_IN_TEXT = 0.5  # of the texts of a category, for its owner to be told of the others
 _SETTABLE: tuple[FieldKind, ...] = ("number", "category", "boolean", "time")
 _TYPE = re.compile(r"(?P<name>.+):(?P<kind>[a-z]+)(?:\((?P<notation>[a-z_]+)\))?")
 
@@ -83,14 +90,15 @@ def parse_type(text: str) -> Field:
     )
 
 
-NUMBER_NOTATIONS: tuple[Notation, ...] = ("decimal_comma",)
+NUMBER_NOTATIONS: tuple[Notation, ...] = ("decimal_comma", "decimal_point")
 TIME_NOTATIONS: tuple[Notation, ...] = tuple(
     name for name in get_args(Notation) if name not in NUMBER_NOTATIONS
 )
 
 
-def judged(name: str, column: pa.Array) -> Judged:
-    """What a column is that nobody has said anything of."""
+def judged(name: str, column: pa.Array, gaps: frozenset[str] = frozenset()) -> Judged:
+    """What a column is that nobody has said anything of; `gaps` are the corpus's own."""
+    column = without_own_gaps(column, gaps)
     kind = column.type
     if pa.types.is_boolean(kind):
         return Judged("boolean")
@@ -105,8 +113,24 @@ def judged(name: str, column: pa.Array) -> Judged:
     return _judged_text(name, column)
 
 
-def notation_of(field: Field, column: pa.Array) -> Judged:
+def without_own_gaps(column: pa.Array, gaps: frozenset[str]) -> pa.Array:
+    """A raw column without the texts, or the numbers, that its corpus says stand for no value."""
+    if not gaps:
+        return column
+    if is_text(column.type):
+        return without_gaps(column, gaps)
+    if not pa.types.is_integer(column.type) and not pa.types.is_floating(column.type):
+        return column
+    field = Field(name="", kind="number")
+    missing = np.asarray(typed_column(column, field, gaps).values.is_null())
+    return pc.if_else(pa.array(missing), pa.scalar(None, column.type), column)
+
+
+def notation_of(field: Field, column: pa.Array, gaps: frozenset[str] = frozenset()) -> Judged:
     """How the values of a column are written whose kind is said already."""
+    column = without_own_gaps(column, gaps)
+    if field.kind == "time" and field.notation == "epoch":
+        return _epochs(column) or Judged("time", "epoch")
     if field.notation is not None or field.kind not in ("number", "time"):
         return Judged(field.kind, field.notation)
     if field.kind == "number":
@@ -117,7 +141,7 @@ def notation_of(field: Field, column: pa.Array) -> Judged:
     if is_text(column.type):
         text = without_gaps(column, gaps_for("time")).drop_null()
         return _times(text, is_asked=True) or Judged("time")
-    return _time_codes(column) or Judged("time")
+    return _time_codes(column) or _epochs(column) or Judged("time")
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -145,7 +169,7 @@ def _judged_text(name: str, column: pa.Array) -> Judged:
         if _is_named_code(name, number_column(text).values):
             return Judged("category", detail="whole numbers that the name calls codes")
         return numbers
-    return _times(text, is_asked=False) or Judged("category", detail=_mixed_units(text))
+    return _times(text, is_asked=False) or Judged("category", detail=_mixed(text))
 
 
 def _are_yes_and_no(words: set[str]) -> bool:
@@ -166,7 +190,7 @@ def _numbers(text: pa.Array) -> Judged | None:
     """Numbers in the notation that most of the texts fit, if nearly all do."""
     plain = pc.match_substring_regex(pc.utf8_trim_whitespace(text), PLAIN_NUMBER)
     if len(text) and pc.all(plain).as_py():
-        return Judged("number")
+        return _pointed(text)
     trimmed = pc.utf8_trim_whitespace(text).cast(pa.large_string())
     point, comma = numbers_of(trimmed), numbers_of(trimmed, "decimal_comma")
     num_point, num_comma = (len(text) - of.values.null_count for of in (point, comma))
@@ -175,7 +199,7 @@ def _numbers(text: pa.Array) -> Judged | None:
     if count < (1.0 - MAX_TEXT_IN_NUMBERS) * len(text) or not len(text):
         return None
     units = {unit for unit in pc.unique(best.units.drop_null()).to_pylist() if unit}
-    if len(units - {"%", "\u2030"}) > 1:
+    if len(units) > 1:
         return None
     if num_comma == num_point and pc.all(pc.match_substring_regex(trimmed, _GROUPED)).as_py():
         example = trimmed[0].as_py()
@@ -192,7 +216,7 @@ def _described(values: pa.Array, text: pa.Array, decimal: str, units: set[str]) 
         place = int(odd[0])
         example = text[place].as_py()
         unit = f", without the unit {' '.join(sorted(units))}" if units else ""
-        notes.append(f"{example!r} is read as {values[place].as_py():g} (decimal {decimal}){unit}")
+        notes.append(f"{example!r} is read as {_shown(values[place])} (decimal {decimal}){unit}")
     rest = np.flatnonzero(np.asarray(values.is_null()))
     if len(rest):
         example = text[int(rest[0])].as_py()
@@ -201,6 +225,55 @@ def _described(values: pa.Array, text: pa.Array, decimal: str, units: set[str]) 
             "data.gaps names it"
         )
     return "; ".join(notes)
+
+
+def _pointed(text: pa.Array) -> Judged:
+    """Plain numbers, of which a point may part groups of digits: `16.081` beside `726`.
+
+    Where all that have a point have three digits behind it, and others are below 1000, it does more
+    likely than not; where none is without a point nobody can tell, and decimals are usual.
+    """
+    text = pc.utf8_trim_whitespace(text)
+    pointed = pc.match_substring_regex(text, _POINTED)
+    others = text.filter(pc.invert(pointed))
+    is_grouped = pc.all(pc.match_substring_regex(others, _BELOW_1000)).as_py() is not False
+    num_pointed = pc.sum(pointed.cast(pa.int64())).as_py()
+    if num_pointed < MIN_POINTED or not is_grouped:
+        return Judged("number")
+    example = text.filter(pointed)[0].as_py()
+    value = _shown(numbers_of(pa.array([example], pa.large_string()), "decimal_comma").values[0])
+    if len(others) and num_pointed >= MANY_POINTED:
+        detail = (
+            f"{example!r} beside {others[0].as_py()!r} may be {value}, or have three decimals: say "
+            "which, with data.types=COLUMN:number(decimal_comma) or (decimal_point)"
+        )
+        return Judged("number", None, detail, is_open=True)
+    detail = (
+        f"{example!r} is read with three decimals; if it is {value}, say "
+        "data.types=COLUMN:number(decimal_comma)"
+    )
+    return Judged("number", None, detail)
+
+
+def _shown(value: pa.Scalar) -> str:
+    """A number in full: a few digits would not show what was read."""
+    return f"{value.as_py():.15g}"
+
+
+def _mixed(text: pa.Array) -> str:
+    """What is odd of a category that mostly looks like numbers."""
+    units = _mixed_units(text)
+    numbers = numbers_of(pc.utf8_trim_whitespace(text).cast(pa.large_string())).values
+    share = 1.0 - numbers.null_count / len(text)
+    if units or share < MIN_NUMBERS_IN_TEXT:
+        return units
+    counted = pc.value_counts(text.filter(numbers.is_null())).to_pylist()
+    others = sorted(counted, key=lambda entry: -entry["counts"])[:3]
+    shown = ", ".join(repr(entry["values"]) for entry in others)
+    return (
+        f"{share:.0%} of its texts are numbers, others such as {shown}: names all of them, unless "
+        "data.gaps names what stands for no value"
+    )
 
 
 def _mixed_units(text: pa.Array) -> str:
@@ -240,6 +313,9 @@ def _times(text: pa.Array, *, is_asked: bool) -> Judged | None:
         return 1.0 - typed.values.null_count / len(column)
 
     if share(None, some) >= MIN_TIMES:
+        if pc.all(pc.match_substring_regex(text, PLAIN_NUMBER)).as_py():
+            numbers = text.cast(pa.float64())
+            return _time_codes(numbers) or _epochs(numbers)
         return Judged("time", None) if is_asked or _varied(words) else None
     fits: dict[Notation, float] = {}
     for notation in ("day_first", "month_first"):
@@ -257,7 +333,13 @@ def _times(text: pa.Array, *, is_asked: bool) -> Judged | None:
             "with data.types=COLUMN:time(day_first) or (month_first)"
         )
         return Judged("time", None, detail, is_open=True)
-    return Judged("time", best, f"times such as {words[0]!r}, {best.replace('_', ' ')}")
+    detail = f"times such as {words[0]!r}, {best.replace('_', ' ')}"
+    if _share(text, _TWO_DIGIT_YEAR) >= MIN_TIMES:
+        read = moment_of(words[0], best)
+        assert read is not None or fits[best] < 1
+        shown = f", here {read.wall.date()}" if read is not None else ""
+        detail += f"; years of two digits are of 1950 to 2049{shown}"
+    return Judged("time", best, detail)
 
 
 def _varied(words: list[str]) -> bool:
@@ -285,6 +367,23 @@ def _time_codes(column: pa.Array) -> Judged | None:
                 return Judged("time", notation, f"{int(values[0])} is read as a date")
             return None
     return _excel(values)
+
+
+def _epochs(column: pa.Array) -> Judged | None:
+    """Numbers since 1970 in one unit for all of them, told by the largest."""
+    if is_text(column.type):
+        if not pc.all(pc.match_substring_regex(column, PLAIN_NUMBER)).as_py():
+            return None
+        column = column.cast(pa.float64())
+    if not pa.types.is_integer(column.type) and not pa.types.is_floating(column.type):
+        return None
+    values = np.abs(np.asarray(column.drop_null().cast(pa.float64(), safe=False)))
+    if not len(values):
+        return None
+    divisor = epoch_divisor(float(np.quantile(values, 0.99)))  # a few may be what nobody meant
+    names: Sequence[Notation] = [name for name, unit in EPOCH_UNITS.items() if unit == divisor]
+    what = {1: "seconds", 10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}
+    return Judged("time", names[0], f"{what[divisor]} since 1970")
 
 
 def _excel(values: np.ndarray) -> Judged | None:
@@ -319,15 +418,15 @@ def in_decimal_comma(judgement: Judged, column: pa.Array) -> Judged:
     There `1.234` is more than a thousand, and `1,234` is not.
     """
     if judgement.kind != "number" or judgement.notation is not None or not is_text(column.type):
-        return judgement
+        return judgement  # said, or told by its values
     text = pc.utf8_trim_whitespace(without_gaps(column, gaps_for("number")).drop_null())
     grouped = pc.match_substring_regex(text, _GROUPED)
     whole = pc.match_substring_regex(text, r"^[+-]?\d+$")
     if not pc.any(grouped).as_py() or not pc.all(pc.or_(grouped, whole)).as_py():
         return judgement
     example = text.filter(grouped)[0].as_py()
-    value = numbers_of(pa.array([example], pa.large_string()), "decimal_comma").values[0].as_py()
-    detail = f"{example!r} is read as {value:g} (decimal , as in other columns)"
+    value = numbers_of(pa.array([example], pa.large_string()), "decimal_comma").values[0]
+    detail = f"{example!r} is read as {_shown(value)} (decimal , as in other columns)"
     return Judged("number", "decimal_comma", detail)
 
 

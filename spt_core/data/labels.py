@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from spt_core.data.texts import canonical, objects, order_of, parsed, read_span
 from spt_core.errors import InputError, nearest
+from spt_core.notation import Notation
 from spt_core.task import Head, Task
 
 NO_LABELS = "[]"
@@ -29,11 +30,15 @@ MAX_NAME = 200
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class LabelRule:
-    """What a label may be: the head's form, and `classes` alone unless there are none named."""
+    """What a label may be: the head's form, and `classes` alone unless there are none named.
+
+    `notation` is how numbers are written.
+    """
 
     head: Head = "binary"
     classes: tuple[str, ...] = ()
     negative_class: str | None = None
+    notation: Notation | None = None
 
 
 BINARY = LabelRule()

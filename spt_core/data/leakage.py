@@ -53,6 +53,8 @@ def refuse_label_like(
     """
     name, limit, likeness = _measure(table[label], head)
     accepted_columns: list[str] = []
+    telling: list[str] = []
+    figures: list[str] = []
     for field in fields:
         if field.kind == "entity" or field.name not in table.column_names:
             continue
@@ -60,13 +62,18 @@ def refuse_label_like(
         value = max(likeness(c, is_category) for c in _facets(table, field, time))
         if value < limit:
             continue
-        if field.name not in accepted:
-            raise InputError(
-                f"no column may give the label away, however: {field.name!r} alone reaches {name} "
-                f"{value:.3f} for {label!r}; leave it out with drop ({field.name!r}), or accept it "
-                f"with keep if it is known before the answer is needed"
-            )
-        accepted_columns.append(field.name)
+        if field.name in accepted:
+            accepted_columns.append(field.name)
+            continue
+        telling.append(field.name)
+        figures.append(f"{field.name!r} alone reaches {name} {value:.3f}")
+    if telling:
+        names = ",".join(telling)
+        raise InputError(
+            f"no column may give the label away, however: for {label!r} {'; '.join(figures)}; "
+            f"leave it out with --set data.drop={names}, or accept it with data.keep={names} if it "
+            "is known before the answer is needed"
+        )
     return accepted_columns
 
 

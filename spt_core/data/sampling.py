@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ import pyarrow as pa
 
 from spt_core.artifacts import filesystem
 from spt_core.data import csv_text, formats
-from spt_core.data.corpus import Corpus, Format
+from spt_core.data.corpus import ROW, Corpus, Format
 from spt_core.data.formats import Fragment, Raw
 from spt_core.data.hashing import uniform
 from spt_core.data.raw import column_from
@@ -28,12 +29,16 @@ PLACE_BYTES = 1 << 20
 
 
 class Sample(NamedTuple):
-    """Rows as they are written, of `num_rows` that were looked at; `is_whole`: of all there are."""
+    """Rows as they are written, of `num_rows` that were looked at; `is_whole`: of all there are.
+
+    `refused` counts rows that could not be parsed, by reason.
+    """
 
     table: pa.Table
     num_rows: int
     is_whole: bool
     num_mended: int = 0
+    refused: Counter[str] = Counter()
 
 
 def sample_of(table: pa.Table) -> Sample:
@@ -44,6 +49,11 @@ def sample_of(table: pa.Table) -> Sample:
 def sample(corpus: Corpus, num_rows: int) -> Sample:
     """About `num_rows` rows of a corpus in their order, or all if it has no more."""
     return _sample(corpus.uris, corpus.format, corpus.identity, num_rows)
+
+
+def sampled_columns(uris: tuple[str, ...], kind: Format, identity: str, num_rows: int) -> list[str]:
+    """The columns of the rows that `sample` takes."""
+    return [n for n in _sample(uris, kind, identity, num_rows).table.column_names if n != ROW]
 
 
 @functools.lru_cache(maxsize=2)  # a run asks when it opens a corpus, and when it splits it
@@ -64,7 +74,9 @@ def _drawn(raws: Iterable[Raw], num_rows: int, *, is_whole: bool) -> Sample:
     tables: list[pa.Table] = []
     chances: list[np.ndarray] = []
     limit, total, kept, mended = 1.0, 0, 0, 0
+    refused: Counter[str] = Counter()
     for raw in raws:
+        refused.update(entry.reason for entry in raw.refused)
         chance = uniform(np.arange(total, total + raw.table.num_rows, dtype=np.uint64), 0)
         chosen = chance < limit
         tables.append(raw.table if chosen.all() else raw.table.filter(pa.array(chosen)))
@@ -75,7 +87,7 @@ def _drawn(raws: Iterable[Raw], num_rows: int, *, is_whole: bool) -> Sample:
             kept = num_rows
     if kept > num_rows:
         tables, chances, limit = _fewer(tables, chances, num_rows)
-    return Sample(_concat(tables), total, is_whole, mended)
+    return Sample(_concat(tables), total, is_whole, mended, refused)
 
 
 def _fewer(

@@ -21,8 +21,9 @@ from spt_core.data.corpus import (
     expand,
     require_columns,
 )
-from spt_core.data.infer import infer_columns
+from spt_core.data.infer import SAMPLE_ROWS, infer_columns
 from spt_core.data.raw import column_from, flat
+from spt_core.data.sampling import sampled_columns
 from spt_core.errors import InputError
 from spt_core.records import flatten
 from spt_core.signature import Goal, Window
@@ -55,6 +56,9 @@ def open_corpus(
     if not isinstance(source, str | Path):
         identity = located.rsplit("/", 1)[-1]
     counts = formats.columns(uris, kind)
+    if kind == "jsonl":  # any line may have more keys than the first ones
+        more = sampled_columns(uris, kind, identity, SAMPLE_ROWS)
+        counts |= {name: 1 for name in more if name not in counts}
     columns = [name for name in counts if name not in RESERVED]
     label = roles.label or task.label
     _require_roles(roles, columns, uris[0])

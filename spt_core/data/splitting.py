@@ -33,7 +33,7 @@ from spt_core.data.conform import BAD_SCHEMA, has_dates, time_column
 from spt_core.data.corpus import HASH, INSTANT, Corpus, Finding
 from spt_core.data.hashing import Hashes
 from spt_core.data.infer import SAMPLE_ROWS, Columns, columns_of
-from spt_core.data.labels import NAMES, SETS, LabelRule, classes_of, rule_of
+from spt_core.data.labels import NAMES, SETS, LabelRule, classes_of
 from spt_core.data.leakage import is_among, proxies, ranges, refuse_label_like
 from spt_core.data.partition import (
     DAY_US,
@@ -83,9 +83,9 @@ def split(task: Task, corpus: Corpus, storage: str, config: SplitConfig | None =
 
 def _make(task: Task, corpus: Corpus, folder: str, config: SplitConfig) -> Splits:
     assert corpus.label is not None
-    labels = rule_of(task)
     sampled = sample(corpus, SAMPLE_ROWS)
     columns = columns_of(sampled, corpus, task)
+    labels = columns.labels
     kind = _kind(corpus, columns, config, sampled)
     partition = _partition(task, corpus, columns, config, kind, folder)
     windows = tuple(w for w in corpus.windows if w.name not in corpus.columns)
@@ -203,7 +203,7 @@ def _partition(
         shares=config.shares,
         seed=config.seed,
         max_categories=config.max_categories,
-        labels=rule_of(task),
+        labels=columns.labels,
         group=corpus.group if kind == "group" else None,
     )
     if kind != "time":

@@ -25,6 +25,7 @@ from spt_core.notation import (
     Notation,
     gaps_for,
     number_of,
+    numbers_among,
 )
 from spt_core.records import category_text, parse_time, shown, wrong_value
 from spt_core.signature import FieldKind, Signature
@@ -76,6 +77,7 @@ class Encoder:
         self._gaps = frozenset(signature.gaps)
         self._category_gaps = gaps_for("category", self._gaps)
         self._value_gaps = gaps_for("number", self._gaps)
+        self._number_gaps = frozenset(numbers_among(self._gaps))
 
     def record(self, record: Mapping[str, Any]) -> NDArray[np.float32]:
         """One flat request as [1, F]; InputError with one sentence about the first bad field.
@@ -85,7 +87,7 @@ class Encoder:
         if not record:
             raise InputError("a record must hold one of the model's fields, however: it is empty")
         row: list[float] = []
-        get, append = record.get, row.append
+        get, append, number_gaps = record.get, row.append, self._number_gaps
         for name, kind, required, minimum, maximum, notation in self._plan:
             value = get(name)
             if type(value) is str and value.strip() in self._value_gaps:
@@ -99,7 +101,11 @@ class Encoder:
             elif kind == "number":
                 if type(value) is not float and type(value) is not int:
                     value = _number_of_text(name, value, notation)
-                if not minimum <= value <= maximum:
+                if number_gaps and value in number_gaps:
+                    if required:
+                        raise self._missing(name, record)
+                    value = math.nan
+                elif not minimum <= value <= maximum:
                     raise _out_of_range(name, minimum, maximum, value)
                 append(value)
             elif kind == "time":

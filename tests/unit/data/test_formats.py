@@ -132,7 +132,11 @@ def test_the_identity_changes_with_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("none.csv", "there is no file or folder"), ("empty.csv", "is empty"), ("a.xls", "suffix")],
+    [
+        ("none.csv", "there is no file or folder"),
+        ("empty.csv", "is empty"),
+        ("a.xls", "export it as CSV"),
+    ],
 )
 def test_a_source_without_rows_is_refused(tmp_path: Path, name: str, message: str) -> None:
     if name != "none.csv":

@@ -104,7 +104,7 @@ def test_a_numeric_column_full_of_text_is_refused() -> None:
 
 def test_a_label_of_other_values_needs_the_positive_one() -> None:
     table = pa.table({"amount": [1.0, 2.0], "y": ["good", "bad"]})
-    with pytest.raises(InputError, match="'y'.*positive.*'good', 'bad'"):
+    with pytest.raises(InputError, match=r"'y'.*data.positive=.*'bad' \(1\), 'good' \(1\)"):
         columns_of(sample_of(table), CORPUS, TASK)
 
 

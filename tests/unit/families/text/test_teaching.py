@@ -80,8 +80,10 @@ def test_a_teacher_takes_the_weights_of_its_classes_back(tmp_path, untrained):
     plain, balanced = (trained(tmp_path / name, name) for name in ("none", "balanced"))
     weights = json.loads(balanced.read("facts.json"))["class_weights"]
     shift = load(balanced.read("network.safetensors"))["shift"].numpy()
-    assert not load(plain.read("network.safetensors"))["shift"].any()
-    assert np.corrcoef(shift, -np.log(list(weights.values())))[0, 1] > 0.5
+    unweighted = load(plain.read("network.safetensors"))["shift"].numpy()
+    taken_back = -np.log(list(weights.values()))
+    alike = [np.corrcoef(s, taken_back)[0, 1] for s in (shift, shift - unweighted)]
+    assert min(alike) > 0.5
 
 
 def test_a_teacher_carries_the_licences_of_its_base(tmp_path, untrained):
