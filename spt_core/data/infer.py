@@ -27,13 +27,13 @@ from spt_core.data.corpus import RESERVED, Corpus, Finding, require_columns
 from spt_core.data.kinds import (
     MAX_TEXT_IN_NUMBERS,
     Judged,
+    holds,
     in_decimal_comma,
     is_text,
     judged,
     notation_of,
     parse_type,
     with_notation,
-    without_own_gaps,
 )
 from spt_core.data.labels import BINARY, LabelRule, rule_of
 from spt_core.data.sampling import Sample, sample
@@ -141,10 +141,7 @@ def _unused_gaps(table: pa.Table, corpus: Corpus) -> list[Finding]:
     findings: list[Finding] = []
     for gap in corpus.gaps:
         columns = [_array(table, name) for name in table.column_names if name not in RESERVED]
-        own = frozenset({gap})
-        if not any(
-            without_own_gaps(column, own).null_count > column.null_count for column in columns
-        ):
+        if not any(holds(column, gap) for column in columns):
             detail = f"data.gaps names {gap!r}, which no sampled cell holds"
             findings.append(Finding(kind="unused", column="", detail=detail))
     return findings

@@ -26,6 +26,7 @@ from spt_core.notation import (
     epoch_divisor,
     gaps_for,
     moment_of,
+    numbers_among,
     numbers_of,
 )
 from spt_core.signature import Field, FieldKind
@@ -124,6 +125,17 @@ def without_own_gaps(column: pa.Array, gaps: frozenset[str]) -> pa.Array:
     field = Field(name="", kind="number")
     missing = np.asarray(typed_column(column, field, gaps).values.is_null())
     return pc.if_else(pa.array(missing), pa.scalar(None, column.type), column)
+
+
+def holds(column: pa.Array, gap: str) -> bool:
+    """Whether a raw column has a cell that says so, as a text or as a number."""
+    own = frozenset({gap})
+    if without_own_gaps(column, own).null_count > column.null_count:
+        return True
+    if not is_text(column.type) or not numbers_among(own):
+        return False
+    numbers = numbers_of(pc.utf8_trim_whitespace(column).cast(pa.large_string())).values
+    return bool(pc.any(pc.is_in(numbers, pa.array(numbers_among(own), pa.float64()))).as_py())
 
 
 def notation_of(field: Field, column: pa.Array, gaps: frozenset[str] = frozenset()) -> Judged:

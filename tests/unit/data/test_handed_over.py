@@ -158,6 +158,8 @@ def test_a_gap_that_nothing_holds_is_told(tmp_path):
     lines = ["x,default", *(f"{i}.5,{i % 2}" for i in range(60))]
     found = columns(RISK, tmp_path, lines, label="default", gaps=("Exempt", "7.5"))
     assert details(found, "unused") == ["data.gaps names 'Exempt', which no sampled cell holds"]
+    lines = ["x,z,default", *(f"{i % 9}.0,{i}.5,{i % 2}" for i in range(60))]
+    assert not details(columns(RISK, tmp_path, lines, label="default", gaps=("7",)), "unused")
 
 
 # Groups of digits.
