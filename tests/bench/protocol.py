@@ -26,7 +26,7 @@ from spt_core.compression.selection import select
 from spt_core.data.corpus import ROW, Corpus
 from spt_core.data.hashing import row_hashes
 from spt_core.data.infer import infer_columns
-from spt_core.data.labels import num_saying, rule_of
+from spt_core.data.labels import num_saying
 from spt_core.data.partition import PARTS
 from spt_core.data.read import plain_errors, read
 from spt_core.data.splits import SplitConfig, Splits
@@ -47,7 +47,7 @@ def typed_rows(task: Task, corpus: Corpus, storage: str) -> tuple[pa.Table, Any]
     columns = infer_columns(corpus, task)
     with plain_errors():
         rows = read(
-            corpus, columns.all, quarantine=f"{storage}/bench-quarantine", labels=rule_of(task)
+            corpus, columns.all, quarantine=f"{storage}/bench-quarantine", labels=columns.labels
         )
         blocks = list(rows.iter_batches(batch_format="pyarrow", batch_size=None))
     return pa.concat_tables(blocks).sort_by(ROW), columns
@@ -94,7 +94,7 @@ def make_splits(
         signature=Signature(fields=tuple(fields), windows=corpus.windows, time=corpus.time),
         label=label,
         num_rows={part: parts[part].num_rows for part in PARTS},
-        num_positives={p: num_saying(parts[p][label], rule_of(task)) for p in PARTS},
+        num_positives={p: num_saying(parts[p][label], columns.labels) for p in PARTS},
         fingerprints=fingerprint,
         num_left_out={},
         quarantine={},
@@ -105,7 +105,7 @@ def make_splits(
         entities=corpus.entities,
         licences=corpus.licences,
         synthetic=corpus.synthetic,
-        labels=rule_of(task),
+        labels=columns.labels,
         classes=classes,
     )
     write_manifest(uri, made.to_json())
@@ -124,7 +124,7 @@ def served_model(
         config.distillation, training=dataclasses.replace(config.distillation.training, seed=seed)
     )
     student = DistillationPipeline(student_config).distill(teacher, splits)
-    selection = select(teacher, student, splits, config.limits)
+    selection = select(teacher, {"": student}, splits, config.limits)
     for point in selection.front:
         say(f"seed {seed}: {point.name} {dict(point.parts)} loss {point.loss:.4f} {point.chosen}")
     return selection.model, teacher
