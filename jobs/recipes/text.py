@@ -9,6 +9,7 @@ from spt_core.benchmark import BenchmarkConfig
 from spt_core.data.splits import SplitConfig
 from spt_core.distillation import DistillationConfig
 from spt_core.families.text.config import TextConfig
+from spt_core.optimization import SearchConfig
 from spt_core.task import Task
 from spt_core.training import TrainingConfig
 from spt_core.vocabulary.config import MaskedConfig, StudyConfig, VocabularyConfig
@@ -57,6 +58,7 @@ def default(task: Task) -> PipelineConfig:
         training=training,
         distillation=DistillationConfig(training=student, num_copies=3 if is_pair else 6),
         benchmark=BenchmarkConfig(num_calls=500),
+        search=SearchConfig(num_trials=6),  # each takes as long as the recipe's own student
     )
 
 

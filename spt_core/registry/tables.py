@@ -11,20 +11,21 @@ import sqlalchemy as sa
 REVISION_TABLE = "spt_revision"
 METADATA = sa.MetaData()
 
+
+def _of_a_model() -> list[sa.Column[str]]:
+    """What a version and its variants hold alike."""
+    names = ("identity", "exported", "policy", "report", "report_uri", "licences", "lineage")
+    return [
+        sa.Column(name, sa.Text, nullable=False) for name in (*names, "created_at", "created_by")
+    ]
+
+
 MODEL_VERSION = sa.Table(
     "spt_model_version",
     METADATA,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("identity", sa.Text, nullable=False),
-    sa.Column("exported", sa.Text, nullable=False),
-    sa.Column("policy", sa.Text, nullable=False),
-    sa.Column("report", sa.Text, nullable=False),
-    sa.Column("report_uri", sa.Text, nullable=False),
-    sa.Column("licences", sa.Text, nullable=False),
-    sa.Column("lineage", sa.Text, nullable=False),
-    sa.Column("created_at", sa.Text, nullable=False),
-    sa.Column("created_by", sa.Text, nullable=False),
+    *_of_a_model(),
     sa.UniqueConstraint("name", "identity", name="spt_model_version_identity"),
 )
 
@@ -34,15 +35,7 @@ VARIANT = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("variant", sa.Text, primary_key=True),
-    sa.Column("identity", sa.Text, nullable=False),
-    sa.Column("exported", sa.Text, nullable=False),
-    sa.Column("policy", sa.Text, nullable=False),
-    sa.Column("report", sa.Text, nullable=False),
-    sa.Column("report_uri", sa.Text, nullable=False),
-    sa.Column("licences", sa.Text, nullable=False),
-    sa.Column("lineage", sa.Text, nullable=False),
-    sa.Column("created_at", sa.Text, nullable=False),
-    sa.Column("created_by", sa.Text, nullable=False),
+    *_of_a_model(),
     sa.ForeignKeyConstraint(
         ["name", "version"],
         ["spt_model_version.name", "spt_model_version.version"],
