@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from spt_core.artifacts import (
@@ -91,13 +91,14 @@ def select(
         on_candidate: called with the name of each candidate before it is exported.
     """
     work = _Selecting(teacher, splits, limits or Limits(), with_int8, fresh, on_candidate)
+    offered: list[FrontPoint] = []
     for number, (name, student) in enumerate(students.items()):
-        work.offer(student, name, with_forests=number == 0)
+        offered += work.offer(student, name, with_forests=number == 0)
     for share in SHARES:
-        if not work.is_too_much():
+        if not work.is_too_much(offered):
             break
         name = work.best_student()
-        work.offer(students[name], name, share=share)
+        offered = work.offer(students[name], name, share=share)
     return work.chosen(aim, metric)
 
 
@@ -124,14 +125,15 @@ class _Selecting:
 
     def offer(
         self, student: SpecializedModel, name: str, *, share: float = 1.0, with_forests: bool = True
-    ) -> None:
+    ) -> list[FrontPoint]:
         """Export and measure what a student makes possible."""
-        offered = TRAINING[self._task.family].candidates
+        num_before, offered = len(self._points), TRAINING[self._task.family].candidates
         for candidate in offered(self._teacher, student.artifact, self._splits, share):
             if "student" in candidate.parts:
                 self._measure(candidate, student, name)
             elif with_forests:  # they are the teacher's, whatever the student
                 self._measure(candidate, student, "")
+        return self._points[num_before:]
 
     def _measure(self, candidate: Candidate, student: SpecializedModel, suffix: str) -> None:
         artifact = _artifact(candidate, self._teacher, student.artifact)
@@ -153,11 +155,10 @@ class _Selecting:
             self._exports.append(exported)
             self._points.append(point)
 
-    def is_too_much(self) -> bool:
-        """Whether what has trees takes more than was stated: fewer trees may not."""
-        limits, own = self._limits, [p for p in self._points if set(p.parts) != {"student"}]
-        is_over = all(over_budget(point, limits, self._task) for point in own)
-        return limits != Limits() and bool(own) and is_over
+    def is_too_much(self, offered: Sequence[FrontPoint]) -> bool:
+        """Whether something with trees takes more than was stated: with fewer it may not."""
+        limits, with_trees = self._limits, [p for p in offered if set(p.parts) != {"student"}]
+        return limits != Limits() and any(over_budget(p, limits, self._task) for p in with_trees)
 
     def best_student(self) -> str:
         """The one of least loss, of those within limits if there are some."""
