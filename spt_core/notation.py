@@ -95,10 +95,12 @@ def _pattern(decimal: str, groups: str) -> str:
     Python's re alike.
     """
     group = f"[{groups}'\u2019 \u00a0\u2007\u2009\u202f]"
+    # India parts lakhs and crores by two digits, with commas; points by two part versions.
+    inner = "\\d{2,3}" if groups == "," else "\\d{3}"
     return (
         f"^(?P<open>\\()?{_SPACE}*(?P<sign1>{_SIGN})?{_SPACE}*(?P<unit1>{_UNIT})?{_SPACE}*"
         f"(?P<sign2>{_SIGN})?{_SPACE}*"
-        f"(?:(?P<whole>[1-9]\\d{{0,2}}(?:{group}\\d{{2,3}})*{group}\\d{{3}}|\\d+)"
+        f"(?:(?P<whole>[1-9]\\d{{0,2}}(?:{group}{inner})*{group}\\d{{3}}|\\d+)"
         f"(?P<part>{decimal}\\d*)?|(?P<only>{decimal}\\d+))"
         f"(?P<exponent>[eE][+\\-]?\\d+)?{_SPACE}*(?P<unit2>%|\u2030|{_UNIT})?{_SPACE}*"
         f"(?P<sign3>{_MINUS})?{_SPACE}*(?P<close>\\))?$"
@@ -186,8 +188,10 @@ _MONTH_NAMED = re.compile(
     + _TIME
 )
 _DIGITS = re.compile(r"(\d{4})(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d)?)?")
-_MONTH_YEAR = re.compile(r"(?P<month>[A-Za-z]{3,9}|\d\d)[ ./\-](?P<year>\d{4})")
-_YEAR_MONTH = re.compile(r"(?P<year>\d{4})[ ./\-](?P<month>[A-Za-z]{3,9}|\d\d)")
+# Of other years such texts are codes: 4711-03, 10-4500.
+_ANY_YEAR = r"(?P<year>(?:19|20)\d\d)"
+_MONTH_YEAR = re.compile(rf"(?P<month>[A-Za-z]{{3,9}}\.?|\d\d?)[ ./\-] ?{_ANY_YEAR}")
+_YEAR_MONTH = re.compile(rf"{_ANY_YEAR}[ ./\-](?P<month>[A-Za-z]{{3,9}}\.?|\d\d?)")
 _ZONE = re.compile(r"\s*(?:(?P<utc>Z|UTC|GMT)|(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d)?)$")
 _MONTHS = {
     name: number
@@ -291,8 +295,13 @@ def _moment_of_words(text: str, notation: Notation | None) -> Moment | None:
     return None
 
 
+def is_month(text: str) -> bool:
+    """Whether a text names a month of a year alone."""
+    return any(pattern.fullmatch(text) for pattern in (_MONTH_YEAR, _YEAR_MONTH))
+
+
 def _first_of_month(match: re.Match[str]) -> Moment | None:
-    word = match["month"]
+    word = match["month"].rstrip(".")
     month = int(word) if word.isdigit() else _MONTHS.get(word.lower(), 0)
     try:
         return Moment(datetime.datetime(int(match["year"]), month, 1))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from spt_core.data.corpus import INSTANT, ROW, Positive
 from spt_core.data.labels import BINARY, Context, LabelRule, read_labels
-from spt_core.data.raw import as_json
+from spt_core.data.raw import as_json, plain_integer, plain_integers_of
 from spt_core.data.texts import Spans, read_spans, text_problems
 from spt_core.errors import InputError
 from spt_core.notation import (
@@ -43,7 +43,7 @@ from spt_core.signature import Field
 
 BAD_SCHEMA = pa.schema([(ROW, pa.int64()), ("reason", pa.string()), ("record", pa.string())])
 _ZONE = r"(\d\d:\d\d(?::\d\d(?:\.\d+)?)?)(?:Z|[+-]\d\d(?::?\d\d)?)$"
-_ANY_ZONE = r"(\dZ|:\d\d(\.\d+)?\s*[+-]\d\d(:?\d\d)?|UTC|GMT)\s*$"
+_ANY_ZONE = r"(\dZ|:\d\d([.,]\d+)?(\s*[AaPp]\.?[Mm]\.?)?\s*[+-]\d\d(:?\d\d)?|UTC|GMT)\s*$"
 _DAY_US = 86_400_000_000
 _NO_DAYS = np.array(sorted((day - datetime.date(1970, 1, 1)).days for day in NO_DATES))
 _NONE: frozenset[str] = frozenset()
@@ -166,6 +166,8 @@ def typed_column(column: pa.Array, field: Field, gaps: frozenset[str] = _NONE) -
     """A column in the type of its field."""
     if field.kind in ("text", "spans"):
         return text_column(column)
+    if gaps and field.kind == "time" and is_number(column.type):
+        column = _without_gap_numbers(column, gaps)
     # Numbers and times see to the usual gaps themselves, where there are some.
     if _is_text(column.type) and (gaps or field.kind not in ("number", "time")):
         column = without_gaps(column, gaps_for(field.kind, gaps))
@@ -180,6 +182,13 @@ def typed_column(column: pa.Array, field: Field, gaps: frozenset[str] = _NONE) -
             typed = text_column(column)
             is_read = not gaps or _is_text(column.type)
             return typed if is_read else typed._replace(values=without_gaps(typed.values, gaps))
+
+
+def _without_gap_numbers(column: pa.Array, gaps: frozenset[str]) -> pa.Array:
+    """A raw column of numbers, null where they stand for no value."""
+    numbers = column.cast(pa.float64(), safe=False)
+    is_gap = pc.is_in(numbers, value_set=pa.array(numbers_among(gaps), pa.float64()))
+    return pc.if_else(is_gap, pa.scalar(None, column.type), column)
 
 
 def _without_numbers(typed: Typed, gaps: frozenset[str]) -> Typed:
@@ -210,7 +219,7 @@ def number_column(column: pa.Array, notation: Notation | None = None) -> Typed:
         values, bad = _numbers_of_text(column, notation)
     elif pa.types.is_boolean(kind):
         values = column.cast(pa.int8()).cast(pa.float64())
-    elif _is_number(kind):
+    elif is_number(kind):
         values = column.cast(pa.float64(), safe=False)
     elif pa.types.is_duration(kind):
         micros = column.cast(pa.duration("us"), safe=False).cast(pa.int64())
@@ -263,15 +272,18 @@ def label_column(
         typed = boolean_column(given)
         return Typed(typed.values.cast(pa.float32()), typed.bad)
     typed = label_words(column, gaps)
-    category = category_text(positive, "positive").strip()
+    category = plain_integer(category_text(positive, "positive").strip())
     return Typed(pc.equal(typed.values, category).cast(pa.float32()), typed.bad)
 
 
 def label_words(column: pa.Array, gaps: frozenset[str]) -> Typed:
-    """Names as labels have them: without spaces around them, null where they say nothing."""
+    """Names as labels have them, null where they say nothing.
+
+    Without spaces around them, and whole numbers without decimals.
+    """
     typed = text_column(column)
     words = pc.utf8_trim_whitespace(without_gaps(typed.values, gaps_for("category", gaps)))
-    return Typed(words, typed.bad)
+    return Typed(plain_integers_of(words), typed.bad)
 
 
 def text_column(column: pa.Array) -> Typed:
@@ -285,7 +297,7 @@ def text_column(column: pa.Array) -> Typed:
         return Typed(column.cast(text))
     if pa.types.is_null(kind):
         return Typed(pa.nulls(len(column), text))
-    if _is_number(kind):
+    if is_number(kind):
         return _text_of_floats(column.cast(pa.float64(), safe=False))
     return _nothing_fits(column, text)
 
@@ -338,7 +350,7 @@ def _times(column: pa.Array, notation: Notation | None) -> Typed:
         return Typed(pc.add(since, offset).cast(micros))
     if _is_text(kind):
         return _time_of_text(column, notation)
-    if _is_number(kind):
+    if is_number(kind):
         return _time_of_numbers(column, notation)
     return _nothing_fits(column, micros)
 
@@ -415,7 +427,8 @@ def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
-def _is_number(kind: pa.DataType) -> bool:
+def is_number(kind: pa.DataType) -> bool:
+    """Whether a type is that of numbers."""
     return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
 
 

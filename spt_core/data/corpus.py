@@ -28,8 +28,8 @@ SUFFIXES: Mapping[str, Format] = {
     ".jsonl.gz": "jsonl",
     ".ndjson": "jsonl",
 }
-# CSV too where there is nothing else: beside data a text is a note.
-OTHER_CSV = (".txt", ".tsv", ".tab", ".psv", ".dat")
+# CSV too where there is nothing else; a text beside any of them is a note.
+OTHER_CSV = ((".tsv", ".tab", ".psv", ".dat"), (".txt",))
 ROW = "__row"  # the row's number in the input, counted from 0 over the files in order
 HASH = "__hash"  # a 64-bit hash of the row's content
 INSTANT = "__instant"  # microseconds since 1970 in UTC of the corpus's time
@@ -149,9 +149,10 @@ def expand(source: str | Path) -> tuple[tuple[str, ...], Format, str]:
     entries = _entries(str(source))
     _refuse_table_formats(entries, str(source))
     files = [info for info in entries if _format_of(info.path) is not None]
-    files = files or [info for info in entries if _is_other_csv(info.path)]
+    for suffixes in OTHER_CSV:
+        files = files or [info for info in entries if _ends(info.path, suffixes)]
     if not files:
-        suffixes = ", ".join([*SUFFIXES, *OTHER_CSV])
+        suffixes = ", ".join([*SUFFIXES, *OTHER_CSV[0], *OTHER_CSV[1]])
         fact = "there are none"
         if entries:
             fact = f"{entries[0].path.rsplit('/', 1)[-1]} is of another kind; export it as CSV"
@@ -189,9 +190,9 @@ def _format_of(path: str) -> Format | None:
     return next((kind for suffix, kind in SUFFIXES.items() if name.endswith(suffix)), None)
 
 
-def _is_other_csv(path: str) -> bool:
+def _ends(path: str, suffixes: tuple[str, ...]) -> bool:
     name = path.rsplit("/", 1)[-1].lower()
-    return not name.startswith((".", "_")) and name.endswith(OTHER_CSV)
+    return not name.startswith((".", "_")) and name.removesuffix(".gz").endswith(suffixes)
 
 
 def _entries(source: str) -> list[pafs.FileInfo]:

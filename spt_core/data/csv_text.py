@@ -119,7 +119,7 @@ class _Attempt:
         except csv.Error:  # a cell beyond the reader's limit: a quote that nothing closes
             pass
         width = len(self.names)
-        longer = sum(len(record) == width + 1 and not record[-1] for record in self.records)
+        longer = sum(len(record) == width + 1 and not record[-1].strip() for record in self.records)
         if longer and longer >= MIN_LONGER * len(self.records):
             self.names += (_name("", width),)
         # It costs a reading of all, and tells escapes by backslashes alone.

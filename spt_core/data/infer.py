@@ -33,9 +33,11 @@ from spt_core.data.kinds import (
     judged,
     notation_of,
     parse_type,
+    shows_decimal_comma,
     with_notation,
 )
 from spt_core.data.labels import BINARY, LabelRule, rule_of
+from spt_core.data.raw import plain_integer
 from spt_core.data.sampling import Sample, sample
 from spt_core.errors import InputError, nearest
 from spt_core.protected import attribute_of
@@ -125,8 +127,8 @@ def _written_numbers(name: str, table: pa.Table, corpus: Corpus, columns: Column
         raise InputError(f"the column {name!r} holds numbers here, however: {said.kind} is asked")
     column = _array(table, name)
     written = notation_of(said or Field(name=name, kind="number"), column, frozenset(corpus.gaps))
-    others = (*columns.features, *columns.carried)
-    if any(field.notation == "decimal_comma" for field in others):
+    others = [f.name for f in columns.all if f.notation == "decimal_comma"]
+    if any(shows_decimal_comma(_array(table, other)) for other in others):
         written = in_decimal_comma(written, column)
     if written.is_open:
         raise InputError(
@@ -250,7 +252,8 @@ def _judgements(table: pa.Table, corpus: Corpus, fields: Mapping[str, Field]) ->
             judgements[name] = notation_of(Field(name=name, kind="number"), column, gaps)
         elif name not in corpus.entities and name != corpus.group:
             judgements[name] = judged(name, column, gaps)
-    if any(judgement.notation == "decimal_comma" for judgement in judgements.values()):
+    commas = [n for n, judgement in judgements.items() if judgement.notation == "decimal_comma"]
+    if any(shows_decimal_comma(_array(table, name)) for name in commas):
         for name, judgement in judgements.items():
             judgements[name] = in_decimal_comma(judgement, _array(table, name))
     return judgements
@@ -330,7 +333,11 @@ def _check_labels(
         )
     gaps = frozenset(corpus.gaps)
     good, bad = conform(table, fields, label=corpus.label, labels=rule, gaps=gaps)
-    reasons = Counter(r for r in bad["reason"].to_pylist() if r.startswith("the label"))
+    reasons = Counter(
+        reason
+        for reason in bad["reason"].to_pylist()
+        if reason.startswith("the label") and "missing" not in reason  # that is no other kind
+    )
     if reasons.total() > MAX_TEXT_IN_NUMBERS * table.num_rows:
         raise InputError(
             f"the label column {corpus.label!r} must hold {rule.head} labels, however: "
@@ -438,7 +445,8 @@ def _of_notation(name: str, judgement: Judged) -> Finding | None:
     if not judgement.detail:
         return None
     kind = "code" if judgement.kind == "category" else "notation"
-    return Finding(kind=kind, column=name, detail=judgement.detail)
+    detail = judgement.detail.replace("COLUMN", name)
+    return Finding(kind=kind, column=name, detail=detail)
 
 
 def _is_unsupported(kind: pa.DataType) -> bool:
@@ -521,7 +529,7 @@ def _checked_label(rows: Sample, corpus: Corpus) -> list[Finding]:
             f"the label column {corpus.label!r} must be 0/1 or true/false unless --set "
             f"data.positive=VALUE names the value that counts as 1, however: it holds {shown}"
         )
-    positive = category_text(corpus.positive, "positive").strip()
+    positive = plain_integer(category_text(corpus.positive, "positive").strip())
     names = [value for value, _ in values]
     if positive not in names and rows.is_whole:
         raise InputError(

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
 from typing import NamedTuple, cast, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spt_core.data.conform import number_column, time_column, typed_column, without_gaps
+from spt_core.data.conform import (
+    is_number,
+    number_column,
+    time_column,
+    typed_column,
+    without_gaps,
+)
 from spt_core.errors import InputError, nearest
 from spt_core.notation import (
     EPOCH_UNITS,
@@ -25,6 +30,7 @@ from spt_core.notation import (
     Notation,
     epoch_divisor,
     gaps_for,
+    is_month,
     moment_of,
     numbers_among,
     numbers_of,
@@ -46,6 +52,8 @@ _GROUPED = r"^\D*[1-9]\d{0,2}([.,]\d{3})+\D*$"
 _POINTED, _BELOW_1000 = r"^[+-]?[1-9]\d{0,2}\.\d{3}$", r"^[+-]?\d{1,3}$"
 _TWO_DIGIT_YEAR = r"^\d{1,2}[./\- ](\d{1,2}|[A-Za-z]{3,9})[./\- ]\d\d(\D|$)"
 MIN_POINTED, MANY_POINTED = 5, 30  # of decimals one in ten would end with a zero, and lack it
+MIN_UNIT_GAP = 50.0  # between numbers of two units since 1970; times around 1970 leave none
+MAX_OTHER_UNITS = 0.1  # of a column, such as the end of the year 9999
 MIN_NUMBERS_IN_TEXT = 0.5  # of the texts of a category, for its owner to be told of the others
 _SETTABLE: tuple[FieldKind, ...] = ("number", "category", "boolean", "time")
 _TYPE = re.compile(r"(?P<name>.+):(?P<kind>[a-z]+)(?:\((?P<notation>[a-z_]+)\))?")
@@ -120,11 +128,16 @@ def without_own_gaps(column: pa.Array, gaps: frozenset[str]) -> pa.Array:
         return column
     if is_text(column.type):
         return without_gaps(column, gaps)
-    if not pa.types.is_integer(column.type) and not pa.types.is_floating(column.type):
+    if not is_number(column.type):
         return column
     field = Field(name="", kind="number")
     missing = np.asarray(typed_column(column, field, gaps).values.is_null())
     return pc.if_else(pa.array(missing), pa.scalar(None, column.type), column)
+
+
+def shows_decimal_comma(column: pa.Array) -> bool:
+    """Whether a comma parts digits in it: points alone may part those of versions or addresses."""
+    return is_text(column.type) and bool(pc.any(pc.match_substring_regex(column, r"\d,\d")).as_py())
 
 
 def holds(column: pa.Array, gap: str) -> bool:
@@ -149,7 +162,8 @@ def notation_of(field: Field, column: pa.Array, gaps: frozenset[str] = frozenset
         if not is_text(column.type):
             return Judged("number")
         text = without_gaps(column, gaps_for("number")).drop_null()
-        return _numbers(text) or Judged("number")
+        units = _mixed_units(text) if len(text) else ""
+        return _numbers(text) or Judged("number", None, units, is_open=bool(units))
     if is_text(column.type):
         text = without_gaps(column, gaps_for("time")).drop_null()
         return _times(text, is_asked=True) or Judged("time")
@@ -213,9 +227,14 @@ def _numbers(text: pa.Array) -> Judged | None:
     units = {unit for unit in pc.unique(best.units.drop_null()).to_pylist() if unit}
     if len(units) > 1:
         return None
-    if num_comma == num_point and pc.all(pc.match_substring_regex(trimmed, _GROUPED)).as_py():
-        example = trimmed[0].as_py()
-        return Judged("number", None, f"{example!r} is read with groups of three digits")
+    if num_comma == num_point:
+        bare = pc.replace_substring_regex(trimmed, r"^\D+|\D+$", "")
+        pointed = _pointed(bare)
+        if pointed.detail:
+            return pointed
+        if pc.all(pc.match_substring_regex(bare, _GROUPED)).as_py():
+            example = trimmed[0].as_py()
+            return Judged("number", None, f"{example!r} is read with groups of three digits")
     detail = _described(best.values, trimmed, "," if is_comma else ".", units)
     return Judged("number", "decimal_comma" if is_comma else None, detail)
 
@@ -314,7 +333,7 @@ def _times(text: pa.Array, *, is_asked: bool) -> Judged | None:
         return compact
     if not len(text):
         return None
-    if not is_asked and pc.all(pc.match_substring_regex(text, PLAIN_NUMBER)).as_py():
+    if not is_asked and _share(text, PLAIN_NUMBER) > 1.0 - MIN_TIMES:
         return None
     some = text.slice(0, 200)
     counted = pc.value_counts(text)
@@ -324,11 +343,11 @@ def _times(text: pa.Array, *, is_asked: bool) -> Judged | None:
         typed = time_column(column, notation)
         return 1.0 - typed.values.null_count / len(column)
 
-    if share(None, some) >= MIN_TIMES:
+    if share(None, some) >= MIN_TIMES and share(None, text) >= MIN_TIMES:
         if pc.all(pc.match_substring_regex(text, PLAIN_NUMBER)).as_py():
             numbers = text.cast(pa.float64())
             return _time_codes(numbers) or _epochs(numbers)
-        return Judged("time", None) if is_asked or _varied(words) else None
+        return Judged("time", None, _told(text, words)) if is_asked or _varied(words) else None
     fits: dict[Notation, float] = {}
     for notation in ("day_first", "month_first"):
         if share(notation, some) < 0.5 * MIN_TIMES:
@@ -346,12 +365,19 @@ def _times(text: pa.Array, *, is_asked: bool) -> Judged | None:
         )
         return Judged("time", None, detail, is_open=True)
     detail = f"times such as {words[0]!r}, {best.replace('_', ' ')}"
+    years = _told(text, words, best)
+    return Judged("time", best, f"{detail}; {years}" if years else detail)
+
+
+def _told(text: pa.Array, words: list[str], notation: Notation | None = None) -> str:
+    """What is not written in times, and read all the same."""
     if _share(text, _TWO_DIGIT_YEAR) >= MIN_TIMES:
-        read = moment_of(words[0], best)
-        assert read is not None or fits[best] < 1
-        shown = f", here {read.wall.date()}" if read is not None else ""
-        detail += f"; years of two digits are of 1950 to 2049{shown}"
-    return Judged("time", best, detail)
+        read = moment_of(words[0], notation)
+        shown = f", {words[0]!r} is {read.wall.date()}" if read is not None else ""
+        return f"years of two digits are of 1950 to 2049{shown}"
+    if is_month(words[0].strip()):
+        return f"months such as {words[0]!r}, as their first day"
+    return ""
 
 
 def _varied(words: list[str]) -> bool:
@@ -392,10 +418,21 @@ def _epochs(column: pa.Array) -> Judged | None:
     values = np.abs(np.asarray(column.drop_null().cast(pa.float64(), safe=False)))
     if not len(values):
         return None
-    divisor = epoch_divisor(float(np.quantile(values, 0.99)))  # a few may be what nobody meant
-    names: Sequence[Notation] = [name for name, unit in EPOCH_UNITS.items() if unit == divisor]
+    divisors = np.array([epoch_divisor(value) for value in values.tolist()])
+    units, counts = np.unique(divisors, return_counts=True)
+    names: dict[int, Notation] = {unit: name for name, unit in EPOCH_UNITS.items()}
     what = {1: "seconds", 10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}
-    return Judged("time", names[0], f"{what[divisor]} since 1970")
+    largest = int(units[-1])
+    smaller = values[divisors < largest]
+    if not len(smaller) or values[divisors == largest].min() < MIN_UNIT_GAP * smaller.max():
+        return Judged("time", names[largest], f"{what[largest]} since 1970")  # some lie near 1970
+    usual = int(units[counts.argmax()])
+    rest = 1.0 - float(counts.max()) / len(values)
+    detail = f"{what[usual]} since 1970, but for {rest:.0%} that by their size are of another unit"
+    if rest <= MAX_OTHER_UNITS:
+        return Judged("time", names[usual], detail)
+    question = f"{detail}: say which, with data.types=COLUMN:time({names[usual]})"
+    return Judged("time", None, question, is_open=True)
 
 
 def _excel(values: np.ndarray) -> Judged | None:

@@ -5,6 +5,8 @@ Pure functions of tables; splits.py decides what they are applied to.
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -68,13 +70,19 @@ def refuse_label_like(
         telling.append(field.name)
         figures.append(f"{field.name!r} alone reaches {name} {value:.3f}")
     if telling:
-        names = ",".join(telling)
+        names = _listed(telling)
         raise InputError(
             f"no column may give the label away, however: for {label!r} {'; '.join(figures)}; "
             f"leave it out with --set data.drop={names}, or accept it with data.keep={names} if it "
             "is known before the answer is needed"
         )
     return accepted_columns
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names as `--set` takes them on a command line."""
+    text = json.dumps(names) if any("," in name for name in names) else ",".join(names)
+    return shlex.quote(text)
 
 
 def proxies(
@@ -152,7 +160,7 @@ def _index(column: pa.ChunkedArray, is_category: bool) -> NDArray[np.int64]:
     if is_category:
         encoded = column.combine_chunks().dictionary_encode()
         return np.asarray(pc.fill_null(encoded.indices, len(encoded.dictionary)), np.int64)
-    values = np.asarray(pc.fill_null(column.cast(pa.float64()), np.nan), np.float64)
+    values = np.asarray(pc.fill_null(column.cast(pa.float64(), safe=False), np.nan), np.float64)
     present = values[~np.isnan(values)]
     inner = np.linspace(0, 1, NUM_BINS + 1)[1:-1]  # the least and the greatest share theirs
     edges = np.unique(np.quantile(present, inner)) if len(present) else present
@@ -205,7 +213,7 @@ def label_likeness(column: pa.ChunkedArray, labels: Floats, *, is_category: bool
     """How well one column alone ranks the labels, in either direction: 0.5 to 1."""
     if is_category:
         return _category_auc(column, labels)
-    numbers = np.asarray(pc.fill_null(column.cast(pa.float64()), np.nan), np.float64)
+    numbers = np.asarray(pc.fill_null(column.cast(pa.float64(), safe=False), np.nan), np.float64)
     missing = np.isnan(numbers)
     if missing.all():
         return 0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -39,11 +40,20 @@ def as_json(record: dict[str, object]) -> str:
 def plain_integers(table: pa.Table, names: Sequence[str]) -> pa.Table:
     """The table with "2.0" as "2" in these text columns: a format without types writes both."""
     for name in names:
-        text = table[name]
-        if pc.any(pc.match_substring_regex(text, _WHOLE)).as_py():
-            shorter = pc.replace_substring_regex(text, _WHOLE, r"\1")
+        if pc.any(pc.match_substring_regex(table[name], _WHOLE)).as_py():
+            shorter = plain_integers_of(table[name])
             table = table.set_column(table.column_names.index(name), name, shorter)
     return table
+
+
+def plain_integers_of(text: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Texts, "2.0" as "2"."""
+    return pc.replace_substring_regex(text, _WHOLE, r"\1")
+
+
+def plain_integer(text: str) -> str:
+    """A text, "2.0" as "2"."""
+    return re.sub(_WHOLE, r"\1", text)
 
 
 def flat(table: pa.Table) -> pa.Table:

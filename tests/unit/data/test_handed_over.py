@@ -1,7 +1,9 @@
 """What somebody who tried the product for the first time handed over, and how it must be read."""
 
+import datetime
 import gzip
 import json
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +14,7 @@ from spt_core.data.conform import conform, label_column, time_column, typed_colu
 from spt_core.data.corpus import Roles, expand
 from spt_core.data.formats import Fragment, batches
 from spt_core.data.infer import infer_columns
-from spt_core.data.kinds import judged, notation_of
+from spt_core.data.kinds import holds, judged, notation_of
 from spt_core.data.leakage import refuse_label_like
 from spt_core.data.sampling import sample
 from spt_core.data.sources import open_corpus
@@ -227,6 +229,48 @@ def test_percent_and_permille_are_two_units():
     assert "several units" in judgement.detail
 
 
+def test_numbers_of_several_units_have_no_meaning_that_can_be_asked_for(tmp_path):
+    lines = ["x,strength", *(f"{i % 7}.5,{8 + i} {('EUR', 'USD')[i % 2]}" for i in range(60))]
+    with pytest.raises(InputError, match="'strength' must have one meaning.*several units: EUR"):
+        columns(PROCESS, tmp_path, lines, label="strength")
+
+
+@pytest.mark.parametrize("unit", [" EUR", "%", " \u20ac"])
+def test_thousands_with_a_unit_are_asked_for_too(unit):
+    values = [f"{16 + i}.081{unit}" if i % 2 else f"{700 + i}{unit}" for i in range(80)]
+    judgement = judged("population", pa.array(values))
+    assert judgement.is_open
+    everywhere = judged("population", pa.array([f"{16 + i}.{200 + i}{unit}" for i in range(40)]))
+    assert "read with three decimals" in everywhere.detail
+
+
+@pytest.mark.parametrize("text", ["6.15.102", "192.168.59.110"])
+def test_versions_and_addresses_are_no_numbers(text):
+    assert number_of(text, "decimal_comma") is None
+    assert number_of("1.234.567", "decimal_comma") == 1_234_567
+    assert number_of("12,34,567") == 1_234_567  # as India parts them
+
+
+def test_points_alone_do_not_make_a_file_one_of_decimal_commas(tmp_path):
+    lines = ["kernel;sens;default"]
+    lines += [f"6.{100 + i}.{200 + i};{20 + i % 60}.{160 + i};{i % 2}" for i in range(60)]
+    found = columns(RISK, tmp_path, lines, label="default")
+    assert field_of(found, "sens").notation is None
+
+
+def test_a_positive_whole_number_may_have_decimals(tmp_path):
+    lines = ["x,state", *(f"{i}.5,{1 + i % 2}.0" for i in range(60))]
+    for positive in (2, "2", "2.0"):
+        found = columns(RISK, tmp_path, lines, label="state", positive=positive)
+        assert details(found, "label") == ["'2' counts as 1, all others as 0: '1' (30), '2' (30)"]
+        assert label_column(pa.array(["2.0", "1.0"]), positive).values.to_pylist() == [1.0, 0.0]
+
+
+def test_labels_that_are_missing_are_of_no_other_kind(tmp_path):
+    lines = ["x,strength", *(f"{i % 7}.5,{'' if i % 3 == 0 else 8.5 + i}" for i in range(60))]
+    assert columns(PROCESS, tmp_path, lines, label="strength").features
+
+
 # Times.
 
 
@@ -241,6 +285,65 @@ def test_a_column_of_epochs_has_one_unit():
     assert asked.notation == "epoch_ms"
     texts = notation_of(Field(name="born", kind="time"), pa.array([str(day) for day in days]))
     assert texts.notation == "epoch_ms"
+
+
+def test_a_few_moments_of_another_unit_do_not_decide():
+    seconds = [1_602_345_678 + i for i in range(95)]
+    end = [253_402_300_799] * 5
+    assert notation_of(Field(name="t", kind="time"), pa.array(seconds + end)).notation == "epoch_s"
+    halves = pa.array([*seconds, *(1000 * second for second in seconds)])
+    judgement = notation_of(Field(name="t", kind="time"), halves)
+    assert judgement.is_open
+    assert "but for 50% that by their size are of another unit" in judgement.detail
+
+
+def test_gaps_are_gaps_among_times_that_are_numbers():
+    field = Field(name="d", kind="time", notation="compact")
+    typed = typed_column(pa.array([20240714, 99999999]), field, frozenset({"99999999"}))
+    assert typed.bad is None
+    assert typed.values[1].as_py() is None
+
+
+def test_a_column_is_judged_by_all_its_rows():
+    numbers = [f"{i}.34" for i in range(1, 220)] + ["unknown"] * 60
+    assert judged("a", pa.array(numbers)).kind == "category"
+    dates = ["2024-03-14"] * 220 + ["open"] * 60
+    assert judged("a", pa.array(dates)).kind == "category"
+    signed = ["-5", *(str(i) for i in range(250)), *["unknown"] * 60]
+    assert judged("a", pa.array(signed)).kind == "category"
+
+
+@pytest.mark.parametrize("code", ["4711-03", "10-4500", "10/5000"])
+def test_codes_are_no_months(code):
+    assert moment_of(code) is None
+
+
+def test_months_and_years_of_two_digits_are_told():
+    months = judged("m", pa.array(["7/2018", "10/2016"] * 20))
+    assert (months.kind, months.detail) == ("time", "months such as '7/2018', as their first day")
+    named = judged("b", pa.array(["15-Mar-49", "16-Apr-51"] * 20))
+    assert "years of two digits are of 1950 to 2049, '15-Mar-49' is 2049-03-15" in named.detail
+
+
+def test_decimal_gaps_are_no_unused_ones():
+    column = pa.array([Decimal("999.00"), Decimal("1.50")], pa.decimal128(9, 2))
+    assert holds(column, "999")
+    assert not holds(column, "998")
+
+
+@pytest.mark.parametrize("years", [(1, 1), (1650, 2300)])
+def test_times_far_away_are_held_against_the_label_too(years):
+    times = [datetime.datetime(year, 1, 1, i % 24) for i in range(60) for year in years]
+    table = pa.table({"t": times, "y": [i // 2 % 2 for i in range(120)]})
+    assert refuse_label_like(table, "y", [Field(name="t", kind="time")]) == []
+
+
+def test_offsets_behind_fractions_and_halves_of_the_day_count():
+    texts = ["2024-01-01 12:00:00,123+12", "2024-01-01 10:00:00 PM +09", "2024-01-01 00:00:00+00"]
+    table = pa.table({"ts": texts})
+    good, _ = conform(table, [Field(name="ts", kind="time")], time="ts")
+    seconds = [value / 1e6 for value in good["__instant"].to_pylist()]
+    assert seconds == [1_704_067_200.123, 1_704_114_000, 1_704_067_200]
 
 
 def test_offsets_of_whole_hours_count():
@@ -279,7 +382,7 @@ def test_how_years_of_two_digits_are_read_is_shown(tmp_path):
 
 
 def test_rows_that_end_in_one_delimiter_more_than_the_header(tmp_path):
-    lines = ["nr;x;note;default", *(f"{i};{i}.5;ok;{i % 2};" for i in range(60))]
+    lines = ["nr;x;note;default", *(f"{i};{i}.5;ok;{i % 2};{' ' * (i % 2)}" for i in range(60))]
     corpus = opened(RISK, tmp_path, lines, label="default")
     assert sample(corpus, 100).table.num_rows == 60
     assert not sample(corpus, 100).refused
@@ -337,6 +440,9 @@ def test_keys_that_appear_late_can_be_named(tmp_path):
 def test_texts_are_csv_where_there_is_nothing_else(tmp_path):
     (tmp_path / "notes.txt").write_text("a\tb\n1\t2\n")
     assert expand(tmp_path / "notes.txt")[1] == "csv"
+    (tmp_path / "rows.tsv.gz").write_bytes(gzip.compress(b"a\tb\n1\t2\n"))
+    uris, kind, _ = expand(tmp_path)
+    assert (len(uris), kind) == (1, "csv")
     (tmp_path / "rows.jsonl").write_text("{}\n")
     uris, kind, _ = expand(tmp_path)
     assert (len(uris), kind) == (1, "jsonl")
@@ -353,6 +459,10 @@ def test_all_columns_that_give_the_label_away_are_named_at_once():
     fields = [Field(name=name, kind="number") for name in "abc"]
     with pytest.raises(InputError, match=r"--set data.drop=a,b, or accept it with data.keep=a,b"):
         refuse_label_like(table, "y", fields)
+    odd = table.rename_columns(["y", "a, first", "b", "c"])
+    fields[0] = Field(name="a, first", kind="number")
+    with pytest.raises(InputError, match=r"""data.drop='\["a, first", "b"\]', or"""):
+        refuse_label_like(odd, "y", fields)
 
 
 def test_what_was_read_right_before_still_is(tmp_path):
