@@ -6,7 +6,7 @@
 | SPT_DATABASE_URL | SQLite or Postgres (postgresql+psycopg://...) | spt.db below a local root |
 | SPT_DATA_HOME | cache folder of public data sets | ./data |
 | SPT_HTTP_HOST, SPT_HTTP_PORT | where Serve listens | 127.0.0.1, 8000 |
-| SPT_RUNTIME | what runs the graphs of texts in replicas, one of RUNTIMES | onnx |
+| SPT_RUNTIME | what runs texts in replicas, one of RUNTIMES | onnx |
 | SPT_REVIEWER_KEY | a principal's credential, for jobs.review and jobs.watch | |
 | SPT_SECRET_{SOURCE ID} | the key that a source's API wants, sent in its secret_header | |
 | RAY_ADDRESS | the cluster to join; unset means an embedded local Ray | |
