@@ -274,7 +274,7 @@ def with_engine(
     """Exported model -> Q/DQ graph where that is as good -> engine for this machine's GPU.
 
     The graph, with thresholds and a report of its own, is the version's variant TENSORRT: replicas
-    on processors answer with it too, only slower.
+    on processors answer with it too, only slower, and the report's latencies are theirs.
     """
     from spt_core.compression.qdq import quantize_symmetric
     from spt_core.compression.quantize import QuantizeConfig
@@ -288,6 +288,7 @@ def with_engine(
         policy = decided(source, splits)
         try:
             source = quantize_symmetric(source, table, splits.label, policy, fresh=run.fresh)
+            policy = decided(source, splits)
             stage.say("INT8 between QuantizeLinear and DequantizeLinear")
         except QualityError as error:
             stage.say(f"INT8 is refused, full precision is kept: {error}")
@@ -298,7 +299,6 @@ def with_engine(
         engine = engine_of(source, earlier=earlier, fresh=run.fresh)
         gap = engine.parity["probability"]
         stage.say(f"differs from ONNX Runtime by {gap:.1e}")
-    policy = decided(source, splits)
     report, uri = benchmarked(run, source, policy, splits)
     variant = registry.add_variant(
         version,

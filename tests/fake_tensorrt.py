@@ -64,6 +64,7 @@ class Fakes:
             cudaGetDevice=lambda: done("device", 0),
             cudaGetDeviceProperties=lambda number: done("properties", properties),
             cudaStreamCreate=lambda: done("stream", 1),
+            cudaStreamDestroy=lambda stream: self.calls.append("destroy"),
             cudaStreamSynchronize=lambda stream: done("synchronize"),
             cudaMalloc=malloc,
             cudaFree=self.memory.pop,

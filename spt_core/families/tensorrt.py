@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import logging
 import threading
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
@@ -158,6 +159,7 @@ class Engine:
             name: np.dtype(tensorrt.nptype(self._engine.get_tensor_dtype(name))) for name in names
         }
         self._stream = _checked(self._cuda, self._cuda.cudaStreamCreate())
+        weakref.finalize(self, self._cuda.cudaStreamDestroy, self._stream)
         self._buffers = {name: _Buffer(self._cuda) for name in names}
         self._lock = threading.Lock()
 
@@ -332,7 +334,7 @@ def open_graph(
 def _package(name: str) -> Any:  # optional packages have no types here
     try:
         return importlib.import_module(name)
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # the second: a library of NVIDIA's is not there
         raise MissingPackageError(
             f"TensorRT needs the package of {name}, however: it is not installed; {INSTALL}"
         ) from error

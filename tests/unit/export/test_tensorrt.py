@@ -245,6 +245,7 @@ def test_an_engine_s_buffers_grow_and_are_freed_with_it(fakes):
         engine.run({"features": np.ones((1, 3), np.float32)})
     del engine
     assert not fakes.memory
+    assert fakes.calls == ["destroy"]
 
 
 def test_a_plan_of_another_machine_is_refused(fakes):
