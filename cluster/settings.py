@@ -6,6 +6,7 @@
 | SPT_DATABASE_URL | SQLite or Postgres (postgresql+psycopg://...) | spt.db below a local root |
 | SPT_DATA_HOME | cache folder of public data sets | ./data |
 | SPT_HTTP_HOST, SPT_HTTP_PORT | where Serve listens | 127.0.0.1, 8000 |
+| SPT_RUNTIME | what runs texts in replicas, one of RUNTIMES | onnx |
 | SPT_REVIEWER_KEY | a principal's credential, for jobs.review and jobs.watch | |
 | SPT_SECRET_{SOURCE ID} | the key that a source's API wants, sent in its secret_header | |
 | RAY_ADDRESS | the cluster to join; unset means an embedded local Ray | |
@@ -23,7 +24,7 @@ from pathlib import Path
 
 from spt_core.artifacts import as_uri
 from spt_core.errors import InputError
-from spt_core.task import Tracker
+from spt_core.task import RUNTIMES, RuntimeName, Tracker
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +83,15 @@ def require_absolute(location: str, what: str) -> None:
 def is_embedded() -> bool:
     """Whether this process belongs to a Ray that a job started on this machine for itself."""
     return os.environ.get("SPT_EMBEDDED") == "1"
+
+
+def replica_runtime() -> RuntimeName:
+    """What runs the graphs of this replica's models."""
+    name = os.environ.get("SPT_RUNTIME") or "onnx"
+    for runtime in RUNTIMES:
+        if runtime == name:
+            return runtime
+    raise InputError(f"SPT_RUNTIME must be one of {', '.join(RUNTIMES)}, however: {name!r}")
 
 
 def reviewer_key() -> str | None:

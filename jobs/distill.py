@@ -21,11 +21,10 @@ from typing import Any
 from cluster.settings import actor
 from jobs.command import Run, parser, read_run, started
 from jobs.exits import run as call
-from jobs.stages import benchmarked, distilled, prepared, targeted, trained
+from jobs.stages import benchmarked, distilled, prepared, targeted, trained, version_of
 from spt_core.data.splits import Splits
 from spt_core.errors import InputError
 from spt_core.model import SpecializedModel
-from spt_core.registry import ModelVersion
 
 REFUSED = 2  # the exit code where a target is refused; what the others got is registered
 
@@ -60,7 +59,7 @@ def _read(path: str) -> Any:
 
 def _variants(run: Run, teacher: SpecializedModel, splits: Splits, targets: Any) -> int:
     """Each target's model, with a report of its own, as a variant of the teacher's version."""
-    version = _version_of(run, teacher)
+    version = version_of(run, teacher)
     results = targeted(run, teacher, splits, targets)
     lines: dict[str, Any] = {}
     for name, result in results.items():
@@ -89,19 +88,6 @@ def _variants(run: Run, teacher: SpecializedModel, splits: Splits, targets: Any)
     )
     run.screen.result({"version": version.ref, "targets": lines}, text)
     return REFUSED if any("refused" in line for line in lines.values()) else 0
-
-
-def _version_of(run: Run, teacher: SpecializedModel) -> ModelVersion:
-    """The newest version that descends from the teacher."""
-    registry, name = run.registry(), f"{run.task.path}/{run.arguments.name}"
-    versions = registry.versions(name) if name in registry.names() else []
-    for version in reversed(versions):
-        if teacher.artifact.uri in version.lineage:
-            return version
-    raise InputError(
-        f"a target's model is a variant of a version of the same teacher, however: {name} has none "
-        "of this one; run jobs.benchmark with the same flags first"
-    )
 
 
 if __name__ == "__main__":

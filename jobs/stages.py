@@ -25,7 +25,7 @@ from spt_core.artifacts import (
 )
 from spt_core.compression.limits import Limits
 from spt_core.data.splits import Splits
-from spt_core.errors import QualityError
+from spt_core.errors import InputError, QualityError
 from spt_core.heads import HEADS
 from spt_core.model import SpecializedModel
 from spt_core.policy import Policy
@@ -38,10 +38,12 @@ if TYPE_CHECKING:
     from spt_core.compression.measured import FrontPoint
     from spt_core.compression.selection import Selection
     from spt_core.distillation.targets import TargetResult
+    from spt_core.export.tensorrt import EngineFile
     from spt_core.optimization.search import SearchResult
 
 MIN_SHARE_KEPT = 0.95  # of the teacher's metric; a student below it is warned of
 NUM_SHOWN_METRICS = 4
+TENSORRT = "tensorrt"  # the variant for GPU replicas
 _TITLES = {"roc_auc": "ROC AUC", "recall_at_fpr_1pct": "recall at 1 % FPR"}
 
 
@@ -251,6 +253,63 @@ def _show_front(
         ["candidate", "made of", metric, "loss", "p50 ms", "MB", ""],
         rows,
     )
+
+
+def version_of(run: Run, teacher: SpecializedModel) -> ModelVersion:
+    """The newest version that descends from the teacher; variants are made of it."""
+    registry, name = run.registry(), f"{run.task.path}/{run.arguments.name}"
+    versions = registry.versions(name) if name in registry.names() else []
+    for version in reversed(versions):
+        if teacher.artifact.uri in version.lineage:
+            return version
+    raise InputError(
+        f"a target's model is a variant of a version of the same teacher, however: {name} has none "
+        "of this one; run jobs.benchmark with the same flags first"
+    )
+
+
+def with_engine(
+    run: Run, version: ModelVersion, model: ExportedModel, splits: Splits
+) -> tuple[ModelVersion, EngineFile]:
+    """Exported model -> Q/DQ graph where that is as good -> engine for this machine's GPU.
+
+    The graph, with thresholds and a report of its own, is the version's variant TENSORRT: replicas
+    on processors answer with it too, only slower, and the report's latencies are theirs.
+    """
+    from spt_core.compression.qdq import quantize_symmetric
+    from spt_core.compression.quantize import QuantizeConfig
+    from spt_core.export import export
+    from spt_core.export.tensorrt import engine_of
+
+    source, registry = export(model.artifact), run.registry()
+    with run.screen.stage("quantize") as stage:
+        stage.say("Q/DQ against full precision on validation rows")
+        table = splits.table("validation", limit=QuantizeConfig().max_rows)
+        policy = decided(source, splits)
+        try:
+            source = quantize_symmetric(source, table, splits.label, policy, fresh=run.fresh)
+            policy = decided(source, splits)
+            stage.say("INT8 between QuantizeLinear and DequantizeLinear")
+        except QualityError as error:
+            stage.say(f"INT8 is refused, full precision is kept: {error}")
+    others = [registry.variants(other) for other in registry.versions(version.name)]
+    earlier = [each.exported for each in sum(others, []) if each.variant == TENSORRT]
+    with run.screen.stage("engine") as stage:
+        stage.say("trying kernels on the GPU")
+        engine = engine_of(source, earlier=earlier, fresh=run.fresh)
+        gap = engine.parity["probability"]
+        stage.say(f"differs from ONNX Runtime by {gap:.1e}")
+    report, uri = benchmarked(run, source, policy, splits)
+    variant = registry.add_variant(
+        version,
+        TENSORRT,
+        source,
+        policy,
+        report.to_json(),
+        created_by=f"jobs.export by {actor()}",
+        report_uri=uri,
+    )
+    return variant, engine
 
 
 def show_search(run: Run, result: SearchResult, selection: Selection) -> str:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import ray
 from ray import serve
 from ray.serve import Application
 
+from cluster.settings import replica_runtime
 from serve.api import Api
 from serve.model_server import ModelServer
+from spt_core.families.serving import ON_GPU
+from spt_core.task import RuntimeName, find
 
 # Serve's default of 5 would queue requests that a microsecond model could answer at once.
 MAX_ONGOING_REQUESTS = 100
 MAX_QUEUED_REQUESTS = 1000
+NUM_CPUS = 0.25
 _LOGGING = {"enable_access_log": False, "log_level": "WARNING"}
 
 _ModelServer = serve.deployment(
@@ -20,7 +25,7 @@ _ModelServer = serve.deployment(
     max_ongoing_requests=MAX_ONGOING_REQUESTS,
     max_queued_requests=MAX_QUEUED_REQUESTS,
     logging_config=_LOGGING,
-    ray_actor_options={"num_cpus": 0.25},
+    ray_actor_options={"num_cpus": NUM_CPUS},
     health_check_period_s=5,
 )(serve.ingress()(ModelServer))
 
@@ -34,7 +39,19 @@ _Api = serve.deployment(
 
 def task_application(args: dict[str, Any]) -> Application:
     """One task's model server; its version comes with the user configuration."""
-    return _ModelServer.bind(args["task"])
+    options = actor_options(args["task"], replica_runtime())
+    return _ModelServer.options(ray_actor_options=options).bind(args["task"])
+
+
+def actor_options(task: str, runtime: RuntimeName) -> dict[str, float]:
+    """What a replica takes of a machine: a GPU where it runs on one and the cluster has any.
+
+    Where there is none it starts all the same and says what it lacks, instead of waiting for one.
+    """
+    if runtime == "onnx" or find(task).family not in ON_GPU:
+        return {"num_cpus": NUM_CPUS}
+    num_gpus = min(1.0, ray.cluster_resources().get("GPU", 0.0))
+    return {"num_cpus": NUM_CPUS, "num_gpus": num_gpus}
 
 
 def api_application(args: dict[str, Any]) -> Application:

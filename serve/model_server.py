@@ -19,6 +19,7 @@ from urllib.parse import quote
 import orjson
 from ray.util.metrics import Counter
 
+from cluster.settings import replica_runtime
 from serve.problems import PROBLEM_TYPE, Problem
 from serve.tally import Tally
 from spt_core.answering import Answerer, Cautions
@@ -193,7 +194,8 @@ def load(task: Task, config: Mapping[str, Any]) -> Served:
         raise InputError(
             f"this route serves {task.path}, however: the model is of {exported.artifact.task}"
         )
-    answerer = open_answerer(exported, policy_from_json(config["policy"]))
+    policy = policy_from_json(config["policy"])
+    answerer = open_answerer(exported, policy, runtime=replica_runtime())
     gap = SERVING[task.family].probe_gap(answerer.predictor, exported.probes)
     limit = exported.probes.get("tolerance", PROBE_TOLERANCE)
     if not gap <= limit:

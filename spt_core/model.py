@@ -14,11 +14,11 @@ import pyarrow as pa
 from spt_core.answering import Answerer
 from spt_core.artifacts import FACTS, ExportedModel, ModelArtifact
 from spt_core.errors import InputError
-from spt_core.families.serving import SERVING
+from spt_core.families.serving import ON_GPU, SERVING
 from spt_core.heads import HEADS
 from spt_core.heads.base import Floats
 from spt_core.policy import Policy
-from spt_core.task import find
+from spt_core.task import RuntimeName, find
 
 
 class SpecializedModel:
@@ -67,8 +67,13 @@ class SpecializedModel:
         raise AttributeError(f"SpecializedModel has no attribute {name!r}{verb}")
 
 
-def open_answerer(source: ModelArtifact | ExportedModel, policy: Policy) -> Answerer:
-    """The answering path of a model's files under a policy; InputError for one of another head."""
+def open_answerer(
+    source: ModelArtifact | ExportedModel, policy: Policy, *, runtime: RuntimeName = "onnx"
+) -> Answerer:
+    """The answering path of a model's files under a policy; InputError for one of another head.
+
+    `runtime` is what runs an export's graph, where its family has any for GPUs.
+    """
     artifact = artifact_of(source)
     task, serving = find(artifact.task), SERVING[artifact.family]
     usual = default_policy(source)
@@ -77,10 +82,12 @@ def open_answerer(source: ModelArtifact | ExportedModel, policy: Policy) -> Answ
             f"a {task.head} model is decided by a policy of the kind {usual.kind}, however: "
             f"{policy.kind}"
         )
-    if isinstance(source, ExportedModel):
+    if not isinstance(source, ExportedModel):
+        predictor = serving.open_checkpoint(artifact)
+    elif runtime == "onnx" or artifact.family not in ON_GPU:
         predictor = serving.open(artifact, source.read)
     else:
-        predictor = serving.open_checkpoint(artifact)
+        predictor = ON_GPU[artifact.family].open_on_gpu(source, runtime)
     return Answerer(task, predictor, policy)
 
 

@@ -9,7 +9,7 @@ import dataclasses
 import enum
 import importlib
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import pyarrow as pa
 
@@ -22,6 +22,10 @@ from spt_core.signature import Field, FieldKind, Goal, Signature, Window
 Family = Literal["tabular", "text"]
 Head = Literal["binary", "single_label", "multi_label", "ordinal", "pair", "span", "regression"]
 Tracker = Literal["mlflow", "wandb"]
+# What runs a replica's graphs: ONNX Runtime on the processor, a TensorRT engine, ONNX Runtime's
+# TensorRT provider; the last says that what the provider does not take may run elsewhere.
+RuntimeName = Literal["onnx", "tensorrt", "tensorrt_provider", "tensorrt_provider_or_cpu"]
+RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 ComplianceCheck = Literal[
     "protected_attributes_excluded", "adverse_action_reasons", "data_licence_known"
 ]

@@ -55,6 +55,14 @@ TEXTS = (
     "The loader decodes a payload that it hides in memory; then it writes a file to disk.",
 )
 TEXT_CONFIG = TextConfig(max_tokens=24, window_overlap=4, dropout=0.0, pair_width=16)
+# Torch exports each layer for seconds.
+TINY_ENCODER: Mapping[str, int] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": 64,
+}
 NUM_ROWS = 400
 
 
@@ -144,29 +152,30 @@ def tiny_tokenizer(texts: Sequence[str] = TEXTS, *, size: int = 300) -> bytes:
     return made.to_str().encode()
 
 
-def tiny_text_facts(head: Head, classes: tuple[str, ...], tokenizer: bytes, **more: Any) -> Any:
-    """Facts of an encoder of one layer, 32 wide: torch exports each layer for seconds."""
+def tiny_text_facts(
+    head: Head,
+    classes: tuple[str, ...],
+    tokenizer: bytes,
+    *,
+    config: TextConfig = TEXT_CONFIG,
+    sizes: Mapping[str, int] = TINY_ENCODER,
+    **more: Any,
+) -> Any:
+    """Facts of a network whose encoder has these sizes, as BERT's configuration names them."""
     opened = Tokenizer.from_str(tokenizer.decode())
-    encoder = {
-        "model_type": "bert",
-        "vocab_size": opened.get_vocab_size(),
-        "hidden_size": 32,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 4,
-        "intermediate_size": 64,
-        "max_position_embeddings": 64,
-    }
+    encoder = {"model_type": "bert", "vocab_size": opened.get_vocab_size(), **sizes}
     special = tuple(opened.token_to_id(name) for name in SPECIAL if name != "[UNK]")
     return text_facts(
-        TEXT_CONFIG, encoder=encoder, base="", head=head, classes=classes, pad=0, special=special,
-        **more,
-    )  # fmt: skip
+        config, encoder=encoder, base="", head=head, classes=classes, pad=0, special=special, **more
+    )
 
 
-def tiny_text_network(facts: Any, *, seed: int = 0) -> TextNetwork:
+def tiny_text_network(
+    facts: Any, *, seed: int = 0, config: TextConfig = TEXT_CONFIG
+) -> TextNetwork:
     """A network of random weights whose answers differ from text to text, and are calibrated."""
     torch.manual_seed(seed)
-    network = TextNetwork(TEXT_CONFIG, facts)
+    network = TextNetwork(config, facts)
     with torch.no_grad():
         for name, parameter in network.classifier.named_parameters():
             parameter.normal_(std=0.05 if "joint" in name else 0.7)
@@ -177,7 +186,14 @@ def tiny_text_network(facts: Any, *, seed: int = 0) -> TextNetwork:
     return network.eval()
 
 
-def tiny_text_artifact(task: Task, folder: str, *, seed: int = 0) -> ModelArtifact:
+def tiny_text_artifact(
+    task: Task,
+    folder: str,
+    *,
+    seed: int = 0,
+    config: TextConfig = TEXT_CONFIG,
+    sizes: Mapping[str, int] = TINY_ENCODER,
+) -> ModelArtifact:
     """A text model of random weights that takes the task's own fields."""
     tokenizer = tiny_tokenizer([*TEXTS, task.example[task.text_field.name]])
     classes = task.classes or ("neither", "safe", "risky")
@@ -188,11 +204,13 @@ def tiny_text_artifact(task: Task, folder: str, *, seed: int = 0) -> ModelArtifa
         task.head,
         classes,
         tokenizer,
+        config=config,
+        sizes=sizes,
         lexicon=lexicon,
         negative_class=task.negative_class,
         wide_buckets=61 if task.head == "multi_label" else 0,
     )
-    network = tiny_text_network(facts, seed=seed)
+    network = tiny_text_network(facts, seed=seed, config=config)
     uri = f"{folder}/{task.name}-{task.head}-{seed}"
     contents = {
         "network.safetensors": save(network.state_dict()),
@@ -208,7 +226,7 @@ def tiny_text_artifact(task: Task, folder: str, *, seed: int = 0) -> ModelArtifa
         signature=Signature(fields=task.fields),
         files={name: write_bytes(f"{uri}/{name}", data) for name, data in contents.items()},
         config={
-            "network": json.loads(json.dumps(dataclasses.asdict(TEXT_CONFIG))),
+            "network": json.loads(json.dumps(dataclasses.asdict(config))),
             "compliance_requirements": None,
         },
         metrics={},

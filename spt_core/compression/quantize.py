@@ -81,18 +81,27 @@ def quantize(
     same rows, label, policy and code is found again unless `fresh`.
     """
     config = config or QuantizeConfig()
-    task = find(exported.artifact.task)
-    if not task.facts.has_int8:
-        raise InputError(
-            "only models of a family that gains by it are quantized (a table's are small as they "
-            f"are), however: {exported.uri} is of the family {task.family!r}"
-        )
+    require_int8(exported)
     rows = table.slice(0, config.max_rows)
     uri = f"{exported.artifact.uri}/int8-{proof_name(exported, rows, label, policy, config)}"
     if not fresh and has_manifest(uri):
         return load_exported(uri)
     content = quantized_graph(exported.read(GRAPH))
+    return write_proven(uri, exported, content, rows, label, policy, config)
+
+
+def write_proven(
+    uri: str,
+    exported: ExportedModel,
+    content: bytes,
+    rows: pa.Table,
+    label: str,
+    policy: Policy,
+    config: QuantizeConfig,
+) -> ExportedModel:
+    """The model with another graph, written with what is left of its quality; QualityError."""
     contents = {file: exported.read(file) for file in exported.files} | {GRAPH: content}
+    task = find(exported.artifact.task)
     full = open_answerer(exported, policy)
     predictor = SERVING[task.family].open(exported.artifact, contents.__getitem__)
     small = Answerer(task, predictor, policy)
@@ -119,6 +128,16 @@ def quantize(
             },
         ),
     )
+
+
+def require_int8(exported: ExportedModel) -> None:
+    """Refuse a model that would not gain by INT8."""
+    task = find(exported.artifact.task)
+    if not task.facts.has_int8:
+        raise InputError(
+            "only models of a family that gains by it are quantized (a table's are small as they "
+            f"are), however: {exported.uri} is of the family {task.family!r}"
+        )
 
 
 def draft_int8(exported: ExportedModel) -> ExportedModel:
@@ -192,7 +211,7 @@ def quantized_graph(content: bytes) -> bytes:
     """
     model = onnx.load_model_from_string(content)
     small_tables(model)
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         path = Path(folder) / GRAPH
         quantize_dynamic(
             model,
@@ -243,7 +262,7 @@ def small_tables(model: ModelProto) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Generator[None]:
+def quiet() -> Generator[None]:
     """Without the library's advice on the root logger to prepare the graph."""
     root = logging.getLogger()
     level = root.level

@@ -1,12 +1,14 @@
 """What a replica loads, by family; never torch. Adding a family: one line here."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from spt_core.answering import Predictor
-from spt_core.artifacts import ModelArtifact
+from spt_core.artifacts import ExportedModel, ModelArtifact
 from spt_core.families.tabular.serving import TabularServing
+from spt_core.families.tensorrt import Feed, GraphRuntime, Shapes
 from spt_core.families.text.serving import TextServing
+from spt_core.task import RuntimeName
 
 
 class Serving(Protocol):
@@ -32,4 +34,30 @@ class Serving(Protocol):
         ...
 
 
+class GpuServing(Protocol):
+    """How the graphs of a family's exports run on TensorRT. Stateless."""
+
+    def shapes(self, exported: ExportedModel) -> Shapes:
+        """The range of shapes that a replica asks about, by input."""
+        ...
+
+    def feeds(self, predictor: Any, rows: Iterable[Any]) -> Iterator[Feed]:
+        """What the graph is fed with for rows that the predictor encoded."""
+        ...
+
+    def open_graph(self, exported: ExportedModel, graph: GraphRuntime) -> Predictor:
+        """The predictor of an export whose graph something else runs."""
+        ...
+
+    def open_on_gpu(self, exported: ExportedModel, runtime: RuntimeName) -> Predictor:
+        """The predictor of an export as a GPU replica runs it.
+
+        MissingPackageError, MachineError or NotFoundError where it cannot be; never on a processor
+        instead, unless `runtime` says so.
+        """
+        ...
+
+
 SERVING: Mapping[str, Serving] = {"tabular": TabularServing(), "text": TextServing()}
+# A table's kernel and forests run on processors, whatever a replica has beside them.
+ON_GPU: Mapping[str, GpuServing] = {"text": TextServing()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
@@ -17,9 +17,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from spt_core.answering import Cautions
-from spt_core.artifacts import FACTS, GRAPH, ModelArtifact
+from spt_core.artifacts import FACTS, GRAPH, ExportedModel, ModelArtifact
 from spt_core.errors import InputError, nearest
 from spt_core.families.onnx import INPUT, open_session
+from spt_core.families.tensorrt import Feed, GraphRuntime, Shape, Shapes, open_graph
 from spt_core.families.text.config import TextConfig, TextCopying
 from spt_core.families.text.evidence import Words, phrases, pooled, words_of
 from spt_core.families.text.reading import (
@@ -35,13 +36,14 @@ from spt_core.heads.base import Floats, Prediction, Reasons, Scores
 from spt_core.judgement import Reason, Span
 from spt_core.records import flatten
 from spt_core.signature import Signature
-from spt_core.task import Head
+from spt_core.task import Head, RuntimeName
 
 TOKENIZER = "tokenizer.json"
 PAIRS = "pairs"
 OUTPUTS = ("logits", "shares", "scale")
 WINDOWS_AT_ONCE = 16
 PAIRS_AT_ONCE = 128  # each looks at all tokens of its window
+MIN_TOKENS = 3  # of a window: a token between the special ones
 
 
 class TextRuntime(Protocol):
@@ -72,6 +74,21 @@ class OnnxTextRuntime:
         """Logits, shares and scale, as TextRuntime says."""
         inputs = {INPUT: features, PAIRS: pairs} if self._takes_pairs else {INPUT: features}
         logits, shares, scale = cast(list[Any], self._session.run(None, inputs))
+        return logits, shares, scale
+
+
+class TensorRtTextRuntime:
+    """The same of a graph on a GPU. Thread-safe."""
+
+    def __init__(self, graph: GraphRuntime) -> None:
+        self._graph = graph
+
+    def explain(
+        self, features: NDArray[np.int64], pairs: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Logits, shares and scale, as TextRuntime says."""
+        outputs = self._graph.run({INPUT: features, PAIRS: pairs})
+        logits, shares, scale = (outputs[name] for name in OUTPUTS)
         return logits, shares, scale
 
 
@@ -210,20 +227,18 @@ class TextPredictor:
             )
         return encoded
 
-    def _run(self, text: EncodedText) -> _Raw:
-        batch = self.words.batch([text])
+    def calls(self, text: EncodedText) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """The windows [W, T] and pairs [P, 5] that the runtime is asked about, call by call."""
+        features, _, pairs = self.words.batch([text])
         if self.head != "pair":
-            parts = [
-                self.runtime.explain(batch.features[at : at + WINDOWS_AT_ONCE], batch.pairs)
-                for at in range(0, len(batch.features), WINDOWS_AT_ONCE)
-            ]
+            for at in range(0, len(features), WINDOWS_AT_ONCE):
+                yield features[at : at + WINDOWS_AT_ONCE], pairs
         else:
-            parts = [
-                self.runtime.explain(
-                    *_of_pairs(batch.features, batch.pairs[at : at + PAIRS_AT_ONCE])
-                )
-                for at in range(0, len(batch.pairs), PAIRS_AT_ONCE)
-            ]
+            for at in range(0, len(pairs), PAIRS_AT_ONCE):
+                yield _of_pairs(features, pairs[at : at + PAIRS_AT_ONCE])
+
+    def _run(self, text: EncodedText) -> _Raw:
+        parts = [self.runtime.explain(*call) for call in self.calls(text)]
         logits, shares, (scale, *_) = zip(*parts, strict=True)
         return _Raw(
             np.concatenate(logits).astype(np.float64),
@@ -241,6 +256,32 @@ class TextServing:
     def open(self, artifact: ModelArtifact, read: Callable[[str], bytes]) -> TextPredictor:
         """The predictor of an export's files."""
         return self._opened(artifact, read, OnnxTextRuntime(read(GRAPH)))
+
+    def open_on_gpu(self, exported: ExportedModel, runtime: RuntimeName) -> TextPredictor:
+        """The predictor of an export on TensorRT."""
+        graph = open_graph(exported, exported.read(GRAPH), self.shapes(exported), runtime)
+        return self.open_graph(exported, graph)
+
+    def open_graph(self, exported: ExportedModel, graph: GraphRuntime) -> TextPredictor:
+        """The predictor of an export whose graph something else runs."""
+        return self._opened(exported.artifact, exported.read, TensorRtTextRuntime(graph))
+
+    def shapes(self, exported: ExportedModel) -> Shapes:
+        """What `calls` asks about: windows [W, T]; pairs [P, 5], each perhaps in its own window."""
+        max_tokens = exported.artifact.config["network"]["max_tokens"]
+        if json.loads(exported.read(FACTS))["head"] != "pair":
+            greatest = (WINDOWS_AT_ONCE, max_tokens)
+            return {INPUT: Shape((1, MIN_TOKENS), (1, max_tokens), greatest)}
+        return {
+            INPUT: Shape((1, MIN_TOKENS), (1, max_tokens), (PAIRS_AT_ONCE, max_tokens)),
+            PAIRS: Shape((1, 5), (1, 5), (PAIRS_AT_ONCE, 5)),
+        }
+
+    def feeds(self, predictor: TextPredictor, rows: Iterable[EncodedText]) -> Iterator[Feed]:
+        """What the graph is fed with for encoded texts."""
+        for text in rows:
+            for features, pairs in predictor.calls(text):
+                yield {INPUT: features, PAIRS: pairs}
 
     def open_checkpoint(self, artifact: ModelArtifact) -> TextPredictor:
         """The predictor of a checkpoint, teacher or student."""
