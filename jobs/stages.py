@@ -188,8 +188,8 @@ def targeted(
             on_metrics=_watch(stage, config.training),
             on_target=lambda name: stage.say(f"{name}: measuring what a student takes"),
         )
-        made = [name for name, result in results.items() if not result.refusal]
-        stage.say(f"{len(made)} of {len(results)} targets have a model: {', '.join(made) or '-'}")
+        kept = [name for name, result in results.items() if not result.refusal]
+        stage.say(f"{len(kept)} of {len(results)} targets have a model: {', '.join(kept) or '-'}")
     for name, result in results.items():
         if result.front:
             _show_front(run, result.front, f"{name}: {result.share_kept:.1%} of its teacher's kept")

@@ -238,8 +238,8 @@ def limits_sentence(points: list[FrontPoint], limits: Limits, task: Task) -> str
     """What no candidate keeps, and what each would take."""
     budget = limits.of(task)
     stated = {k: v for k, v in budget._asdict().items() if v is not None} | dict(limits.quality)
-    said = ", ".join(f"{name} {value:g}" for name, value in stated.items())
+    limits_text = ", ".join(f"{name} {value:g}" for name, value in stated.items())
     refusals = "; ".join(
         f"{p.name} ({p.size_mb:.2f} MB, {p.latency_ms['high']:.3f} ms): {p.refusal}" for p in points
     )
-    return f"limits must be kept by some candidate ({said}), however: {refusals}"
+    return f"limits must be kept by some candidate ({limits_text}), however: {refusals}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -17,9 +16,6 @@ import pyarrow.compute as pc
 
 from spt_core.data import formats
 from spt_core.data.conform import (
-    conform,
-    label_column,
-    label_words,
     text_column,
     typed_column,
 )
@@ -36,17 +32,15 @@ from spt_core.data.kinds import (
     shows_decimal_comma,
     with_notation,
 )
-from spt_core.data.labels import BINARY, LabelRule, rule_of
-from spt_core.data.raw import plain_integer
+from spt_core.data.label_column import judged_label
+from spt_core.data.labels import BINARY, LabelRule
 from spt_core.data.sampling import Sample, sample
-from spt_core.errors import InputError, nearest
+from spt_core.errors import InputError
 from spt_core.protected import attribute_of
-from spt_core.records import category_text
 from spt_core.signature import Field
 from spt_core.task import Task
 
 SAMPLE_ROWS = 20_000
-MAX_SHOWN = 8  # values of a label in one line
 LEAST_WEIGHT = 1e-6  # of a row; one that weighs nothing is no row
 MIN_ROWS_FOR_IDENTIFIERS = 20
 _ID_NAME = re.compile(
@@ -96,46 +90,11 @@ def columns_of(rows: Sample, corpus: Corpus, task: Task) -> Columns:
         raise InputError(f"a corpus must have rows, however: {fact}")
     table = _with_absent(table, corpus)
     rows = rows._replace(table=table)
-    labels = rule_of(task)
-    findings = _findings_of_files(rows, corpus)
-    if corpus.label is not None and task.head == "binary":
-        findings += _checked_label(rows, corpus)
     columns = (_tabular_columns if task.subject is None else _text_columns)(rows, corpus, task)
-    if corpus.label is not None and task.head == "regression":
-        written = _written_numbers(corpus.label, table, corpus, columns)
-        labels = dataclasses.replace(labels, notation=written.notation)
-        findings += [f for f in [_of_notation(corpus.label, written)] if f is not None]
-    elif corpus.label in _typed_names(corpus):
-        raise InputError(
-            f"data.types says how numbers and times are written, however: {corpus.label!r} is the "
-            f"label, which is {task.head}"
-        )
-    if corpus.label is not None and task.head != "binary":
-        findings += _check_labels(table, columns.features, corpus, labels)
+    labels, of_label = judged_label(rows, columns.all, corpus, task)
+    findings = [*_findings_of_files(rows, corpus), *of_label]
     findings += _unused_gaps(table, corpus)
     return dataclasses.replace(columns, findings=(*findings, *columns.findings), labels=labels)
-
-
-def _typed_names(corpus: Corpus) -> set[str]:
-    return {parse_type(text).name for text in corpus.types}
-
-
-def _written_numbers(name: str, table: pa.Table, corpus: Corpus, columns: Columns) -> Judged:
-    """How a column of numbers is written that is no feature; InputError where nobody can tell."""
-    said = next((f for f in map(parse_type, corpus.types) if f.name == name), None)
-    if said is not None and said.kind != "number":
-        raise InputError(f"the column {name!r} holds numbers here, however: {said.kind} is asked")
-    column = _array(table, name)
-    written = notation_of(said or Field(name=name, kind="number"), column, frozenset(corpus.gaps))
-    others = [f.name for f in columns.all if f.notation == "decimal_comma"]
-    if any(shows_decimal_comma(_array(table, other)) for other in others):
-        written = in_decimal_comma(written, column)
-    if written.is_open:
-        raise InputError(
-            f"the column {name!r} must have one meaning, however: "
-            f"{written.detail.replace('COLUMN', name)}"
-        )
-    return written
 
 
 def _unused_gaps(table: pa.Table, corpus: Corpus) -> list[Finding]:
@@ -318,62 +277,6 @@ def _text_columns(rows: Sample, corpus: Corpus, task: Task) -> Columns:
     return Columns(features=features, carried=tuple(carried), findings=tuple(findings))
 
 
-def _check_labels(
-    table: pa.Table, fields: Sequence[Field], corpus: Corpus, rule: LabelRule
-) -> list[Finding]:
-    """Refuse a label column that mostly holds something else than the head asks for.
-
-    Of classes it tells which there are, and which differ by their case alone.
-    """
-    assert corpus.label is not None
-    if corpus.positive is not None:
-        raise InputError(
-            f"only a label of two values has a positive one, however: {corpus.positive!r} is given "
-            f"for a {rule.head} label"
-        )
-    gaps = frozenset(corpus.gaps)
-    good, bad = conform(table, fields, label=corpus.label, labels=rule, gaps=gaps)
-    reasons = Counter(
-        reason
-        for reason in bad["reason"].to_pylist()
-        if reason.startswith("the label") and "missing" not in reason  # that is no other kind
-    )
-    if reasons.total() > MAX_TEXT_IN_NUMBERS * table.num_rows:
-        raise InputError(
-            f"the label column {corpus.label!r} must hold {rule.head} labels, however: "
-            f"{reasons.total()} of the {table.num_rows} sampled rows of {corpus.uris[0]} do not, "
-            f"most because {reasons.most_common(1)[0][0]}"
-        )
-    if rule.head == "regression" and good.num_rows > 1:
-        values = pc.unique(good[corpus.label])
-        if len(values) == 1:
-            raise InputError(
-                f"the label column {corpus.label!r} must hold different numbers, however: all of "
-                f"the {good.num_rows} sampled rows hold {values[0].as_py():g}"
-            )
-    if rule.head != "single_label" or not good.num_rows:
-        return []
-    distinct = pc.count_distinct(good[corpus.label]).as_py()
-    if distinct > 0.5 * good.num_rows and good.num_rows >= MIN_ROWS_FOR_IDENTIFIERS:
-        raise InputError(
-            f"the label column {corpus.label!r} must hold class names, however: there are "
-            f"{distinct} in {good.num_rows} rows"
-        )
-    values = _counted(good[corpus.label].combine_chunks())
-    spellings: dict[str, list[str]] = {}
-    for value, _ in values:
-        spellings.setdefault(value.casefold(), []).append(value)
-    return [
-        Finding(
-            kind="label",
-            column=corpus.label,
-            detail=f"{' and '.join(map(repr, same))} are different classes: they differ in case",
-        )
-        for same in spellings.values()
-        if len(same) > 1
-    ]
-
-
 def _array(table: pa.Table, name: str) -> pa.Array:
     return table[name].combine_chunks()
 
@@ -512,38 +415,3 @@ def _check_share(column: pa.Array, field: Field, corpus: Corpus) -> None:
             f"of text: {share:.0%} of the sampled rows of {corpus.uris[0]} do not, such as "
             f"{example!r}"
         )
-
-
-def _checked_label(rows: Sample, corpus: Corpus) -> list[Finding]:
-    """Refuse a label of which nobody can say what counts as 1; tell what counts as 0."""
-    assert corpus.label is not None
-    column, gaps = _array(rows.table, corpus.label), frozenset(corpus.gaps)
-    typed = label_column(column, corpus.positive, gaps)
-    values = _counted(label_words(column, gaps).values)
-    shown = ", ".join(f"{value!r} ({count:,})" for value, count in values[:MAX_SHOWN])
-    shown += f" and {len(values) - MAX_SHOWN} more" if len(values) > MAX_SHOWN else ""
-    if corpus.positive is None:
-        if typed.bad is None or typed.bad.mean() <= MAX_TEXT_IN_NUMBERS:
-            return []
-        raise InputError(
-            f"the label column {corpus.label!r} must be 0/1 or true/false unless --set "
-            f"data.positive=VALUE names the value that counts as 1, however: it holds {shown}"
-        )
-    positive = plain_integer(category_text(corpus.positive, "positive").strip())
-    names = [value for value, _ in values]
-    if positive not in names and rows.is_whole:
-        raise InputError(
-            f"data.positive must name a value of the label, however: {corpus.label!r} has no "
-            f"{positive!r}, {nearest(positive, names)}; it holds {shown}"
-        )
-    detail = f"{positive!r} counts as 1, all others as 0: {shown}"
-    return [Finding(kind="label", column=corpus.label, detail=detail)]
-
-
-def _counted(words: pa.Array) -> list[tuple[str, int]]:
-    """What a column holds and how often, the most frequent first."""
-    counts = pc.value_counts(words.drop_null()).to_pylist()
-    return [
-        (entry["values"], entry["counts"])
-        for entry in sorted(counts, key=lambda entry: (-entry["counts"], entry["values"]))
-    ]
