@@ -19,6 +19,7 @@ from jobs.stages import (
     deployed,
     optimized,
     prepared,
+    refitted,
     refuse_incompatible,
     registered,
     show_report,
@@ -38,8 +39,10 @@ def pipeline(run: Run) -> tuple[ModelVersion, str, dict[str, Any]]:
     model, front, _ = optimized(run, teacher, students, splits)
     policy = decided(model, splits)  # -> DecisionPolicy or LabelPolicy
     report, report_uri = benchmarked(run, model, policy, splits, front)  # -> Report, with baselines
-    version = registered(run, model, policy, report, report_uri)  # -> ModelVersion
     show_report(run, report)
+    if run.config.refit:  # on every row but the test's; the report stays its twin's
+        model, report = refitted(run, model, teacher, splits, report)
+    version = registered(run, model, policy, report, report_uri)  # -> ModelVersion
     deployed(run, version)  # champion by compare-and-set; Serve follows
     return version, report_uri, asked(run.settings, version)
 

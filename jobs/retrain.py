@@ -24,7 +24,7 @@ from jobs.exits import run as call
 from jobs.recipes import RECIPES
 from jobs.recipes.config import PipelineConfig
 from jobs.stages import benchmarked, decided, distilled, exported, registered, trained
-from spt_core.artifacts import code_fingerprint, digest, load_artifact, write_bytes
+from spt_core.artifacts import code_fingerprint, digest, load_artifact, unrefitted, write_bytes
 from spt_core.continuous.ledger import Ledger, Retrain, RunClaim
 from spt_core.continuous.retraining import (
     Labeled,
@@ -134,7 +134,7 @@ def as_trained(
     """The recipe with the champion's base; and its whole training, where none was named."""
     from spt_core.training.trainer import training_config_from_json  # torch and ray
 
-    artifact = champion.exported.artifact
+    artifact = unrefitted(champion.exported.artifact)
     student = training_config_from_json(artifact.config)
     teacher = student
     if artifact.parents:

@@ -312,6 +312,43 @@ def with_engine(
     return variant, engine
 
 
+def refitted(
+    run: Run,
+    model: ExportedModel,
+    teacher: SpecializedModel,
+    splits: Splits,
+    report: Report,
+) -> tuple[ExportedModel, Report]:
+    """What was chosen -> the same trained on every row but the test's, with its twin's report."""
+    from spt_core.compression.refitting import refitted_export, student_of
+    from spt_core.data.splits import refit_splits
+    from spt_core.distillation import DistillationPipeline
+    from spt_core.training import SpecializedModelTrainer
+
+    num_rows = refit_splits(splits).num_rows["train"]
+    with run.screen.stage("refit") as stage:
+        stage.say(f"the teacher, on {num_rows:,} rows")
+        training, distillation = run.config.training, run.config.distillation
+        own_teacher = SpecializedModelTrainer(training).refit(
+            teacher, splits, fresh=run.fresh, on_metrics=_watch(stage, training)
+        )
+        stage.say(f"the student, on {num_rows:,} rows")
+        own_student = DistillationPipeline(distillation).refit(
+            SpecializedModel(student_of(model.artifact)),
+            own_teacher,
+            splits,
+            fresh=run.fresh,
+            on_metrics=_watch(stage, distillation.training),
+        )
+        output = refitted_export(model, own_teacher.artifact, own_student.artifact)
+        stage.say(
+            f"{num_rows:,} rows, where the figures above are of {splits.num_rows['train']:,}: "
+            "thresholds and calibration stay"
+        )
+    twin = {"num_rows": num_rows, "num_rows_of_twin": splits.num_rows["train"], "twin": model.uri}
+    return output, dataclasses.replace(report, refit=twin)
+
+
 def show_search(run: Run, result: SearchResult, selection: Selection) -> str:
     """The address of the search's page."""
     from spt_core.optimization.page import search_page

@@ -144,7 +144,9 @@ class ModelArtifact:
     `files` maps each file in the folder `uri` to its sha256; `parents` are the URIs of the
     artifacts that it was made from (its lineage); `licences` are those of all data behind it;
     `classes` are what it tells apart, none of decisions and numbers; `notes` are what whoever
-    trained it should know, a sentence each.
+    trained it should know, a sentence each. `twin` is the model (of what is served its export)
+    whose figures, calibration and thresholds one has that was refitted on the rows that these came
+    from; "" of others.
     """
 
     uri: str
@@ -165,6 +167,7 @@ class ModelArtifact:
     parents: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    twin: str = ""
 
     def read(self, name: str) -> bytes:
         """A file of this artifact, checked against its digest."""
@@ -225,6 +228,15 @@ def lineage(artifact: ModelArtifact) -> list[ModelArtifact]:
     for parent in artifact.parents:
         artifacts += lineage(load_artifact(parent))
     return artifacts
+
+
+def unrefitted(artifact: ModelArtifact) -> ModelArtifact:
+    """The model itself, or the twin of one that was refitted, which held-out rows can judge."""
+    if not artifact.twin:
+        return artifact
+    content = read_manifest(artifact.twin)
+    is_export = "artifact" in content
+    return exported_from_json(content).artifact if is_export else artifact_from_json(content)
 
 
 def merge_licences(groups: Iterable[Iterable[str]]) -> tuple[str, ...]:

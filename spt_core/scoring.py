@@ -23,6 +23,7 @@ from spt_core.artifacts import (
     exported_from_json,
     filesystem,
     has_manifest,
+    load_exported,
     parquet_files,
     read_manifest,
     remove,
@@ -73,7 +74,12 @@ def fitted_policy(model: ExportedModel, splits: Splits) -> Policy:
 
 
 def policy_outcomes(model: ExportedModel, splits: Splits) -> Outcomes:
-    """What a model says of the calibration rows, before there is a policy."""
+    """What a model says of the calibration rows, before there is a policy.
+
+    Of a model that was refitted on them, what its twin says, which was not.
+    """
+    if model.artifact.twin:
+        return policy_outcomes(load_exported(model.artifact.twin), splits)
     answerer = open_answerer(model, default_policy(model))
     table = splits.table("calibration", limit=answerer.task.facts.policy_rows)
     corpus = splits.corpus

@@ -84,11 +84,11 @@ def train_tiny(
     """The weights that a run ends with, and what its main worker reported."""
     config = dataclasses.replace(config, output_dir=str(folder))
     reports: list[dict[str, float]] = []
-    weights = fit_network(
+    fitted = fit_network(
         tiny_run(folder, config),
         tiny_dataset(NUM_TEXTS, 1),
         tiny_dataset(NUM_VALIDATION_TEXTS, 2),
         name=name,
         on_metrics=lambda metrics: reports.append(dict(metrics)),
     )
-    return weights, reports
+    return fitted.weights, reports

@@ -42,7 +42,11 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class PipelineConfig:
-    """Everything that decides a run's result."""
+    """Everything that decides a run's result.
+
+    `refit`: after the report the chosen model is trained once more, on every row but the test's,
+    and that one is registered, with the report of its twin.
+    """
 
     data: DataConfig
     split: SplitConfig
@@ -51,6 +55,7 @@ class PipelineConfig:
     benchmark: BenchmarkConfig
     limits: Limits = dataclasses.field(default_factory=Limits)
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
+    refit: bool = True
     vocabulary: StudyConfig = dataclasses.field(default_factory=StudyConfig)
 
 
@@ -77,4 +82,5 @@ def resized(
         ),
         benchmark=benchmark,
         search=dataclasses.replace(config.search, num_trials=num_trials),
+        refit=False,
     )

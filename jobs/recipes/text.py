@@ -59,6 +59,7 @@ def default(task: Task) -> PipelineConfig:
         distillation=DistillationConfig(training=student, num_copies=3 if is_pair else 6),
         benchmark=BenchmarkConfig(num_calls=500),
         search=SearchConfig(num_trials=6),  # each takes as long as the recipe's own student
+        refit=False,  # retrained candidates, that are held against the champion, have no more rows
     )
 
 

@@ -36,7 +36,8 @@ class Report:
     by true label and the mean cost of one; `inputs` the fields by their mean effect, with their
     missing shares; `parts` the rows, base rates and periods of the data's parts. `too_few` says why
     the figures of decisions say nothing, where held-out rows of a class are so few. `front` are the
-    models that could have been served, measured on validation rows.
+    models that could have been served, measured on validation rows. `refit` says of a registered
+    model that was trained on more rows, how many and of which export these figures are.
     """
 
     task: str
@@ -73,6 +74,7 @@ class Report:
     parts: list[dict[str, Any]] = dataclasses.field(default_factory=list[dict[str, Any]])
     too_few: str = ""
     front: list[dict[str, Any]] = dataclasses.field(default_factory=list[dict[str, Any]])
+    refit: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with all fields."""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from spt_core.data.read import Dataset
 
 SplitKind = Literal["time", "group", "random"]
+REFIT_PARTS: tuple[Part, ...] = ("train", "validation", "calibration")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,6 +174,36 @@ class Splits:
             entities=self.entities,
             synthetic=self.synthetic,
         )
+
+
+class RefitSplits(Splits):
+    """The same splits, of which a last training has every row but those of the test.
+
+    The other parts are what they were; models of these rows cannot be judged by them any more.
+    """
+
+    __slots__ = ()
+
+    def files(self, part: Part) -> list[str]:
+        """Those of validation and calibration are of training too."""
+        parts: tuple[Part, ...] = REFIT_PARTS if part == "train" else (part,)
+        return [uri for each in parts for uri in Splits.files(self, each)]
+
+
+def refit_splits(splits: Splits) -> RefitSplits:
+    """The splits of a last training; the test stays the frozen rows of later comparisons."""
+    fields = {f.name: getattr(splits, f.name) for f in dataclasses.fields(splits)}
+    own = RefitSplits(**fields)
+    sums = {
+        name: {**of_parts, "train": sum(of_parts[part] for part in REFIT_PARTS)}
+        for name, of_parts in (
+            ("num_rows", splits.num_rows),
+            ("num_positives", splits.num_positives),
+        )
+    }
+    fingerprint = "-".join(splits.fingerprints[part] for part in REFIT_PARTS)
+    fingerprints = {**splits.fingerprints, "train": fingerprint}
+    return dataclasses.replace(own, **sums, fingerprints=fingerprints)
 
 
 def load_splits(uri: str) -> Splits:

@@ -24,7 +24,7 @@ from spt_core.compression.mobile import mobile
 from spt_core.compression.selection import LimitError, limits_sentence, select
 from spt_core.data.partition import PARTS
 from spt_core.data.sources import open_corpus
-from spt_core.data.splits import Splits, load_splits
+from spt_core.data.splits import Splits, load_splits, refit_splits
 from spt_core.distillation.config import DistillationConfig
 from spt_core.distillation.targets import DeploymentTarget, TargetResult, deployment_targets
 from spt_core.errors import InputError, SptError
@@ -37,7 +37,12 @@ from spt_core.heads import metric_of
 from spt_core.model import SpecializedModel
 from spt_core.scoring import fitted_policy
 from spt_core.task import Task, find
-from spt_core.training.trainer import checked_config, splits_of
+from spt_core.training.trainer import (
+    checked_config,
+    refit_config,
+    splits_of,
+    training_config_from_json,
+)
 
 NARROWING = 0.7  # of a student's width, which takes half of its weights
 
@@ -65,6 +70,11 @@ class DistillationPipeline:
         """
         config, lesson = self._config, self.lesson(teacher, splits, soft=soft)
         source, training = lesson.teacher, lesson.training
+        if source.twin:
+            raise InputError(
+                "a teacher must have left rows out that its student is judged by, however: "
+                f"{source.uri} was refitted on them; its twin is {source.twin}"
+            )
         licences = config.unlabelled_licences if lesson.unlabelled is not None else ()
         artifact, reused = fit_model(
             TRAINING[training.family].distill(lesson),
@@ -76,6 +86,36 @@ class DistillationPipeline:
             on_metrics=on_metrics,
             accept=lambda metrics: self._check_quality(metrics, source, find(splits.task)),
             fit=fit,
+        )
+        return SpecializedModel(artifact, reused=reused)
+
+    def refit(
+        self,
+        twin: SpecializedModel,
+        teacher: SpecializedModel,
+        splits: Splits,
+        *,
+        fresh: bool = False,
+        on_metrics: OnMetrics | None = None,
+    ) -> SpecializedModel:
+        """The student `twin` once more, of a refitted teacher, on every row but the test's."""
+        config, whole = self._config, refit_splits(splits)
+        training = refit_config(training_config_from_json(twin.artifact.config), twin.artifact)
+        if config.training.output_dir != training.output_dir:
+            training = dataclasses.replace(training, output_dir=config.training.output_dir)
+        own = DistillationPipeline(
+            dataclasses.replace(config, training=training, target_accuracy=None)
+        )
+        lesson = dataclasses.replace(own.lesson(teacher, whole), twin=twin.artifact)
+        artifact, reused = fit_model(
+            TRAINING[training.family].distill(lesson),
+            whole,
+            lesson.training,
+            parents=(teacher.artifact.uri, twin.artifact.uri),
+            licences=lesson.teacher.licences,
+            fresh=fresh,
+            on_metrics=on_metrics,
+            twin=twin.artifact.uri,
         )
         return SpecializedModel(artifact, reused=reused)
 

@@ -12,7 +12,7 @@ from spt_core.families.candidate import Candidate, only_the_student
 from spt_core.families.graph import Exported
 from spt_core.families.space import Space
 from spt_core.families.tabular.baselines import tune_baselines
-from spt_core.families.tabular.candidates import table_candidates
+from spt_core.families.tabular.candidates import refitted_files, table_candidates
 from spt_core.families.tabular.distilling import TableDistilling, narrowed_student
 from spt_core.families.tabular.exporting import export_table
 from spt_core.families.tabular.space import table_space
@@ -33,14 +33,17 @@ class Training(NamedTuple):
     `export` raises ParityError where the files do not answer like the checkpoint. `narrowed` is the
     configuration of a student with a share of its width, of a teacher; InputError where there is
     nothing left to take. `candidates` takes the share of the teacher's trees that they may use.
-    `space` is what a search may change of a student of that teacher.
+    `space` is what a search may change of a student of that teacher. A teacher and a lesson may
+    have a twin, whose calibration and figures they take; `refitted` are the files of a blend like
+    a twin's, of a teacher and a student on more rows, where the family has blends.
     """
 
-    teach: Callable[[Splits, TrainingConfig], FitPlan]
+    teach: Callable[[Splits, TrainingConfig, ModelArtifact | None], FitPlan]
     distill: Callable[[Lesson], StudentPlan]
     export: Callable[[ModelArtifact], Exported]
     baselines: Callable[[BaselineWork], Baselines]
     candidates: Callable[[ModelArtifact, ModelArtifact, Splits, float], Sequence[Candidate]]
+    refitted: Callable[[ModelArtifact, ModelArtifact, ModelArtifact], Mapping[str, bytes]] | None
     narrowed: Callable[[Any, ModelArtifact, float], Any]
     space: Callable[[TrainingConfig, ModelArtifact], Space]
 
@@ -52,6 +55,7 @@ TRAINING: Mapping[str, Training] = {
         export=export_table,
         baselines=tune_baselines,
         candidates=table_candidates,
+        refitted=refitted_files,
         narrowed=narrowed_student,
         space=table_space,
     ),
@@ -61,6 +65,7 @@ TRAINING: Mapping[str, Training] = {
         export=export_text,
         baselines=tune_text_baselines,
         candidates=only_the_student,
+        refitted=None,
         narrowed=narrowed_text,
         space=text_space,
     ),

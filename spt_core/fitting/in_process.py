@@ -7,25 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from spt_core.data.read import Dataset
-from spt_core.fitting.loop import BEST, fit
-from spt_core.fitting.plan import TrainingRun
+from spt_core.fitting.loop import BEST, BEST_EPOCH, fit
+from spt_core.fitting.plan import Fitted, TrainingRun
 from spt_core.fitting.shards import Shard
 
 ROWS_AT_ONCE = 16_384
 
 
-def fit_in_process(run: TrainingRun, train: Dataset, validation: Dataset | None) -> bytes:
-    """The best weights (safetensors), by the one training loop."""
-    weights = b""
+def fit_in_process(run: TrainingRun, train: Dataset, validation: Dataset | None) -> Fitted:
+    """The best weights, by the one training loop."""
+    fitted = Fitted(b"", 0)
 
     def keep(metrics: Mapping[str, float], folder: Path | None) -> None:
-        nonlocal weights
+        nonlocal fitted
         if "final" in metrics and folder is not None:
-            weights = (folder / BEST).read_bytes()
+            fitted = Fitted((folder / BEST).read_bytes(), int(metrics[BEST_EPOCH]))
 
     held_out = None if validation is None else _shard(validation, run, None)
     fit(run, _shard(train, run, run.streamed_rows), held_out, report=keep, resume=None)
-    return weights
+    return fitted
 
 
 def _shard(rows: Dataset, run: TrainingRun, num_rows: int | None) -> Shard:

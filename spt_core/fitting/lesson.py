@@ -24,7 +24,8 @@ class Lesson:
     each training row are, beside the row itself, whose target holds `hard_label_weight` of the true
     label. The student's weights may take `compression_ratio` of its teacher's bytes. `unlabelled`
     are more rows that only the teacher answers. `soft` is a folder of rows that the teacher
-    answered and that several students share; None gives this one its own.
+    answered and that several students share; None gives this one its own. `twin` is the student
+    whose calibration and figures one has that is refitted on more rows.
     """
 
     teacher: ModelArtifact
@@ -36,6 +37,7 @@ class Lesson:
     compression_ratio: float
     unlabelled: Corpus | None
     soft: str | None = None
+    twin: ModelArtifact | None = None
 
     @property
     def identity(self) -> list[Any]:
@@ -46,6 +48,7 @@ class Lesson:
             dataclasses.asdict(self.copying),
             [self.num_copies, self.hard_label_weight, self.compression_ratio],
             None if self.unlabelled is None else self.unlabelled.identity,
+            *([] if self.twin is None else [self.twin.files]),
         ]
 
     def check_size(self, size: int, teacher_size: int, what: str) -> None:

@@ -26,6 +26,7 @@ from spt_core.fitting.strategy import STRATEGIES, Strategy, has_bf16
 
 BEST = "best.safetensors"
 STATE = "state.pt"
+BEST_EPOCH = "best_epoch"  # whose weights are kept: the last one, where nothing was held out
 Report = Callable[[Mapping[str, float], Path | None], None]
 
 
@@ -38,6 +39,7 @@ class _Position:
     step: int = 0
     best_loss: float = math.inf
     num_worse: int = 0
+    best_epoch: int = 0
 
 
 def fit(
@@ -123,7 +125,9 @@ class _Session:
     def finish(self) -> None:
         """Hand over the weights that the run ends with."""
         with self._checkpoint() as folder:
-            self._report({"epoch": self._at.epoch, "final": 1.0}, folder)
+            at = self._at
+            best_epoch = at.best_epoch or at.epoch
+            self._report({"epoch": at.epoch, "final": 1.0, BEST_EPOCH: best_epoch}, folder)
 
     def _step(self, batch: Batch, *, is_boundary: bool) -> Tensor:
         self._model.train()
@@ -145,6 +149,7 @@ class _Session:
         loss = self._validation_loss(validation)
         if loss < self._at.best_loss - 1e-6:
             self._at.best_loss, self._at.num_worse = loss, 0
+            self._at.best_epoch = self._at.epoch + (1 if self._at.batch else 0)
             self._best = self._strategy.weights()
         else:
             self._at.num_worse += 1

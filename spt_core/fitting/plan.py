@@ -80,6 +80,13 @@ class TrainingRun:
         return num_rows if num_rows * self.row_bytes > self.config.cache_bytes else None
 
 
+class Fitted(NamedTuple):
+    """Weights (safetensors), and the epoch that they are of."""
+
+    weights: bytes
+    num_epochs: int
+
+
 class Trained(NamedTuple):
     """A model's files, its figures on validation rows, and licences of data beside the splits'.
 

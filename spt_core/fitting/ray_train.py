@@ -35,13 +35,14 @@ from spt_core.artifacts import (
 from spt_core.data.read import original_error
 from spt_core.data.splits import Splits
 from spt_core.fitting.config import TrainingConfig
-from spt_core.fitting.loop import BEST
-from spt_core.fitting.plan import FitPlan, Trained, TrainingRun
+from spt_core.fitting.loop import BEST, BEST_EPOCH
+from spt_core.fitting.plan import FitPlan, Fitted, Trained, TrainingRun
 from spt_core.fitting.progress import OnMetrics, progress
 from spt_core.fitting.worker import work
 
-# A run, its rows and its validation rows -> weights (safetensors).
-Fit = Callable[[TrainingRun, ray.data.Dataset, ray.data.Dataset | None], bytes]
+# A run, its rows and its validation rows -> the best weights.
+Fit = Callable[[TrainingRun, ray.data.Dataset, ray.data.Dataset | None], Fitted]
+NUM_EPOCHS = "num_epochs"  # of the weights that are kept, among a model's figures
 
 
 def fit_model(
@@ -55,12 +56,13 @@ def fit_model(
     on_metrics: OnMetrics | None = None,
     accept: Callable[[Mapping[str, float]], None] | None = None,
     fit: Fit | None = None,
+    twin: str = "",
 ) -> tuple[ModelArtifact, bool]:
     """The model of a plan, and whether it was there already.
 
     An unfinished run of the same content resumes. `licences` are of data beside the splits';
     `accept` raises where the figures on validation rows do not do. `fit` takes the place of
-    Ray Train.
+    Ray Train. `twin` is the address of the model that this one is a refit of.
     """
     root = as_uri(config.output_dir)
     rows = [splits.uri, splits.fingerprints]  # an address may have been written anew
@@ -79,10 +81,11 @@ def fit_model(
     validation = None if config.evaluation_strategy == "no" else plan.rows("validation")
     rows_of = plan.rows("train")
     if fit is None:
-        weights = fit_network(run, rows_of, validation, name=name, on_metrics=on_metrics)
+        fitted = fit_network(run, rows_of, validation, name=name, on_metrics=on_metrics)
     else:
-        weights = fit(run, rows_of, validation)
-    trained = plan.finish(weights)
+        fitted = fit(run, rows_of, validation)
+    trained = plan.finish(fitted.weights)
+    trained = trained._replace(metrics={**trained.metrics, NUM_EPOCHS: fitted.num_epochs})
     if accept is not None:
         accept(trained.metrics)
     artifact = write_artifact(
@@ -91,6 +94,7 @@ def fit_model(
         run,
         trained._replace(licences=(*licences, *trained.licences)),
         parents,
+        twin,
     )
     for folder in scratch:
         remove(folder)
@@ -104,8 +108,8 @@ def fit_network(
     *,
     name: str,
     on_metrics: OnMetrics | None = None,
-) -> bytes:
-    """The best weights (safetensors) of a network trained on Ray Train, resuming the run `name`.
+) -> Fitted:
+    """The best weights of a network trained on Ray Train, resuming the run `name`.
 
     An SptError or OSError that a worker raised is raised here as it was.
     """
@@ -152,7 +156,9 @@ def fit_network(
             f"a finished training run must have a checkpoint, however: {name} has none"
         )
     with result.checkpoint.as_directory() as path:
-        return (Path(path) / BEST).read_bytes()
+        weights = (Path(path) / BEST).read_bytes()
+    metrics = result.metrics or {}
+    return Fitted(weights, int(metrics.get(BEST_EPOCH, config.num_epochs)))
 
 
 @contextlib.contextmanager
@@ -181,6 +187,7 @@ def write_artifact(
     run: TrainingRun,
     trained: Trained,
     parents: tuple[str, ...] = (),
+    twin: str = "",
 ) -> ModelArtifact:
     """Write a model's files, then its manifest."""
     contents = {**trained.files, FACTS: json.dumps(run.facts).encode()}
@@ -204,6 +211,7 @@ def write_artifact(
         parents=parents,
         classes=tuple(run.facts.get("classes", ())),
         notes=trained.notes,
+        twin=twin,
     )
     write_manifest(uri, artifact.to_json())
     return artifact

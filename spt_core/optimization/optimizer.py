@@ -9,10 +9,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from spt_core.artifacts import ExportedModel, ModelArtifact, lineage
+from spt_core.artifacts import ExportedModel, ModelArtifact, lineage, unrefitted
 from spt_core.benchmark.compliance import run_checks
 from spt_core.compression.limits import Limits
 from spt_core.compression.measured import FrontPoint
+from spt_core.compression.refitting import student_of
 from spt_core.compression.selection import Aim, select
 from spt_core.data.splits import Splits
 from spt_core.distillation import DistillationConfig
@@ -79,9 +80,10 @@ class DomainOptimizer:
         config, task = self._config, find(model.artifact.task)
         self._check(task, metric)
         names = techniques_of(config, task)
-        teacher = _teacher_of(model.artifact)
+        artifact = unrefitted(model.artifact)
+        teacher = _teacher_of(artifact)
         splits = self._splits(teacher, train_data, eval_data)
-        is_given = model.artifact.role != "teacher"
+        is_given = artifact.role != "teacher"
         if not is_given and not any(name in names for name in _MAKING):
             raise InputError(
                 "a teacher is served as its student, however: of techniques none makes one "
@@ -94,7 +96,7 @@ class DomainOptimizer:
                 teacher=SpecializedModel(teacher),
                 distillation=self._distillation(teacher, names),
                 limits=self._limits(task, splits, metric),
-                students={"": SpecializedModel(_student_of(model.artifact))} if is_given else {},
+                students={"": SpecializedModel(student_of(artifact))} if is_given else {},
                 is_given=is_given,
             ),
             names,
@@ -115,7 +117,7 @@ class DomainOptimizer:
         shown = list(config.target_metrics or HEADS[task.head].metrics)
         result = OptimizationResult(
             metric=metric,
-            before=_metrics(model.artifact, shown),
+            before=_metrics(artifact, shown),
             after=_metrics(exported.artifact, shown),
             techniques=work.notes,
             front=selection.front,
@@ -219,11 +221,6 @@ def _teacher_of(artifact: ModelArtifact) -> ModelArtifact:
     raise InputError(
         f"an optimization begins with a teacher or its student, however: {artifact.uri} has none"
     )
-
-
-def _student_of(artifact: ModelArtifact) -> ModelArtifact:
-    """The student, or that of a blend."""
-    return next(each for each in lineage(artifact) if each.role == "student")
 
 
 def _stated_policy(exported: ExportedModel, splits: Splits) -> Policy:

@@ -9,17 +9,17 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from spt_core.artifacts import as_uri
+from spt_core.artifacts import ModelArtifact, as_uri
 from spt_core.data.held_out import with_validation
 from spt_core.data.sources import open_corpus
-from spt_core.data.splits import Splits
+from spt_core.data.splits import Splits, refit_splits
 from spt_core.data.splitting import split
 from spt_core.errors import InputError
 from spt_core.families.serving import SERVING
 from spt_core.families.training import TRAINING
 from spt_core.fitting.config import TrainingConfig
 from spt_core.fitting.progress import OnMetrics
-from spt_core.fitting.ray_train import fit_model
+from spt_core.fitting.ray_train import NUM_EPOCHS, fit_model
 from spt_core.model import SpecializedModel
 from spt_core.plain import from_plain
 from spt_core.task import Task, find
@@ -50,9 +50,47 @@ class SpecializedModelTrainer:
         """
         splits = splits_of(self._config, train, eval)
         config = checked_config(self._config, find(splits.task), splits)
-        plan = TRAINING[config.family].teach(splits, config)
+        plan = TRAINING[config.family].teach(splits, config, None)
         artifact, reused = fit_model(plan, splits, config, fresh=fresh, on_metrics=on_metrics)
         return SpecializedModel(artifact, reused=reused)
+
+    def refit(
+        self,
+        twin: SpecializedModel,
+        splits: Splits,
+        *,
+        fresh: bool = False,
+        on_metrics: OnMetrics | None = None,
+    ) -> SpecializedModel:
+        """The teacher `twin` once more, on every row but those of the test.
+
+        For as many epochs and trees as its twin found best, with its blend and its calibration:
+        no row is left to choose them by.
+        """
+        whole = refit_splits(splits)
+        checked = checked_config(self._config, find(splits.task), splits)
+        config = refit_config(checked, twin.artifact)
+        plan = TRAINING[config.family].teach(whole, config, twin.artifact)
+        artifact, reused = fit_model(
+            plan,
+            whole,
+            config,
+            parents=(twin.artifact.uri,),
+            fresh=fresh,
+            on_metrics=on_metrics,
+            twin=twin.artifact.uri,
+        )
+        return SpecializedModel(artifact, reused=reused)
+
+
+def refit_config(config: TrainingConfig, twin: ModelArtifact) -> TrainingConfig:
+    """The training of a twin without anything held out: it ends where its twin was best."""
+    return dataclasses.replace(
+        config,
+        num_epochs=max(int(twin.metrics[NUM_EPOCHS]), 1),
+        evaluation_strategy="no",
+        early_stopping_patience=None,
+    )
 
 
 def splits_of(config: TrainingConfig, train: Any, eval: Any) -> Splits:

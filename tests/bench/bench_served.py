@@ -6,7 +6,8 @@ The product's own splits: by the hash of a row, by patient where patients return
 test rows for the 303 patients of heart. Each of LightGBM, XGBoost and CatBoost is tuned on the
 validation rows; the one that is best there stands for them. Differences are paired over test rows,
 1,000 bootstrap draws: of average precision (ours less theirs), of log loss (theirs less ours):
-above 0 is a win.
+above 0 is a win. Beside what is served, which saw the boosters' rows, stands its refit on all rows
+but the test's.
 """
 
 from __future__ import annotations
@@ -21,14 +22,19 @@ import pandas as pd
 from sklearn.metrics import average_precision_score
 
 from cluster.settings import load_settings
-from spt_core.artifacts import as_uri
+from jobs.recipes.config import PipelineConfig
+from spt_core.artifacts import ExportedModel, ModelArtifact, as_uri
+from spt_core.compression.refitting import refitted_export, student_of
 from spt_core.data.corpus import Roles
 from spt_core.data.sources import open_corpus
 from spt_core.data.splits import Splits
 from spt_core.data.splitting import split
+from spt_core.distillation import DistillationPipeline
 from spt_core.families.tabular.rows import encoded_arrays
 from spt_core.families.tabular.serving import TabularServing
+from spt_core.model import SpecializedModel
 from spt_core.task import Task, find
+from spt_core.training import SpecializedModelTrainer
 from tests.bench import protocol
 
 FRAUD, RISK = "financial_services/fraud_detection", "financial_services/risk_assessment"
@@ -115,15 +121,31 @@ def compared(labels: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> dict[s
 
 
 def scored(splits: Splits, task: Task, storage: str, trials: int) -> tuple[Any, ...]:
-    """Labels of the test rows, what is served says of them, and what the best booster says."""
-    exported, _ = protocol.served_model(splits, protocol.recipe(task, storage), 0)
+    """Of the test rows labels, what is served says before its refit and after, the best booster."""
+    config = protocol.recipe(task, storage)
+    exported, teacher = protocol.served_model(splits, config, 0)
     test, labels = encoded_arrays(splits, "test", exported.artifact.signature, limit=10**9)
-    runtime = TabularServing().open(exported.artifact, exported.read).runtime
     rows = protocol.rows_of(splits)
     boosters = protocol.booster_scores(rows, test, [0], trials, protocol.say)
     best = max(boosters, key=lambda name: boosters[name]["validation"])
-    ours = np.asarray(runtime.score(test), np.float64)
-    return labels.astype(np.float64), ours, np.asarray(boosters[best]["scores"][0]), best
+    refitted = refitted_export(exported, *_refitted(exported, teacher, splits, config))
+    ours, after = (_scores(each, test) for each in (exported, refitted))
+    return labels.astype(np.float64), ours, after, np.asarray(boosters[best]["scores"][0]), best
+
+
+def _scores(exported: ExportedModel, rows: np.ndarray) -> np.ndarray:
+    runtime = TabularServing().open(exported.artifact, exported.read).runtime
+    return np.asarray(runtime.score(rows), np.float64)
+
+
+def _refitted(
+    exported: ExportedModel, teacher: SpecializedModel, splits: Splits, config: PipelineConfig
+) -> tuple[ModelArtifact, ModelArtifact]:
+    """Teacher and student on every row but the test's."""
+    own = SpecializedModelTrainer(config.training).refit(teacher, splits)
+    twin = SpecializedModel(student_of(exported.artifact))
+    student = DistillationPipeline(config.distillation).refit(twin, own, splits)
+    return own.artifact, student.artifact
 
 
 def main() -> None:
@@ -144,12 +166,14 @@ def main() -> None:
             corpus = open_corpus(task, table, storage=as_uri(folder), roles=roles)
             splits = split(task, corpus, folder, dataclasses.replace(config, seed=fold))
             parts.append(scored(splits, task, folder, arguments.trials))
-    labels, ours, theirs, best = (list(column) for column in zip(*parts, strict=True))
+    labels, ours, after, theirs, best = (list(column) for column in zip(*parts, strict=True))
     result = compared(*(np.concatenate(column) for column in (labels, ours, theirs)))
+    refit = compared(*(np.concatenate(column) for column in (labels, after, ours)))
     rows = {"test_rows": sum(map(len, labels)), "positives": float(sum(map(sum, labels)))}
     command = f"python -m tests.bench.bench_served {arguments.name} --trials {arguments.trials}"
     protocol.finish(
-        f"served-{arguments.name}", {"command": command, **rows, "booster": best, **result}
+        f"served-{arguments.name}",
+        {"command": command, **rows, "booster": best, **result, "refit_beside_twin": refit},
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -97,51 +96,6 @@ def test_what_no_shape_keeps_is_refused_before_anything_is_trained(
 ) -> None:
     with pytest.raises(LimitError, match=r"size_mb 1e-06\), however: 8 \(0\.\d+ MB"):
         searched(run, distillation, 2, Limits(size_mb=1e-6))
-
-
-def test_an_optimization_says_what_each_technique_did(
-    run: SmallRun, rows: tuple[Any, Any], distillation: DistillationConfig
-) -> None:
-    config = OptimizationConfig(
-        industry=IndustryType.FINANCIAL_SERVICES,
-        optimization_type=OptimizationType.LATENCY_OPTIMIZATION,
-        techniques=[
-            OptimizationTechnique.THRESHOLD_TUNING,
-            OptimizationTechnique.ARCHITECTURE_SEARCH,
-            OptimizationTechnique.STRUCTURED_PRUNING,
-            OptimizationTechnique.DISTILLATION,
-        ],
-        max_latency_ms=200,
-        target_metrics=["accuracy", "log_loss"],
-        distillation=distillation,
-        search=SearchConfig(num_trials=1),
-    )
-    model, result = DomainOptimizer(config).optimize_model(run.teacher, *rows, "accuracy")
-    assert list(result.techniques) == [
-        OptimizationTechnique.DISTILLATION,
-        OptimizationTechnique.STRUCTURED_PRUNING,
-        OptimizationTechnique.ARCHITECTURE_SEARCH,
-        OptimizationTechnique.THRESHOLD_TUNING,
-    ]
-    assert set(result.after) == {"accuracy", "log_loss"}
-    names = {point.name for point in result.front}
-    assert {"student", "student pruned"} < names
-    (chosen,) = [point for point in result.front if point.chosen]
-    good = [
-        p
-        for p in result.front
-        if p.metrics["accuracy"] >= 0.99 * max(q.metrics["accuracy"] for q in result.front)
-    ]
-    assert chosen.latency_ms["p50"] == min(p.latency_ms["p50"] for p in good)
-    assert set(model.detect_fraud(FRAUD.example)) == set(FRAUD.answer)
-
-    student = run.student()
-    again = dataclasses.replace(
-        config, techniques=[OptimizationTechnique.CALIBRATION], target_metrics=None
-    )
-    _, of_student = DomainOptimizer(again).optimize_model(student, run.splits, None, "roc_auc")
-    assert "loss on validation rows" in of_student.techniques[OptimizationTechnique.CALIBRATION]
-    assert of_student.before["roc_auc"] == student.artifact.metrics["validation_roc_auc"]
 
 
 def test_a_target_that_no_candidate_reaches_is_refused_with_the_nearest(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
+from spt_core.distillation import DistillationConfig
+from spt_core.families.tabular import space
 from spt_core.optimization import (
     DomainOptimizer,
     OptimizationConfig,
     OptimizationTechnique,
     OptimizationType,
+    SearchConfig,
 )
 from spt_core.task import IndustryType, find
 from tests.small_runs import NUM_ROWS, SmallRun, as_file, as_list
@@ -75,3 +79,52 @@ def test_every_field_of_the_specification_s_configuration_is_obeyed(tmp_path: Pa
     student = next(p for p in results.front if p.name == "student")
     assert student.parts == {"student": 1.0}
     assert set(model.detect_fraud(FRAUD.example)) == set(FRAUD.answer)
+
+
+def test_an_optimization_says_what_each_technique_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(space, "HIDDEN", ((4,),))
+    rows = as_file(FRAUD.sample(2 * NUM_ROWS, 3), tmp_path), as_list(FRAUD.sample(80, 4), tmp_path)
+    run = SmallRun(FRAUD, tmp_path, *rows)
+    distillation = DistillationConfig(training=run.training, num_copies=1)
+    config = OptimizationConfig(
+        industry=IndustryType.FINANCIAL_SERVICES,
+        optimization_type=OptimizationType.LATENCY_OPTIMIZATION,
+        techniques=[
+            OptimizationTechnique.THRESHOLD_TUNING,
+            OptimizationTechnique.ARCHITECTURE_SEARCH,
+            OptimizationTechnique.STRUCTURED_PRUNING,
+            OptimizationTechnique.DISTILLATION,
+        ],
+        max_latency_ms=200,
+        target_metrics=["accuracy", "log_loss"],
+        distillation=distillation,
+        search=SearchConfig(num_trials=1),
+    )
+    model, result = DomainOptimizer(config).optimize_model(run.teacher, *rows, "accuracy")
+    assert list(result.techniques) == [
+        OptimizationTechnique.DISTILLATION,
+        OptimizationTechnique.STRUCTURED_PRUNING,
+        OptimizationTechnique.ARCHITECTURE_SEARCH,
+        OptimizationTechnique.THRESHOLD_TUNING,
+    ]
+    assert set(result.after) == {"accuracy", "log_loss"}
+    names = {point.name for point in result.front}
+    assert {"student", "student pruned"} < names
+    (chosen,) = [point for point in result.front if point.chosen]
+    good = [
+        p
+        for p in result.front
+        if p.metrics["accuracy"] >= 0.99 * max(q.metrics["accuracy"] for q in result.front)
+    ]
+    assert chosen.latency_ms["p50"] == min(p.latency_ms["p50"] for p in good)
+    assert set(model.detect_fraud(FRAUD.example)) == set(FRAUD.answer)
+
+    student = run.student()
+    again = dataclasses.replace(
+        config, techniques=[OptimizationTechnique.CALIBRATION], target_metrics=None
+    )
+    _, of_student = DomainOptimizer(again).optimize_model(student, run.splits, None, "roc_auc")
+    assert "loss on validation rows" in of_student.techniques[OptimizationTechnique.CALIBRATION]
+    assert of_student.before["roc_auc"] == student.artifact.metrics["validation_roc_auc"]

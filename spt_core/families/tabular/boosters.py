@@ -47,6 +47,11 @@ class Forest(Protocol):
 
     parameters: Mapping[str, Any]
 
+    @property
+    def num_rounds(self) -> int:
+        """How many trees are added up of each class."""
+        ...
+
     def predict(self, features: Features) -> Floats:
         """Probabilities or values [B] of features [B, F]; of several classes [B, K]."""
         ...
@@ -74,6 +79,7 @@ class LightgbmForest:
     def __init__(self, content: bytes, parameters: Mapping[str, Any]) -> None:
         self.booster = lightgbm.Booster(model_str=content.decode())
         self.parameters = parameters
+        self.num_rounds = int(self.booster.current_iteration())
 
     def predict(self, features: Features) -> Floats:
         """Probabilities or values [B] or [B, K]."""
@@ -91,7 +97,7 @@ class LightgbmForest:
 
     def first(self, share: float) -> LightgbmForest:
         """Its first rounds."""
-        num_rounds = max(int(self.booster.current_iteration() * share), 1)
+        num_rounds = max(round(self.num_rounds * share), 1)
         content = self.booster.model_to_string(num_iteration=num_rounds).encode()
         return LightgbmForest(content, self.parameters)
 
@@ -107,6 +113,7 @@ class XgboostForest:
         self.booster = xgboost.Booster()
         self.booster.load_model(bytearray(content))
         self.parameters = parameters
+        self.num_rounds = int(self.booster.num_boosted_rounds())
         self._kinds = self.booster.feature_types
 
     def predict(self, features: Features) -> Floats:
@@ -125,7 +132,7 @@ class XgboostForest:
 
     def first(self, share: float) -> XgboostForest:
         """Its first rounds."""
-        num_rounds = max(int(self.booster.num_boosted_rounds() * share), 1)
+        num_rounds = max(round(self.num_rounds * share), 1)
         return XgboostForest(bytes(self.booster[:num_rounds].save_raw("json")), self.parameters)
 
     def _rows(self, features: Features) -> xgboost.DMatrix:
@@ -239,12 +246,17 @@ def fit_xgboost(
 
 
 def fit_quantile(
-    quantile: float, parameters: Mapping[str, Any], rows: Rows, seed: int
+    quantile: float,
+    parameters: Mapping[str, Any],
+    rows: Rows,
+    seed: int,
+    num_rounds: int | None = None,
 ) -> LightgbmForest:
     """A forest of a quantile of the label, with the settings of one of its mean."""
     objective = {"objective": "quantile", "alpha": quantile}
     settings = {name: value for name, value in parameters.items() if name != "num_trees"}
-    return fit_lightgbm(settings, rows._replace(objective=ForestObjective(objective, {})), seed)
+    own = rows._replace(objective=ForestObjective(objective, {}))
+    return fit_lightgbm(settings, own, seed, num_rounds)
 
 
 def open_forest(kind: str, content: bytes) -> Forest:

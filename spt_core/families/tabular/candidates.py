@@ -153,3 +153,26 @@ class _Search:
             target,
             self._weights["calibration"],
         )
+
+
+def refitted_files(
+    twin: ModelArtifact, teacher: ModelArtifact, student: ModelArtifact
+) -> dict[str, bytes]:
+    """The files of a blend like its twin, of a teacher and a student that were refitted.
+
+    Weights and calibration are the twin's, forests have as many trees as its own.
+    """
+    kinds = {file: kind for kind, file in FORESTS.items()}
+    files = {BLEND: twin.read(BLEND)}
+    for name in twin.files:
+        if name in kinds or name in QUANTILE_FORESTS:
+            kind = kinds.get(name, "lightgbm")
+            share = _num_trees(kind, twin.read(name)) / _num_trees(kind, teacher.read(name))
+            files[name] = open_forest(kind, teacher.read(name)).first(min(share, 1.0)).to_bytes()
+        elif name not in (BLEND, FACTS):
+            files[name] = student.read(name)
+    return files
+
+
+def _num_trees(kind: str, content: bytes) -> int:
+    return open_forest(kind, content).num_rounds

@@ -31,7 +31,7 @@ from spt_core.data.read import Dataset, read_files
 from spt_core.data.splits import Splits
 from spt_core.errors import InputError
 from spt_core.families.tabular.config import TabularConfig
-from spt_core.families.tabular.ensemble import BLEND
+from spt_core.families.tabular.ensemble import BLEND, FOREST_SETTINGS
 from spt_core.families.tabular.learner import LEARNER, SCORING_ROWS, row_bytes
 from spt_core.families.tabular.network import StudentNetwork
 from spt_core.families.tabular.outputs import Target, target_from_json, unweighted
@@ -103,8 +103,11 @@ class TableDistilling:
 
     def finish(self, weights: bytes) -> Trained:
         """Calibrated on the calibration part, with what stands for nothing from training rows."""
-        splits = self._lesson.splits
-        files, metrics = _finish(self._task, self._run, splits, weights)
+        splits, twin = self._lesson.splits, self._lesson.twin
+        if twin is None:
+            files, metrics = _finish(self._task, self._run, splits, weights)
+        else:
+            files, metrics = _finish_like(twin, self._run, splits, weights), twin.metrics
         return Trained({**files, **reference_files(splits, self._run)}, metrics)
 
 
@@ -151,7 +154,9 @@ def _sized(run: TrainingRun, lesson: Lesson) -> TrainingRun:
     and a small teacher little room.
     """
     teacher, network = lesson.teacher, run.config.network
-    files = [name for name in teacher.files if name not in (FACTS, BLEND, REFERENCE)]
+    files = [
+        name for name in teacher.files if name not in (FACTS, BLEND, FOREST_SETTINGS, REFERENCE)
+    ]
     teacher_size = sum(len(teacher.read(name)) for name in files)
     is_default = network.student_hidden == TabularConfig().student_hidden
     while True:
@@ -164,6 +169,23 @@ def _sized(run: TrainingRun, lesson: Lesson) -> TrainingRun:
         smaller = dataclasses.replace(network, student_hidden=tuple(n // 2 for n in hidden))
         network = smaller
         run = dataclasses.replace(run, config=dataclasses.replace(run.config, network=smaller))
+
+
+def _finish_like(
+    twin: ModelArtifact, run: TrainingRun, splits: Splits, weights: bytes
+) -> dict[str, bytes]:
+    """With the calibration of a twin: every row that could fit one has trained this student."""
+    network = LEARNER.network(run)
+    assert isinstance(network, StudentNetwork)
+    own = load_weights(twin.read(WEIGHTS))
+    calibration = {k: v for k, v in own.items() if k in ("calibration", "scale", "shift")}
+    network.load_state_dict({**load_weights(weights), **calibration})
+    network.eval()
+    target = target_from_json(run.facts)
+    sample, _ = encoded_arrays(splits, "train", run.signature, target, limit=FACT_ROWS)
+    network.set_baseline(torch.from_numpy(sample))
+    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    return {WEIGHTS: save_weights(state)}
 
 
 def _finish(

@@ -17,10 +17,17 @@ from safetensors.torch import load as load_weights
 from torch import nn
 
 from spt_core.artifacts import FACTS, WEIGHTS, ModelArtifact
-from spt_core.families.tabular.boosters import Forest, open_forest
+from spt_core.families.tabular.boosters import (
+    Forest,
+    Rows,
+    fit_lightgbm,
+    fit_quantile,
+    fit_xgboost,
+    open_forest,
+)
 from spt_core.families.tabular.config import TabularConfig
 from spt_core.families.tabular.network import table_network
-from spt_core.families.tabular.outputs import Output, target_from_json
+from spt_core.families.tabular.outputs import QUANTILES, Output, target_from_json
 from spt_core.heads.base import Floats
 from spt_core.plain import from_plain
 
@@ -28,7 +35,28 @@ NETWORK = "network"
 FORESTS: Mapping[str, str] = {"lightgbm": "lightgbm.txt", "xgboost": "xgboost.json"}
 QUANTILE_FORESTS = ("lightgbm-low.txt", "lightgbm-high.txt")  # of a number's interval
 BLEND = "blend.json"
+FOREST_SETTINGS = "forests.json"  # what each was fitted with, so that it can be again
 _ROWS = 8192
+
+
+def forest_settings(file: str, forest: Forest) -> dict[str, Any]:
+    """What a forest of a teacher's file was fitted with: kind, quantile, parameters, trees."""
+    kind = next((kind for kind, name in FORESTS.items() if name == file), "lightgbm")
+    quantiles: dict[str, float] = dict(zip(QUANTILE_FORESTS, QUANTILES, strict=True))
+    quantile = quantiles.get(file)
+    # LightGBM counts rounds that grew no tree too.
+    parameters = {**forest.parameters, "num_trees": forest.num_rounds}
+    return {"kind": kind, "quantile": quantile, "parameters": parameters}
+
+
+def refitted(settings: Mapping[str, Any], rows: Rows, seed: int) -> Forest:
+    """The forest of the same settings on other rows, with as many trees."""
+    parameters = {k: v for k, v in settings["parameters"].items() if k != "num_trees"}
+    num_trees = settings["parameters"]["num_trees"]
+    if settings["quantile"] is not None:
+        return fit_quantile(settings["quantile"], parameters, rows, seed, num_trees)
+    fit = fit_lightgbm if settings["kind"] == "lightgbm" else fit_xgboost
+    return fit(parameters, rows, seed, num_trees)
 
 
 class TeacherEnsemble:

@@ -15,18 +15,27 @@ import ray.data
 from numpy.typing import NDArray
 from safetensors.torch import load as load_weights
 
-from spt_core.artifacts import WEIGHTS, Role
+from spt_core.artifacts import FACTS, WEIGHTS, ModelArtifact, Role
 from spt_core.data.partition import Part
 from spt_core.data.splits import Splits
-from spt_core.families.tabular.boosters import fit_quantile, open_forest, quality_of, tune
+from spt_core.families.tabular.boosters import (
+    Forest,
+    fit_quantile,
+    open_forest,
+    quality_of,
+    tune,
+)
 from spt_core.families.tabular.ensemble import (
     BLEND,
+    FOREST_SETTINGS,
     FORESTS,
     NETWORK,
     QUANTILE_FORESTS,
     best_weights,
+    forest_settings,
     mix,
     network_said,
+    refitted,
     with_quantiles,
 )
 from spt_core.families.tabular.learner import LEARNER, SCORING_ROWS, row_bytes
@@ -60,10 +69,13 @@ class TableTeaching:
     role: Role = "teacher"
     scratch: Sequence[str] = ()
 
-    def __init__(self, splits: Splits, config: TrainingConfig) -> None:
+    def __init__(
+        self, splits: Splits, config: TrainingConfig, twin: ModelArtifact | None = None
+    ) -> None:
         self._splits, self._config, self._task = splits, config, find(splits.task)
+        self._twin = twin
         self._signature = trim_categories(splits.signature, config.domain_vocabulary_size)
-        self.identity: Sequence[Any] = [self._signature.to_json()]
+        self.identity: Sequence[Any] = [self._signature.to_json(), *([twin.files] if twin else [])]
 
     def prepare(self, name: str) -> TrainingRun:
         """Facts of the training rows; the forests are tuned beside the network's training."""
@@ -72,13 +84,17 @@ class TableTeaching:
         self._target = target = target_of(self._task, splits, config.class_weighting)
         sample, targets = encoded_arrays(splits, "train", signature, target, limit=FACT_ROWS)
         signature = with_seen(signature, sample)
-        self._forests = _forest_task.remote(splits, signature, target, config)
+        settings = None if self._twin is None else json.loads(self._twin.read(FOREST_SETTINGS))
+        self._forests = _forest_task.remote(splits, signature, target, config, settings)
+        facts = table_facts(signature, config.network, sample, targets, target)
+        if self._twin is not None:  # what its calibration was fitted to
+            facts = json.loads(self._twin.read(FACTS))
         self._run = TrainingRun(
             learner=LEARNER,
             signature=signature,
             role=self.role,
             config=config,
-            facts=table_facts(signature, config.network, sample, targets, target),
+            facts=facts,
             num_rows=splits.num_rows["train"],
             row_bytes=row_bytes(len(signature.columns), targets[0].size),
             scoring_rows=SCORING_ROWS,
@@ -93,6 +109,10 @@ class TableTeaching:
     def finish(self, weights: bytes) -> Trained:
         """The network and the forests, blended on validation and calibrated on calibration rows."""
         forests = ray.get(self._forests, timeout=_FOREST_TIMEOUT_S)
+        if self._twin is not None:
+            files = {WEIGHTS: weights, BLEND: self._twin.read(BLEND), **forests}
+            files |= reference_files(self._splits, self._run)
+            return Trained(files, self._twin.metrics)
         files, metrics = _blend(self._task, self._splits, self._run, weights, forests)
         return Trained({**files, **reference_files(self._splits, self._run)}, metrics)
 
@@ -161,17 +181,29 @@ def validation_metrics(
 
 @ray.remote(num_cpus=0.5, max_retries=3)
 def _forest_task(
-    splits: Splits, signature: Signature, target: Target, config: TrainingConfig
+    splits: Splits,
+    signature: Signature,
+    target: Target,
+    config: TrainingConfig,
+    settings: Mapping[str, Mapping[str, Any]] | None,
 ) -> dict[str, bytes]:
-    """The forests' files, tuned on the validation rows, from a capped sample of training rows."""
+    """The forests' files, tuned on the validation rows, from a capped sample of training rows.
+
+    With the settings of all files nothing is tuned, and each has as many trees as they say.
+    """
     network, seed = config.network, config.seed
     rows = booster_rows(splits, signature, target, limit=network.booster_rows)
+    if settings is not None:
+        files = {name: refitted(own, rows, seed).to_bytes() for name, own in settings.items()}
+        return {**files, FOREST_SETTINGS: json.dumps(settings).encode()}
     quality = quality_of(find(splits.task), target)
-    files: dict[str, bytes] = {}
+    forests: dict[str, Forest] = {}
     for kind, name in FORESTS.items():
         forest = tune(kind, rows, quality, num_trials=network.booster_trials, seed=seed)
-        files[name] = forest.to_bytes()
+        forests[name] = forest
         if kind == "lightgbm" and target.head == "regression":
             for quantile, file in zip(QUANTILES, QUANTILE_FORESTS, strict=True):
-                files[file] = fit_quantile(quantile, forest.parameters, rows, seed).to_bytes()
-    return files
+                forests[file] = fit_quantile(quantile, forest.parameters, rows, seed)
+    files = {name: forest.to_bytes() for name, forest in forests.items()}
+    own = {name: forest_settings(name, forest) for name, forest in forests.items()}
+    return {**files, FOREST_SETTINGS: json.dumps(own).encode()}

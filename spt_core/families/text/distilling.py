@@ -135,8 +135,8 @@ class TextDistilling:
 
     def finish(self, weights: bytes) -> Trained:
         """Calibrated like its teacher."""
-        splits = self._lesson.splits
-        files, metrics = finish_text(self._run, self._task, splits, self._words, weights)
+        splits, twin = self._lesson.splits, self._lesson.twin
+        files, metrics = finish_text(self._run, self._task, splits, self._words, weights, twin)
         metrics = {**metrics, NUM_LONG: float(num_long(self._labelled))}
         notes: tuple[str, ...] = ()
         if self._more is not None:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from safetensors.torch import load as load_weights
 from safetensors.torch import save as save_weights
 from scipy.sparse import csr_matrix, vstack
+from torch import Tensor
 
-from spt_core.artifacts import WEIGHTS, Role, as_uri
+from spt_core.artifacts import WEIGHTS, ModelArtifact, Role, as_uri
 from spt_core.data.partition import Part
 from spt_core.data.read import Dataset
 from spt_core.data.splits import Splits
@@ -51,6 +52,7 @@ from spt_core.task import Task, find
 
 HELD_OUT_TEXTS = 20_000
 NUM_LONG = "num_long_training_texts"
+WIDE_SHARE = "wide_share"  # of the wide part's votes, among a model's figures
 
 
 class TextTeaching:
@@ -59,10 +61,17 @@ class TextTeaching:
     role: Role = "teacher"
     scratch: Sequence[str] = ()
 
-    def __init__(self, splits: Splits, config: TrainingConfig) -> None:
+    def __init__(
+        self, splits: Splits, config: TrainingConfig, twin: ModelArtifact | None = None
+    ) -> None:
         self._splits, self._config, self._task = splits, config, find(splits.task)
+        self._twin = twin
         self._base = find_base(_network(config).base, as_uri(config.output_dir))
-        self.identity: Sequence[Any] = [splits.signature.to_json(), self._base.files]
+        self.identity: Sequence[Any] = [
+            splits.signature.to_json(),
+            self._base.files,
+            *([twin.files] if twin else []),
+        ]
 
     def prepare(self, name: str) -> TrainingRun:
         """The base without tokens that the texts never use, and facts of the training rows."""
@@ -84,7 +93,9 @@ class TextTeaching:
 
     def finish(self, weights: bytes) -> Trained:
         """Calibrated on the calibration part."""
-        files, metrics = finish_text(self._run, self._task, self._splits, self._words, weights)
+        files, metrics = finish_text(
+            self._run, self._task, self._splits, self._words, weights, self._twin
+        )
         long = num_long(self._train)
         notes = (
             (
@@ -184,25 +195,65 @@ def class_weights(task: Task, splits: Splits, config: TrainingConfig) -> dict[st
 
 
 def finish_text(
-    run: TrainingRun, task: Task, splits: Splits, words: Vocabulary, weights: bytes
+    run: TrainingRun,
+    task: Task,
+    splits: Splits,
+    words: Vocabulary,
+    weights: bytes,
+    twin: ModelArtifact | None = None,
 ) -> tuple[dict[str, bytes], dict[str, float]]:
     """Fit the wide part, calibrate on the calibration part, measure on the validation part.
 
-    The model's files and figures.
+    The model's files and figures; with a twin calibration, the wide part's share and figures are
+    its own: every row that could fit them has trained this model.
     """
     network = LEARNER.network(run)
     network.load_state_dict(load_weights(weights))
+    if twin is not None:
+        return _finished_like(twin, network, task, splits, words, run.facts), dict(twin.metrics)
+    share = 0.0
     if network.wide is None:
         logits, targets = held_out_scores(network, task, splits, words, "calibration", run.facts)
     else:
-        logits, targets = _widened(network, network.wide, task, splits, words, run.facts)
+        logits, targets, share = _widened(network, network.wide, task, splits, words, run.facts)
     scale, shift = fit_label_calibration(task.head, logits, targets, _class_weights(run.facts))
     network.calibrate(torch.from_numpy(scale), torch.from_numpy(shift))
     logits, targets = held_out_scores(network, task, splits, words, "validation", run.facts)
     metrics = figures(task, run.facts, targets, logits * scale + shift)
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     files = {WEIGHTS: save_weights(state), TOKENIZER: words.tokenizer}
-    return files, {f"validation_{name}": value for name, value in metrics.items()}
+    figures_of = {f"validation_{name}": value for name, value in metrics.items()}
+    return files, {**figures_of, **({} if network.wide is None else {WIDE_SHARE: share})}
+
+
+def _finished_like(
+    twin: ModelArtifact,
+    network: TextNetwork,
+    task: Task,
+    splits: Splits,
+    words: Vocabulary,
+    facts: Mapping[str, Any],
+) -> dict[str, bytes]:
+    own = load_weights(twin.read(WEIGHTS))
+    if network.wide is not None:
+        votes, bias = _votes(network.wide, task, splits, words, facts)
+        network.wide.put(votes, bias, twin.metrics[WIDE_SHARE])
+    network.calibrate(own["scale"], own["shift"])
+    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    return {WEIGHTS: save_weights(state), TOKENIZER: words.tokenizer}
+
+
+def _votes(
+    wide: Wide, task: Task, splits: Splits, words: Vocabulary, facts: Mapping[str, Any]
+) -> tuple[Tensor, Tensor]:
+    """What tokens and pairs of them say of the classes, by training rows."""
+    table = splits.table("train", WIDE_TEXTS)
+    counts: list[csr_matrix] = []
+    row_targets: list[NDArray[np.float32]] = []
+    for texts, of_texts in with_targets(table, splits.label, task, words, facts):
+        counts.append(token_counts(texts, wide, facts["special"]))
+        row_targets += of_texts
+    return fitted_votes(csr_matrix(vstack(counts)), np.concatenate(row_targets).astype(np.float64))
 
 
 def _widened(
@@ -212,20 +263,12 @@ def _widened(
     splits: Splits,
     words: Vocabulary,
     facts: Mapping[str, Any],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     """Fit the wide part on training rows, at the share of least loss on the calibration part.
 
-    That part's logits and targets [N, K] then.
+    That part's logits and targets [N, K] then, and the share.
     """
-    table = splits.table("train", WIDE_TEXTS)
-    counts: list[csr_matrix] = []
-    row_targets: list[NDArray[np.float32]] = []
-    for texts, of_texts in with_targets(table, splits.label, task, words, facts):
-        counts.append(token_counts(texts, wide, facts["special"]))
-        row_targets += of_texts
-    votes, bias = fitted_votes(
-        csr_matrix(vstack(counts)), np.concatenate(row_targets).astype(np.float64)
-    )
+    votes, bias = _votes(wide, task, splits, words, facts)
     losses: list[tuple[float, float]] = []
     scored: dict[float, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
     for share in SHARES:
@@ -237,7 +280,7 @@ def _widened(
         scored[share] = logits, targets
     best = min(losses)[1]
     wide.put(votes, bias, best)
-    return scored[best]
+    return *scored[best], best
 
 
 def _class_weights(facts: Mapping[str, Any]) -> NDArray[np.float64] | None:

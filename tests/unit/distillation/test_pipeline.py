@@ -9,7 +9,7 @@ from spt_core.families.text.learner import LEARNER
 from spt_core.families.training import TRAINING
 from spt_core.fitting import ray_train
 from spt_core.fitting.config import TrainingConfig
-from spt_core.fitting.plan import Trained, TrainingRun
+from spt_core.fitting.plan import Fitted, Trained, TrainingRun
 from spt_core.model import SpecializedModel
 from spt_core.task import IndustryType
 from tests.publications import artifact, splits
@@ -58,7 +58,7 @@ def distilled(tmp_path, made, monkeypatch):
     monkeypatch.setattr(
         pipeline, "TRAINING", {"text": TRAINING["text"]._replace(distill=Unlearned)}
     )
-    monkeypatch.setattr(ray_train, "fit_network", lambda *_, **__: b"")
+    monkeypatch.setattr(ray_train, "fit_network", lambda *_, **__: Fitted(b"", 1))
     training = TrainingConfig(
         family="text", industry=IndustryType.TECHNOLOGY, output_dir=str(tmp_path)
     )

@@ -38,7 +38,7 @@ def test_training_lowers_the_loss_and_reports_each_epoch(usual):
     losses = usual.values("validation_loss")
     assert len(losses) == CONFIG.num_epochs
     assert losses[-1] < losses[0]
-    assert usual.metrics[-1] == {"epoch": 3, "final": 1.0}
+    assert usual.metrics[-1] == {"epoch": 3, "final": 1.0, "best_epoch": 3}
 
 
 def test_the_same_run_gives_the_same_weights(rows, validation, usual, tmp_path):

@@ -14,6 +14,7 @@ from spt_core.families.text.bases import load_base
 from spt_core.families.text.teaching import TextTeaching, class_weights, facts_of, figures
 from spt_core.fitting import ray_train
 from spt_core.fitting.config import TrainingConfig
+from spt_core.fitting.plan import Fitted
 from tests.publications import SECURITY, splits
 from tests.tiny_models import TEXT_CONFIG, text_task
 from tests.unit.vocabulary.tiny import tiny_base
@@ -50,7 +51,8 @@ def untrained(monkeypatch):
     def fit_network(run, train, validation, **_):
         asked.append(run)
         network = run.learner.network(run)
-        return save({name: value.contiguous() for name, value in network.state_dict().items()})
+        state = {name: value.contiguous() for name, value in network.state_dict().items()}
+        return Fitted(save(state), 1)
 
     monkeypatch.setattr(ray_train, "fit_network", fit_network)
     monkeypatch.setattr(teaching, "token_dataset", lambda *_: None)

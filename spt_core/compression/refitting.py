@@ -1,0 +1,90 @@
+"""What was chosen, once more on every row but the test's: twin + teacher + student -> export.
+
+Figures, calibration and thresholds are the twin's: no row is left to measure them by.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+from spt_core.artifacts import (
+    FACTS,
+    GRAPH,
+    ExportedModel,
+    ModelArtifact,
+    code_fingerprint,
+    digest,
+    has_manifest,
+    lineage,
+    load_artifact,
+    load_exported,
+    write_bytes,
+    write_manifest,
+)
+from spt_core.compression.quantize import PROBE_TOLERANCE, quantized_graph
+from spt_core.export import export
+from spt_core.export.exporter import write_export
+from spt_core.families.graph import Exported
+from spt_core.families.training import TRAINING
+from spt_core.model import default_policy, open_answerer
+
+QUALITY = "quality"  # in an export's proof: that of INT8 on validation rows
+
+
+def student_of(artifact: ModelArtifact) -> ModelArtifact:
+    """The student that a model is, or has in it or beside it."""
+    return next(each for each in lineage(artifact) if each.role == "student")
+
+
+def refitted_export(
+    twin: ExportedModel, teacher: ModelArtifact, student: ModelArtifact
+) -> ExportedModel:
+    """An export like its twin's of a teacher and a student that were refitted."""
+    artifact = _artifact(twin, teacher, student)
+    exported = export(artifact)
+    return exported if QUALITY not in twin.parity else _in_int8(exported, twin)
+
+
+def _artifact(twin: ExportedModel, teacher: ModelArtifact, student: ModelArtifact) -> ModelArtifact:
+    own, refitted = twin.artifact, TRAINING[twin.artifact.family].refitted
+    if own.role == "student" or refitted is None:
+        files = {name: student.read(name) for name in student.files}
+    else:
+        files = {**refitted(own, teacher, student), FACTS: student.read(FACTS)}
+    name = digest([twin.files, student.files, teacher.files, code_fingerprint()])
+    uri = f"{student.uri.rpartition('/')[0]}/refit-{name}"
+    if has_manifest(uri):
+        return load_artifact(uri)
+    artifact = dataclasses.replace(
+        student,
+        uri=uri,
+        role=own.role,
+        files={file: write_bytes(f"{uri}/{file}", content) for file, content in files.items()},
+        metrics=own.metrics,
+        parents=(student.uri, teacher.uri, own.uri),
+        twin=twin.uri,
+    )
+    write_manifest(uri, json.loads(json.dumps(artifact.to_json())))
+    return artifact
+
+
+def _in_int8(full: ExportedModel, twin: ExportedModel) -> ExportedModel:
+    """The export in INT8, as its twin was found to be as good in."""
+    uri = f"{full.uri}-int8"
+    if has_manifest(uri):
+        return load_exported(uri)
+    contents = {file: full.read(file) for file in full.files}
+    contents[GRAPH] = quantized_graph(contents[GRAPH])
+    drafted = write_export(
+        f"{uri}-draft", full.artifact, Exported(contents, full.parity, full.probes)
+    )
+    small = open_answerer(drafted, default_policy(drafted))
+    records = full.probes["records"]
+    probes = {
+        "records": records,
+        "probabilities": [small.outputs(record).ravel().tolist() for record in records],
+        "tolerance": PROBE_TOLERANCE,
+    }
+    parity = {**full.parity, "full_precision": full.uri, QUALITY: twin.parity[QUALITY]}
+    return write_export(uri, full.artifact, Exported(contents, parity, probes))
