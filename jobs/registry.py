@@ -40,7 +40,7 @@ examples:
 
 
 _PIPED_WIDTH = 200  # without a terminal, long names stay whole for grep
-_NOT_FIGURES = ("intervals", "compliance", "curves", "baseline_parameters", "left_out")
+_NOT_FIGURES = ("intervals", "compliance", "curves", "baseline_parameters", "left_out", "refit")
 
 
 class Figure(NamedTuple):
@@ -110,6 +110,7 @@ def _show(registry: Registry, args: argparse.Namespace) -> Shown:
         *((name, text) for name, text in _properties(version).items()),
         *((name, str(figure)) for name, figure in figures(version).items()),
         *_checks(version).items(),
+        *_refit(version),
         *(("variant", _variant_line(variant)) for variant in variants),
         *(("lineage", uri) for uri in version.lineage),
         ("licences", ", ".join(version.licences) or "none recorded"),
@@ -122,6 +123,15 @@ def _show(registry: Registry, args: argparse.Namespace) -> Shown:
         "variants": [variant.ref for variant in variants],
     }
     return Shown(content, version.ref, ("what", "value"), rows)
+
+
+def _refit(version: ModelVersion) -> list[tuple[str, str]]:
+    """That a model has seen more rows than its report's twin."""
+    refit = version.report.get("refit")
+    if not refit:
+        return []
+    num_rows, num_before = refit["num_rows"], refit["num_rows_of_twin"]
+    return [("refit", f"on {num_rows:,} rows; figures are of its twin, on {num_before:,}")]
 
 
 def _variant_line(variant: ModelVersion) -> str:
