@@ -230,6 +230,18 @@ def lineage(artifact: ModelArtifact) -> list[ModelArtifact]:
     return artifacts
 
 
+def write_derived(
+    source: ModelArtifact, uri: str, files: Mapping[str, bytes], **changes: Any
+) -> ModelArtifact:
+    """Another model's artifact, in its own folder: files, then the manifest; one there is kept."""
+    if has_manifest(uri):
+        return load_artifact(uri)
+    digests = {name: write_bytes(f"{uri}/{name}", content) for name, content in files.items()}
+    artifact = dataclasses.replace(source, uri=uri, files=digests, **changes)
+    write_manifest(uri, json.loads(json.dumps(artifact.to_json())))
+    return artifact
+
+
 def unrefitted(artifact: ModelArtifact) -> ModelArtifact:
     """The model itself, or the twin of one that was refitted, which held-out rows can judge."""
     if not artifact.twin:

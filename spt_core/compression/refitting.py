@@ -5,9 +5,7 @@ Figures, calibration and thresholds are the twin's: no row is left to measure th
 
 from __future__ import annotations
 
-import dataclasses
-import json
-
+from spt_core.answering import Answerer
 from spt_core.artifacts import (
     FACTS,
     GRAPH,
@@ -17,17 +15,17 @@ from spt_core.artifacts import (
     digest,
     has_manifest,
     lineage,
-    load_artifact,
     load_exported,
-    write_bytes,
-    write_manifest,
+    write_derived,
 )
 from spt_core.compression.quantize import PROBE_TOLERANCE, quantized_graph
 from spt_core.export import export
 from spt_core.export.exporter import write_export
 from spt_core.families.graph import Exported
+from spt_core.families.serving import SERVING
 from spt_core.families.training import TRAINING
-from spt_core.model import default_policy, open_answerer
+from spt_core.model import default_policy
+from spt_core.task import find
 
 QUALITY = "quality"  # in an export's proof: that of INT8 on validation rows
 
@@ -54,19 +52,15 @@ def _artifact(twin: ExportedModel, teacher: ModelArtifact, student: ModelArtifac
         files = {**refitted(own, teacher, student), FACTS: student.read(FACTS)}
     name = digest([twin.files, student.files, teacher.files, code_fingerprint()])
     uri = f"{student.uri.rpartition('/')[0]}/refit-{name}"
-    if has_manifest(uri):
-        return load_artifact(uri)
-    artifact = dataclasses.replace(
+    return write_derived(
         student,
-        uri=uri,
+        uri,
+        files,
         role=own.role,
-        files={file: write_bytes(f"{uri}/{file}", content) for file, content in files.items()},
         metrics=own.metrics,
         parents=(student.uri, teacher.uri, own.uri),
         twin=twin.uri,
     )
-    write_manifest(uri, json.loads(json.dumps(artifact.to_json())))
-    return artifact
 
 
 def _in_int8(full: ExportedModel, twin: ExportedModel) -> ExportedModel:
@@ -76,10 +70,8 @@ def _in_int8(full: ExportedModel, twin: ExportedModel) -> ExportedModel:
         return load_exported(uri)
     contents = {file: full.read(file) for file in full.files}
     contents[GRAPH] = quantized_graph(contents[GRAPH])
-    drafted = write_export(
-        f"{uri}-draft", full.artifact, Exported(contents, full.parity, full.probes)
-    )
-    small = open_answerer(drafted, default_policy(drafted))
+    predictor = SERVING[full.artifact.family].open(full.artifact, contents.__getitem__)
+    small = Answerer(find(full.artifact.task), predictor, default_policy(full))
     records = full.probes["records"]
     probes = {
         "records": records,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -17,11 +16,8 @@ from spt_core.artifacts import (
     ModelArtifact,
     code_fingerprint,
     digest,
-    has_manifest,
-    load_artifact,
     merge_licences,
-    write_bytes,
-    write_manifest,
+    write_derived,
 )
 from spt_core.compression.limits import Limits
 from spt_core.compression.measured import FrontPoint, measured, over_budget
@@ -219,19 +215,15 @@ def _artifact(
     files = {**candidate.files, FACTS: student.read(FACTS)}
     name = digest([student.files, teacher.files, code_fingerprint(), candidate.name])
     uri = f"{student.uri.rpartition('/')[0]}/{candidate.role}-{name}"
-    if has_manifest(uri):
-        return load_artifact(uri)
-    artifact = dataclasses.replace(
+    return write_derived(
         student,
-        uri=uri,
+        uri,
+        files,
         role=candidate.role,
-        files={file: write_bytes(f"{uri}/{file}", content) for file, content in files.items()},
         metrics={**candidate.metrics, **{f"{n}_weight": s for n, s in candidate.parts.items()}},
         licences=merge_licences([student.licences, teacher.licences]),
         parents=(student.uri, teacher.uri),
     )
-    write_manifest(uri, json.loads(json.dumps(artifact.to_json())))
-    return artifact
 
 
 def limits_sentence(points: list[FrontPoint], limits: Limits, task: Task) -> str:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from spt_core.artifacts import as_uri, digest, has_manifest, load_artifact
+from spt_core.artifacts import WEIGHTS, as_uri, digest, has_manifest, load_artifact
 from spt_core.compression.limits import Limits
 from spt_core.compression.selection import LimitError
 from spt_core.data.splits import Splits
@@ -305,5 +305,5 @@ def _calibrated(work: Work, student: SpecializedModel) -> SpecializedModel:
     uri = f"{artifact.uri}-calibrated-{digest([artifact.files, work.splits.fingerprints])}"
     if has_manifest(uri):
         return SpecializedModel(load_artifact(uri))
-    trained = plan.finish(artifact.read("network.safetensors"))
+    trained = plan.finish(artifact.read(WEIGHTS))
     return SpecializedModel(write_artifact(uri, work.splits, run, trained, artifact.parents))

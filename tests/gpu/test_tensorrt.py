@@ -55,8 +55,8 @@ def test_an_engine_answers_like_onnx_runtime_and_a_replica_runs_it(one):
     policy = default_policy(one)
     with pytest.raises(NotFoundError, match="needs an engine for its own GPU"):
         open_answerer(one, policy, runtime="tensorrt")
-    made = engine_of(one)
-    assert engine_of(one) == made
+    engine = engine_of(one)
+    assert engine_of(one) == engine
     on_gpu = open_answerer(one, policy, runtime="tensorrt")
     gap = SERVING["text"].probe_gap(on_gpu.predictor, one.probes)
     assert gap <= one.probes["tolerance"]
@@ -94,9 +94,9 @@ def test_a_q_dq_graph_answers_nearly_as_in_onnx_runtime(one):
     engine = Engine(build_engine(content, ON_GPU["text"].shapes(one)))
     session = SessionRuntime(open_session(content))
     for feed in feeds:
-        wanted = session.run(feed)["logits"]
-        size = max(1.0, np.abs(wanted).max())
-        assert np.abs(engine.run(feed)["logits"] - wanted).max() <= 0.2 * size
+        expected = session.run(feed)["logits"]
+        size = max(1.0, np.abs(expected).max())
+        assert np.abs(engine.run(feed)["logits"] - expected).max() <= 0.2 * size
 
 
 def test_onnx_runtime_s_provider_takes_the_whole_graph(one, tmp_path):
