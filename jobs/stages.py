@@ -114,7 +114,11 @@ def distilled(run: Run, teacher: SpecializedModel, splits: Splits) -> Specialize
     with run.screen.stage("distill") as stage:
         stage.say("labelling augmented rows with the teacher")
         student = DistillationPipeline(config).distill(
-            teacher, splits, fresh=run.fresh, on_metrics=_watch(stage, config.training)
+            teacher,
+            splits,
+            fresh=run.fresh,
+            on_metrics=_watch(stage, config.training),
+            on_fold=lambda number, of: stage.say(f"the teacher of fold {number} of {of}"),
         )
         metrics = student.artifact.metrics
         kept = share_kept(metrics, teacher.artifact.metrics, run.task)
@@ -339,6 +343,7 @@ def refitted(
             splits,
             fresh=run.fresh,
             on_metrics=_watch(stage, distillation.training),
+            on_fold=lambda number, of: stage.say(f"the teacher of fold {number} of {of}"),
         )
         output = refitted_export(model, own_teacher.artifact, own_student.artifact)
         stage.say(

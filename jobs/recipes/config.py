@@ -67,6 +67,7 @@ def resized(
     data: DataConfig,
     num_copies: int,
     num_steps: int = 0,
+    num_folds: int = 0,
     benchmark: BenchmarkConfig,
     num_trials: int,
 ) -> PipelineConfig:
@@ -78,7 +79,11 @@ def resized(
         data=data,
         training=dataclasses.replace(training, num_epochs=num_epochs, network=network),
         distillation=dataclasses.replace(
-            distillation, num_copies=num_copies, num_steps=num_steps, training=student
+            distillation,
+            num_copies=num_copies,
+            num_steps=num_steps,
+            num_folds=num_folds,
+            training=student,
         ),
         benchmark=benchmark,
         search=dataclasses.replace(config.search, num_trials=num_trials),

@@ -41,7 +41,7 @@ def default(task: Task) -> PipelineConfig:
         data=DataConfig(),
         split=SplitConfig(),
         training=training,
-        distillation=DistillationConfig(training=student, num_steps=3000),
+        distillation=DistillationConfig(training=student, num_steps=3000, num_folds=3),
         benchmark=BenchmarkConfig(),
     )
 
@@ -60,6 +60,7 @@ def sample(task: Task) -> PipelineConfig:
         data=DataConfig(sample_rows=40_000),
         num_copies=1,
         num_steps=2000,
+        num_folds=3,
         benchmark=BenchmarkConfig(num_trials=3, num_resamples=100, num_calls=1000),
         num_trials=8,
     )

@@ -43,6 +43,10 @@ class DistillationConfig:
             answers; a pair task's bring their mentions. Those that a held-out part holds are left
             out.
         unlabelled_licences: under which those texts are given; the student carries them along.
+        num_folds: training rows are answered by teachers that have not learnt from them, so that
+            their soft labels are like those of new rows, and calibrate what is served: each is
+            trained like the teacher without one of so many folds, in time on what was before it.
+            0 has the teacher answer the rows that it learnt from.
         max_rows: rows that training sees at most; fewer copies are made of a larger corpus, and
             for any number of steps.
         copying: the family's own parameters of how copies are made; None takes its defaults.
@@ -57,6 +61,7 @@ class DistillationConfig:
     num_copies: int = 2
     num_steps: int = 0
     hard_label_weight: float = 0.0
+    num_folds: int = 0
     unlabelled: str | None = None
     unlabelled_licences: tuple[str, ...] = ("the owner's own data",)
     max_rows: int = 20_000_000
@@ -81,6 +86,8 @@ class DistillationConfig:
                 "num_copies and num_steps must be at least 0 and max_rows at least 1, however: "
                 f"{self.num_copies=}, {self.num_steps=}, {self.max_rows=}"
             )
+        if self.num_folds < 0 or self.num_folds == 1:
+            raise InputError(f"num_folds must be 0 or at least 2, however: it is {self.num_folds}")
         if self.training.class_weighting != "none":
             raise InputError(
                 "a student's class_weighting must be none, as it learns its teacher's answers, "

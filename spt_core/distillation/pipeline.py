@@ -22,6 +22,7 @@ from spt_core.compression.drafts import draft_points, fits
 from spt_core.compression.limits import Limits
 from spt_core.compression.mobile import mobile
 from spt_core.compression.selection import LimitError, limits_sentence, select
+from spt_core.data.folds import folds_of
 from spt_core.data.partition import PARTS
 from spt_core.data.sources import open_corpus
 from spt_core.data.splits import Splits, load_splits, refit_splits
@@ -39,6 +40,7 @@ from spt_core.scoring import fitted_policy
 from spt_core.task import Task, find
 from spt_core.training.trainer import (
     checked_config,
+    fit_like,
     refit_config,
     splits_of,
     training_config_from_json,
@@ -60,11 +62,13 @@ class DistillationPipeline:
         *,
         fresh: bool = False,
         on_metrics: OnMetrics | None = None,
+        on_fold: Callable[[int, int], None] | None = None,
         soft: str | None = None,
         fit: Fit | None = None,
     ) -> SpecializedModel:
         """The student; an unfinished run of the same content resumes, a finished one is reused.
 
+        `on_fold` is called with the number of a fold, and of all, before its teacher is trained.
         `soft` is a folder of rows that the teacher answered and that several students share, and
         `fit` takes the place of Ray Train: see fit_model.
         """
@@ -76,11 +80,12 @@ class DistillationPipeline:
                 f"{source.uri} was refitted on them; its twin is {source.twin}"
             )
         licences = config.unlabelled_licences if lesson.unlabelled is not None else ()
+        lesson = cross_fitted(lesson, fresh=fresh, on_metrics=on_metrics, on_fold=on_fold)
         artifact, reused = fit_model(
             TRAINING[training.family].distill(lesson),
             splits,
             training,
-            parents=(source.uri,),
+            parents=(source.uri, *_fold_teachers(lesson)),
             licences=merge_licences([source.licences, licences]),
             fresh=fresh,
             on_metrics=on_metrics,
@@ -97,6 +102,7 @@ class DistillationPipeline:
         *,
         fresh: bool = False,
         on_metrics: OnMetrics | None = None,
+        on_fold: Callable[[int, int], None] | None = None,
     ) -> SpecializedModel:
         """The student `twin` once more, of a refitted teacher, on every row but the test's."""
         config, whole = self._config, refit_splits(splits)
@@ -107,11 +113,12 @@ class DistillationPipeline:
             dataclasses.replace(config, training=training, target_accuracy=None)
         )
         lesson = dataclasses.replace(own.lesson(teacher, whole), twin=twin.artifact)
+        lesson = cross_fitted(lesson, fresh=fresh, on_metrics=on_metrics, on_fold=on_fold)
         artifact, reused = fit_model(
             TRAINING[training.family].distill(lesson),
             whole,
             lesson.training,
-            parents=(teacher.artifact.uri, twin.artifact.uri),
+            parents=(teacher.artifact.uri, twin.artifact.uri, *_fold_teachers(lesson)),
             licences=lesson.teacher.licences,
             fresh=fresh,
             on_metrics=on_metrics,
@@ -144,6 +151,7 @@ class DistillationPipeline:
             compression_ratio=config.compression_ratio,
             unlabelled=more,
             soft=soft,
+            num_folds=config.num_folds,
         )
 
     def run_comprehensive_distillation(
@@ -266,6 +274,41 @@ class DistillationPipeline:
                 f"keeps {kept:.1%} ({metrics[name]:.4f} of {teacher.metrics[name]:.4f}); try more "
                 "steps, copies, epochs or a wider student"
             )
+
+
+def cross_fitted(
+    lesson: Lesson,
+    *,
+    fresh: bool = False,
+    on_metrics: OnMetrics | None = None,
+    on_fold: Callable[[int, int], None] | None = None,
+) -> Lesson:
+    """The lesson with the teachers of its folds, trained like its own; those that exist are reused.
+
+    Each ends where the teacher was best: to stop it by the rows that it answers would bias its
+    answers. The teacher itself answers rows that nothing can be learnt from before.
+    """
+    if not lesson.num_folds:
+        return lesson
+    teacher = SpecializedModel(lesson.teacher)
+    root = lesson.training.output_dir
+    training = training_config_from_json(lesson.teacher.config)
+    training = dataclasses.replace(training, output_dir=root)
+    folds = folds_of(lesson.splits, lesson.num_folds, root)
+    answers: list[tuple[Splits, ModelArtifact]] = []
+    for number, fold in enumerate(folds):
+        own = teacher
+        if fold.learnt is not None:
+            if on_fold is not None:
+                on_fold(number + 1, len(folds))
+            own = fit_like(teacher, fold.learnt, training, fresh=fresh, on_metrics=on_metrics)
+        answers.append((fold.answered, own.artifact))
+    return dataclasses.replace(lesson, folds=tuple(answers))
+
+
+def _fold_teachers(lesson: Lesson) -> tuple[str, ...]:
+    uris = (teacher.uri for _, teacher in lesson.folds)
+    return tuple(uri for uri in uris if uri != lesson.teacher.uri)
 
 
 def share_kept(student: Mapping[str, float], teacher: Mapping[str, float], task: Task) -> float:

@@ -25,7 +25,8 @@ class Lesson:
     label. The student's weights may take `compression_ratio` of its teacher's bytes. `unlabelled`
     are more rows that only the teacher answers. `soft` is a folder of rows that the teacher
     answered and that several students share; None gives this one its own. `twin` is the student
-    whose calibration and figures one has that is refitted on more rows.
+    whose calibration and figures one has that is refitted on more rows. With `num_folds`, training
+    rows are answered by teachers that have not learnt from them: `folds` are rows and who answers.
     """
 
     teacher: ModelArtifact
@@ -38,6 +39,13 @@ class Lesson:
     unlabelled: Corpus | None
     soft: str | None = None
     twin: ModelArtifact | None = None
+    num_folds: int = 0
+    folds: tuple[tuple[Splits, ModelArtifact], ...] = ()
+
+    @property
+    def answers(self) -> tuple[tuple[Splits, ModelArtifact], ...]:
+        """Splits of all training rows, each with the teacher that answers them."""
+        return self.folds or ((self.splits, self.teacher),)
 
     @property
     def identity(self) -> list[Any]:
@@ -46,7 +54,7 @@ class Lesson:
             self.teacher.signature.to_json(),
             self.teacher.files,
             dataclasses.asdict(self.copying),
-            [self.num_copies, self.hard_label_weight, self.compression_ratio],
+            [self.num_copies, self.hard_label_weight, self.compression_ratio, self.num_folds],
             None if self.unlabelled is None else self.unlabelled.identity,
             *([] if self.twin is None else [self.twin.files]),
         ]

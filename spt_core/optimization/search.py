@@ -9,6 +9,7 @@ these to the next one's sampler as they are, so nothing is read back but JSON an
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import time
@@ -48,6 +49,7 @@ from spt_core.compression.selection import LimitError, limits_sentence
 from spt_core.data.read import original_error
 from spt_core.data.splits import Splits
 from spt_core.distillation import DistillationConfig, DistillationPipeline
+from spt_core.distillation.pipeline import cross_fitted
 from spt_core.errors import InputError
 from spt_core.families.space import SHAPE, Point, Space
 from spt_core.families.training import TRAINING
@@ -172,6 +174,7 @@ def search(
     shapes, left_out = _measured_shapes(
         teacher, splits, distillation, space, limits, uri, config.num_trials, report
     )
+    cross_fitted(lesson, on_fold=functools.partial(_on_fold, report, config.num_trials))
     num_cpus = max(int(ray.cluster_resources().get("CPU", 1.0)), 1)
     at_once = num_cpus if space.shares_rows else max(num_cpus // 2, 1)
     work = _Work(
@@ -208,6 +211,13 @@ def search(
 
 def _ignore(progress: Progress) -> None:
     del progress
+
+
+def _on_fold(
+    report: Callable[[Progress], None], num_trials: int, number: int, num_folds: int
+) -> None:
+    what = f"the teacher of fold {number} of {num_folds}"
+    report(Progress(num_done=0, num_trials=num_trials, best_loss=math.nan, what=what))
 
 
 def _begin(uri: str, identity: str) -> None:
@@ -362,6 +372,7 @@ class _LabelledRows:
 
     def ready(self, work: _Work, point: Point) -> None:
         lesson = work.pipeline(point).lesson(work.teacher, work.splits, soft=work.soft(point))
+        lesson = cross_fitted(lesson)
         if not has_manifest(work.soft(point)):
             TRAINING[lesson.training.family].distill(lesson).prepare("search")
 

@@ -67,20 +67,30 @@ class SpecializedModelTrainer:
         For as many epochs and trees as its twin found best, with its blend and its calibration:
         no row is left to choose them by.
         """
-        whole = refit_splits(splits)
         checked = checked_config(self._config, find(splits.task), splits)
-        config = refit_config(checked, twin.artifact)
-        plan = TRAINING[config.family].teach(whole, config, twin.artifact)
-        artifact, reused = fit_model(
-            plan,
-            whole,
-            config,
-            parents=(twin.artifact.uri,),
-            fresh=fresh,
-            on_metrics=on_metrics,
-            twin=twin.artifact.uri,
-        )
-        return SpecializedModel(artifact, reused=reused)
+        return fit_like(twin, refit_splits(splits), checked, fresh=fresh, on_metrics=on_metrics)
+
+
+def fit_like(
+    twin: SpecializedModel,
+    rows: Splits,
+    config: TrainingConfig,
+    *,
+    fresh: bool = False,
+    on_metrics: OnMetrics | None = None,
+) -> SpecializedModel:
+    """A teacher like `twin` of other training rows, which none of its choices are made by."""
+    config = refit_config(config, twin.artifact)
+    artifact, reused = fit_model(
+        TRAINING[config.family].teach(rows, config, twin.artifact),
+        rows,
+        config,
+        parents=(twin.artifact.uri,),
+        fresh=fresh,
+        on_metrics=on_metrics,
+        twin=twin.artifact.uri,
+    )
+    return SpecializedModel(artifact, reused=reused)
 
 
 def refit_config(config: TrainingConfig, twin: ModelArtifact) -> TrainingConfig:

@@ -23,6 +23,7 @@ from spt_core.artifacts import (
     as_uri,
     has_manifest,
     parquet_files,
+    read_manifest,
     remove,
     write_manifest,
 )
@@ -50,6 +51,7 @@ from spt_core.heads.base import Floats
 from spt_core.task import Task, find
 
 SOFT = "soft"
+NUM_FOLDS = "num_folds"  # of its teachers, among a student's figures
 SMALLEST_WIDTH = 4  # of a student's layer
 
 
@@ -97,7 +99,8 @@ class TableDistilling:
     def rows(self, part: Literal["train", "validation"]) -> Dataset:
         """The rows that the teacher labelled, or encoded validation rows."""
         if part == "train":
-            return read_files(parquet_files(self._soft))
+            folders = (f"{self._soft}/{name}" for name in read_manifest(self._soft)["folders"])
+            return read_files([uri for folder in folders for uri in parquet_files(folder)])
         lesson, target = self._lesson, target_from_json(self._run.facts)
         return encoded_dataset(lesson.splits, part, lesson.teacher.signature, target)
 
@@ -108,6 +111,7 @@ class TableDistilling:
             files, metrics = _finish(self._task, self._run, splits, weights)
         else:
             files, metrics = _finish_like(twin, self._run, splits, weights), twin.metrics
+        metrics = {**metrics, NUM_FOLDS: float(self._lesson.num_folds)}
         return Trained({**files, **reference_files(splits, self._run)}, metrics)
 
 
@@ -125,26 +129,29 @@ def narrowed_student(network: TabularConfig, teacher: ModelArtifact, share: floa
 
 def _write_soft_rows(lesson: Lesson, target: Target, soft: str) -> None:
     """Augmented rows with the teacher's probabilities, as Parquet; the manifest comes last."""
-    teacher = lesson.teacher
+    signature = lesson.teacher.signature
     remove(soft)
     # The teacher is calibrated: of weights, a row's own remain.
     plain = unweighted(target)
-    rows = encoded_dataset(lesson.splits, "train", teacher.signature, plain).map_batches(
-        soften,
-        batch_format="numpy",
-        batch_size=4096,
-        fn_kwargs={
-            "teacher": json.dumps(teacher.to_json()),
-            "copies": lesson.num_copies,
-            "num_numbers": len(teacher.signature.numbers),
-            "swap_probability": lesson.copying.swap_probability,
-            "forget_probability": lesson.copying.forget_probability,
-            "hard_label_weight": lesson.hard_label_weight,
-            "seed": lesson.training.seed,
-        },
-    )
-    rows.write_parquet(soft)
-    write_manifest(soft, {"teacher": teacher.uri, "copies": lesson.num_copies})
+    everybody = {each.uri: each for each in (lesson.teacher, *(own for _, own in lesson.folds))}
+    for number, (splits, teacher) in enumerate(lesson.answers):
+        others = [each for uri, each in everybody.items() if uri != teacher.uri]
+        rows = encoded_dataset(splits, "train", signature, plain).map_batches(
+            soften,
+            batch_format="numpy",
+            batch_size=4096,
+            fn_kwargs={
+                "teachers": [json.dumps(each.to_json()) for each in (teacher, *others)],
+                "copies": lesson.num_copies,
+                "num_numbers": len(signature.numbers),
+                "swap_probability": lesson.copying.swap_probability,
+                "forget_probability": lesson.copying.forget_probability,
+                "hard_label_weight": lesson.hard_label_weight,
+                "seed": lesson.training.seed,
+            },
+        )
+        rows.write_parquet(f"{soft}/{number}")
+    write_manifest(soft, {"folders": list(range(len(lesson.answers)))})
 
 
 def _sized(run: TrainingRun, lesson: Lesson) -> TrainingRun:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from spt_core.artifacts import artifact_from_json
 from spt_core.families.tabular.ensemble import TeacherEnsemble
 
+MAX_TEACHERS = 16  # that a process keeps open
 ROWS_AT_ONCE = 65_536  # a small corpus has hundreds of copies, of which memory holds a few
 
 
 def soften(
     batch: dict[str, NDArray[Any]],
     *,
-    teacher: str,
+    teachers: Sequence[str],
     copies: int,
     num_numbers: int,
     swap_probability: float,
@@ -29,9 +30,10 @@ def soften(
     hard_label_weight: float,
     seed: int,
 ) -> Iterator[dict[str, NDArray[Any]]]:
-    """A batch, then augmented copies, labelled by the teacher; the draw follows the rows' numbers.
+    """A batch, then augmented copies, labelled by teachers; the draw follows the rows' numbers.
 
-    They come in pieces of about ROWS_AT_ONCE rows.
+    The first teacher answers the rows, and the mean of all answers copies, which are nobody's
+    training rows. They come in pieces of about ROWS_AT_ONCE rows.
     """
     features, labels = batch["features"], batch["target"]
     num_rows = len(features)
@@ -50,8 +52,10 @@ def soften(
     left, at_once, is_first = versions(), max(ROWS_AT_ONCE // num_rows, 1), True
     while parts := list(itertools.islice(left, at_once)):
         piece = np.concatenate(parts)
-        targets = _open_teacher(teacher).soft(piece)
+        targets = np.mean([_open_teacher(each).soft(piece) for each in teachers], axis=0)
         if is_first:  # it holds the original rows
+            if len(teachers) > 1:
+                targets[:num_rows] = _open_teacher(teachers[0]).soft(features)
             original_targets = (
                 targets[:num_rows] if labels.ndim == 1 else targets[:num_rows, : labels.shape[1]]
             )
@@ -64,7 +68,7 @@ def soften(
         }
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=MAX_TEACHERS)
 def _open_teacher(artifact: str) -> TeacherEnsemble:
     torch.set_num_threads(1)
     return TeacherEnsemble(artifact_from_json(json.loads(artifact)))

@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import json
 
 import numpy as np
@@ -69,14 +70,15 @@ def teacher(tmp_path_factory):
     )
 
 
-def softened(teacher, **changes):
+def softened(*teachers, **changes):
     batch = {
         "features": rows(SIGNATURE, NUM_ROWS, seed=4),
         "target": labels(NUM_ROWS),
         "weight": np.linspace(1.0, 2.0, NUM_ROWS, dtype=np.float32),
         "row": np.arange(NUM_ROWS),
     }
-    pieces = list(soften(batch, teacher=json.dumps(teacher.to_json()), **{**PLAIN, **changes}))
+    contents = [json.dumps(teacher.to_json()) for teacher in teachers]
+    pieces = list(soften(batch, teachers=contents, **{**PLAIN, **changes}))
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
@@ -131,6 +133,19 @@ def test_soft_rows_are_the_batch_and_its_copies(teacher):
     )
     wanted = TeacherEnsemble(teacher).soft(made["features"])
     np.testing.assert_allclose(made["target"], wanted, atol=1e-6)
+
+
+def test_a_row_is_answered_by_its_own_teacher_and_copies_by_the_mean_of_all(teacher):
+    blend = json.dumps({"weights": SHARES, "calibration": [1.0, 1.0, 2.0]}).encode()
+    uri = f"{teacher.uri}-other"
+    for name in teacher.files:
+        write_bytes(f"{uri}/{name}", blend if name == BLEND else teacher.read(name))
+    files = {**teacher.files, BLEND: hashlib.sha256(blend).hexdigest()}
+    other = dataclasses.replace(teacher, uri=uri, files=files)
+    targets = softened(teacher, other)["target"]
+    mean = (softened(teacher)["target"] + softened(other)["target"]) / 2
+    np.testing.assert_array_equal(targets[:NUM_ROWS], softened(teacher)["target"][:NUM_ROWS])
+    np.testing.assert_allclose(targets[NUM_ROWS:], mean[NUM_ROWS:], atol=1e-6)
 
 
 def test_soft_rows_are_a_function_of_the_seed(teacher):
