@@ -69,7 +69,7 @@ class _Search:
         if share < 1.0:
             opened = {file: forest.first(share) for file, forest in opened.items()}
             self._files = {file: forest.to_bytes() for file, forest in opened.items()}
-        self._said: dict[Part, dict[str, Floats]] = {}
+        self._scores: dict[Part, dict[str, Floats]] = {}
         self._targets: dict[Part, Floats] = {}
         self._weights: dict[Part, Floats | None] = {}
         for part in ("validation", "calibration"):
@@ -78,11 +78,11 @@ class _Search:
             )
             self._targets[part] = targets.astype(np.float64)
             self._weights[part] = row_weights(splits, part, limit=HELD_OUT_ROWS)
-            said = {STUDENT: student_scores(network, features)}
+            scores = {STUDENT: student_scores(network, features)}
             of_forests = {f: forest_scores(opened[f], features, target) for f in opened}
             for kind, file in forests.items():
-                said[kind] = np.hstack([of_forests[f] for f in (file, *quantiles)])
-            self._said[part] = said
+                scores[kind] = np.hstack([of_forests[f] for f in (file, *quantiles)])
+            self._scores[part] = scores
 
     def candidates(self) -> list[Candidate]:
         """Those that differ."""
@@ -102,7 +102,7 @@ class _Search:
 
     def _best(self, fixed: Mapping[str, float]) -> dict[str, float]:
         """The shares of least loss on validation rows, in steps of 1 / NUM_STEPS."""
-        names = list(self._said["validation"])
+        names = list(self._scores["validation"])
         choices = [
             [round(fixed[name] * NUM_STEPS)] if name in fixed else range(NUM_STEPS + 1)
             for name in names
@@ -116,7 +116,7 @@ class _Search:
 
     def _loss(self, shares: Mapping[str, float]) -> float:
         target, output = self._target, self._target.output
-        scores = shaped(mixed(self._said["validation"], shares), target)
+        scores = shaped(mixed(self._scores["validation"], shares), target)
         return output.loss(
             self._targets["validation"], output.soft(scores, target), self._weights["validation"]
         )
@@ -124,7 +124,7 @@ class _Search:
     def _candidate(self, name: str, shares: Mapping[str, float]) -> Candidate:
         target = self._target
         calibration = self._calibration(shares)
-        scores = calibrated(mixed(self._said["validation"], shares), calibration, target)
+        scores = calibrated(mixed(self._scores["validation"], shares), calibration, target)
         metrics = validation_metrics(
             self._task,
             target,
@@ -148,7 +148,7 @@ class _Search:
             size = target.output.num_outputs(target, is_student=True)
             return [[1.0] * size, [0.0] * size]
         return target.output.calibration(
-            shaped(mixed(self._said["calibration"], shares), target),
+            shaped(mixed(self._scores["calibration"], shares), target),
             self._targets["calibration"],
             target,
             self._weights["calibration"],
