@@ -341,7 +341,8 @@ DATASETS: tuple[PublicDataset, ...] = (
             "disagree with their modes, 9 of them failures without any. UDI numbers the rows, and "
             "Product ID repeats the variant with a serial number. Wear begins anew 119 times: the "
             "120 tools stay on one side of the split, since the temperatures of neighbouring rows "
-            "are alike. Gradient boosting reaches average precision 0.83, AUC 0.98 at random."
+            "are alike. Gradient boosting reaches average precision 0.83, AUC 0.98 at random; 0.79 "
+            "and 0.97 by tool (recipe smoke)."
         ),
     ),
     PublicDataset(
@@ -397,12 +398,14 @@ DATASETS: tuple[PublicDataset, ...] = (
         notes=(
             "8,263 lines of 5,845 shipments of medicines and tests for HIV, scheduled 2006 to May "
             "2014; late is delivered after the scheduled day, 11.1 %. Dates of delivery are the "
-            "answer; weight, freight and insurance are those of the invoice, later than the order. "
-            "Of 61 % of lines the two days are equal, some by a correction of the schedule after "
-            "the fact, so that late ones are too few. The rate moves: 2 % before 2010, 8 to 24 % "
-            "after. Parts lie 92 days apart, the median lead time, and a shipment's lines are late "
-            "together: intervals are by shipment. Boosted trees reach AUC 0.80, average precision "
-            "0.32 on the last rows, of which 13 % are late."
+            "answer; weight, freight and insurance are those of the invoice, later than the "
+            "order. Of 61 % of lines the two days are equal, some by a correction of the schedule "
+            "after the fact, so that late ones are too few. The rate moves: 0 to 4 % a year "
+            "before 2010, 8 to 24 % after. Parts lie 92 days apart, the median lead time, and a "
+            "shipment's lines are late together: intervals are by shipment. Of the test rows 20 % "
+            "are late, of those for training 9 %, for calibration 7 %: probabilities are too low "
+            "there (calibration error 0.15), and average precision is 0.32, AUC 0.71 (recipe "
+            "smoke; a logistic regression is as good)."
         ),
     ),
 )
