@@ -6,16 +6,9 @@ from collections.abc import Sequence
 
 from jobs.command import parser, read_run, started
 from jobs.exits import run as call
-from jobs.stages import (
-    benchmarked,
-    decided,
-    optimized,
-    prepared,
-    registered,
-    show_report,
-    students_of,
-    trained,
-)
+from jobs.stages.exporting import optimized
+from jobs.stages.fitting import prepared, students_of, trained
+from jobs.stages.judging import benchmarked, decided, registered, show_report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -21,7 +21,9 @@ from typing import Any
 from cluster.settings import actor
 from jobs.command import Run, parser, read_run, started
 from jobs.exits import run as call
-from jobs.stages import benchmarked, distilled, prepared, targeted, trained, version_of
+from jobs.stages.exporting import targeted, version_of
+from jobs.stages.fitting import distilled, prepared, trained
+from jobs.stages.judging import benchmarked
 from spt_core.data.splits import Splits
 from spt_core.errors import InputError
 from spt_core.model import SpecializedModel

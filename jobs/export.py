@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 from jobs.command import Run, parser, read_run, started
 from jobs.exits import run as call
-from jobs.stages import optimized, prepared, students_of, trained, version_of, with_engine
+from jobs.stages.exporting import optimized, version_of, with_engine
+from jobs.stages.fitting import prepared, students_of, trained
 from spt_core.errors import InputError
 
 

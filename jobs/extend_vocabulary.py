@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from jobs.command import Run, parser, read_run, started
 from jobs.exits import run as call
-from jobs.stages import prepared
+from jobs.stages.fitting import prepared
 from spt_core.data import formats
 from spt_core.data.partition import Part
 from spt_core.data.splits import Splits

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 
 from jobs.command import parser, read_run, started
 from jobs.exits import run as call
-from jobs.stages import optimized, prepared, searched, show_search, trained
+from jobs.stages.exporting import optimized, show_search
+from jobs.stages.fitting import prepared, searched, trained
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,19 +13,9 @@ from cluster.lifecycle import require_free_ports, stop_serve
 from jobs.command import Run, parser, read_run, started
 from jobs.exits import run as call
 from jobs.service import asked, curl, serve_until_interrupted
-from jobs.stages import (
-    benchmarked,
-    decided,
-    deployed,
-    optimized,
-    prepared,
-    refitted,
-    refuse_incompatible,
-    registered,
-    show_report,
-    students_of,
-    trained,
-)
+from jobs.stages.exporting import optimized, refitted
+from jobs.stages.fitting import prepared, refuse_incompatible, students_of, trained
+from jobs.stages.judging import benchmarked, decided, deployed, registered, show_report
 from spt_core.registry import ModelVersion
 
 

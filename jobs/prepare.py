@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from jobs.command import parser, read_run, started
 from jobs.exits import run as call
-from jobs.stages import prepared
+from jobs.stages.fitting import prepared
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

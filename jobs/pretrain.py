@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from jobs.command import Run, parser, read_run, started
 from jobs.exits import run as call
-from jobs.stages import prepared
+from jobs.stages.fitting import prepared
 from spt_core.data import formats
 from spt_core.data.corpus import expand
 from spt_core.errors import InputError

@@ -23,7 +23,9 @@ from jobs.command import Run, parser, read_run, started
 from jobs.exits import run as call
 from jobs.recipes import RECIPES
 from jobs.recipes.config import PipelineConfig
-from jobs.stages import benchmarked, decided, distilled, exported, registered, trained
+from jobs.stages.exporting import exported
+from jobs.stages.fitting import distilled, trained
+from jobs.stages.judging import benchmarked, decided, registered
 from spt_core.artifacts import code_fingerprint, digest, load_artifact, unrefitted, write_bytes
 from spt_core.continuous.ledger import Ledger, Retrain, RunClaim
 from spt_core.continuous.retraining import (

@@ -124,7 +124,7 @@ def tiny_table_artifact(
 def _with_categories(field: Field, table: object) -> Field:
     if field.kind != "category":
         return field
-    values = sorted(set(table[field.name].to_pylist()))  # a pyarrow table
+    values = sorted(set(table[field.name].drop_null().to_pylist()))  # a pyarrow table
     return dataclasses.replace(field, categories=tuple(values))
 
 

@@ -12,7 +12,9 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from cluster.settings import Settings
 from jobs.command import parser, read_run
-from jobs.stages import benchmarked, decided, exported, prepared, registered, trained
+from jobs.stages.exporting import exported
+from jobs.stages.fitting import prepared, trained
+from jobs.stages.judging import benchmarked, decided, registered
 from spt_core.families.text.bases import Base, build_encoder, store_base
 from spt_core.registry import ModelVersion
 from spt_core.task import find

@@ -59,8 +59,9 @@ class BlendedModel:
         if self.network is not None:
             total += self.shares[STUDENT] * student_scores(self.network, features)
         for member in self.members:
-            said = forest_scores(self._forests[member.file], features, self.target)
-            total[:, member.first_score : member.first_score + said.shape[1]] += member.share * said
+            margins = forest_scores(self._forests[member.file], features, self.target)
+            stop = member.first_score + margins.shape[1]
+            total[:, member.first_score : stop] += member.share * margins
         return calibrated(total, self.calibration, self.target)
 
     def explain(self, features: NDArray[np.float32]) -> tuple[Floats, Floats]:
@@ -69,17 +70,17 @@ class BlendedModel:
         effects = np.zeros((*total.shape, features.shape[1]))
         if self.network is not None:
             share = self.shares[STUDENT]
-            said, own, nothing = _student_effects(self.network, features)
-            total, average, effects = share * said, share * nothing, share * own
+            scores, own, nothing = _student_effects(self.network, features)
+            total, average, effects = share * scores, share * nothing, share * own
         scale, _ = self.target.output.margin_units(self.target) or (1.0, 0.0)
         for member in self.members:
             forest, first = self._forests[member.file], member.first_score
-            said = member.share * forest_scores(forest, features, self.target)
+            margins = member.share * forest_scores(forest, features, self.target)
             added = member.share * scale * forest.contributions(features)
-            scores = slice(first, first + said.shape[1])
-            total[:, scores] += said
-            effects[:, scores] += added
-            average[scores] += (said - added.sum(2))[0]
+            outputs = slice(first, first + margins.shape[1])
+            total[:, outputs] += margins
+            effects[:, outputs] += added
+            average[outputs] += (margins - added.sum(2))[0]
         after, after_average = (
             calibrated(scores, self.calibration, self.target) for scores in (total, average[None])
         )
@@ -127,9 +128,9 @@ def _student_effects(
     return student_scores(network, features), own, network.scores_of_nothing().double().numpy()
 
 
-def mixed(said: Mapping[str, Floats], shares: Mapping[str, float]) -> Floats:
-    """The weighted sum of what members say."""
-    return np.sum([share * said[name] for name, share in shares.items() if share], axis=0)
+def mixed(scores: Mapping[str, Floats], shares: Mapping[str, float]) -> Floats:
+    """The weighted sum of the members' scores."""
+    return np.sum([share * scores[name] for name, share in shares.items() if share], axis=0)
 
 
 def shaped(scores: Floats, target: Target) -> Floats:

@@ -87,11 +87,11 @@ class LightgbmForest:
 
     def margins(self, features: Features) -> Floats:
         """Sums of the trees' leaves [B, K]."""
-        said = np.asarray(self.booster.predict(features, raw_score=True), np.float64)
-        return said.reshape(len(features), -1)
+        margins = np.asarray(self.booster.predict(features, raw_score=True), np.float64)
+        return margins.reshape(len(features), -1)
 
     def contributions(self, features: Features) -> Floats:
-        """The columns' Shapley values [B, K, F], without what is said on average."""
+        """The columns' Shapley values [B, K, F], without the average margin."""
         values = np.asarray(self.booster.predict(features, pred_contrib=True), np.float64)
         return values.reshape(len(features), -1, features.shape[1] + 1)[:, :, :-1]
 
@@ -122,11 +122,11 @@ class XgboostForest:
 
     def margins(self, features: Features) -> Floats:
         """The base score and the sums of the trees' leaves [B, K]."""
-        said = self.booster.predict(self._rows(features), output_margin=True)
-        return said.astype(np.float64).reshape(len(features), -1)
+        margins = self.booster.predict(self._rows(features), output_margin=True)
+        return margins.astype(np.float64).reshape(len(features), -1)
 
     def contributions(self, features: Features) -> Floats:
-        """The columns' Shapley values [B, K, F], without what is said on average."""
+        """The columns' Shapley values [B, K, F], without the average margin."""
         values = self.booster.predict(self._rows(features), pred_contribs=True).astype(np.float64)
         return values.reshape(len(features), -1, features.shape[1] + 1)[:, :, :-1]
 
@@ -144,11 +144,11 @@ class XgboostForest:
 
 
 def quality_of(task: Task, target: Target) -> Metric:
-    """A task's metric to tune forests by, of targets and what they say; higher is better."""
+    """A task's metric to tune forests by, of targets and predictions; higher is better."""
     head, output, metric = HEADS[task.head], target.output, metric_of(task)
 
-    def quality(targets: Floats, said: Floats, weights: Floats | None = None) -> float:
-        scores = output.said_scores(output.of_forest(said), target)
+    def quality(targets: Floats, predictions: Floats, weights: Floats | None = None) -> float:
+        scores = output.said_scores(output.of_forest(predictions), target)
         of = head.fitted(task, target.classes, output.head_targets(targets, target), scores)
         return metric.sign * metric(of._replace(weights=weights))
 

@@ -73,7 +73,10 @@ class _Search:
         self._quantiles = QUANTILE_FORESTS if self._forests and is_value else ()
         self._network = open_student(student)
         own = self._opened(teacher)
-        self._files = {file: forest.to_bytes() for file, forest in own.items()}
+        self._files = {
+            file: teacher.read(file) if share == 1.0 else forest.to_bytes()
+            for file, forest in own.items()
+        }
         self._validation = self._scores(splits, "validation", own)
         calibration = self._scores(splits, "calibration", own)
         folds = [

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.stages import NUM_SHOWN_METRICS, show_report
+from jobs.stages.judging import NUM_SHOWN_METRICS, show_report
 from spt_core.artifacts import ExportedModel, as_uri
 from spt_core.benchmark import BenchmarkConfig, BenchmarkSuite, Report, report_from_json
 from spt_core.data.partition import PARTS

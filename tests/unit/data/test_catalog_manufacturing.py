@@ -6,10 +6,12 @@ import datetime
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from industries.manufacturing import TASKS
 from spt_core.artifacts import as_uri
 from spt_core.data.catalog import DATASETS, open_dataset
 from spt_core.data.conform import conform
@@ -38,6 +40,8 @@ def fields_of(name: str, data_home: str, tmp_path: Path) -> dict[str, Field]:
 @pytest.mark.parametrize(
     ("name", "rows"),
     [
+        ("ai4i2020", 10_000),
+        ("scms-delivery-history", 8263),
         ("uci-concrete-strength", 1030),
         ("uci-gas-turbine", 7411 + 7628 + 7152 + 7158),
         ("uci-steel-industry-energy", 35_040),
@@ -52,9 +56,13 @@ def test_every_row_is_read_and_good(name: str, rows: int, data_home: str) -> Non
     assert (good.num_rows, bad.num_rows) == (rows, 0)
 
 
-def test_the_data_sets_are_those_of_the_two_tasks() -> None:
-    assert len(NAMES) == 4
-    assert all(DATASETS[name].licence == "CC BY 4.0" for name in NAMES)
+def test_each_task_on_tables_has_data_whose_licence_is_known() -> None:
+    assert len(NAMES) == 6
+    tasks = {DATASETS[name].task for name in NAMES}
+    assert tasks == {task.path for task in TASKS if task.family == "tabular"}
+    licences = {name: DATASETS[name].licence for name in NAMES}
+    assert "US Government" in licences.pop("scms-delivery-history")
+    assert set(licences.values()) == {"CC BY 4.0"}
 
 
 def test_hours_of_a_gas_turbine_are_in_order_and_2014_comes_last(data_home: str) -> None:
@@ -136,3 +144,79 @@ def test_a_fault_of_a_plate_is_of_one_of_seven_kinds(data_home: str, tmp_path: P
     fields = fields_of("uci-steel-plates-faults", data_home, tmp_path)
     assert len(fields) == 26
     assert not any("Fault" in name for name in fields)
+
+
+def test_failures_are_foretold_without_the_modes_that_define_them(
+    data_home: str, tmp_path: Path
+) -> None:
+    fields = fields_of("ai4i2020", data_home, tmp_path)
+    assert list(fields) == [
+        "variant",
+        "air_temperature",
+        "process_temperature",
+        "rotational_speed",
+        "torque",
+        "tool_wear",
+    ]
+    assert DATASETS["ai4i2020"].synthetic
+
+
+def test_readings_of_one_tool_have_one_key(data_home: str) -> None:
+    rows = table_of("ai4i2020", data_home).to_pandas()
+    assert rows["tool"].nunique() == 120
+    assert (rows.groupby("tool")["tool_wear"].diff().dropna() >= 0).all()
+    assert (rows.groupby("tool")["tool_wear"].first() == 0).mean() > 0.9
+    assert rows["Machine_failure"].sum() == 339
+    assert DATASETS["ai4i2020"].roles.group == "tool"
+
+
+AFTER_THE_ORDER = {
+    "Delivered to Client Date",
+    "Delivery Recorded Date",
+    "Weight (Kilograms)",
+    "Freight Cost (USD)",
+    "Line Item Insurance (USD)",
+}
+
+
+def test_nothing_that_is_written_after_the_order_foretells_a_delay(
+    data_home: str, tmp_path: Path
+) -> None:
+    fields = fields_of("scms-delivery-history", data_home, tmp_path)
+    assert len(fields) == 22
+    assert not AFTER_THE_ORDER & set(fields)
+    assert set(DATASETS["scms-delivery-history"].roles.drop) > AFTER_THE_ORDER
+    assert "ASN/DN #" not in fields
+    canonical = {field.name for field in find("manufacturing/late_delivery").fields}
+    assert canonical < set(fields)
+    assert not {"is_late", "ID"} & set(fields)
+
+
+def test_a_delivery_is_late_after_its_scheduled_day(data_home: str) -> None:
+    rows = table_of("scms-delivery-history", data_home).to_pandas()
+    delivered = pd.to_datetime(rows["Delivered to Client Date"], format="%d-%b-%y")
+    late = (delivered - rows["scheduled_delivery"]).dt.days > 0
+    assert (rows["is_late"] == late).all()
+    assert rows["is_late"].sum() == 920
+    assert str(rows["scheduled_delivery"].max()) == "2014-05-02 00:00:00"
+
+
+def test_lead_times_are_days_before_the_scheduled_one_or_missing(data_home: str) -> None:
+    rows = table_of("scms-delivery-history", data_home).to_pandas()
+    ordered = pd.to_datetime(rows["PO Sent to Vendor Date"], format="%m/%d/%y", errors="coerce")
+    days = (rows["scheduled_delivery"] - ordered).dt.days
+    is_sound = days >= 0
+    assert (rows["lead_time_days"][is_sound] == days[is_sound]).all()
+    assert rows["lead_time_days"][~is_sound].isna().all()
+    assert (days < 0).sum() == 2
+    assert rows["lead_time_days"].median() == 92
+    assert DATASETS["scms-delivery-history"].settings == ("split.label_delay_days=92",)
+    assert rows["quotation_lead_time_days"].notna().sum() == 5581
+
+
+def test_lines_of_one_shipment_have_one_key(data_home: str) -> None:
+    rows = table_of("scms-delivery-history", data_home).to_pandas()
+    shipments = rows.groupby("ASN/DN #")["is_late"]
+    assert len(shipments) == 5845
+    assert (shipments.nunique() > 1).sum() == 5  # were delivered on two days
+    assert DATASETS["scms-delivery-history"].roles.group == "ASN/DN #"

@@ -5,9 +5,9 @@ import types
 
 import pytest
 
-from jobs import stages
 from jobs.exits import run
 from jobs.export import main
+from jobs.stages import exporting
 from spt_core.compression import qdq
 from spt_core.errors import QualityError
 from spt_core.export import tensorrt
@@ -76,12 +76,12 @@ def test_the_engine_s_graph_is_a_variant_and_earlier_variants_are_refitted(is_as
     monkeypatch.setattr("spt_core.export.export", lambda artifact: f"full {artifact}")
     monkeypatch.setattr(qdq, "quantize_symmetric", quantized)
     monkeypatch.setattr(tensorrt, "engine_of", engine_of)
-    monkeypatch.setattr(stages, "decided", lambda model, splits: "policy")
-    monkeypatch.setattr(stages, "benchmarked", lambda *_: (report, "page"))
+    monkeypatch.setattr(exporting, "decided", lambda model, splits: "policy")
+    monkeypatch.setattr(exporting, "benchmarked", lambda *_: (report, "page"))
     splits = types.SimpleNamespace(label="label", table=lambda part, limit: "rows")
     version = types.SimpleNamespace(name="task/default")
     model = types.SimpleNamespace(artifact="student")
-    variant, engine = stages.with_engine(work, version, model, splits)
+    variant, engine = exporting.with_engine(work, version, model, splits)
     source = "q/dq" if is_as_good else "full student"
     assert asked == [(source, ["of before"])]
     assert variant == ("task/default", "tensorrt", source)

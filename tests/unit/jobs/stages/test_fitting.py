@@ -2,8 +2,8 @@ import types
 
 import pytest
 
-from jobs import stages
 from jobs.command import parser, read_run
+from jobs.stages import fitting
 from spt_core.distillation import DistillationPipeline
 
 
@@ -18,7 +18,7 @@ def test_a_student_that_keeps_under_95_percent_is_warned_of(
 ):
     monkeypatch.setattr(DistillationPipeline, "distill", lambda *_, **__: model(score))
     words = ("technology/security_analysis", "--storage", str(tmp_path))
-    stages.distilled(read_run(parser("pipeline", "").parse_args(words)), model(0.8), None)
+    fitting.distilled(read_run(parser("pipeline", "").parse_args(words)), model(0.8), None)
     said = capsys.readouterr().err
     assert f"{score / 0.8:.1%} of its teacher's" in said
     assert ("the student keeps 90.0% of its teacher's macro f1" in said) == is_warned

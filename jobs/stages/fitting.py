@@ -1,0 +1,181 @@
+"""The stages from a corpus to a student, as a person watches them.
+
+Corpus -> Splits -> teacher -> student
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from jobs.command import Run
+from jobs.console import Stage
+from spt_core.compression.limits import Limits
+from spt_core.data.splits import Splits
+from spt_core.model import SpecializedModel
+from spt_core.registry import CHAMPION, require_compatible
+from spt_core.task import Task
+from spt_core.training import TrainingConfig
+
+if TYPE_CHECKING:
+    from spt_core.optimization.search import SearchResult
+
+MIN_SHARE_KEPT = 0.95  # of the teacher's metric; a student below it is warned of
+
+
+def prepared(run: Run) -> Splits:
+    """Corpus -> Splits."""
+    from spt_core.data.splitting import split
+
+    with run.screen.stage("prepare") as stage:
+        stage.say("reading")
+        corpus = run.corpus()
+        stage.say(f"checking and splitting {corpus.name}")
+        with run.registry().lease(f"prepare:{run.settings.storage}"):  # names share the splits
+            splits = split(run.task, corpus, run.settings.storage, run.config.split)
+        rows = ", ".join(f"{count:,} {part}" for part, count in splits.num_rows.items())
+        stage.say(f"{rows} rows{reused(splits.reused)}")
+    _show_rows(run, splits)
+    for finding in splits.findings:
+        where = f" {finding.column}" if finding.column else ""
+        run.screen.warn(f"  {finding.kind}", f"{where}: {finding.detail}")
+    for reason, count in splits.quarantine.items():
+        run.screen.warn(
+            "  quarantine",
+            f": {count:,} bad row{'s' if count > 1 else ''}, {reason}; see "
+            f"{splits.uri}/quarantine.parquet",
+        )
+    return splits
+
+
+def _show_rows(run: Run, splits: Splits) -> None:
+    run.screen.say(f"  {rows_sentence(splits)}")
+
+
+def rows_sentence(splits: Splits) -> str:
+    """Where each row of the corpus has gone."""
+    shares = [f"{sum(splits.num_rows.values()):,} in parts"]
+    shares += [f"{count:,} left out ({reason})" for reason, count in splits.num_left_out.items()]
+    shares += [f"{sum(splits.quarantine.values()):,} in quarantine"] if splits.quarantine else []
+    return f"{splits.num_rows_in:,} rows in: {', '.join(shares)}"
+
+
+def refuse_incompatible(run: Run, splits: Splits) -> None:
+    """Say before the training, not after it, that the model could not become the champion."""
+    registry, name = run.registry(), f"{run.task.path}/{run.arguments.name}"
+    if name in registry.names() and CHAMPION in registry.aliases(name):
+        require_compatible(splits.signature, registry.get(name), "this data")
+
+
+def trained(run: Run, splits: Splits) -> SpecializedModel:
+    """Splits -> teacher."""
+    from spt_core.training import SpecializedModelTrainer
+
+    with run.screen.stage("train") as stage:
+        stage.say("starting workers")
+        trainer = SpecializedModelTrainer(run.config.training)
+        teacher = trainer.train(
+            splits, fresh=run.fresh, on_metrics=watch(stage, run.config.training)
+        )
+        stage.say(_quality("teacher", run.task, teacher))
+    _show_notes(run, teacher)
+    return teacher
+
+
+def distilled(run: Run, teacher: SpecializedModel, splits: Splits) -> SpecializedModel:
+    """Teacher -> student."""
+    from spt_core.distillation import DistillationPipeline, share_kept
+
+    config = run.config.distillation
+    with run.screen.stage("distill") as stage:
+        stage.say("labelling augmented rows with the teacher")
+        student = DistillationPipeline(config).distill(
+            teacher,
+            splits,
+            fresh=run.fresh,
+            on_metrics=watch(stage, config.training),
+            on_fold=lambda number, of: stage.say(f"the teacher of fold {number} of {of}"),
+        )
+        metrics = student.artifact.metrics
+        kept = share_kept(metrics, teacher.artifact.metrics, run.task)
+        stage.say(f"{_quality('student', run.task, student)}, {kept:.1%} of its teacher's")
+    if kept < MIN_SHARE_KEPT:
+        run.screen.warn(
+            "  quality",
+            f": the student keeps {kept:.1%} of its teacher's {run.task.metric.replace('_', ' ')}; "
+            "more steps (distillation.num_steps) or a larger student "
+            "(distillation.training.network) may keep more",
+        )
+    _show_notes(run, student)
+    return student
+
+
+def students_of(
+    run: Run, teacher: SpecializedModel, splits: Splits
+) -> Mapping[str, SpecializedModel]:
+    """Teacher -> the recipe's student; where limits are stated, those that a search finds."""
+    if run.config.limits == Limits() or not run.config.search.num_trials:
+        return {"": distilled(run, teacher, splits)}
+    return searched(run, teacher, splits).students
+
+
+def searched(run: Run, teacher: SpecializedModel, splits: Splits) -> SearchResult:
+    """Teacher -> students on Ray Tune; an interrupted search goes on."""
+    from spt_core.optimization.search import Progress, search
+
+    with run.screen.stage("search") as stage:
+        stage.say("measuring what each shape of a student takes")
+
+        def on_progress(progress: Progress) -> None:
+            total = progress.num_trials
+            best = "" if math.isnan(progress.best_loss) else f", best {progress.best_loss:.4f}"
+            trial = f"trial {progress.num_done} of {total}, " if progress.num_done else ""
+            stage.advance(progress.num_done, total, f"{trial}{progress.what}{best}")
+
+        result = search(
+            teacher,
+            splits,
+            run.config.distillation,
+            run.config.limits,
+            run.config.search,
+            fresh=run.fresh,
+            on_progress=on_progress,
+        )
+        front = sum(trial.on_front for trial in result.trials)
+        stage.say(
+            f"{len(result.trials)} students trained, {front} on the front, "
+            f"{len(result.students)} to be exported: {', '.join(result.students)}"
+        )
+    for shape, reason in result.left_out.items():
+        run.screen.say(f"  {shape}: {reason}")
+    return result
+
+
+def _show_notes(run: Run, model: SpecializedModel) -> None:
+    for note in model.artifact.notes:
+        run.screen.warn("  note", f": {note}")
+
+
+def watch(stage: Stage, config: TrainingConfig) -> Callable[[Mapping[str, float]], None]:
+    """What shows an epoch's losses, as trainers call it."""
+
+    def on_metrics(metrics: Mapping[str, float]) -> None:
+        shown = [f"{k.replace('_', ' ')} {v:.4f}" for k, v in metrics.items() if k.endswith("loss")]
+        epoch = int(metrics["epoch"])
+        stage.advance(
+            epoch, config.num_epochs, f"epoch {epoch} of {config.num_epochs}, {', '.join(shown)}"
+        )
+
+    return on_metrics
+
+
+def _quality(role: str, task: Task, model: SpecializedModel) -> str:
+    metric = f"validation_{task.metric}"
+    value = model.artifact.metrics[metric]
+    return f"{role}: {metric.replace('_', ' ')} {value:.4f}{reused(model.reused)}"
+
+
+def reused(is_reused: bool) -> str:
+    """What a stage adds to its line where its work was there already."""
+    return " (finished before, reused; --fresh makes it again)" if is_reused else ""

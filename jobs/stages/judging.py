@@ -1,0 +1,174 @@
+"""The stages from an exported model to the champion, as a person watches them.
+
+ExportedModel -> Policy -> Report -> ModelVersion -> Deployment
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cluster.settings import actor
+from jobs.command import Run
+from jobs.service import rolled_out
+from jobs.stages.fitting import reused, rows_sentence
+from spt_core.artifacts import ExportedModel, digest, exists, lineage, read_bytes, write_bytes
+from spt_core.data.splits import Splits
+from spt_core.heads import HEADS
+from spt_core.policy import Policy
+from spt_core.registry import Deployment, ModelVersion
+from spt_core.task import Task, find
+
+if TYPE_CHECKING:
+    from spt_core.benchmark import Report
+    from spt_core.compression.measured import FrontPoint
+
+NUM_SHOWN_METRICS = 4
+_TITLES = {"roc_auc": "ROC AUC", "recall_at_fpr_1pct": "recall at 1 % FPR"}
+
+
+def decided(model: ExportedModel, splits: Splits) -> Policy:
+    """What the model says of rows that trained nothing -> its policy."""
+    from spt_core.scoring import fitted_policy
+
+    return fitted_policy(model, splits)
+
+
+def benchmarked(
+    run: Run,
+    model: ExportedModel,
+    policy: Policy,
+    splits: Splits,
+    front: Sequence[FrontPoint] = (),
+) -> tuple[Report, str]:
+    """Exported model -> Report and the address of its page; `front` is what it was chosen among."""
+    from spt_core.benchmark import BenchmarkSuite, report_from_json
+
+    config, evaluation_set = run.config.benchmark, splits.evaluation_set()
+    name = digest([policy.version, dataclasses.asdict(config), evaluation_set.fingerprint])
+    uri = f"{model.uri}/report-{name}"
+    with run.screen.stage("benchmark") as stage:
+        if exists(f"{uri}.json") and not run.fresh:  # the JSON is written last
+            stage.say(f"{uri}.html{reused(True)}")
+            return report_from_json(json.loads(read_bytes(f"{uri}.json"))), f"{uri}.html"
+        stage.say("scoring held-out rows")
+
+        def on_trial(name: str, trial: int, num_trials: int) -> None:
+            stage.advance(trial, num_trials, f"tuning {name}, trial {trial} of {num_trials}")
+
+        report = BenchmarkSuite(config).run(
+            model, evaluation_set, policy=policy, splits=splits, on_trial=on_trial
+        )
+        report = dataclasses.replace(report, front=[point.to_json() for point in front])
+        page = report.html(
+            facts=_facts(model, policy, splits),
+            findings=[dataclasses.asdict(finding) for finding in splits.findings],
+            use=_use(run.task, model),
+            rows=rows_sentence(splits),
+        )
+        write_bytes(f"{uri}.html", page.encode())
+        write_bytes(f"{uri}.json", json.dumps(report.to_json()).encode())
+        stage.say(f"{uri}.html")
+    return report, f"{uri}.html"
+
+
+def registered(
+    run: Run,
+    model: ExportedModel,
+    policy: Policy,
+    report: Report,
+    report_uri: str,
+    *,
+    created_by: str = "jobs.pipeline",
+) -> ModelVersion:
+    """Exported model + policy + report -> a version in the registry."""
+    with run.screen.stage("register") as stage:
+        version = run.registry().add(
+            model, policy, report.to_json(), created_by=created_by, report_uri=report_uri
+        )
+        stage.say(version.ref)
+    return version
+
+
+def deployed(run: Run, version: ModelVersion) -> Deployment:
+    """Version -> champion, served by every replica."""
+    return rolled_out(run.screen, run.settings, run.registry(), version)
+
+
+def show_report(run: Run, report: Report) -> None:
+    """The figures beside the baselines', for a person."""
+    quality = report.quality[report.model_name]
+    names = [name for name in HEADS[find(report.task).head].metrics if name in quality]
+    names = names[:NUM_SHOWN_METRICS]
+    if report.too_few:
+        run.screen.warn("  few", f": {report.too_few}")
+    rows = [
+        [
+            model,
+            *("-" if report.too_few else _with_interval(q[n]) for n in names),
+            f"{report.latency_ms[model]['p50']:.3f}",
+        ]
+        for model, q in report.quality.items()
+    ]
+    synthetic = ", SYNTHETIC data" if report.synthetic else ""
+    what = HEADS[find(report.task).head].noun
+    groups = f" of {report.num_groups:,} groups" if report.num_groups else ""
+    run.screen.table(
+        f"{report.task}: {report.num_rows:,} held-out rows{groups}, "
+        f"{report.num_positives:,} {what}{synthetic}",
+        ["model", *(_TITLES.get(name, name.replace("_", " ")) for name in names), "p50 ms"],
+        rows,
+    )
+    for name, check in report.compliance.items():
+        if not check["passed"]:
+            run.screen.warn("  compliance", f" {name}: {check['fact']}")
+
+
+def _with_interval(figure: Mapping[str, float]) -> str:
+    return f"{figure['value']:.4f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+
+
+def _use(task: Task, model: ExportedModel) -> dict[str, str]:
+    """What the model is for, what it was made from, who made it and who approves it."""
+    metric = f"validation_{task.metric}"
+    use = {"intended use": task.description}
+    for artifact in lineage(model.artifact):
+        figures = artifact.metrics
+        if metric not in figures:
+            continue
+        shares = [
+            f"{name.removesuffix('_weight')} {share:.2f}"
+            for name, share in figures.items()
+            if name.endswith("_weight")
+        ]
+        made_of = f", a blend of {', '.join(shares)}" if shares else ""
+        what = "served" if artifact.uri == model.artifact.uri else artifact.role
+        if what in use:  # the nearest of its role is the one
+            continue
+        use[what] = f"{metric.replace('_', ' ')} {figures[metric]:.4f}{made_of}"
+    approver = "a person, before it may serve: the task is of high risk"
+    return {
+        **use,
+        "author": actor(),
+        "approver": approver if task.high_risk else "none is asked for by the task",
+    }
+
+
+def _facts(model: ExportedModel, policy: Policy, splits: Splits) -> dict[str, Any]:
+    artifact, decision = model.artifact, policy.described()
+    decision |= {name: model.parity[name] for name in ("quality",) if name in model.parity}
+    return {
+        "model": model.uri,
+        "made from": " <- ".join(a.uri for a in lineage(artifact)),
+        "data": splits.uri,
+        "data fingerprint": artifact.data_fingerprint,
+        "code fingerprint": artifact.code_fingerprint,
+        "licences of the data": ", ".join(artifact.licences) or "unknown",
+        "seed": artifact.seed,
+        **decision,
+        "farthest from the checkpoint": ", ".join(
+            f"{name} {gap:.1e}" for name, gap in model.parity["max_abs_difference"].items()
+        ),
+    }
