@@ -4,6 +4,7 @@ from industries.manufacturing.feeds import FEEDS as FEEDS
 from industries.manufacturing.feeds import KEYWORDS as KEYWORDS
 from industries.manufacturing.process_optimization import PROCESS_OPTIMIZATION
 from industries.manufacturing.quality_control import QUALITY_CONTROL
+from industries.manufacturing.visual_inspection import VISUAL_INSPECTION
 from spt_core.task import Task
 
-TASKS: tuple[Task, ...] = (PROCESS_OPTIMIZATION, QUALITY_CONTROL)
+TASKS: tuple[Task, ...] = (PROCESS_OPTIMIZATION, QUALITY_CONTROL, VISUAL_INSPECTION)

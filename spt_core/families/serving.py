@@ -3,8 +3,11 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
+from numpy.typing import NDArray
+
 from spt_core.answering import Predictor
 from spt_core.artifacts import ExportedModel, ModelArtifact
+from spt_core.families.image.serving import ImagePredictor, ImageServing
 from spt_core.families.tabular.serving import TabularServing
 from spt_core.families.tensorrt import Feed, GraphRuntime, Shapes
 from spt_core.families.text.serving import TextServing
@@ -58,6 +61,14 @@ class GpuServing(Protocol):
         ...
 
 
-SERVING: Mapping[str, Serving] = {"tabular": TabularServing(), "text": TextServing()}
+Feeds = Callable[[Any, Iterable[Any]], Iterator[Mapping[str, NDArray[Any]]]]
+
+SERVING: Mapping[str, Serving] = {
+    "tabular": TabularServing(),
+    "text": TextServing(),
+    "image": ImageServing(),
+}
+# Families of convolutions: INT8 reads the ranges of their activations off rows that it is fed with.
+CONVOLUTIONS: Mapping[str, Feeds] = {"image": ImagePredictor.feeds}
 # A table's kernel and forests run on processors, whatever a replica has beside them.
 ON_GPU: Mapping[str, GpuServing] = {"text": TextServing()}
