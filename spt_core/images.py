@@ -28,7 +28,7 @@ MAX_LEVEL = 65_535  # of 16 bits
 LOOK_SIDE = 16
 _LOOK_SCALE = 32.0  # steps of a standard deviation
 
-Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+Pixels: TypeAlias = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
 
 # What other files begin with, for whoever sends one.
 _SIGNATURES = (
@@ -204,7 +204,7 @@ def _pixels(image: Any, rule: str) -> NDArray[Any]:  # of Pillow; its modes are 
 
 
 def _checked(pixels: NDArray[Any], rule: str) -> Picture:
-    if pixels.dtype not in (np.uint8, np.uint16):
+    if pixels.dtype != np.uint8 and pixels.dtype != np.uint16:
         raise InputError(f"{rule} hold pixels of 8 or 16 bits, however: they are {pixels.dtype}")
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
         shape = " x ".join(str(size) for size in pixels.shape)

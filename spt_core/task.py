@@ -27,6 +27,7 @@ Tracker = Literal["mlflow", "wandb"]
 # What runs a replica's graphs: ONNX Runtime on the processor, a TensorRT engine, ONNX Runtime's
 # TensorRT provider; the last says that what the provider does not take may run elsewhere.
 RuntimeName = Literal["onnx", "tensorrt", "tensorrt_provider", "tensorrt_provider_or_cpu"]
+MAX_BODY_BYTES = 1_000_000  # of a request, unless its family says otherwise
 RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 ComplianceCheck = Literal[
     "protected_attributes_excluded", "adverse_action_reasons", "data_licence_known"
@@ -64,7 +65,7 @@ class FamilyFacts(NamedTuple):
     has_int8: bool = False
     has_cpu_bf16: bool = False
     reads_publications: bool = False
-    max_body_bytes: int = 1_000_000
+    max_body_bytes: int = MAX_BODY_BYTES
 
 
 FAMILIES: Mapping[Family, FamilyFacts] = {

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
+import pyarrow.parquet
 from numpy.typing import NDArray
 
 from spt_core.artifacts import read_bytes
@@ -72,6 +73,13 @@ def read_steel_plates(folder: str) -> pa.Table:
     flags = np.column_stack([np.asarray(table[name]) for name in kinds])
     names = np.array([name.partition(_FAULT)[0] for name in kinds])
     return table.drop_columns(kinds).append_column("defect", pa.array(names[flags.argmax(1)]))
+
+
+def read_neu(folder: str) -> pa.Table:
+    """The pictures as they were stored, and in `defect` the one of six kinds that each shows."""
+    content = pa.BufferReader(read_bytes(f"{folder}/neu_subset.parquet"))
+    table = pyarrow.parquet.read_table(content, columns=["jpeg", "label"])
+    return table.rename_columns(["image", "defect"])
 
 
 def _csv(uri: str) -> pa.Table:
@@ -260,6 +268,26 @@ DATASETS: tuple[PublicDataset, ...] = (
             "without. TypeOfSteel_A400 is 1 less TypeOfSteel_A300. No coil is told, so that the "
             "split is at random. Other is a catch-all, which is confused with Bumps and Pastry: "
             "boosted trees reach macro-F1 0.81, accuracy 0.79."
+        ),
+    ),
+    PublicDataset(
+        name="neu-surface-defects",
+        task="manufacturing/visual_inspection",
+        source="https://github.com/siddhartamukherjee/NEU-DET-Steel-Surface-Defect-Detection",
+        licence="free for academic use, no formal licence",
+        files={
+            "neu_subset.parquet": (
+                "e64f665858210900357d4414e9260f7f4bd53731f4f538f43cf73db46db91220"
+            )
+        },
+        read=read_neu,
+        roles=Roles(label="defect"),
+        notes=(
+            "450 gray pictures (200 x 200 px, JPEG) of six kinds of defect, 75 each: every fourth "
+            "of the 1,800 of K. Song and Y. Yan, Applied Surface Science 285 (2013). None is "
+            "without a defect, and no coil is told, so that the split is at random. Logistic "
+            "regression on frozen features of photographs reaches an accuracy of 0.96, a random "
+            "forest on pixels 0.88."
         ),
     ),
 )

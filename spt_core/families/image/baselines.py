@@ -114,7 +114,7 @@ def _fitted(name: str, work: BaselineWork, features: Features) -> Baseline:
         labelled(work.splits.table(part, limit), work.splits.label, None)
         for part in ("train", "validation")
     )
-    scaler = StandardScaler().fit(train.features)
+    scaler: Any = StandardScaler().fit(train.features)  # of a library whose results have no types
     design, held_out = (scaler.transform(of.features) for of in (train, validation))
     targets = head.truths(task, classes, train.truth)
     true = head.truths(task, classes, validation.truth)

@@ -128,6 +128,8 @@ class ImageNetwork(nn.Module):
     Out-of-Distribution Samples" (NeurIPS 2018), to the mean of all classes.
     """
 
+    level: Tensor
+    spread: Tensor
     scale: Tensor
     shift: Tensor
     center: Tensor
