@@ -37,6 +37,11 @@ _SIGNATURES = (
     (b"\x00\x00\x00\x0cJXL", "it is a JPEG XL"),
     (b"\x00\x00\x00\x0cjP", "it is a JPEG 2000"),
     (b"RIFF", "it is a WebP or another RIFF file"),
+    (b"\xff\xd8\xff", "it is a JPEG whose header is truncated or damaged"),
+    (b"\x89PNG", "it is a PNG whose header is truncated or damaged"),
+    (b"II*\0", "it is a TIFF whose header is truncated or damaged"),
+    (b"MM\0*", "it is a TIFF whose header is truncated or damaged"),
+    (b"BM", "it is a BMP whose header is truncated or damaged"),
 )
 _DICOM_AT = 128  # where a DICOM file says that it is one
 

@@ -51,8 +51,9 @@ def picture_facts(answerer: Answerer, table: pa.Table, of: Outcomes) -> list[dic
                 "true": ", ".join(true[row]) or "none",
                 "given": ", ".join(said[row]) or "none",
                 "probability": float(sure[row]),
-                "png": base64.b64encode(overlay(decoded(content, "an image must"), attention))
-                .decode(),
+                "png": base64.b64encode(
+                    overlay(decoded(content, "an image must"), attention)
+                ).decode(),
             }
         )
     return facts
@@ -125,9 +126,7 @@ def deletion_facts(answerer: Answerer, table: pa.Table, *, seed: int = 0) -> dic
     }
 
 
-def _surest(
-    sure: Floats, chosen: NDArray[np.bool_], true: Sequence[tuple[str, ...]]
-) -> list[int]:
+def _surest(sure: Floats, chosen: NDArray[np.bool_], true: Sequence[tuple[str, ...]]) -> list[int]:
     """Some of the chosen rows, the surest first, the classes taking turns."""
     turns: dict[tuple[str, ...], int] = {}
     ranked: list[tuple[int, float, int]] = []
@@ -162,5 +161,3 @@ def _hidden(pixels: Pixels, grid: tuple[int, ...], places: NDArray[np.int64]) ->
     hidden, level = pixels.copy(), pixels.mean((0, 1))
     hidden[mask[np.ix_(rows, columns)]] = level.astype(pixels.dtype)
     return hidden
-
-

@@ -207,6 +207,9 @@ class ImageNetwork(nn.Module):
 
     def _inner(self, standard: Tensor) -> Tensor:
         values = self.stem(standard)
+        if not torch.compiler.is_exporting():
+            # Depthwise convolutions take two thirds of the time where channels lie side by side.
+            values = values.contiguous(memory_format=torch.channels_last)
         for stage in self.stages:
             if self._recomputes and self.training:
                 values = checkpoint(stage, values, use_reentrant=False)
