@@ -53,7 +53,7 @@ class Labelled(NamedTuple):
 def tune_image_baselines(work: BaselineWork) -> Baselines:
     """Each baseline at its best by the task's metric on validation rows."""
     tuned = Baselines([], {})
-    storage = work.splits.uri.rsplit("/splits/", 1)[0]
+    storage = work.splits.uri.rsplit("/", 2)[0]  # the root that splits lie below
     fits: dict[str, Callable[[], Features]] = {
         "pixels + logistic regression": lambda: _pixels,
         "random features + logistic regression": lambda: _network_features(None, work.seed),
