@@ -86,15 +86,16 @@ def quantize(
     uri = f"{exported.artifact.uri}/int8-{proof_name(exported, rows, label, policy, config)}"
     if not fresh and has_manifest(uri):
         return load_exported(uri)
-    feeds = CONVOLUTIONS.get(exported.artifact.family)
-    if feeds is None:
+    convolutions = CONVOLUTIONS.get(exported.artifact.family)
+    if convolutions is None:
         content = quantized_graph(exported.read(GRAPH))
         return write_proven(uri, exported, content, rows, label, policy, config)
     # Ranges that are read off a row fit it better than the next one: quality is of the others.
     num_fed = min(MAX_CALIBRATION_ROWS, rows.num_rows // 2)
     predictor: Any = SERVING[exported.artifact.family].open(exported.artifact, exported.read)
-    fed = predictor.encode(rows.slice(0, num_fed))
-    content = static_graph(exported.read(GRAPH), feeds(predictor, fed))
+    encoded = predictor.encode(rows)
+    fed = convolutions.feeds(predictor, encoded[:num_fed])
+    content = convolutions.settled(static_graph(exported.read(GRAPH), fed), encoded[num_fed:])
     return write_proven(uri, exported, content, rows.slice(num_fed), label, policy, config)
 
 
@@ -151,13 +152,13 @@ def require_int8(exported: ExportedModel) -> None:
 def draft_int8(exported: ExportedModel) -> ExportedModel:
     """A model of random weights in INT8, which says what one takes and has nothing to prove."""
     contents = {file: exported.read(file) for file in exported.files}
-    feeds = CONVOLUTIONS.get(exported.artifact.family)
-    if feeds is None:
+    convolutions = CONVOLUTIONS.get(exported.artifact.family)
+    if convolutions is None:
         contents[GRAPH] = quantized_graph(contents[GRAPH])
     else:
         predictor: Any = SERVING[exported.artifact.family].open(exported.artifact, exported.read)
         fed = [predictor.read(record) for record in exported.probes["records"]]
-        contents[GRAPH] = static_graph(contents[GRAPH], feeds(predictor, fed))
+        contents[GRAPH] = static_graph(contents[GRAPH], convolutions.feeds(predictor, fed))
     return write_export(
         f"{exported.uri}-int8", exported.artifact, Exported(contents, exported.parity, {})
     )

@@ -44,7 +44,7 @@ from spt_core.families.image.baselines import tune_image_baselines
 from spt_core.heads import HEADS
 from spt_core.heads.outcomes import Outcomes
 from spt_core.images import looks_of
-from spt_core.model import default_policy, open_answerer
+from spt_core.model import open_answerer
 from spt_core.scoring import fitted_policy
 from spt_core.task import Task, find
 from spt_core.training import SpecializedModelTrainer

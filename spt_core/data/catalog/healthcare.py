@@ -113,8 +113,9 @@ DATASETS: tuple[PublicDataset, ...] = (
         roles=Roles(label="findings"),
         notes=(
             "5,232 chest films of children, 28 x 28 px (MedMNIST v2, of Kermany et al. 2018): "
-            "3,883 with pneumonia, 1,349 without. Patients are not told, so that the split is at random "
-            "and images of one patient may lie on both sides; those that look alike are left out. "
+            "3,883 with pneumonia, 1,349 without. Patients are not told, so that the split is at "
+            "random and images of one patient may lie on both sides; those that look alike are "
+            "left out. "
             "Logistic regression on pixels reaches an AUC of 0.984, the frozen features of "
             "photographs 0.961."
         ),

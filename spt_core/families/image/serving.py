@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
@@ -31,7 +31,8 @@ from spt_core.signature import Signature
 from spt_core.task import Head
 
 OUTPUTS = ("logits", "shares", "distance")
-FARTHEST = 1.0  # of the distances at which held-out images lie: see teaching.REACH
+REACH = 0.99  # share of held-out images that are as near to training's as a distance of 1
+FARTHEST = 1.0
 
 
 class ImageRuntime(Protocol):
@@ -137,11 +138,6 @@ class ImagePredictor:
         """The image, where one is unlike all of training's."""
         is_outside = any(self._outside(row, self._run(row)[2])() for row in rows)
         return Cautions(outside=(self._image,)) if is_outside else Cautions()
-
-    def feeds(self, rows: Iterable[EncodedImage]) -> Iterator[dict[str, NDArray[Any]]]:
-        """What the graph is fed with for encoded images."""
-        for row in rows:
-            yield {INPUT: features_of(row.levels[None])}
 
     def _encoded(self, picture: Picture, value: Any) -> EncodedImage:
         square = self.square

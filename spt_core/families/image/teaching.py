@@ -27,6 +27,7 @@ from spt_core.families.image.network import LITE0, PLAIN, ImageNetwork, image_fa
 from spt_core.families.image.reading import Square, features_of, scaled
 from spt_core.families.image.rows import held_levels, image_dataset
 from spt_core.families.image.scores import figures_of, score_images
+from spt_core.families.image.serving import REACH
 from spt_core.fitting.config import TrainingConfig
 from spt_core.fitting.plan import Trained, TrainingRun
 from spt_core.heads import HEADS
@@ -38,7 +39,6 @@ from spt_core.task import Head, Task, find
 FACT_IMAGES = 400  # that tell channels, depth and levels
 LIKE_IMAGES = 2_000  # of training, that tell what its images are like
 HELD_OUT_IMAGES = 5_000
-REACH = 0.99  # share of held-out images that are as near to training's as a distance of 1
 MIN_SPREAD = 1e-3  # of levels in [0, 1]
 
 

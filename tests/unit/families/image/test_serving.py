@@ -17,7 +17,8 @@ from spt_core.artifacts import ExportedModel
 from spt_core.compression.static import static_graph
 from spt_core.errors import InputError, ParityError
 from spt_core.families.image.exporting import check_parity
-from spt_core.families.image.reading import Square
+from spt_core.families.image.quantizing import rescaled
+from spt_core.families.image.reading import Square, features_of
 from spt_core.families.image.serving import ImagePredictor, OnnxImageRuntime
 from spt_core.families.serving import CONVOLUTIONS, SERVING
 from spt_core.heads.labels import softmax
@@ -151,18 +152,36 @@ def test_a_graph_that_answers_otherwise_is_refused(predictor: Any) -> None:
 def test_int8_reads_its_ranges_off_rows_and_answers_nearly_the_same(
     image_export: ExportedModel, predictor: Any
 ) -> None:
-    graph = image_export.read("model.onnx")
+    graph, convolutions = image_export.read("model.onnx"), CONVOLUTIONS["image"]
     rows = [predictor.read(record(seed)) for seed in range(24)]
-    small = static_graph(graph, CONVOLUTIONS["image"](predictor, rows))
+    small = static_graph(graph, convolutions.feeds(predictor, rows))
     assert b"QuantizeLinear" in small
     runtime = OnnxImageRuntime(small)
-    for feed in predictor.feeds([predictor.read(record(seed)) for seed in range(40, 50)]):
-        expected, _, _ = predictor.runtime.explain(feed["features"])
-        actual, _, _ = runtime.explain(feed["features"])
+    for row in (predictor.read(record(seed)) for seed in range(40, 50)):
+        features = features_of(row.levels[None])
+        expected, _, _ = predictor.runtime.explain(features)
+        actual, _, _ = runtime.explain(features)
         gap = np.abs(softmax(actual.astype(float)) - softmax(expected.astype(float))).max()
         assert gap < 0.1
     with pytest.raises(InputError, match="there are none"):
         static_graph(graph, [])
+
+
+def test_the_reach_of_training_s_images_is_measured_again_for_int8(
+    image_export: ExportedModel, predictor: Any
+) -> None:
+    graph, settled = image_export.read("model.onnx"), CONVOLUTIONS["image"].settled
+    rows = [predictor.read(record(seed)) for seed in range(10)]
+    assert settled(graph, rows) == graph  # none is beyond it
+    rounded = rescaled(graph, 1e4)
+    again = OnnxImageRuntime(settled(rounded, rows))
+    features = [features_of(row.levels[None]) for row in rows]
+    assert min(OnnxImageRuntime(rounded).explain(f)[2][0] for f in features) > 1.0
+    assert max(again.explain(f)[2][0] for f in features) == pytest.approx(1.0, abs=1e-5)
+    for one, other in zip(
+        again.explain(features[0])[:2], predictor.runtime.explain(features[0])[:2], strict=True
+    ):
+        assert np.array_equal(one, other)
 
 
 def test_a_replica_of_images_needs_no_torch() -> None:
