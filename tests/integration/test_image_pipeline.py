@@ -15,7 +15,7 @@ from tests.integration.conftest import Job
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 TASK = "manufacturing/visual_inspection"
 NAMES = ("no_defect", "scratches")
-NUM_IMAGES = 150
+NUM_IMAGES = 80
 
 
 @pytest.fixture(scope="module")

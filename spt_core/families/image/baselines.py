@@ -32,7 +32,8 @@ from spt_core.heads.label_calibration import fit_label_calibration
 from spt_core.heads.outcomes import Outcomes, groups_of
 from spt_core.policy import DecisionPolicy, Policy
 
-STRENGTHS = (0.01, 1.0, 0.0001, 100.0)  # C, the likely ones first
+STRENGTHS = (0.01, 1.0, 0.0001)  # C, the likely ones first
+MAX_STEPS = 1000
 PIXEL_SQUARE = Square(32, 1, 8)
 FEATURE_SQUARE = Square(96, 3, 8)
 TIMED_IMAGES = 100
@@ -164,7 +165,7 @@ def _model(head: str, design: Any, targets: Floats, strength: float) -> Callable
         raise UnfitError(
             "logistic regression must learn two classes, however: the training rows are of one"
         )
-    model = LogisticRegression(C=strength, max_iter=300).fit(design[is_labelled], chosen)
+    model = LogisticRegression(C=strength, max_iter=MAX_STEPS).fit(design[is_labelled], chosen)
 
     def predict(rows: Any) -> Floats:
         probabilities = np.zeros((len(rows), targets.shape[1]))
@@ -177,7 +178,7 @@ def _model(head: str, design: Any, targets: Floats, strength: float) -> Callable
 def _one(design: Any, targets: Floats, strength: float) -> Callable[[Any], NDArray[np.float64]]:
     if targets.min() == targets.max():
         return lambda rows: np.full(len(rows), targets[0])
-    model = LogisticRegression(C=strength, max_iter=300).fit(design, targets)
+    model = LogisticRegression(C=strength, max_iter=MAX_STEPS).fit(design, targets)
     return lambda rows: model.predict_proba(rows)[:, 1]
 
 
