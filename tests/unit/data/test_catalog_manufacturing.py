@@ -19,7 +19,8 @@ from spt_core.data.partition import TimeHistogram
 from spt_core.signature import Field
 from spt_core.task import find
 
-NAMES = sorted(name for name, d in DATASETS.items() if d.task.startswith("manufacturing/"))
+TASKS = ("manufacturing/process_optimization", "manufacturing/quality_control")
+NAMES = sorted(name for name, dataset in DATASETS.items() if dataset.task in TASKS)
 
 
 def table_of(name: str, data_home: str) -> pa.Table:
