@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from spt_core.images import png
+from spt_core.images import png, resized
 from spt_core.judgement import AttentionMap, Labels, LabelScore
 from spt_core.signature import Field
 from spt_core.task import IndustryType, Task
@@ -95,8 +95,8 @@ SHARES: Mapping[str, float] = {"pneumonia": 0.3, "effusion": 0.2, "nodule": 0.2}
 def sample(num_rows: int, seed: int) -> pa.Table:
     """A SYNTHETIC corpus of gray images that are laid out as chest films, two of each patient.
 
-    64 x 64 px as PNG: two dark lungs on a bright body, ribs across, noise; a patient has a size, a
-    position and an exposure. Findings are drawn apart from each other and may come together:
+    64 x 64 px as PNG: two dark lungs on a bright body, ribs across, haze, noise; a patient has a
+    size, a position and an exposure. Findings are drawn apart from each other and may come together:
     pneumonia is a cloud in one lung, effusion a bright base of one lung with a level that rises to
     the side, a nodule a small disc. They show nothing of medicine: the corpus is there so that the
     machinery can be tried.
@@ -134,7 +134,8 @@ class _Film:
         self.reach = np.array([patient.uniform(17, 21), patient.uniform(9, 11.5)])
         self.middles = [(down, across - 14), (down, across + 14)]
         body = patient.uniform(150, 190) - 0.04 * np.square(_ACROSS - across)
-        levels = body + 8 * np.sin(_DOWN / 2.6 + 0.004 * np.square(_ACROSS - across))
+        haze = resized(patient.normal(0, 14, (4, 4)).astype(np.float32), SIDE_PX, SIDE_PX)
+        levels = body + haze + 8 * np.sin(_DOWN / 2.6 + 0.004 * np.square(_ACROSS - across))
         for middle in self.middles:
             levels = levels - patient.uniform(75, 95) * self._inside(middle)
         self.levels: NDArray[np.float64] = levels + draw.normal(0, 5, levels.shape)

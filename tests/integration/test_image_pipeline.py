@@ -35,7 +35,7 @@ def plates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_folder_of_classes_becomes_a_model_that_shows_what_it_sees(
+def test_a_folder_of_classes_becomes_a_model_that_scores_a_table_of_paths(
     job: Job, plates: Path, tmp_path: Path
 ) -> None:
     storage = str(tmp_path / "storage")
@@ -52,10 +52,12 @@ def test_a_folder_of_classes_becomes_a_model_that_shows_what_it_sees(
     assert set(version.report["quality"]) >= {"default", "pixels + logistic regression"}
     page = Path(version.report_uri.removeprefix("file://")).read_text()
     assert "Right and wrong pictures" in page
-    scored = tmp_path / "scored"
-    words = ["--data", str(plates / "scratches"), "--output", str(scored), "--storage", storage]
+    scored, paths = tmp_path / "scored", plates / "paths.csv"
+    names = [path.relative_to(plates) for path in sorted((plates / "scratches").iterdir())]
+    paths.write_text("\n".join(["image", *map(str, names), "scratches/none.png"]))
+    words = ["--data", str(paths), "--output", str(scored), "--storage", storage]
     result = job("predict", TASK, *words, "--model", "1").result
-    assert result["num_quarantined"] == 2
+    assert result["num_quarantined"] == 3
     rows = pd.concat([pd.read_parquet(part) for part in sorted(scored.glob("[!_.]*.parquet"))])
     assert len(rows) == result["num_rows"]
     assert set(rows["defect"]) <= set(NAMES)
