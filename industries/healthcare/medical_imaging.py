@@ -96,10 +96,10 @@ def sample(num_rows: int, seed: int) -> pa.Table:
     """A SYNTHETIC corpus of gray images that are laid out as chest films, two of each patient.
 
     64 x 64 px as PNG: two dark lungs on a bright body, ribs across, haze, noise; a patient has a
-    size, a position and an exposure. Findings are drawn apart from each other and may come together:
-    pneumonia is a cloud in one lung, effusion a bright base of one lung with a level that rises to
-    the side, a nodule a small disc. They show nothing of medicine: the corpus is there so that the
-    machinery can be tried.
+    size, a position and an exposure. Findings are drawn apart from each other and may come
+    together: pneumonia is a cloud in one lung, effusion a bright base of one lung with a level that
+    rises to the side, a nodule a small disc. They show nothing of medicine: the corpus is there so
+    that the machinery can be tried.
     """
     draw = np.random.default_rng(seed)
     images: list[bytes] = []

@@ -100,7 +100,8 @@ def deletion_facts(answerer: Answerer, table: pa.Table, *, seed: int = 0) -> dic
         return {}
     draw = np.random.default_rng(seed)
     drops: list[tuple[float, float]] = []
-    for content in table[subject.name].slice(0, DELETION_ROWS).to_pylist():
+    chosen_rows = np.unique(np.linspace(0, table.num_rows - 1, DELETION_ROWS).astype(int))
+    for content in table[subject.name].take(pa.array(chosen_rows)).to_pylist():
         picture = decoded(content, "an image must")
         attention = _likeliest_map(answerer, {subject.name: content})
         effects = np.array(attention.effects)

@@ -91,12 +91,15 @@ def quantize(
         content = quantized_graph(exported.read(GRAPH))
         return write_proven(uri, exported, content, rows, label, policy, config)
     # Ranges that are read off a row fit it better than the next one: quality is of the others.
+    is_fed = np.zeros(rows.num_rows, np.bool_)
     num_fed = min(MAX_CALIBRATION_ROWS, rows.num_rows // 2)
+    is_fed[np.linspace(0, rows.num_rows - 1, num_fed).astype(int)] = True
+    fed, others = (rows.filter(pa.array(chosen)) for chosen in (is_fed, ~is_fed))
     predictor: Any = SERVING[exported.artifact.family].open(exported.artifact, exported.read)
-    encoded = predictor.encode(rows)
-    fed = convolutions.feeds(predictor, encoded[:num_fed])
-    content = convolutions.settled(static_graph(exported.read(GRAPH), fed), encoded[num_fed:])
-    return write_proven(uri, exported, content, rows.slice(num_fed), label, policy, config)
+    feeds = convolutions.feeds(predictor, predictor.encode(fed))
+    content = static_graph(exported.read(GRAPH), feeds)
+    content = convolutions.settled(content, predictor.encode(others))
+    return write_proven(uri, exported, content, others, label, policy, config)
 
 
 def write_proven(

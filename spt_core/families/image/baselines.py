@@ -24,6 +24,7 @@ from spt_core.families.image.bases import NOT_INSTALLED, find_start, start_weigh
 from spt_core.families.image.config import DEFAULT_BASE, ImageConfig
 from spt_core.families.image.network import LITE0, ImageNetwork, image_facts
 from spt_core.families.image.reading import Square, features_of, levels_of
+from spt_core.families.image.rows import spread_rows
 from spt_core.families.image.scores import passed
 from spt_core.families.image.teaching import calibrated_as
 from spt_core.heads import ITEM_HEADS, metric_of
@@ -106,13 +107,14 @@ def _fitted(name: str, work: BaselineWork, features: Features) -> Baseline:
     subject = task.subject
     assert subject is not None, "a task of images has one as its subject"
     limit = min(work.max_rows, MAX_IMAGES)
+    columns = [subject.name, work.splits.label]
 
     def labelled(table: pa.Table, label: str, group: str | None) -> Labelled:
         truth = Truth(table, label, groups_of(table, group or task.group))
         return Labelled(features(table[subject.name].to_pylist()), truth)
 
     train, validation = (
-        labelled(work.splits.table(part, limit), work.splits.label, None)
+        labelled(spread_rows(work.splits, part, columns, limit), work.splits.label, None)
         for part in ("train", "validation")
     )
     scaler: Any = StandardScaler().fit(train.features)  # of a library whose results have no types

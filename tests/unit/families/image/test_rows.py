@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
+from spt_core.artifacts import as_uri
 from spt_core.families.image.config import Variation
 from spt_core.families.image.encoding import encode_images, targets_of, weights_of
 from spt_core.families.image.reading import (
@@ -18,7 +23,7 @@ from spt_core.families.image.reading import (
     scaled,
     unpacked,
 )
-from spt_core.families.image.rows import Altering, ImageShard, ImageStreamShard
+from spt_core.families.image.rows import Altering, ImageShard, ImageStreamShard, spread_rows
 from spt_core.images import Picture
 from tests.tiny_models import tiny_image, tiny_image_facts
 
@@ -114,3 +119,16 @@ def test_what_is_streamed_has_every_row_once_too(monkeypatch: pytest.MonkeyPatch
     batches = list(shard.batches(size=4, epoch=0, shuffle=True))
     assert sorted(torch.cat([b.targets for b in batches]).argmax(1).tolist()) == list(range(20))
     assert [len(batch.targets) for batch in batches] == [4] * 5
+
+
+def test_facts_are_of_rows_from_all_over_a_part(tmp_path: Path) -> None:
+    for number in range(3):  # a folder per class puts one class behind the other
+        rows = pa.table({"image": [b"a"] * 100, "label": [f"class{number}"] * 100})
+        pq.write_table(rows, tmp_path / f"{number}.parquet")
+    splits = SimpleNamespace(
+        num_rows={"train": 300},
+        files=lambda part: [as_uri(tmp_path / f"{number}.parquet") for number in range(3)],
+    )
+    table = spread_rows(splits, "train", ["label"], 30)
+    assert table.column_names == ["label"]
+    assert Counter(table["label"].to_pylist()) == {f"class{number}": 10 for number in range(3)}

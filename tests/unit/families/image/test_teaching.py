@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load, save
@@ -48,9 +49,12 @@ def rows(num_rows: int, seed: int) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def splits() -> Any:
-    """What plans ask of splits, in memory."""
+def splits(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What plans ask of splits."""
+    folder = tmp_path_factory.mktemp("splits")
     parts = {part: rows(size, number) for number, (part, size) in enumerate(SIZES.items())}
+    for part, table in parts.items():
+        pq.write_table(table, folder / f"{part}.parquet")
     return SimpleNamespace(
         uri="file:///none/splits/a",
         task=TASK.path,
@@ -58,7 +62,8 @@ def splits() -> Any:
         classes=tuple(sorted(set(parts["train"]["defect"].to_pylist()))),
         label="defect",
         num_rows=SIZES,
-        table=lambda part, limit=None: parts[part][:limit],
+        files=lambda part: [as_uri(folder / f"{part}.parquet")],
+        table=lambda part: parts[part],
         data_fingerprint="a",
         protected=(),
         licences=("MIT",),
@@ -100,7 +105,9 @@ def test_one_image_in_color_and_one_of_16_bits_decide(splits: Any, tmp_path: Pat
     color[:, :, 0] = 200
     images = [tiny_image(0), png(color), png(np.full((40, 40), 60_000, np.uint16))]
     table = pa.table({"image": images, "defect": ["scratches"] * 3})
-    other = SimpleNamespace(**{**vars(splits), "table": lambda part, limit=None: table})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    own = {"files": lambda part: [as_uri(tmp_path / "rows.parquet")], "num_rows": {"train": 3}}
+    other = SimpleNamespace(**{**vars(splits), **own})
     facts = ImageTeaching(other, config(tmp_path)).prepare("a").facts
     assert (facts["channels"], facts["depth_bits"], len(facts["mean"])) == (3, 16, 3)
 
