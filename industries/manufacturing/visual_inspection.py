@@ -164,13 +164,11 @@ def _scratch(surface: Surface, draw: np.random.Generator) -> None:
 
 
 def _pits(surface: Surface, draw: np.random.Generator) -> None:
-    for _ in range(int(draw.integers(20, 50))):
-        _blot(surface, draw, size=(0.8, 1.8), depth=(-70, -25))
+    _blots(surface, draw, int(draw.integers(20, 50)), size=(0.8, 1.8), depth=(-70, -25))
 
 
 def _patch(surface: Surface, draw: np.random.Generator) -> None:
-    for _ in range(int(draw.integers(1, 4))):
-        _blot(surface, draw, size=(6, 12), depth=(22, 55))
+    _blots(surface, draw, int(draw.integers(1, 4)), size=(6, 12), depth=(22, 55))
 
 
 def _inclusion(surface: Surface, draw: np.random.Generator) -> None:
@@ -181,16 +179,19 @@ def _inclusion(surface: Surface, draw: np.random.Generator) -> None:
         surface -= draw.uniform(30, 80) * np.exp(-streak)
 
 
-def _blot(
+def _blots(
     surface: Surface,
     draw: np.random.Generator,
+    num_blots: int,
     *,
     size: tuple[float, float],
     depth: tuple[float, float],
 ) -> None:
-    row, column = draw.uniform(4, SIDE_PX - 4, 2)
-    away = np.square(_DOWN - row) + np.square(_ACROSS - column)
-    surface += draw.uniform(*depth) * np.exp(-away / draw.uniform(*size) ** 2)
+    """Round blots with soft edges; each is what it is down times what it is across."""
+    middles = draw.uniform(4, SIDE_PX - 4, (2, num_blots, 1))
+    sizes, depths = draw.uniform(*size, (num_blots, 1)), draw.uniform(*depth, num_blots)
+    down, across = np.exp(-np.square((np.arange(SIDE_PX) - middles) / sizes))
+    surface += (down.T * depths) @ across
 
 
 DRAWN: Mapping[str, Callable[[Surface, np.random.Generator], None]] = {

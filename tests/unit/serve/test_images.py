@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ def words(judgement: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServer]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> ModelServer:
     task = image_task("single_label", words)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(industries.technology, "TASKS", (task,))
@@ -46,7 +45,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServer]:
         }
         asyncio.run(made.reconfigure(config))
         assert made.served()["error"] == ""
-        yield made
+    return made
 
 
 def post(server: ModelServer, body: Any, kind: str = "application/json") -> Response:

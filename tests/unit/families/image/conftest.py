@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 import industries.technology
 from spt_core.artifacts import ExportedModel
+from spt_core.task import Task
 from tests.kept_exports import kept_export
 from tests.tiny_models import image_task, tiny_image_artifact
 
 
-@pytest.fixture(scope="package")
-def image_export(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExportedModel]:
+@pytest.fixture(scope="session")
+def tiny_export(tmp_path_factory: pytest.TempPathFactory) -> tuple[Task, ExportedModel]:
     task = image_task("single_label")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(industries.technology, "TASKS", (task,))
         folder = tmp_path_factory.mktemp("images").as_uri()
-        yield kept_export(tiny_image_artifact(task, folder))
+        return task, kept_export(tiny_image_artifact(task, folder))
+
+
+@pytest.fixture
+def image_export(
+    tiny_export: tuple[Task, ExportedModel], monkeypatch: pytest.MonkeyPatch
+) -> ExportedModel:
+    """The export, whose task can be found while the test lasts."""
+    task, export = tiny_export
+    monkeypatch.setattr(industries.technology, "TASKS", (task,))
+    return export
