@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast, overload
 
 import numpy as np
 import pyarrow as pa
@@ -80,6 +80,27 @@ class EncodedImage(NamedTuple):
     said: list[Raw]
 
 
+class ImageRows(Sequence[EncodedImage]):
+    """Encoded images of a table, each decoded when it is asked for: memory would not hold all."""
+
+    def __init__(self, contents: Sequence[bytes], encoded: Callable[[bytes], EncodedImage]) -> None:
+        self._contents, self._encoded = contents, encoded
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self._contents)
+
+    @overload
+    def __getitem__(self, index: int) -> EncodedImage: ...
+    @overload
+    def __getitem__(self, index: slice) -> ImageRows: ...
+    def __getitem__(self, index: int | slice) -> EncodedImage | ImageRows:
+        """A row, or some of them."""
+        if isinstance(index, slice):
+            return ImageRows(self._contents[index], self._encoded)
+        return self._encoded(self._contents[index])
+
+
 class ImagePredictor:
     """The Predictor of images; `facts` are the network's (see network.py)."""
 
@@ -113,11 +134,13 @@ class ImagePredictor:
         value = flat[self._image]
         return self._encoded(picture_of(value, self._image), value)
 
-    def encode(self, table: pa.Table) -> list[EncodedImage]:
+    def encode(self, table: pa.Table) -> ImageRows:
         """The images of typed rows."""
         rule = f"the field {self._image!r} must"
-        contents: list[bytes] = table[self._image].to_pylist()
-        return [self._encoded(decoded(content, rule), content) for content in contents]
+        return ImageRows(
+            table[self._image].to_pylist(),
+            lambda content: self._encoded(decoded(content, rule), content),
+        )
 
     def predict(self, rows: Sequence[EncodedImage]) -> list[Scores]:
         """The scores of each image."""

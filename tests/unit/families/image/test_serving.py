@@ -76,6 +76,8 @@ def test_rows_of_a_table_are_scored_as_requests_are(predictor: Any) -> None:
         assert np.array_equal(one.values, other.values)
     (first, *_) = predictor.explain(rows)
     assert first.record == record(0)
+    assert len(rows) == 4
+    assert [row.value for row in rows[1:3]] == images[1:3]
 
 
 @pytest.mark.parametrize(
