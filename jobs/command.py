@@ -104,7 +104,7 @@ def parser(verb: str, description: str) -> argparse.ArgumentParser:
     )
     source = command_line.add_mutually_exclusive_group()
     source.add_argument(
-        "--data", metavar="URI", help="Parquet, CSV or JSONL: a file, folder or glob"
+        "--data", metavar="URI", help="Parquet, CSV, JSONL or images: a file, folder or glob"
     )
     source.add_argument("--dataset", metavar="NAME", help="a public data set from the catalog")
     command_line.add_argument(

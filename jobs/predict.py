@@ -31,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("task", metavar="INDUSTRY/TASK")
-    parser.add_argument("--data", metavar="URI", required=True, help="Parquet, CSV or JSONL")
+    parser.add_argument(
+        "--data", metavar="URI", required=True, help="Parquet, CSV, JSONL or images"
+    )
     parser.add_argument("--output", metavar="URI", required=True, help="a new folder")
     parser.add_argument(
         "--label",

@@ -9,8 +9,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from serve.model_server import MAX_BODY_BYTES, MAX_RECORDS
+from serve.model_server import IMAGE_TYPES, MAX_RECORDS
 from serve.problems import PROBLEM_TYPE, Problem
+from spt_core.task import find
 
 if TYPE_CHECKING:
     from serve.reviews import Books
@@ -27,7 +28,6 @@ _PROBLEM = {
 _ERRORS = {
     "400": "the body is no JSON",
     "408": "the body did not arrive in time",
-    "413": f"over {MAX_BODY_BYTES:,} bytes or {MAX_RECORDS:,} records",
     "422": "a field is missing, unknown, out of range or of the wrong type",
     "503": "the service is full or still loading",
 }
@@ -137,6 +137,10 @@ def _operation(model: Mapping[str, Any]) -> dict[str, Any]:
         "required": ["records"],
     }
     answers = {"type": "object", "properties": {"answers": {"type": "array", "items": answer}}}
+    task = find(model["task"])
+    too_large = f"over {task.facts.max_body_bytes:,} bytes or {MAX_RECORDS:,} records"
+    is_image = task.subject is not None and task.subject.kind == "image"
+    binary = {"schema": {"type": "string", "format": "binary"}}
     return {
         "summary": model["title"],
         "description": f"{model['description']} Answered by {model['ref']}.",
@@ -146,7 +150,8 @@ def _operation(model: Mapping[str, Any]) -> dict[str, Any]:
                 "application/json": {
                     "schema": {"anyOf": [model["input"], batch]},
                     "example": model["example"],
-                }
+                },
+                **(dict.fromkeys(IMAGE_TYPES, binary) if is_image else {}),
             },
         },
         "responses": {
@@ -170,7 +175,7 @@ def _operation(model: Mapping[str, Any]) -> dict[str, Any]:
                         }
                     },
                 }
-                for status, text in _ERRORS.items()
+                for status, text in {**_ERRORS, "413": too_large}.items()
             },
         },
     }

@@ -30,7 +30,8 @@ from spt_core.model import open_answerer
 from spt_core.policy import policy_from_json
 from spt_core.task import Task, find
 
-MAX_BODY_BYTES = 1_000_000
+IMAGE_TYPES = ("image/png", "image/jpeg", "image/tiff", "image/bmp")  # of a body that is an image
+
 MAX_RECORDS = 1000
 BODY_TIMEOUT_S = 10.0
 PROBE_TOLERANCE = 1e-4
@@ -146,9 +147,9 @@ class HotRoute:
         try:
             current = self._current(scope)
             headers.append(current.header)
-            body = await _body(receive)
+            body = await _body(receive, current.answerer.task.facts.max_body_bytes)
             ref, began_s = current.ref, time.perf_counter()
-            content, cautions = await _answer(current, body)
+            content, cautions = await _answer(current, body, _content_type(scope))
             status, kind = 200, b"application/json"
             if any(cautions):
                 headers.append(_caution_header(cautions))
@@ -218,7 +219,10 @@ def probed(answerer: Answerer, record: Mapping[str, Any]) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {error}"[:300]}
 
 
-async def _answer(current: Served, body: bytes) -> tuple[bytes, Cautions]:
+async def _answer(current: Served, body: bytes, content_type: str) -> tuple[bytes, Cautions]:
+    subject = current.answerer.task.subject
+    if content_type in IMAGE_TYPES and subject is not None and subject.kind == "image":
+        return await _answer_one(current, {subject.name: body})
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -232,14 +236,27 @@ async def _answer(current: Served, body: bytes) -> tuple[bytes, Cautions]:
         if content.keys() == {"records"}:
             answers, cautions = await _answers(current, content["records"])
             return orjson.dumps({"answers": answers}), cautions
-        answer_one = current.answerer.answer_with_cautions
+    except InputError as error:
+        raise Problem(422, str(error)) from error
+    return await _answer_one(current, content)
+
+
+async def _answer_one(current: Served, record: Mapping[str, Any]) -> tuple[bytes, Cautions]:
+    answer_one = current.answerer.answer_with_cautions
+    try:
         if current.inline_records:
-            answer, cautions = answer_one(content)
+            answer, cautions = answer_one(record)
         else:
-            answer, cautions = await asyncio.to_thread(answer_one, content)
+            answer, cautions = await asyncio.to_thread(answer_one, record)
         return orjson.dumps(answer), cautions
     except InputError as error:
         raise Problem(422, str(error)) from error
+
+
+def _content_type(scope: Mapping[str, Any]) -> str:
+    """What the body is said to be, without its parameters; empty where nothing is said."""
+    value = next((v for k, v in scope["headers"] if k == b"content-type"), b"")
+    return value.partition(b";")[0].strip().lower().decode("latin-1")
 
 
 def _caution_header(cautions: Cautions) -> tuple[bytes, bytes]:
@@ -267,23 +284,23 @@ async def _answers(current: Served, records: object) -> tuple[list[dict[str, Any
     return await asyncio.to_thread(answers, records)
 
 
-async def _body(receive: Receive) -> bytes:
+async def _body(receive: Receive, max_bytes: int) -> bytes:
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             message = await receive()
             body: bytes = message.get("body", b"")
-            while message.get("more_body", False) and len(body) <= MAX_BODY_BYTES:
+            while message.get("more_body", False) and len(body) <= max_bytes:
                 message = await receive()
                 body += message.get("body", b"")
     except TimeoutError as error:
         raise Problem(
             408, f"a body must arrive within {BODY_TIMEOUT_S:g} s, however: this one did not"
         ) from error
-    if len(body) > MAX_BODY_BYTES:
+    if len(body) > max_bytes:
         await _discard(message, receive)
         raise Problem(
             413,
-            f"a body may have {MAX_BODY_BYTES:,} bytes, however: this one has more; "
+            f"a body may have {max_bytes:,} bytes, however: this one has more; "
             "score data sets with `python -m jobs.predict`",
         )
     return body

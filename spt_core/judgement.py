@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, cast
 from spt_core.policy import DecisionPolicy, IntervalPolicy, LabelPolicy, Policy
 from spt_core.signature import Goal
 
+NOTABLE_SHARE = 0.5  # of the strongest place's effect, for another to belong to a region
+
 
 class FieldEffect(NamedTuple):
     """One field's signed effect on the log-odds (of a number: on the value), with what it held."""
@@ -31,7 +33,74 @@ class Phrase(NamedTuple):
     effect: float
 
 
-Reason = FieldEffect | Phrase
+class Region(NamedTuple):
+    """A box of an image in its pixels, right and bottom exclusive, and its effect on a label."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    effect: float
+
+
+class AttentionMap(NamedTuple):
+    """What each place of an image adds to the log-odds of a label, signed.
+
+    `effects` are rows of a grid over the whole image, which is `width_px` by `height_px` large;
+    their sum is the label's score but for what the model says of any image.
+    """
+
+    effects: tuple[tuple[float, ...], ...]
+    width_px: int
+    height_px: int
+
+    def regions(self, limit: int = 3) -> list[Region]:
+        """Boxes of the places that speak for the label, strongest first.
+
+        A box holds neighboring places of at least half of the strongest one's effect.
+        """
+        values = {
+            (row, column): effect
+            for row, line in enumerate(self.effects)
+            for column, effect in enumerate(line)
+        }
+        floor = max(values.values(), default=0.0) * NOTABLE_SHARE
+        left_over = {place for place, effect in values.items() if effect > 0 and effect >= floor}
+        regions: list[Region] = []
+        while left_over:
+            group = _neighbors(left_over)
+            left_over -= group
+            regions.append(self._box(group, sum(values[place] for place in group)))
+        return sorted(regions, key=lambda region: -region.effect)[:limit]
+
+    def grid(self, digits: int = 4) -> list[list[float]]:
+        """The effects as an answer shows them."""
+        return [[round(effect, digits) for effect in line] for line in self.effects]
+
+    def _box(self, group: set[tuple[int, int]], effect: float) -> Region:
+        rows, columns = zip(*group, strict=True)
+        height, width = self.height_px / len(self.effects), self.width_px / len(self.effects[0])
+        return Region(
+            round(min(columns) * width),
+            round(min(rows) * height),
+            round((max(columns) + 1) * width),
+            round((max(rows) + 1) * height),
+            effect,
+        )
+
+
+def _neighbors(places: set[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Those of the places that hang together with the first one, side by side."""
+    waiting, group = [min(places)], set[tuple[int, int]]()
+    while waiting:
+        row, column = waiting.pop()
+        if (row, column) in places and (row, column) not in group:
+            group.add((row, column))
+            waiting += [(row + 1, column), (row - 1, column), (row, column + 1), (row, column - 1)]
+    return group
+
+
+Reason = FieldEffect | Phrase | AttentionMap
 
 
 class Span(NamedTuple):
@@ -85,6 +154,11 @@ class Decision(NamedTuple):
         """The reasons that are fields."""
         return _fields(self.reasons)
 
+    @property
+    def attention(self) -> AttentionMap | None:
+        """Where in an image the yes is seen."""
+        return next((r for r in self.reasons if isinstance(r, AttentionMap)), None)
+
 
 class LabelScore(NamedTuple):
     """What a model says of one label: calibrated probability, whether the policy gives it, why.
@@ -101,6 +175,11 @@ class LabelScore(NamedTuple):
     def fields(self) -> list[FieldEffect]:
         """The reasons that are fields."""
         return _fields(self.reasons)
+
+    @property
+    def attention(self) -> AttentionMap | None:
+        """Where in an image the label is seen, if it was explained."""
+        return next((r for r in self.reasons if isinstance(r, AttentionMap)), None)
 
     def phrases(self, limit: int = 5) -> list[dict[str, Any]]:
         """The phrases that speak for the label, strongest first, as an answer shows them."""

@@ -283,6 +283,8 @@ def _field_schema(field: Field) -> dict[str, Any]:
         schema["examples"] = list(field.categories[:5])
     if field.kind == "text":
         schema |= {"minLength": 1, "maxLength": MAX_CHARACTERS}
+    if field.kind == "image":
+        schema |= {"minLength": 1, "contentEncoding": "base64", "contentMediaType": "image/*"}
     if field.kind == "spans":
         schema |= {"items": _SPAN_SCHEMA, "maxItems": MAX_SPANS}
     return schema

@@ -19,12 +19,15 @@ from spt_core.protected import attribute_of
 from spt_core.records import flatten
 from spt_core.signature import Field, FieldKind, Goal, Signature, Window
 
-Family = Literal["tabular", "text"]
+Family = Literal["tabular", "text", "image"]
 Head = Literal["binary", "single_label", "multi_label", "ordinal", "pair", "span", "regression"]
+# What may be done to an image of a task without making its label another one.
+Symmetry = Literal["left_right", "top_bottom", "quarter_turn"]
 Tracker = Literal["mlflow", "wandb"]
 # What runs a replica's graphs: ONNX Runtime on the processor, a TensorRT engine, ONNX Runtime's
 # TensorRT provider; the last says that what the provider does not take may run elsewhere.
 RuntimeName = Literal["onnx", "tensorrt", "tensorrt_provider", "tensorrt_provider_or_cpu"]
+MAX_BODY_BYTES = 1_000_000  # of a request, unless its family says otherwise
 RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 ComplianceCheck = Literal[
     "protected_attributes_excluded", "adverse_action_reasons", "data_licence_known"
@@ -50,7 +53,7 @@ class FamilyFacts(NamedTuple):
     `inline_records` on its event loop, and more in a thread. Policies are fitted on at most
     `policy_rows`. `has_int8` says that an export is tried in INT8 too, `has_cpu_bf16` that its
     networks gain by bf16 on CPUs that multiply it, `reads_publications` that a publication can be
-    its record.
+    its record. A request's body has at most `max_body_bytes`.
     """
 
     subject: FieldKind | None
@@ -62,6 +65,7 @@ class FamilyFacts(NamedTuple):
     has_int8: bool = False
     has_cpu_bf16: bool = False
     reads_publications: bool = False
+    max_body_bytes: int = MAX_BODY_BYTES
 
 
 FAMILIES: Mapping[Family, FamilyFacts] = {
@@ -83,6 +87,16 @@ FAMILIES: Mapping[Family, FamilyFacts] = {
         has_int8=True,
         has_cpu_bf16=True,
         reads_publications=True,
+    ),
+    "image": FamilyFacts(
+        subject="image",
+        kinds=("image",),
+        heads=("binary", "single_label", "multi_label"),
+        batch_rows=64,
+        inline_records=0,
+        policy_rows=20_000,
+        has_int8=True,
+        max_body_bytes=28_000_000,  # an image of images.MAX_BYTES in base64
     ),
 }
 
@@ -108,7 +122,7 @@ class Task:
     a person's approval. Columns of a `protected` attribute (protected.py) are kept out of the
     features, those of a `monitored` one are features; of both there are figures by group. `goal`
     says which way a number is better, unless a corpus says otherwise: answers then recommend
-    settings of the fields that are `controllable`.
+    settings of the fields that are `controllable`. `symmetries` are those of images.
     """
 
     industry: IndustryType
@@ -144,6 +158,7 @@ class Task:
     label_patterns: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
     high_risk: bool = False
     goal: Goal | None = None
+    symmetries: tuple[Symmetry, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a task whose parts contradict each other."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 from collections import Counter
@@ -29,6 +30,8 @@ from spt_core.artifacts import (
     write_bytes,
     write_manifest,
 )
+from spt_core.families.image.config import ImageConfig
+from spt_core.families.image.network import Architecture, ImageNetwork, Stage, image_facts
 from spt_core.families.tabular.config import TabularConfig
 from spt_core.families.tabular.encoding import targets_of
 from spt_core.families.tabular.network import StudentNetwork, table_facts
@@ -39,6 +42,7 @@ from spt_core.families.tabular.settings import REFERENCE, is_searched, reference
 from spt_core.families.text.config import TextConfig
 from spt_core.families.text.network import TextNetwork, text_facts
 from spt_core.heads import HEADS
+from spt_core.images import png
 from spt_core.policy import Costs
 from spt_core.signature import Field, Signature
 from spt_core.task import Head, IndustryType, Task
@@ -64,6 +68,8 @@ TINY_ENCODER: Mapping[str, int] = {
     "max_position_embeddings": 64,
 }
 NUM_ROWS = 400
+IMAGE_CONFIG = ImageConfig(base=None, size_px=32, dropout=0.0)
+TINY_ARCHITECTURE = Architecture(8, (Stage(1, 8, 1, 1, 3), Stage(2, 16, 1, 2, 3)), 16)
 
 
 def tiny_export(task: Task, folder: str, *, seed: int = 0, name: str = "default") -> ExportedModel:
@@ -321,6 +327,91 @@ def table_rows(head: Head, num_rows: int, seed: int) -> pa.Table:
     )
 
 
+def tiny_image(seed: int, side_px: int = 40) -> bytes:
+    """A gray image as PNG, brighter to one side, with a bright blot."""
+    draw = np.random.default_rng(seed)
+    down, across = np.mgrid[0:side_px, 0:side_px].astype(float)
+    row, column = draw.uniform(8, side_px - 8, 2)
+    blot = 90 * np.exp(-(np.square(down - row) + np.square(across - column)) / 30)
+    levels = draw.uniform(60, 140) + draw.normal() * (across - side_px / 2) / 2 + blot
+    noise = draw.normal(0, 4, levels.shape)
+    return png(np.clip(levels + noise, 0, 255).astype(np.uint8))
+
+
+def tiny_image_facts(head: Head, classes: tuple[str, ...]) -> Any:
+    """Facts of a network of gray images."""
+    return image_facts(
+        architecture=TINY_ARCHITECTURE,
+        head=head,
+        classes=classes,
+        channels=1,
+        depth_bits=8,
+        mean=[0.45],
+        spread=[0.12],
+    )
+
+
+def tiny_image_artifact(task: Task, folder: str, *, seed: int = 0) -> ModelArtifact:
+    """An image model of random weights whose answers differ from image to image."""
+    torch.manual_seed(seed)
+    classes = () if task.head == "binary" else task.classes or ("neither", "safe", "risky")
+    facts = tiny_image_facts(task.head, classes)
+    network = ImageNetwork(IMAGE_CONFIG, facts)
+    with torch.no_grad():
+        network.vote.weight.normal_(std=2.0)
+    network.calibrate(torch.full_like(network.scale, 0.8), torch.full_like(network.shift, 0.1))
+    size = len(network.center)
+    network.compare_with(torch.zeros(size), 0.02 * torch.eye(size))
+    uri = f"{folder}/{task.name}-{task.head}-{seed}"
+    contents = {WEIGHTS: save(network.state_dict()), FACTS: json.dumps(facts).encode()}
+    artifact = ModelArtifact(
+        uri=uri,
+        task=task.path,
+        model_name="default",
+        family="image",
+        role="student",
+        signature=Signature(fields=task.fields),
+        files={name: write_bytes(f"{uri}/{name}", data) for name, data in contents.items()},
+        config={
+            "network": json.loads(json.dumps(dataclasses.asdict(IMAGE_CONFIG))),
+            "compliance_requirements": None,
+        },
+        metrics={},
+        seed=seed,
+        data_fingerprint="tiny",
+        code_fingerprint="tiny",
+        splits="",
+        licences=("MIT",),
+        classes=classes,
+    )
+    write_manifest(uri, artifact.to_json())
+    return artifact
+
+
+def image_task(head: Head, respond: Callable[[Any], dict[str, Any]] | None = None) -> Task:
+    """A task of any head on images, whose answer is the judgement itself."""
+    return Task(
+        industry=IndustryType.TECHNOLOGY,
+        name="tiny",
+        title="tiny",
+        description="",
+        verb="judge",
+        label="label",
+        fields=(Field(name="image", kind="image"),),
+        answer={"judgement": {"type": "object"}},
+        respond=respond or (lambda judgement: {"judgement": judgement}),
+        example={"image": base64.b64encode(tiny_image(0)).decode()},
+        sample=lambda num_rows, seed: None,  # type: ignore[arg-type, return-value]  # never asked
+        family="image",
+        head=head,
+        classes=() if head == "binary" else ("neither", "safe", "risky"),
+        metric=next(iter(HEADS[head].metrics)),
+        costs=Costs(missed_positive=10.0, false_alarm=2.0, review=1.0)
+        if head == "binary"
+        else None,
+    )
+
+
 class Tiny(NamedTuple):
     """A family's tiny task of a head, and a student of random weights of it."""
 
@@ -331,4 +422,5 @@ class Tiny(NamedTuple):
 TINY: Mapping[str, Tiny] = {
     "tabular": Tiny(table_task, tiny_table_artifact),
     "text": Tiny(text_task, tiny_text_artifact),
+    "image": Tiny(image_task, tiny_image_artifact),
 }

@@ -3,6 +3,7 @@
 from industries.healthcare.drug_interaction_detection import DRUG_INTERACTION_DETECTION
 from industries.healthcare.feeds import FEEDS as FEEDS
 from industries.healthcare.feeds import KEYWORDS as KEYWORDS
+from industries.healthcare.medical_imaging import MEDICAL_IMAGING
 from spt_core.task import Task
 
-TASKS: tuple[Task, ...] = (DRUG_INTERACTION_DETECTION,)
+TASKS: tuple[Task, ...] = (DRUG_INTERACTION_DETECTION, MEDICAL_IMAGING)

@@ -6,6 +6,7 @@ from industries.manufacturing.feeds import KEYWORDS as KEYWORDS
 from industries.manufacturing.late_delivery import LATE_DELIVERY
 from industries.manufacturing.process_optimization import PROCESS_OPTIMIZATION
 from industries.manufacturing.quality_control import QUALITY_CONTROL
+from industries.manufacturing.visual_inspection import VISUAL_INSPECTION
 from spt_core.task import Task
 
 TASKS: tuple[Task, ...] = (
@@ -13,4 +14,5 @@ TASKS: tuple[Task, ...] = (
     LATE_DELIVERY,
     PROCESS_OPTIMIZATION,
     QUALITY_CONTROL,
+    VISUAL_INSPECTION,
 )

@@ -37,7 +37,9 @@ class Report:
     missing shares; `parts` the rows, base rates and periods of the data's parts. `too_few` says why
     the figures of decisions say nothing, where held-out rows of a class are so few. `front` are the
     models that could have been served, measured on validation rows. `refit` says of a registered
-    model that was trained on more rows, how many and of which export these figures are.
+    model that was trained on more rows, how many and of which export these figures are. Of images,
+    `pictures` are right and wrong ones with what the answer rests on, and `deletion` says how far
+    answers fall when that is hidden (pictures.py).
     """
 
     task: str
@@ -75,6 +77,8 @@ class Report:
     too_few: str = ""
     front: list[dict[str, Any]] = dataclasses.field(default_factory=list[dict[str, Any]])
     refit: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
+    pictures: list[dict[str, Any]] = dataclasses.field(default_factory=list[dict[str, Any]])
+    deletion: dict[str, float] = dataclasses.field(default_factory=dict[str, float])
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with all fields."""

@@ -15,6 +15,7 @@ from spt_core.benchmark.config import BenchmarkConfig
 from spt_core.benchmark.decisions import decision_facts, too_few
 from spt_core.benchmark.inputs import input_facts, part_facts
 from spt_core.benchmark.memory import resident_bytes
+from spt_core.benchmark.pictures import deletion_facts, picture_facts
 from spt_core.benchmark.report import Report
 from spt_core.benchmark.subgroups import subgroup_figures, subgroup_metrics
 from spt_core.benchmark.timing import json_record, machine, percentiles, quantiles, timed_calls
@@ -113,6 +114,8 @@ class BenchmarkSuite:
             inputs=input_facts(answerer, table),
             parts=[] if splits is None else part_facts(splits),
             too_few=too_few(own) if isinstance(policy, DecisionPolicy) else "",
+            pictures=picture_facts(answerer, table, own),
+            deletion=deletion_facts(answerer, table, seed=config.seed),
         )
 
     def _work(

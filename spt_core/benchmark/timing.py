@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import platform
 import time
 from collections.abc import Callable
@@ -28,8 +29,14 @@ def timed_calls(call: Callable[[Any], Any], inputs: list[Any], num_calls: int) -
 
 
 def json_record(record: dict[str, Any]) -> dict[str, Any]:
-    """A row as a client would send it: times as text, missing values as null."""
-    return {k: v.isoformat() if hasattr(v, "isoformat") else v for k, v in record.items()}
+    """A row as a client would send it: times as text, bytes in base64, missing values as null."""
+    return {name: _json_value(value) for name, value in record.items()}
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return value.isoformat() if hasattr(value, "isoformat") else value
 
 
 def quantiles(seconds: Array) -> dict[str, float]:

@@ -16,7 +16,6 @@ import onnx
 import pyarrow as pa
 from numpy.typing import NDArray
 from onnxruntime.quantization import (
-    CalibrationDataReader,
     QuantFormat,
     QuantType,
     quantize_static,
@@ -26,10 +25,10 @@ from spt_core.artifacts import GRAPH, ExportedModel, has_manifest, load_exported
 from spt_core.compression.quantize import (
     QuantizeConfig,
     proof_name,
-    quiet,
     require_int8,
     write_proven,
 )
+from spt_core.compression.static import Feeds, quiet
 from spt_core.errors import InputError
 from spt_core.families.serving import ON_GPU, SERVING
 from spt_core.policy import Policy
@@ -86,7 +85,7 @@ def qdq_graph(content: bytes, feeds: Iterable[Mapping[str, NDArray[Any]]]) -> by
         quantize_static(
             model,
             path,
-            _Feeds(given),
+            Feeds(given),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(LINEAR),
             per_channel=True,
@@ -102,12 +101,3 @@ def qdq_graph(content: bytes, feeds: Iterable[Mapping[str, NDArray[Any]]]) -> by
             },
         )
         return path.read_bytes()
-
-
-class _Feeds(CalibrationDataReader):
-    def __init__(self, feeds: Iterable[Mapping[str, NDArray[Any]]]) -> None:
-        self._feeds = iter(feeds)
-
-    def get_next(self) -> Any:
-        """The next feed; None after the last."""
-        return next(self._feeds, None)

@@ -1,5 +1,7 @@
-"""INT8 for CPUs, after training and without calibration data: ExportedModel -> ExportedModel.
+"""INT8 for CPUs, after training: ExportedModel -> ExportedModel.
 
+Convolutions: weights of 8 bits per channel, activations in ranges that are read off some of the
+rows (static.py); quantized as they come, depthwise ones would lose what they know.
 Linear layers: weights of 8 bits per channel, activations quantized as they come (ONNX Runtime).
 Embeddings: 8 bits with a scale for each token, because they are most of a small model's size and a
 scale for the whole table would lose rare tokens. Refused when the task's metric falls too far.
@@ -7,11 +9,8 @@ scale for the whole table would lose rare tokens. Refused when the task's metric
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import logging
 import tempfile
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +29,12 @@ from spt_core.artifacts import (
     has_manifest,
     load_exported,
 )
+from spt_core.compression.static import MAX_CALIBRATION_ROWS, quiet, static_graph
 from spt_core.data.hashing import row_hashes
 from spt_core.errors import InputError, QualityError
 from spt_core.export.exporter import write_export
 from spt_core.families.graph import Exported, gap
-from spt_core.families.serving import SERVING
+from spt_core.families.serving import CONVOLUTIONS, SERVING
 from spt_core.heads import metric_of
 from spt_core.model import open_answerer
 from spt_core.policy import Policy
@@ -86,8 +86,20 @@ def quantize(
     uri = f"{exported.artifact.uri}/int8-{proof_name(exported, rows, label, policy, config)}"
     if not fresh and has_manifest(uri):
         return load_exported(uri)
-    content = quantized_graph(exported.read(GRAPH))
-    return write_proven(uri, exported, content, rows, label, policy, config)
+    convolutions = CONVOLUTIONS.get(exported.artifact.family)
+    if convolutions is None:
+        content = quantized_graph(exported.read(GRAPH))
+        return write_proven(uri, exported, content, rows, label, policy, config)
+    # Ranges that are read off a row fit it better than the next one: quality is of the others.
+    is_fed = np.zeros(rows.num_rows, np.bool_)
+    num_fed = min(MAX_CALIBRATION_ROWS, rows.num_rows // 2)
+    is_fed[np.linspace(0, rows.num_rows - 1, num_fed).astype(int)] = True
+    fed, others = (rows.filter(pa.array(chosen)) for chosen in (is_fed, ~is_fed))
+    predictor: Any = SERVING[exported.artifact.family].open(exported.artifact, exported.read)
+    feeds = convolutions.feeds(predictor, predictor.encode(fed))
+    content = static_graph(exported.read(GRAPH), feeds)
+    content = convolutions.settled(content, predictor.encode(others))
+    return write_proven(uri, exported, content, others, label, policy, config)
 
 
 def write_proven(
@@ -143,7 +155,13 @@ def require_int8(exported: ExportedModel) -> None:
 def draft_int8(exported: ExportedModel) -> ExportedModel:
     """A model of random weights in INT8, which says what one takes and has nothing to prove."""
     contents = {file: exported.read(file) for file in exported.files}
-    contents[GRAPH] = quantized_graph(contents[GRAPH])
+    convolutions = CONVOLUTIONS.get(exported.artifact.family)
+    if convolutions is None:
+        contents[GRAPH] = quantized_graph(contents[GRAPH])
+    else:
+        predictor: Any = SERVING[exported.artifact.family].open(exported.artifact, exported.read)
+        fed = [predictor.read(record) for record in exported.probes["records"]]
+        contents[GRAPH] = static_graph(contents[GRAPH], convolutions.feeds(predictor, fed))
     return write_export(
         f"{exported.uri}-int8", exported.artifact, Exported(contents, exported.parity, {})
     )
@@ -259,15 +277,3 @@ def small_tables(model: ModelProto) -> None:
             graph.initializer.remove(value)
     del graph.node[:]
     graph.node.extend(nodes)
-
-
-@contextlib.contextmanager
-def quiet() -> Generator[None]:
-    """Without the library's advice on the root logger to prepare the graph."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        root.setLevel(level)

@@ -2,7 +2,8 @@
 
 number -> float64 (NaN is missing), category and entity -> large_string (the text that
 `records.category_text` makes), boolean -> bool, time -> timestamp[us] of wall-clock time,
-text -> large_string, spans -> large_string of canonical JSON, label -> float32 0 or 1, or what the
+text -> large_string, spans -> large_string of canonical JSON, image -> large_binary of the encoded
+image beside `__look`, label -> float32 0 or 1, or what the
 head of the task asks for (labels.py).
 """
 
@@ -18,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from spt_core.data.corpus import INSTANT, ROW, Positive
+from spt_core.data.corpus import INSTANT, LOOK, ROW, Positive
+from spt_core.data.image_files import read_cells
 from spt_core.data.labels import BINARY, Context, LabelRule, read_labels
 from spt_core.data.raw import as_json, plain_integer, plain_integers_of
 from spt_core.data.texts import Spans, read_spans, text_problems
@@ -89,6 +91,10 @@ def conform(
                 _cells(table, field.name), words, field.name
             )
             _note_each(reasons, errors)
+        elif field.kind == "image":
+            cells = read_cells(_column(table, field.name), field.name)
+            columns[field.name], columns[LOOK] = cells.images, cells.looks
+            _note_each(reasons, cells.reasons)
         else:
             columns[field.name] = _read_field(table, field, reasons, gaps)
         if field.name == time:

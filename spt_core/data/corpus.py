@@ -16,9 +16,10 @@ import pyarrow.fs as pafs
 
 from spt_core.artifacts import MANIFEST, as_uri, digest, filesystem
 from spt_core.errors import InputError, nearest
+from spt_core.images import SUFFIXES as IMAGE_SUFFIXES
 from spt_core.signature import Field, Goal, Window
 
-Format = Literal["parquet", "csv", "jsonl"]
+Format = Literal["parquet", "csv", "jsonl", "images"]
 Positive = str | int | float | bool
 SUFFIXES: Mapping[str, Format] = {
     ".parquet": "parquet",
@@ -28,12 +29,19 @@ SUFFIXES: Mapping[str, Format] = {
     ".jsonl.gz": "jsonl",
     ".ndjson": "jsonl",
 }
-# CSV too where there is nothing else; a text beside any of them is a note.
-OTHER_CSV = ((".tsv", ".tab", ".psv", ".dat"), (".txt",))
+# CSV and images too where there is nothing else; a text beside any of them is a note.
+OTHER: tuple[tuple[Format, tuple[str, ...]], ...] = (
+    ("csv", (".tsv", ".tab", ".psv", ".dat")),
+    ("images", IMAGE_SUFFIXES),
+    ("csv", (".txt",)),
+)
 ROW = "__row"  # the row's number in the input, counted from 0 over the files in order
 HASH = "__hash"  # a 64-bit hash of the row's content
 INSTANT = "__instant"  # microseconds since 1970 in UTC of the corpus's time
-RESERVED = (ROW, HASH, INSTANT)
+LOOK = "__look"  # of an image: see images.look_of
+RESERVED = (ROW, HASH, INSTANT, LOOK)
+# The columns of a corpus of image files: the file, the name of its folder, and its place.
+IMAGE, FOLDER, PLACE = "image", "folder", "path"
 _TABLE_FORMATS: Mapping[str, str] = {"_delta_log": "Delta Lake", ".hoodie": "Apache Hudi"}
 
 
@@ -149,22 +157,24 @@ def expand(source: str | Path) -> tuple[tuple[str, ...], Format, str]:
     entries = _entries(str(source))
     _refuse_table_formats(entries, str(source))
     files = [info for info in entries if _format_of(info.path) is not None]
-    for suffixes in OTHER_CSV:
-        files = files or [info for info in entries if _ends(info.path, suffixes)]
+    kind = (_format_of(files[0].path) if files else None) or "csv"
+    for other_kind, suffixes in OTHER:
+        if not files:
+            files, kind = [info for info in entries if _ends(info.path, suffixes)], other_kind
     if not files:
-        suffixes = ", ".join([*SUFFIXES, *OTHER_CSV[0], *OTHER_CSV[1]])
+        suffixes = ", ".join([*SUFFIXES, *(name for _, names in OTHER for name in names)])
         fact = "there are none"
         if entries:
             fact = f"{entries[0].path.rsplit('/', 1)[-1]} is of another kind; export it as CSV"
         raise InputError(f"data are files named {suffixes}, however: in {source} {fact}")
-    kind = _format_of(files[0].path) or "csv"
-    other = [info.path for info in files if (_format_of(info.path) or "csv") != kind]
+    other = [info.path for info in files if (_format_of(info.path) or kind) != kind]
     if other:
         raise InputError(
             f"the files of a corpus must have one format, however: {files[0].path}, {other[0]}"
         )
     empty = files[0].path
-    files = [info for info in files if info.size != 0]  # writers leave parts without a row
+    if kind != "images":  # each is a row, an empty one too
+        files = [info for info in files if info.size != 0]  # writers leave parts without a row
     if not files:
         raise InputError(f"a corpus must have rows, however: the file {empty} is empty")
     files.sort(key=lambda info: info.path)

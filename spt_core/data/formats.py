@@ -1,6 +1,7 @@
 """Files -> raw columns in bounded batches with row numbers; what cannot be parsed is handed over.
 
-Nothing here knows roles or kinds. A Parquet file is cut at row groups; a text file is one stream.
+Nothing here knows roles or kinds. A Parquet file is cut at row groups; a text file is one stream;
+an image file is one row.
 Folders named `key=value` on the way to a file (Hive's partitions) are columns of its rows.
 """
 
@@ -28,13 +29,15 @@ import pyarrow.parquet as pq
 
 from spt_core.artifacts import filesystem
 from spt_core.data import csv_text
-from spt_core.data.corpus import ROW, Format
-from spt_core.data.raw import as_json, column_from, flat
+from spt_core.data.corpus import FOLDER, IMAGE, PLACE, ROW, Format
+from spt_core.data.image_files import FRAGMENT_FILES, file_batches
+from spt_core.data.raw import as_json, column_from, flat, is_bytes
 from spt_core.errors import InputError
 from spt_core.notation import number_of
 from spt_core.records import flatten
 
 BATCH_ROWS = 131_072
+BATCH_BYTES = 64 << 20  # of rows that hold bytes, such as images
 FRAGMENT_ROWS = 250_000
 TEXT_BLOCK_BYTES = 16 << 20
 MAX_ASCII_BLOCKS = 32  # that are looked into for the first character beyond ASCII
@@ -46,11 +49,15 @@ HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Fragment:
-    """A part of one file that one worker reads; its first row has the number `first_row`."""
+    """A part of one file that one worker reads; its first row has the number `first_row`.
+
+    Of image files `others` are read behind the first, each a row.
+    """
 
     uri: str
     first_row: int = 0
     row_groups: tuple[int, ...] | None = None
+    others: tuple[str, ...] = ()
 
 
 class Refused(NamedTuple):
@@ -92,6 +99,8 @@ def header(uri: str, kind: Format) -> list[str]:
 
 def columns(uris: Sequence[str], kind: Format) -> dict[str, int]:
     """The columns that any of the files has, in the order of the first, and how many have it."""
+    if kind == "images":
+        return dict.fromkeys((IMAGE, FOLDER, PLACE), len(uris))
     counts: dict[str, int] = {}
     with concurrent.futures.ThreadPoolExecutor(HEADER_THREADS) as pool:
         for names in pool.map(lambda uri: header(uri, kind), uris):
@@ -125,6 +134,8 @@ def _dialect(uri: str, size: int | None, mtime_ns: int | None) -> csv_text.Diale
 
 def num_rows(uri: str, kind: Format) -> int:
     """How many rows a file has: from the footer of Parquet, by reading a text file once."""
+    if kind == "images":
+        return 1
     with readable(uri):
         if kind == "parquet":
             return _parquet(uri).metadata.num_rows
@@ -163,6 +174,16 @@ def parquet_fragments(uri: str, first_row: int) -> tuple[list[Fragment], int]:
     return fragments, row
 
 
+def image_fragments(uris: Sequence[str]) -> list[Fragment]:
+    """Runs of image files."""
+    starts = range(0, len(uris), FRAGMENT_FILES)
+    runs = [tuple(uris[start : start + FRAGMENT_FILES]) for start in starts]
+    return [
+        Fragment(uri=run[0], first_row=start, others=run[1:])
+        for start, run in zip(starts, runs, strict=True)
+    ]
+
+
 def batches(
     fragment: Fragment, kind: Format, *, columns: Sequence[str] | None = None
 ) -> Iterator[Raw]:
@@ -171,6 +192,8 @@ def batches(
         chunks = _parquet_batches(fragment, columns)
     elif kind == "csv":
         chunks = _csv_batches(fragment, columns)
+    elif kind == "images":
+        chunks = _image_batches(fragment)
     else:
         chunks = _jsonl_batches(fragment, LINES_PER_BATCH)
     keys = hive_keys(fragment.uri)
@@ -226,12 +249,29 @@ def _parquet(uri: str) -> pq.ParquetFile:
 def _parquet_batches(fragment: Fragment, columns: Sequence[str] | None) -> Iterator[Raw]:
     file, row = _parquet(fragment.uri), fragment.first_row
     record_batches = file.iter_batches(
-        batch_size=BATCH_ROWS,
+        batch_size=_batch_rows(file),
         row_groups=None if fragment.row_groups is None else list(fragment.row_groups),
         columns=None if columns is None else list(columns),
     )
     for batch in record_batches:
         table = flat(pa.Table.from_batches([batch]))
+        yield Raw(_numbered(table, np.arange(row, row + table.num_rows)))
+        row += table.num_rows
+
+
+def _batch_rows(file: pq.ParquetFile) -> int:
+    """BATCH_ROWS, or as many as BATCH_BYTES hold where cells are bytes."""
+    metadata = file.metadata
+    if not any(is_bytes(field.type) for field in file.schema_arrow) or not metadata.num_rows:
+        return BATCH_ROWS
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    row_bytes = sum(group.total_byte_size for group in groups) // metadata.num_rows
+    return min(max(BATCH_BYTES // max(row_bytes, 1), 1), BATCH_ROWS)
+
+
+def _image_batches(fragment: Fragment) -> Iterator[Raw]:
+    row = fragment.first_row
+    for table in file_batches((fragment.uri, *fragment.others)):
         yield Raw(_numbered(table, np.arange(row, row + table.num_rows)))
         row += table.num_rows
 

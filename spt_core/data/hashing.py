@@ -46,11 +46,13 @@ def combine(columns: Sequence[Hashes], num_rows: int) -> Hashes:
 
 
 def column_hashes(column: pa.ChunkedArray | pa.Array) -> Hashes:
-    """The hash of each value of a number, boolean, time or text column."""
+    """The hash of each value of a number, boolean, time, text or bytes column."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if isinstance(array, pa.ChunkedArray):  # combine_chunks keeps several chunks beyond 2 GiB
         return np.concatenate([column_hashes(chunk) for chunk in array.chunks])
     if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+        return _text_hashes(array)
+    if pa.types.is_large_binary(array.type):
         return _text_hashes(array)
     if pa.types.is_floating(array.type):
         numbers = np.asarray(pc.fill_null(array.cast(pa.float64()), np.nan)) + 0.0  # -0.0 is 0.0

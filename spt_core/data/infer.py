@@ -19,7 +19,7 @@ from spt_core.data.conform import (
     text_column,
     typed_column,
 )
-from spt_core.data.corpus import RESERVED, Corpus, Finding, require_columns
+from spt_core.data.corpus import FOLDER, PLACE, RESERVED, Corpus, Finding, require_columns
 from spt_core.data.kinds import (
     MAX_TEXT_IN_NUMBERS,
     Judged,
@@ -90,8 +90,9 @@ def columns_of(rows: Sample, corpus: Corpus, task: Task) -> Columns:
         raise InputError(f"a corpus must have rows, however: {fact}")
     table = _with_absent(table, corpus)
     rows = rows._replace(table=table)
-    columns = (_tabular_columns if task.subject is None else _text_columns)(rows, corpus, task)
-    labels, of_label = judged_label(rows, columns.all, corpus, task)
+    columns = (_tabular_columns if task.subject is None else _subject_columns)(rows, corpus, task)
+    fields = [field for field in columns.all if field.kind != "image"]  # decoded in workers alone
+    labels, of_label = judged_label(rows, fields, corpus, task)
     findings = [*_findings_of_files(rows, corpus), *of_label]
     findings += _unused_gaps(table, corpus)
     return dataclasses.replace(columns, findings=(*findings, *columns.findings), labels=labels)
@@ -237,10 +238,11 @@ def _with_controllable(
     ]
 
 
-def _text_columns(rows: Sample, corpus: Corpus, task: Task) -> Columns:
-    """The task's own fields; other columns say nothing to a model of texts."""
-    table = rows.table
-    needed = [task.text_field.name]
+def _subject_columns(rows: Sample, corpus: Corpus, task: Task) -> Columns:
+    """The task's own fields; other columns say nothing to a model of texts or images."""
+    table, subject = rows.table, task.subject
+    assert subject is not None
+    needed = [subject.name]
     if task.head == "pair" and corpus.label is not None:
         assert task.spans_field is not None
         needed.append(task.spans_field.name)
@@ -248,12 +250,14 @@ def _text_columns(rows: Sample, corpus: Corpus, task: Task) -> Columns:
     asked += [field.name for field in (*corpus.declared, *corpus.windows)]
     if asked:
         raise InputError(
-            f"a model of texts takes its task's fields alone, however: {asked} are asked for"
+            f"a model of {subject.kind}s takes its task's fields alone, however: {asked} are asked "
+            "for"
         )
     usable = [name for name in table.column_names if name not in corpus.drop]
     require_columns(needed, usable, what="input", file=corpus.uris[0])
     features = tuple(field for field in task.fields if field.name in usable)
     names_in_use = {*RESERVED, corpus.label, *(field.name for field in features)}
+    names_in_use |= {FOLDER, PLACE} if corpus.format == "images" else set()
     carried: list[Field] = []
     findings: list[Finding] = []
     names: list[str] = table.column_names
@@ -272,7 +276,7 @@ def _text_columns(rows: Sample, corpus: Corpus, task: Task) -> Columns:
             carried += [field] if field is not None else []
             findings.append(_protected(name, judgement))
         elif name not in corpus.drop:
-            detail = "a model of texts takes its task's fields alone"
+            detail = f"a model of {subject.kind}s takes its task's fields alone"
             findings.append(Finding(kind="unused", column=name, detail=detail))
     return Columns(features=features, carried=tuple(carried), findings=tuple(findings))
 

@@ -29,12 +29,23 @@ def column_from(values: Sequence[object]) -> pa.Array:
 
 
 def as_json(record: dict[str, object]) -> str:
-    """The record as JSON text; what JSON cannot hold is written as text."""
+    """The record as JSON text; what JSON cannot hold is written as text, bytes as their number."""
     try:
-        return json.dumps(record, default=str, ensure_ascii=False, allow_nan=False)
+        return json.dumps(record, default=_shown, ensure_ascii=False, allow_nan=False)
     except ValueError:
         plain = {k: str(v) if isinstance(v, float) else v for k, v in record.items()}
-        return json.dumps(plain, default=str, ensure_ascii=False)
+        return json.dumps(plain, default=_shown, ensure_ascii=False)
+
+
+def is_bytes(kind: pa.DataType) -> bool:
+    """Whether a type is that of bytes that need not be text, or of an object that holds some."""
+    if pa.types.is_struct(kind):
+        return any(is_bytes(field.type) for field in kind)
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _shown(value: object) -> str:
+    return f"{len(value):,} bytes" if isinstance(value, bytes) else str(value)
 
 
 def plain_integers(table: pa.Table, names: Sequence[str]) -> pa.Table:

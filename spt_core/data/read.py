@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+import json
 import os
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
@@ -30,6 +31,7 @@ from spt_core.data.corpus import (
     Format,
     Positive,
 )
+from spt_core.data.image_files import with_files
 from spt_core.data.labels import BINARY, LabelRule
 from spt_core.data.raw import plain_integers
 from spt_core.errors import InputError, SptError
@@ -71,7 +73,10 @@ def read(
     )
     work = [dataclasses.asdict(fragment) for fragment in _fragments(corpus)]
     # A list that is null in one block and a list in the next would not have one schema.
-    items = [{**f, "row_groups": list(f["row_groups"] or [])} for f in work]
+    items = [
+        {**f, "row_groups": list(f["row_groups"] or []), "others": json.dumps(f["others"])}
+        for f in work
+    ]
     fragments = ray.data.from_items(items, override_num_blocks=len(items))
     return fragments.map_batches(
         functools.partial(_read_fragments, job=job), batch_size=None, batch_format="pyarrow"
@@ -151,18 +156,28 @@ def original_error(error: BaseException | None) -> BaseException | None:
 def _read_fragments(work: pa.Table, job: ReadJob) -> Iterator[pa.Table]:
     for item in work.to_pylist():
         groups = tuple(item["row_groups"]) or None
-        fragment = formats.Fragment(uri=item["uri"], first_row=item["first_row"], row_groups=groups)
+        fragment = formats.Fragment(
+            uri=item["uri"],
+            first_row=item["first_row"],
+            row_groups=groups,
+            others=tuple(json.loads(item["others"])),
+        )
         yield from _good_rows(fragment, job)
 
 
 def _good_rows(fragment: formats.Fragment, job: ReadJob) -> Iterator[pa.Table]:
     texts = {f.name for f in job.fields if f.kind in ("category", "entity")}
+    images = [f.name for f in job.fields if f.kind == "image"]
     texts |= {job.label} if job.label is not None else set()
     writer: pq.ParquetWriter | None = None
     try:
         for raw in formats.batches(fragment, job.format, columns=job.columns):
             names = [name for name in raw.table.column_names if raw.untyped and name in texts]
             table = plain_integers(raw.table, names)
+            for name in images:
+                if name in table.column_names:
+                    cells = with_files(table[name], fragment.uri)
+                    table = table.set_column(table.column_names.index(name), name, cells)
             good, bad = conform(
                 table,
                 job.fields,
@@ -211,6 +226,8 @@ def _fragments(corpus: Corpus) -> list[formats.Fragment]:
         if not fragments:
             raise InputError(f"a corpus must have rows, however: {corpus.uris[0]} has none")
         return fragments
+    if corpus.format == "images":
+        return formats.image_fragments(corpus.uris)
     # A single file starts at 0 and need not be counted.
     uris, identity = corpus.uris, corpus.identity
     counts = _counts(uris, corpus.format, identity) if len(uris) > 1 else (0,)
@@ -228,6 +245,8 @@ def count_rows(corpus: Corpus) -> int | None:
     """
     if corpus.format == "parquet":
         return sum(formats.num_rows(uri, "parquet") for uri in corpus.uris)
+    if corpus.format == "images":
+        return len(corpus.uris)
     return sum(_counts(corpus.uris, corpus.format, corpus.identity)) if corpus.uris[1:] else None
 
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from spt_core.artifacts import as_uri, filesystem, has_manifest, remove, write_manifest
 from spt_core.data import formats
 from spt_core.data.corpus import (
+    FOLDER,
     RESERVED,
     Corpus,
     DatasetInfo,
@@ -60,7 +61,7 @@ def open_corpus(
         more = sampled_columns(uris, kind, identity, SAMPLE_ROWS)
         counts |= {name: 1 for name in more if name not in counts}
     columns = [name for name in counts if name not in RESERVED]
-    label = roles.label or task.label
+    label = roles.label or (FOLDER if kind == "images" else task.label)
     _require_roles(roles, columns, uris[0])
     if require_label or roles.label is not None:
         require_columns([label], columns, what="label", file=uris[0])

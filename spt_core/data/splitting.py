@@ -29,6 +29,7 @@ from spt_core.artifacts import (
     remove,
     write_manifest,
 )
+from spt_core.data.alike import REASON, remove_alike
 from spt_core.data.conform import BAD_SCHEMA, has_dates, time_column
 from spt_core.data.corpus import HASH, INSTANT, Corpus, Finding
 from spt_core.data.hashing import Hashes
@@ -97,6 +98,10 @@ def _make(task: Task, corpus: Corpus, folder: str, config: SplitConfig) -> Split
     findings = [*columns.findings, *doubt, *_class_findings(corpus.label, written, labels)]
     if duplicates:
         left_out["identical to a training row"] = duplicates
+    if task.subject is not None and task.subject.kind == "image":
+        num_alike, of_looks = remove_alike(written, partition)
+        findings += of_looks
+        left_out |= {REASON: num_alike} if num_alike else {}
     _require_classes(corpus.label, labels, written, quarantine)
     if task.subject is None:
         _require_table_classes(corpus.label, labels, written)

@@ -1,10 +1,12 @@
 """What a replica loads, by family; never torch. Adding a family: one line here."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from spt_core.answering import Predictor
 from spt_core.artifacts import ExportedModel, ModelArtifact
+from spt_core.families.image.quantizing import ImageQuantizing
+from spt_core.families.image.serving import ImageServing
 from spt_core.families.tabular.serving import TabularServing
 from spt_core.families.tensorrt import Feed, GraphRuntime, Shapes
 from spt_core.families.text.serving import TextServing
@@ -34,6 +36,18 @@ class Serving(Protocol):
         ...
 
 
+class Quantizing(Protocol):
+    """What INT8 of a family's convolutions takes beside their graph. Stateless."""
+
+    def feeds(self, predictor: Any, rows: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
+        """What the graph is fed with for rows that the predictor encoded, to read ranges off."""
+        ...
+
+    def settled(self, graph: bytes, rows: Sequence[Any]) -> bytes:
+        """The graph in INT8 with what full precision had fitted to held-out rows fitted again."""
+        ...
+
+
 class GpuServing(Protocol):
     """How the graphs of a family's exports run on TensorRT. Stateless."""
 
@@ -58,6 +72,12 @@ class GpuServing(Protocol):
         ...
 
 
-SERVING: Mapping[str, Serving] = {"tabular": TabularServing(), "text": TextServing()}
+SERVING: Mapping[str, Serving] = {
+    "tabular": TabularServing(),
+    "text": TextServing(),
+    "image": ImageServing(),
+}
+# Families of convolutions, whose ranges of activations are read off rows.
+CONVOLUTIONS: Mapping[str, Quantizing] = {"image": ImageQuantizing()}
 # A table's kernel and forests run on processors, whatever a replica has beside them.
 ON_GPU: Mapping[str, GpuServing] = {"text": TextServing()}

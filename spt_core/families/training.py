@@ -10,6 +10,11 @@ from spt_core.data.splits import Splits
 from spt_core.families.baseline import Baselines, BaselineWork
 from spt_core.families.candidate import Candidate, only_the_student
 from spt_core.families.graph import Exported
+from spt_core.families.image.baselines import tune_image_baselines
+from spt_core.families.image.distilling import ImageDistilling, narrowed_image
+from spt_core.families.image.exporting import export_image
+from spt_core.families.image.space import image_space
+from spt_core.families.image.teaching import ImageTeaching
 from spt_core.families.space import Space
 from spt_core.families.tabular.baselines import tune_baselines
 from spt_core.families.tabular.candidates import refitted_files, table_candidates
@@ -68,5 +73,15 @@ TRAINING: Mapping[str, Training] = {
         refitted=None,
         narrowed=narrowed_text,
         space=text_space,
+    ),
+    "image": Training(
+        teach=ImageTeaching,
+        distill=ImageDistilling,
+        export=export_image,
+        baselines=tune_image_baselines,
+        candidates=only_the_student,
+        refitted=None,
+        narrowed=narrowed_image,
+        space=image_space,
     ),
 }

@@ -11,8 +11,6 @@ from spt_core.fitting.loop import BEST, BEST_EPOCH, fit
 from spt_core.fitting.plan import Fitted, TrainingRun
 from spt_core.fitting.shards import Shard
 
-ROWS_AT_ONCE = 16_384
-
 
 def fit_in_process(run: TrainingRun, train: Dataset, validation: Dataset | None) -> Fitted:
     """The best weights, by the one training loop."""
@@ -30,7 +28,7 @@ def fit_in_process(run: TrainingRun, train: Dataset, validation: Dataset | None)
 
 def _shard(rows: Dataset, run: TrainingRun, num_rows: int | None) -> Shard:
     def read() -> Iterable[Any]:  # of dicts of arrays, as asked for
-        return rows.iter_batches(batch_size=ROWS_AT_ONCE, batch_format="numpy")
+        return rows.iter_batches(batch_size=run.rows_at_once, batch_format="numpy")
 
     rows.context.execution_options.preserve_order = True  # as a seed promises
     return run.learner.shard(read, run, num_rows)

@@ -21,6 +21,7 @@ from spt_core.signature import Signature
 from spt_core.task import Head
 
 Read = Callable[[], Iterable[Any]]
+READ_BYTES, MAX_READ_ROWS = 64 << 20, 16_384
 
 
 class Learner(Protocol):
@@ -78,6 +79,11 @@ class TrainingRun:
         """The training rows of one worker, where they are too many to be held in memory."""
         num_rows = self.num_rows // self.config.num_workers
         return num_rows if num_rows * self.row_bytes > self.config.cache_bytes else None
+
+    @property
+    def rows_at_once(self) -> int:
+        """How many rows are read at a time: as many as READ_BYTES hold."""
+        return min(max(READ_BYTES // max(self.row_bytes, 1), 1), MAX_READ_ROWS)
 
 
 class Fitted(NamedTuple):

@@ -46,7 +46,7 @@ def _shard(name: str, run: TrainingRun) -> Shard:
 
     def read() -> Iterable[Any]:  # of dicts of arrays, as asked for
         return iterator.iter_batches(
-            batch_size=16_384,
+            batch_size=run.rows_at_once,
             batch_format="numpy",
             prefetch_batches=config.dataloader_num_workers,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 from spt_core.artifacts import WEIGHTS, as_uri, digest, has_manifest, load_artifact
 from spt_core.compression.limits import Limits
@@ -240,7 +240,7 @@ class ThresholdTuning:
         )
 
 
-_ALL: tuple[Family, ...] = ("tabular", "text")
+_ALL: tuple[Family, ...] = get_args(Family)
 # In the order in which they are applied, with the families that have them.
 TECHNIQUES: Mapping[OptimizationTechnique, tuple[Technique, tuple[Family, ...]]] = {
     OptimizationTechnique.DOMAIN_ADAPTIVE_TRAINING: (DomainAdaptiveTraining(), ("text",)),
@@ -249,7 +249,7 @@ TECHNIQUES: Mapping[OptimizationTechnique, tuple[Technique, tuple[Family, ...]]]
     OptimizationTechnique.STRUCTURED_PRUNING: (StructuredPruning(), _ALL),
     OptimizationTechnique.ARCHITECTURE_SEARCH: (ArchitectureSearch(), _ALL),
     OptimizationTechnique.CALIBRATION: (Calibration(), _ALL),
-    OptimizationTechnique.QUANTIZATION: (Quantization(), ("text",)),
+    OptimizationTechnique.QUANTIZATION: (Quantization(), ("text", "image")),
     OptimizationTechnique.THRESHOLD_TUNING: (ThresholdTuning(), _ALL),
 }
 # Takes another fine-tuning of the teacher, which no smaller or faster model asks for.

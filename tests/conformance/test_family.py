@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from spt_core.families.image import learner as image
 from spt_core.families.serving import SERVING
 from spt_core.families.tabular import learner as tabular
 from spt_core.families.tabular.config import TabularConfig
@@ -20,23 +21,33 @@ from spt_core.fitting.shards import Batch
 from spt_core.plain import from_plain
 from spt_core.signature import Field, Signature
 from spt_core.task import FAMILIES, Family
-from tests.tiny_models import TEXT_CONFIG, TEXTS, tiny_text_facts, tiny_tokenizer
+from tests.tiny_models import (
+    IMAGE_CONFIG,
+    TEXT_CONFIG,
+    TEXTS,
+    tiny_image_facts,
+    tiny_text_facts,
+    tiny_tokenizer,
+)
 from tests.unit.families.tabular.tables import labels, rows, signature
 
-LEARNERS = {"tabular": tabular.LEARNER, "text": text.LEARNER}
+LEARNERS = {"tabular": tabular.LEARNER, "text": text.LEARNER, "image": image.LEARNER}
 each_family = pytest.mark.parametrize("name", SERVING)
 each_role = pytest.mark.parametrize("role", ["teacher", "student"])
 TABLE_CONFIG = TabularConfig(num_bins=4, student_hidden=(8,), teacher_width=8)
 TABLE, TEXT = signature(3, (4, 40)), Signature(fields=(Field(name="text", kind="text"),))
-SIGNATURES = {"tabular": TABLE, "text": TEXT}
-CONFIGS = {"tabular": TABLE_CONFIG, "text": TEXT_CONFIG}
-HEADS = {"tabular": "binary", "text": "multi_label"}
+IMAGE = Signature(fields=(Field(name="image", kind="image"),))
+SIGNATURES = {"tabular": TABLE, "text": TEXT, "image": IMAGE}
+CONFIGS = {"tabular": TABLE_CONFIG, "text": TEXT_CONFIG, "image": IMAGE_CONFIG}
+HEADS = {"tabular": "binary", "text": "multi_label", "image": "single_label"}
 CLASSES = ("low", "high")
 
 
 def facts(name):
     if name == "tabular":
         return table_facts(TABLE, TABLE_CONFIG, rows(TABLE), labels())
+    if name == "image":
+        return tiny_image_facts("single_label", CLASSES)
     return tiny_text_facts("multi_label", CLASSES, tiny_tokenizer())
 
 
@@ -60,6 +71,9 @@ def batch(name):
     if name == "tabular":
         features = torch.from_numpy(rows(TABLE))
         return Batch((features,), torch.from_numpy(labels()), torch.ones(len(features)))
+    if name == "image":
+        targets = torch.eye(len(CLASSES)).repeat(2, 1)
+        return Batch((torch.rand(4, 1, 32, 32),), targets, torch.ones(4))
     found = TextEncoder(tiny_tokenizer(), max_tokens=24, overlap=4)
     inputs = tuple(torch.from_numpy(a) for a in found.batch(found.encode(TEXTS)))
     return Batch(inputs, torch.rand(len(TEXTS), len(CLASSES)), torch.ones(len(TEXTS)))

@@ -19,7 +19,7 @@ from spt_core.policy import policy_from_json
 from spt_core.scoring import score_batch
 from spt_core.task import FAMILIES, Family, Head
 from tests.kept_exports import kept_export
-from tests.tiny_models import TINY
+from tests.tiny_models import TINY, tiny_image
 from tests.unit.serve.asgi import ask
 
 PAIRS = list(itertools.product(get_args(Family), get_args(Head)))
@@ -33,6 +33,7 @@ LABELS = {
     "pair": ['[[0, 1, "risky"]]', "[]", "[]"] * 20,
     "span": [json.dumps([{"start": 0, "end": 7, "label": "safe"}]), "[]", "[]"] * 20,
     "regression": [1.0, 2.0, 4.0] * 20,
+    "binary": [0, 1, 0] * 20,
 }
 
 
@@ -45,6 +46,8 @@ def labelled(task):
     """Typed rows of the task with labels; tables make them, texts are few and short."""
     if task.subject is None:
         return task.sample(120, 1)
+    if task.subject.kind == "image":
+        return pa.table({"image": [tiny_image(i) for i in range(60)], "label": LABELS[task.head]})
     rows = {"text": TEXTS, "label": LABELS[task.head]}
     return pa.table(rows | ({"mentions": [SPANS, "[]", "[]"] * 20} if task.head == "pair" else {}))
 

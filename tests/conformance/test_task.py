@@ -1,3 +1,4 @@
+import base64
 import dataclasses
 import itertools
 import json
@@ -10,7 +11,9 @@ from spt_core.data.labels import class_counts, classes_of, num_saying, rule_of
 from spt_core.families.tabular.reading import Encoder
 from spt_core.families.text.reading import checked_text
 from spt_core.heads import HEADS
+from spt_core.images import picture_of
 from spt_core.judgement import (
+    AttentionMap,
     Decision,
     FieldEffect,
     Labels,
@@ -30,9 +33,11 @@ from spt_core.task import all_tasks, example_record
 TASKS = all_tasks()
 TABULAR = {path: task for path, task in TASKS.items() if task.family == "tabular"}
 TEXT = {path: task for path, task in TASKS.items() if task.family == "text"}
+IMAGE = {path: task for path, task in TASKS.items() if task.family == "image"}
 each_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 each_tabular = pytest.mark.parametrize("task", TABULAR.values(), ids=TABULAR)
 each_text = pytest.mark.parametrize("task", TEXT.values(), ids=TEXT)
+each_image = pytest.mark.parametrize("task", IMAGE.values(), ids=IMAGE)
 
 
 def signature(task):
@@ -50,6 +55,10 @@ def answers(task):
             tuple(FieldEffect(n, example.get(n), sign / (i + 1)) for i, n in enumerate(names))
             for sign in (1, -1)
         ]
+    elif task.subject.kind == "image":
+        effects = ((0.5, -0.1), (0.0, 1.5))
+        nothing = ((-0.5, -0.1), (0.0, -1.5))
+        reasons = [(AttentionMap(some, 40, 20),) for some in (effects, nothing)]
     else:
         text = example[task.subject.name]
         reasons = [(Phrase(0, 3, text[:3], 1.5), Phrase(4, 6, text[4:6], -1.0))]
@@ -106,7 +115,8 @@ def scored(task, reasons):
 
 def labels(task, example, reasons):
     """One for each probability of each class, within the training rows and beyond."""
-    outside = (task.fields[0].name,) if task.subject is None else ()
+    is_text = task.subject is not None and task.subject.kind == "text"
+    outside = () if is_text else (task.fields[0].name,)
     for policy, scores in scored(task, reasons):
         yield Labels(example, scores, policy)
         yield Labels(example, scores, policy, outside)
@@ -156,6 +166,23 @@ def test_the_example_is_a_text_that_a_model_takes(task):
     text = task.example[task.text_field.name]
     assert checked_text(text, "text") == text
     assert set(task.example) <= {field.name for field in task.fields}
+
+
+@each_image
+def test_the_example_is_an_image_of_the_sample(task):
+    name = task.subject.name
+    assert set(task.example) == {name}
+    assert picture_of(task.example[name], name).is_gray
+    images = [base64.b64encode(image).decode() for image in task.sample(40, 0)[name].to_pylist()]
+    assert task.example[name] in images
+    assert len(set(images)) == 40
+
+
+@each_image
+def test_an_image_task_asks_for_an_image_in_base64(task):
+    schema = signature(task).json_schema()
+    assert schema["required"] == [task.subject.name]
+    assert schema["properties"][task.subject.name]["contentEncoding"] == "base64"
 
 
 @each_text

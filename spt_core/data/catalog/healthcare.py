@@ -8,11 +8,13 @@ import zipfile
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
+import numpy as np
 import pyarrow as pa
 
 from spt_core.artifacts import read_bytes
 from spt_core.data.catalog.values import PublicDataset
 from spt_core.data.corpus import Roles
+from spt_core.images import png
 
 UNTYPED = "int"  # stated without more, as the one interaction whose type was left out
 
@@ -29,6 +31,19 @@ def read_ddi(folder: str) -> pa.Table:
         for row in _sentences(ElementTree.fromstring(archive.read(name)))
     ]
     return pa.Table.from_pylist(rows)
+
+
+def read_pneumonia(folder: str) -> pa.Table:
+    """The official training and validation images as PNG, with their findings."""
+    content = io.BytesIO(read_bytes(f"{folder}/pneumoniamnist_trainval.npz"))
+    images: list[bytes] = []
+    findings: list[str] = []
+    with np.load(content, allow_pickle=False) as arrays:
+        for part in ("train", "val"):
+            images += [png(pixels) for pixels in arrays[f"{part}_images"]]
+            is_ill = arrays[f"{part}_labels"].ravel().tolist()
+            findings += [json.dumps(["pneumonia"] if ill else []) for ill in is_ill]
+    return pa.table({"image": pa.array(images, pa.large_binary()), "findings": findings})
 
 
 def _sentences(document: ElementTree.Element) -> Iterator[dict[str, str]]:
@@ -82,6 +97,33 @@ DATASETS: tuple[PublicDataset, ...] = (
             "document. Not for commercial use. Micro-F1 over the four types: 0.65 the winner of "
             "2013, about 0.80 BERT-size models, both on the official test split; TF-IDF with "
             "logistic regression 0.52 by document."
+        ),
+    ),
+    PublicDataset(
+        name="imaging-pneumoniamnist",
+        task="healthcare/medical_imaging",
+        source="https://github.com/MedMNIST/MedMNIST",
+        licence="CC BY 4.0",
+        files={
+            "pneumoniamnist_trainval.npz": (
+                "d0bcca702a1b2df1725dfb8bc438e6f5d7904627b901c631b920c58ffa216c10"
+            )
+        },
+        read=read_pneumonia,
+        roles=Roles(label="findings"),
+        notes=(
+            "5,232 chest films of children, 28 x 28 px (MedMNIST v2, of Kermany et al. 2018): "
+            "3,883 with pneumonia, 1,349 without. Patients are not told, so that the split is at "
+            "random and images of one patient may lie on both sides; those that look alike are "
+            "left out. "
+            "Logistic regression on pixels reaches an AUC of 0.984, the frozen features of "
+            "photographs 0.961."
+        ),
+        settings=(
+            "training.network.size_px=64",
+            "training.num_epochs=6",
+            "distillation.training.network.size_px=64",
+            "distillation.num_copies=2",
         ),
     ),
 )

@@ -21,7 +21,8 @@ from spt_core.data.partition import TimeHistogram
 from spt_core.signature import Field
 from spt_core.task import find
 
-NAMES = sorted(name for name, d in DATASETS.items() if d.task.startswith("manufacturing/"))
+TABLES = {task.path for task in TASKS if task.family == "tabular"}
+NAMES = sorted(name for name, dataset in DATASETS.items() if dataset.task in TABLES)
 
 
 def table_of(name: str, data_home: str) -> pa.Table:

@@ -77,3 +77,9 @@ def test_a_data_set_has_an_input_of_the_model():
     table = pa.table({"AMOUNT": ["1"], "b": ["2"]})
     with pytest.raises(InputError, match="has the columns AMOUNT, b, none of seen, code, pop"):
         oddities(sample_of(table), SIGNATURE, "new.csv")
+
+
+def test_images_are_judged_when_they_are_read_and_not_by_a_sample():
+    signature = Signature(fields=(Field(name="image", kind="image"),))
+    rows = sample_of(pa.table({"image": pa.array([b"\xff\xd8\xff", b"\x00"], pa.binary())}))
+    assert oddities(rows, signature, "new.parquet") == []

@@ -16,14 +16,16 @@ class Response(NamedTuple):
     content: Any
 
 
-async def ask(app: Any, body: bytes, *, method: str = "POST", below: str = "") -> Response:
+async def ask(
+    app: Any, body: bytes, *, method: str = "POST", below: str = "", content_type: str = ""
+) -> Response:
     """The answer to one request; the body comes in two parts."""
     scope = {
         "type": "http",
         "method": method,
         "path": ROUTE + below,
         "root_path": ROUTE,
-        "headers": [],
+        "headers": [(b"content-type", content_type.encode())] if content_type else [],
     }
     half = len(body) // 2
     parts = [

@@ -12,7 +12,7 @@ import pytest
 
 from serve import model_server
 from serve.model_server import HotRoute, ModelServer
-from spt_core.task import find
+from spt_core.task import MAX_BODY_BYTES, find
 from tests.tiny_models import FRAUD
 from tests.unit.serve.asgi import Response, ask
 
@@ -173,7 +173,7 @@ def test_a_hundred_thousand_records_are_too_many(server: ModelServer) -> None:
 
 
 def test_a_body_over_the_limit_is_refused(server: ModelServer) -> None:
-    body = json.dumps(EXAMPLE | {"merchant": "x" * model_server.MAX_BODY_BYTES}).encode()
+    body = json.dumps(EXAMPLE | {"merchant": "x" * MAX_BODY_BYTES}).encode()
     assert "1,000,000 bytes" in refused(post(server, body), 413)
 
 

@@ -1,0 +1,164 @@
+"""What a model of images sees, for a reader: right and wrong pictures with their maps, deletion.
+
+Answerer + held-out rows -> pictures as PNG in base64; the effect of hiding what the map shows
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from spt_core.answering import Answerer
+from spt_core.heads.base import Floats
+from spt_core.heads.outcomes import Outcomes
+from spt_core.images import Picture, Pixels, decoded, png, resized
+from spt_core.judgement import AttentionMap, Decision, Labels
+
+NUM_PICTURES = 4  # right ones, and as many wrong ones
+SHOWN_PX = 160
+DELETED_SHARE = 0.2  # of the places
+DELETION_ROWS = 60
+MIN_PLACES = 9  # of a map, below which a share of it is nothing
+_RED, _BLUE = np.array([220, 30, 30]), np.array([40, 90, 220])  # speaks for, speaks against
+_OPACITY = 0.55
+
+
+def picture_facts(answerer: Answerer, table: pa.Table, of: Outcomes) -> list[dict[str, Any]]:
+    """Right and wrong answers, the surest of either, with what the answer rests on.
+
+    Wrong ones are of as many true classes as there are; empty for a model of something else.
+    """
+    subject = answerer.task.subject
+    if subject is None or subject.kind != "image" or table.num_rows != len(of.labels):
+        return []
+    head = answerer.head
+    said, true = head.said(of), head.said(of, of_labels=True)
+    right = np.array([a == b for a, b in zip(said, true, strict=True)])
+    sure = of.probabilities.max(1)
+    chosen = [*_surest(sure, right, true), *_surest(sure, ~right, true)]
+    facts: list[dict[str, Any]] = []
+    for row in chosen:
+        content = table[subject.name][row].as_py()
+        attention = attention_of(answerer, {subject.name: content})
+        facts.append(
+            {
+                "is_right": bool(right[row]),
+                "true": ", ".join(true[row]) or "none",
+                "given": ", ".join(said[row]) or "none",
+                "probability": float(sure[row]),
+                "png": base64.b64encode(
+                    overlay(decoded(content, "an image must"), attention)
+                ).decode(),
+            }
+        )
+    return facts
+
+
+def attention_of(answerer: Answerer, record: dict[str, Any]) -> AttentionMap | None:
+    """The map of what is given, or of the most probable class."""
+    judgement = answerer.judge(record)
+    if isinstance(judgement, Decision):
+        return judgement.attention
+    assert isinstance(judgement, Labels), "images are told classes, or yes and no"
+    scores = judgement.scores
+    return next((score for score in scores if score.is_given), scores[0]).attention
+
+
+def overlay(picture: Picture, attention: AttentionMap | None) -> bytes:
+    """The picture as PNG, red where a place speaks for the answer, blue where against it."""
+    width, height = picture.width_px, picture.height_px
+    shrink = SHOWN_PX / max(width, height)
+    size = max(round(width * shrink), 1), max(round(height * shrink), 1)
+    levels = picture.pixels.astype(np.float32) * (255.0 / np.iinfo(picture.pixels.dtype).max)
+    planes = [levels] * 3 if picture.is_gray else list(np.moveaxis(levels, 2, 0))
+    shown = np.stack([resized(plane, *size) for plane in planes], 2)
+    if attention is not None:
+        effects = resized(np.array(attention.effects, np.float32), *size)
+        share = effects / max(float(np.abs(effects).max()), 1e-9)
+        color = np.where(share[:, :, None] > 0, _RED, _BLUE)
+        opacity = _OPACITY * np.abs(share)[:, :, None]
+        shown = shown * (1 - opacity) + color * opacity
+    return png(np.clip(np.rint(shown), 0, 255).astype(np.uint8))
+
+
+def deletion_facts(answerer: Answerer, table: pa.Table, *, seed: int = 0) -> dict[str, float]:
+    """How far an answer falls when the places that its map names are hidden, beside random ones.
+
+    DELETED_SHARE of the places are painted in the picture's mean level, those of greatest effect or
+    as many others; `drop` and `random_drop` are the mean falls of the likeliest class' log-odds
+    (Samek et al., "Evaluating the visualization of what a deep neural network has learned", 2017),
+    `share_larger` how often the first is larger. Empty for a model of something else, and where the
+    map is too coarse.
+    """
+    subject = answerer.task.subject
+    if subject is None or subject.kind != "image":
+        return {}
+    draw = np.random.default_rng(seed)
+    drops: list[tuple[float, float]] = []
+    chosen_rows = np.unique(np.linspace(0, table.num_rows - 1, DELETION_ROWS).astype(int))
+    for content in table[subject.name].take(pa.array(chosen_rows)).to_pylist():
+        picture = decoded(content, "an image must")
+        attention = _likeliest_map(answerer, {subject.name: content})
+        effects = np.array(attention.effects)
+        if effects.size < MIN_PLACES:
+            return {}
+        num_hidden = max(round(DELETED_SHARE * effects.size), 1)
+        order = np.argsort(-effects, axis=None)
+        choices = (order[:num_hidden], draw.permutation(effects.size)[:num_hidden])
+        score = _log_odds(answerer, subject.name, picture.pixels)
+        place = int(score.argmax())
+        falls = [
+            float(score[place] - _log_odds(answerer, subject.name, hidden)[place])
+            for hidden in (_hidden(picture.pixels, effects.shape, chosen) for chosen in choices)
+        ]
+        drops.append((falls[0], falls[1]))
+    values = np.array(drops)
+    return {
+        "num_rows": float(len(values)),
+        "deleted_share": DELETED_SHARE,
+        "drop": float(values[:, 0].mean()),
+        "random_drop": float(values[:, 1].mean()),
+        "share_larger": float((values[:, 0] > values[:, 1]).mean()),
+    }
+
+
+def _surest(sure: Floats, chosen: NDArray[np.bool_], true: Sequence[tuple[str, ...]]) -> list[int]:
+    """Some of the chosen rows, the surest first, the classes taking turns."""
+    turns: dict[tuple[str, ...], int] = {}
+    ranked: list[tuple[int, float, int]] = []
+    for row in np.argsort(-sure, kind="stable").tolist():
+        if chosen[row]:
+            turns[true[row]] = turns.get(true[row], 0) + 1
+            ranked.append((turns[true[row]], -float(sure[row]), row))
+    return [row for _, _, row in sorted(ranked)[:NUM_PICTURES]]
+
+
+def _likeliest_map(answerer: Answerer, record: dict[str, Any]) -> AttentionMap:
+    judgement = answerer.judge(record)
+    own = judgement.attention if isinstance(judgement, Decision) else None
+    if isinstance(judgement, Labels):
+        own = judgement.scores[0].attention
+    assert own is not None, "the likeliest class is explained always"
+    return own
+
+
+def _log_odds(answerer: Answerer, name: str, pixels: Pixels) -> Floats:
+    """Log-odds [K] of the classes, or of yes."""
+    outputs = np.clip(answerer.outputs({name: pixels})[0], 1e-9, 1 - 1e-9)
+    return np.log(outputs) - np.log1p(-outputs)
+
+
+def _hidden(pixels: Pixels, grid: tuple[int, ...], places: NDArray[np.int64]) -> Pixels:
+    """The pixels with some places of a grid in their mean level."""
+    mask = np.zeros(grid, np.bool_)
+    mask.ravel()[places] = True
+    height, width = pixels.shape[:2]
+    rows, columns = (np.arange(n) * size // n for n, size in ((height, grid[0]), (width, grid[1])))
+    hidden, level = pixels.copy(), pixels.mean((0, 1))
+    hidden[mask[np.ix_(rows, columns)]] = level.astype(pixels.dtype)
+    return hidden

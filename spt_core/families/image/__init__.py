@@ -1,0 +1,1 @@
+"""Images: as a whole, with the places that an answer rests on."""

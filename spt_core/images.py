@@ -1,0 +1,242 @@
+"""Encoded images -> checked pixels, the same for files of a corpus and for requests.
+
+PNG, JPEG, TIFF and BMP of one frame; gray or color, 8 or 16 bits. The header says how large an
+image is before anything of it is decoded.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spt_core.errors import InputError
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+MAX_PIXELS = 40_000_000  # of an image, before it is decoded
+MAX_BYTES = 20_000_000  # of an encoded image
+MIN_SIDE_PX = 8
+GRAY_TOLERANCE = 2  # between the channels of an image that is gray; JPEG rounds
+MAX_LEVEL = 65_535  # of 16 bits
+LOOK_SIDE = 16
+_LOOK_SCALE = 32.0  # steps of a standard deviation
+
+Pixels: TypeAlias = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
+
+# What other files begin with, for whoever sends one.
+_SIGNATURES = (
+    (b"GIF8", "it is a GIF, which may hold several frames; send the one frame as PNG"),
+    (b"%PDF", "it is a PDF"),
+    (b"\x00\x00\x00\x0cJXL", "it is a JPEG XL"),
+    (b"\x00\x00\x00\x0cjP", "it is a JPEG 2000"),
+    (b"RIFF", "it is a WebP or another RIFF file"),
+    (b"\xff\xd8\xff", "it is a JPEG whose header is truncated or damaged"),
+    (b"\x89PNG", "it is a PNG whose header is truncated or damaged"),
+    (b"II*\0", "it is a TIFF whose header is truncated or damaged"),
+    (b"MM\0*", "it is a TIFF whose header is truncated or damaged"),
+    (b"BM", "it is a BMP whose header is truncated or damaged"),
+)
+_DICOM_AT = 128  # where a DICOM file says that it is one
+
+
+class Picture(NamedTuple):
+    """A decoded image: pixels [H, W] of a gray one, [H, W, 3] of one in color; uint8 or uint16."""
+
+    pixels: Pixels
+
+    @property
+    def width_px(self) -> int:
+        """The number of columns."""
+        return self.pixels.shape[1]
+
+    @property
+    def height_px(self) -> int:
+        """The number of rows."""
+        return self.pixels.shape[0]
+
+    @property
+    def depth_bits(self) -> int:
+        """8 or 16."""
+        return 8 * self.pixels.dtype.itemsize
+
+    @property
+    def is_gray(self) -> bool:
+        """Whether there is one channel."""
+        return self.pixels.ndim == 2
+
+
+def picture_of(value: object, name: str) -> Picture:
+    """The image that a request holds: encoded bytes, their base64, a path, or pixels.
+
+    Pixels are an array [H, W] or [H, W, 3] of uint8 or uint16, or a Pillow image. InputError says
+    in one sentence what is wrong with the field `name`.
+    """
+    rule = f"the field {name!r} must"
+    if isinstance(value, str):
+        return decoded(from_base64(value, rule), rule)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return decoded(bytes(value), rule)
+    if isinstance(value, Path):
+        if not value.is_file():
+            raise InputError(f"{rule} be an image, however: there is no file {value}")
+        return decoded(value.read_bytes(), rule)
+    if isinstance(value, np.ndarray):
+        return _checked(value, rule)
+    if type(value).__module__.startswith("PIL."):
+        return _checked(_pixels(value, rule), rule)
+    held = "null" if value is None else type(value).__name__
+    raise InputError(f"{rule} be an image in base64, however: it is {held}")
+
+
+def from_base64(text: str, rule: str) -> bytes:
+    """What base64 text holds, with or without `data:image/png;base64,` in front of it."""
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
+    if not text.strip():
+        raise InputError(f"{rule} be an image in base64, however: it is empty")
+    if len(text) > MAX_BYTES * 3 // 2:  # with line breaks
+        raise InputError(f"{rule} hold at most {MAX_BYTES:,} bytes, however: it holds more")
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InputError(
+            f"{rule} be an image in base64, however: {' '.join(str(error).lower().split())}"
+        ) from error
+
+
+def decoded(content: bytes, rule: str) -> Picture:
+    """The image of encoded bytes, upright as its EXIF says; `rule` begins the error's sentence.
+
+    Palettes are resolved, CMYK becomes RGB, transparent parts lie on white. What is stored in color
+    and has three equal channels is gray. Color of 16 bits is read with 8.
+    """
+    from PIL import Image, ImageOps  # only whoever has images waits for it
+
+    if len(content) > MAX_BYTES:
+        raise InputError(f"{rule} hold at most {MAX_BYTES:,} bytes, however: {len(content):,}")
+    try:
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InputError(
+            f"{rule} have at most {MAX_PIXELS:,} pixels, however: its header says more"
+        ) from error
+    except Exception as error:  # decoders raise a dozen unrelated kinds
+        raise InputError(
+            f"{rule} be a PNG, JPEG, TIFF or BMP, however: {_kind(content)}"
+        ) from error
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise InputError(
+            f"{rule} have at most {MAX_PIXELS:,} pixels, however: {width:,} x {height:,}"
+        )
+    num_frames = getattr(image, "n_frames", 1)
+    if num_frames > 1:
+        raise InputError(f"{rule} be one frame, however: it has {num_frames}")
+    try:
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+    except Exception as error:
+        fact = " ".join(str(error).split())[:120] or type(error).__name__
+        raise InputError(f"{rule} be a whole {image.format}, however: {fact}") from error
+    return _checked(_pixels(upright, rule), rule)
+
+
+def look_of(picture: Picture) -> bytes:
+    """How an image looks: 16 x 16 levels, standardized, a byte each.
+
+    Those of one image in other files (smaller, of another format or quality) correlate by 0.995 or
+    more; of 100,000 pairs of different images, X-rays and rolled steel, one reached 0.991.
+    """
+    gray = picture.pixels if picture.is_gray else picture.pixels.mean(2)
+    small = resized(gray.astype(np.float32), LOOK_SIDE, LOOK_SIDE)
+    levels = (small - small.mean()) / max(float(small.std()), 1e-6)
+    return np.clip(np.rint(levels * _LOOK_SCALE) + 128, 0, 255).astype(np.uint8).tobytes()
+
+
+def looks_of(looks: Sequence[bytes]) -> NDArray[np.float32]:
+    """Looks as unit vectors [N, 256]: their products are correlations; zeros where all is one."""
+    levels = np.frombuffer(b"".join(looks), np.uint8).reshape(len(looks), -1).astype(np.float32)
+    levels = levels - levels.mean(1, keepdims=True)
+    return levels / np.maximum(np.linalg.norm(levels, axis=1, keepdims=True), 1e-6)
+
+
+def resized(values: NDArray[np.float32], width_px: int, height_px: int) -> NDArray[np.float32]:
+    """Values [H, W] at another size, each the weighted mean of those that it covers."""
+    from PIL import Image
+
+    image = Image.fromarray(values)
+    return np.asarray(image.resize((width_px, height_px), Image.Resampling.BILINEAR))
+
+
+def png(pixels: Pixels) -> bytes:
+    """Pixels [H, W] or [H, W, 3] as PNG."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _pixels(image: Any, rule: str) -> NDArray[Any]:  # of Pillow; its modes are texts
+    mode = image.mode
+    if mode.startswith("I;16"):
+        return np.asarray(image).astype(np.uint16)
+    if mode == "I":
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > MAX_LEVEL:
+            raise InputError(f"{rule} have 8 or 16 bits, however: it has levels beyond 16")
+        return values.astype(np.uint16)
+    if mode == "F":
+        raise InputError(f"{rule} have 8 or 16 bits, however: its pixels are floating point")
+    if mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        from PIL import Image
+
+        seen = image.convert("RGBA")
+        white = Image.new("RGBA", seen.size, (255, 255, 255, 255))
+        return np.asarray(Image.alpha_composite(white, seen).convert("RGB"))
+    if mode in ("1", "L"):
+        return np.asarray(image.convert("L"))
+    if mode in ("P", "RGB", "CMYK", "YCbCr"):
+        return np.asarray(image.convert("RGB"))
+    raise InputError(f"{rule} be gray, RGB or CMYK, however: its mode is {mode}")
+
+
+def _checked(pixels: NDArray[Any], rule: str) -> Picture:
+    if pixels.dtype != np.uint8 and pixels.dtype != np.uint16:
+        raise InputError(f"{rule} hold pixels of 8 or 16 bits, however: they are {pixels.dtype}")
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
+        shape = " x ".join(str(size) for size in pixels.shape)
+        raise InputError(f"{rule} have the shape H x W or H x W x 3, however: {shape}")
+    height, width = pixels.shape[:2]
+    if min(height, width) < MIN_SIDE_PX or width * height > MAX_PIXELS:
+        raise InputError(
+            f"{rule} have {MIN_SIDE_PX} x {MIN_SIDE_PX} to {MAX_PIXELS:,} pixels, however: "
+            f"{width:,} x {height:,}"
+        )
+    if pixels.ndim == 3:
+        least, greatest = pixels.min(2), pixels.max(2)
+        if int((greatest - least).max()) <= GRAY_TOLERANCE:
+            pixels = pixels[:, :, 1]
+    return Picture(np.ascontiguousarray(pixels))
+
+
+def _kind(content: bytes) -> str:
+    """What bytes are that are no image."""
+    if not content:
+        return "it is empty"
+    if content[_DICOM_AT : _DICOM_AT + 4] == b"DICM":
+        return "it is a DICOM file; export its frame as PNG of 16 bits"
+    for signature, kind in _SIGNATURES:
+        if content.startswith(signature):
+            return kind
+    head = content[:64]
+    if all(32 <= byte < 127 or byte in (9, 10, 13) for byte in head):
+        return "it is text"
+    return f"it begins with the bytes {head[:4].hex(' ')}"

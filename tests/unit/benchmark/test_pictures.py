@@ -1,0 +1,110 @@
+"""Pictures of a report: right and wrong ones with their maps, and what hiding the map does."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from spt_core.answering import Answerer
+from spt_core.benchmark.pictures import deletion_facts, overlay, picture_facts
+from spt_core.heads.base import Prediction, Scores, Truth
+from spt_core.heads.labels import SINGLE_LABEL
+from spt_core.images import Picture, decoded, picture_of, png
+from spt_core.judgement import AttentionMap
+from spt_core.policy import LabelPolicy
+from tests.tiny_models import image_task, text_task
+
+POLICY = LabelPolicy(thresholds={}, most_probable=True)
+TASK = image_task("single_label")
+
+
+class Brightness:
+    """Says "risky" by how bright the brightest of 4 x 4 places is; its map is the truth."""
+
+    classes = ("safe", "risky")
+
+    def read(self, record: Any) -> Picture:
+        return picture_of(record["image"], "image")
+
+    def encode(self, table: pa.Table) -> list[Picture]:
+        return [picture_of(value, "image") for value in table["image"].to_pylist()]
+
+    def predict(self, rows: Any) -> list[Scores]:
+        return [self.scored(row)[0] for row in rows]
+
+    def explain(self, rows: Any) -> list[Prediction]:
+        return [self.scored(row)[1] for row in rows]
+
+    def scored(self, row: Picture) -> tuple[Scores, Prediction]:
+        levels = row.pixels.astype(float).reshape(4, 8, 4, 8).mean((1, 3)) / 50.0
+        shares = np.where(levels == levels.max(), levels, 0.0)
+        scores = Scores(np.array([[0.0, levels.max() - 2.0]]))
+        effects = tuple(tuple(line) for line in shares.tolist())
+        return scores, Prediction({}, scores, lambda *_: (AttentionMap(effects, 32, 32),))
+
+
+def picture(place: int, level: int = 200) -> bytes:
+    pixels = np.full((32, 32), 40, np.uint8)
+    row, column = divmod(place, 4)
+    pixels[8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = level
+    return png(pixels)
+
+
+@pytest.fixture
+def answerer() -> Answerer:
+    return Answerer(TASK, Brightness(), POLICY)
+
+
+@pytest.fixture
+def table() -> pa.Table:
+    images = [picture(n) for n in range(8)] + [picture(n, 50) for n in range(8)]
+    return pa.table({"image": images, "label": ["risky"] * 6 + ["safe"] * 10})
+
+
+def test_right_and_wrong_answers_are_shown_the_surest_first(
+    answerer: Answerer, table: pa.Table
+) -> None:
+    of = answerer.outcomes(table, "label")
+    facts = picture_facts(answerer, table, of)
+    assert [fact["is_right"] for fact in facts] == [True] * 4 + [False] * 2
+    assert {fact["true"] for fact in facts[:4]} == {"risky", "safe"}
+    assert all((fact["true"], fact["given"]) == ("safe", "risky") for fact in facts[4:])
+    assert decoded(base64.b64decode(facts[0]["png"]), "it must").width_px == 160
+
+
+def test_the_overlay_is_red_where_a_place_speaks_for_the_answer_and_blue_where_against() -> None:
+    gray = Picture(np.full((32, 64), 120, np.uint8))
+    effects = ((2.0, 0.0, 0.0, -2.0), (0.0, 0.0, 0.0, 0.0))
+    shown = decoded(overlay(gray, AttentionMap(effects, 64, 32)), "it must").pixels
+    assert shown.shape == (80, 160, 3)
+    assert shown[4, 4, 0] > shown[4, 4, 2] + 40
+    assert shown[4, -4, 2] > shown[4, -4, 0] + 40
+    assert np.abs(shown[-2, 80].astype(int) - 120).max() < 10
+
+
+def test_an_image_of_sixteen_bits_is_shown_too() -> None:
+    deep = Picture(np.full((40, 40), 30_000, np.uint16))
+    assert decoded(overlay(deep, None), "it must").pixels[0, 0] == round(30_000 / 257)
+
+
+def test_hiding_what_the_map_names_lowers_the_answer_more_than_hiding_others(
+    answerer: Answerer, table: pa.Table
+) -> None:
+    facts = deletion_facts(answerer, table.slice(0, 8))
+    assert facts["num_rows"] == 8
+    assert facts["drop"] > facts["random_drop"] + 0.5
+    assert facts["share_larger"] > 0.7
+
+
+def test_a_model_of_texts_has_no_pictures(table: pa.Table) -> None:
+    task = text_task("single_label")
+    of = SINGLE_LABEL.decided(
+        task, ("safe", "risky"), Truth(table, "label", np.arange(16)), np.eye(2)[[0] * 16], POLICY
+    )
+    other = Answerer(task, Brightness(), POLICY)
+    assert picture_facts(other, table, of) == []
+    assert deletion_facts(other, table) == {}

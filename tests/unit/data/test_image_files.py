@@ -1,0 +1,168 @@
+"""Corpora of images: folders, tables of paths, columns of bytes; what is bad goes aside."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from spt_core.artifacts import as_uri
+from spt_core.data import formats
+from spt_core.data.alike import remove_alike
+from spt_core.data.conform import conform
+from spt_core.data.corpus import HASH, LOOK, ROW, expand
+from spt_core.data.hashing import column_hashes
+from spt_core.data.image_files import with_files
+from spt_core.data.infer import infer_columns
+from spt_core.data.labels import rule_of
+from spt_core.data.partition import Partition, Written, write_parts
+from spt_core.data.sources import open_corpus
+from spt_core.signature import Field
+from spt_core.task import find
+from tests.tiny_models import tiny_image
+
+TASK = find("manufacturing/visual_inspection")
+IMAGE = Field(name="image", kind="image")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two classes of three images, a note, and what a system leaves behind."""
+    for number, name in enumerate(["good", "scratches"]):
+        (tmp_path / "plates" / name).mkdir(parents=True)
+        for seed in range(3):
+            path = tmp_path / "plates" / name / f"{seed}.PNG"
+            path.write_bytes(tiny_image(10 * number + seed))
+    (tmp_path / "plates" / "README.txt").write_text("made on Monday")
+    (tmp_path / "plates" / ".DS_Store").write_bytes(b"\0\1")
+    return tmp_path / "plates"
+
+
+def test_a_folder_of_classes_is_a_corpus_of_rows(folder: Path) -> None:
+    corpus = open_corpus(TASK, folder, storage=as_uri(folder.parent))
+    assert (corpus.format, corpus.label, len(corpus.uris)) == ("images", "folder", 6)
+    columns = infer_columns(corpus, TASK)
+    assert [field.name for field in columns.features] == ["image"]
+    assert [finding.kind for finding in columns.findings] == []
+    (fragment,) = formats.image_fragments(corpus.uris)
+    (raw,) = formats.batches(fragment, "images")
+    assert raw.table["folder"].to_pylist() == ["good"] * 3 + ["scratches"] * 3
+    assert raw.table[ROW].to_pylist() == list(range(6))
+    assert raw.table["image"][4].as_py() == tiny_image(11)
+
+
+def test_fragments_of_many_files_number_their_rows() -> None:
+    fragments = formats.image_fragments([f"file:///a/{number}.png" for number in range(600)])
+    assert [fragment.first_row for fragment in fragments] == [0, 256, 512]
+    assert sum(1 + len(fragment.others) for fragment in fragments) == 600
+
+
+def test_a_table_beside_images_is_the_corpus(folder: Path) -> None:
+    (folder / "rows.csv").write_text("image,defect\ngood/0.PNG,good\n")
+    uris, kind, _ = expand(folder)
+    assert (kind, len(uris)) == ("csv", 1)
+
+
+def test_paths_of_a_table_are_read_from_its_folder_and_never_beyond(folder: Path) -> None:
+    secret = folder.parent / "secret.png"
+    secret.write_bytes(tiny_image(99))
+    text = base64.b64encode(tiny_image(5)).decode()
+    cells = pa.chunked_array(
+        [["good/0.PNG", text, "../secret.png", str(secret), "good/none.png", None, "good\\1.PNG"]]
+    )
+    read = with_files(cells, as_uri(folder / "rows.csv"))
+    table = pa.table({"image": read, ROW: range(7)})
+    good, bad = conform(table, [IMAGE])
+    assert good[ROW].to_pylist() == [0, 1, 6]
+    assert good["image"].to_pylist() == [tiny_image(0), tiny_image(5), tiny_image(1)]
+    reasons = bad["reason"].to_pylist()
+    assert ["below the table's folder" in reason for reason in reasons] == [True] * 3 + [False]
+    assert "it is missing" in reasons[3]
+
+
+def test_bad_images_go_aside_with_the_reason_and_without_their_bytes() -> None:
+    cells = [tiny_image(0), b"no image", tiny_image(1)[:-40], None]
+    table = pa.table({"image": pa.array(cells, pa.binary()), "name": list("abcd")})
+    good, bad = conform(table, [IMAGE])
+    assert (good.num_rows, bad.num_rows) == (1, 3)
+    assert all(reason.startswith("the field 'image' must") for reason in bad["reason"].to_pylist())
+    assert json.loads(bad["record"][0].as_py()) == {"image": "8 bytes", "name": "b"}
+
+
+def test_bytes_of_an_image_count_for_the_fingerprint() -> None:
+    column = pa.array([tiny_image(0), tiny_image(1), tiny_image(0), None], pa.large_binary())
+    first, second, third, missing = column_hashes(column).tolist()
+    assert first == third
+    assert len({first, second, missing}) == 3
+
+
+def test_rows_of_bytes_are_read_a_few_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    rows = pa.table({"image": pa.array([b"\xff" * 2_000_000] * 40, pa.binary())})
+    pq.write_table(rows, path, compression="none", use_dictionary=False)
+    sizes = [
+        raw.table.num_rows for raw in formats.batches(formats.Fragment(uri=as_uri(path)), "parquet")
+    ]
+    assert sum(sizes) == 40
+    assert max(sizes) * 2_000_000 <= formats.BATCH_BYTES
+
+
+def parted(tmp_path: Path, images: dict[str, list[bytes]]) -> tuple[Partition, Written]:
+    """A corpus that is written part by part, as a time split deals it."""
+    partition = Partition(
+        folder=as_uri(tmp_path),
+        label="defect",
+        identity=("image",),
+        content=("image", "defect"),
+        categories=(),
+        shares=(0.25, 0.25, 0.25, 0.25),
+        seed=0,
+        max_categories=10,
+        time="time",
+        cuts_us=(1, 2, 3),
+        labels=rule_of(TASK),
+    )
+    cells = [image for part in images.values() for image in part]
+    times = [number for number, part in enumerate(images.values()) for _ in part]
+    table = pa.table({"image": cells, "defect": ["good"] * len(cells), ROW: range(len(cells))})
+    typed, _ = conform(table, [IMAGE], label="defect", labels=partition.labels)
+    typed = typed.append_column("time", pa.array(times, pa.int64()))
+    written = Written(max_categories=10)
+    written.add(json.loads(write_parts(typed, partition)["written"][0].as_py()))
+    return partition, written
+
+
+def test_a_picture_of_an_earlier_part_is_left_out_whatever_file_it_is_in(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(tiny_image(2))).resize((90, 90)).save(buffer, "JPEG", quality=70)
+    parts = {
+        "train": [tiny_image(n) for n in range(6)],
+        "validation": [tiny_image(n) for n in range(10, 13)],
+        "calibration": [tiny_image(20), buffer.getvalue(), tiny_image(21)],
+        "test": [tiny_image(11), tiny_image(30), tiny_image(31)],
+    }
+    partition, written = parted(tmp_path, parts)
+    removed, findings = remove_alike(written, partition)
+    assert removed == 2
+    assert [finding.kind for finding in findings] == ["duplicates"]
+    assert dict(written.num_rows) == {"train": 6, "validation": 3, "calibration": 2, "test": 2}
+    kept = pq.read_table(tmp_path / "test")
+    assert kept["image"].to_pylist() == [tiny_image(30), tiny_image(31)]
+    assert {LOOK, HASH} <= set(kept.column_names)
+
+
+def test_where_most_images_look_alike_none_is_left_out_and_it_is_told(tmp_path: Path) -> None:
+    same = [tiny_image(0)] * 3
+    partition, written = parted(
+        tmp_path, {"train": same, "validation": same, "calibration": same, "test": same}
+    )
+    removed, findings = remove_alike(written, partition)
+    assert removed == 0
+    assert len(findings) == 3
+    assert "figures may flatter" in findings[0].detail
