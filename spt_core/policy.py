@@ -1,4 +1,5 @@
-"""Decisions apart from weights: a probability -> an action or labels, a value -> an interval.
+"""Decisions apart from weights: a probability -> an action or labels, a value -> an interval, a
+distance from what is usual -> an alarm.
 
 A policy has a version of its own, so that a bank can change a cost or a review capacity without
 retraining.
@@ -228,10 +229,48 @@ class IntervalPolicy:
         return {"kind": self.kind, **dataclasses.asdict(self)}
 
 
-Policy = DecisionPolicy | LabelPolicy | IntervalPolicy
-KINDS: Mapping[str, type[DecisionPolicy] | type[LabelPolicy] | type[IntervalPolicy]] = {
-    policy.kind: policy for policy in (DecisionPolicy, LabelPolicy, IntervalPolicy)
-}
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class AlarmPolicy:
+    """From which score on a window of readings is an alarm, and the budget that it comes from.
+
+    On readings that trained nothing and hold no anomaly the threshold raises at most
+    `alarms_per_day` for each unit; readings in a row that reach it are one alarm.
+    """
+
+    kind: ClassVar[str] = "alarms"
+    threshold: float
+    alarms_per_day: float
+    version: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a budget that is none, and stamp the version."""
+        if not (np.isfinite(self.threshold) and self.threshold >= 0 and self.alarms_per_day > 0):
+            raise InputError(
+                "alarms must have a threshold of at least 0 and a budget above 0, however: "
+                f"{self.threshold=}, {self.alarms_per_day=}"
+            )
+        _stamp(self)
+
+    def figures(self) -> dict[str, float]:
+        """Its numbers by name."""
+        return {"threshold": self.threshold, "alarms_per_day": self.alarms_per_day}
+
+    def described(self) -> dict[str, Any]:
+        """What a person is told of it."""
+        return {
+            "policy": f"{self.version}: an alarm from a score of {self.threshold:.4g} on, at most "
+            f"{self.alarms_per_day:g} a day and unit while nothing is wrong",
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `policy_from_json` reads back."""
+        return {"kind": self.kind, **dataclasses.asdict(self)}
+
+
+Policy = DecisionPolicy | LabelPolicy | IntervalPolicy | AlarmPolicy
+KINDS: Mapping[
+    str, type[DecisionPolicy] | type[LabelPolicy] | type[IntervalPolicy] | type[AlarmPolicy]
+] = {policy.kind: policy for policy in (DecisionPolicy, LabelPolicy, IntervalPolicy, AlarmPolicy)}
 
 
 def policy_from_json(content: Mapping[str, Any]) -> Policy:

@@ -2,8 +2,9 @@
 
 from industries.manufacturing.feeds import FEEDS as FEEDS
 from industries.manufacturing.feeds import KEYWORDS as KEYWORDS
+from industries.manufacturing.predictive_maintenance import PREDICTIVE_MAINTENANCE
 from industries.manufacturing.process_optimization import PROCESS_OPTIMIZATION
 from industries.manufacturing.quality_control import QUALITY_CONTROL
 from spt_core.task import Task
 
-TASKS: tuple[Task, ...] = (PROCESS_OPTIMIZATION, QUALITY_CONTROL)
+TASKS: tuple[Task, ...] = (PREDICTIVE_MAINTENANCE, PROCESS_OPTIMIZATION, QUALITY_CONTROL)

@@ -6,11 +6,11 @@ A family has a file of its own. Adding one: that file, and one line in `FAMILIES
 from collections.abc import Callable, Mapping
 from types import ModuleType
 
-from jobs.recipes import tabular, text
+from jobs.recipes import series, tabular, text
 from jobs.recipes.config import PipelineConfig
 from spt_core.task import Task
 
-FAMILIES: Mapping[str, ModuleType] = {"tabular": tabular, "text": text}
+FAMILIES: Mapping[str, ModuleType] = {"tabular": tabular, "text": text, "series": series}
 
 
 def default(task: Task) -> PipelineConfig:

@@ -33,7 +33,9 @@ OTHER_CSV = ((".tsv", ".tab", ".psv", ".dat"), (".txt",))
 ROW = "__row"  # the row's number in the input, counted from 0 over the files in order
 HASH = "__hash"  # a 64-bit hash of the row's content
 INSTANT = "__instant"  # microseconds since 1970 in UTC of the corpus's time
-RESERVED = (ROW, HASH, INSTANT)
+FROM, UNTIL = "__from", "__until"  # instants that a window of readings and its label look at
+EVENTS = "__events"  # readings of a window whose label is 1
+RESERVED = (ROW, HASH, INSTANT, FROM, UNTIL, EVENTS)
 _TABLE_FORMATS: Mapping[str, str] = {"_delta_log": "Delta Lake", ".hoodie": "Apache Hudi"}
 
 
@@ -139,6 +141,7 @@ class Finding:
         "few",
         "proxy",
         "label",
+        "gaps",
     ]
     column: str
     detail: str

@@ -46,12 +46,14 @@ def combine(columns: Sequence[Hashes], num_rows: int) -> Hashes:
 
 
 def column_hashes(column: pa.ChunkedArray | pa.Array) -> Hashes:
-    """The hash of each value of a number, boolean, time or text column."""
+    """The hash of each value of a number, boolean, time, text or sequence column."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if isinstance(array, pa.ChunkedArray):  # combine_chunks keeps several chunks beyond 2 GiB
         return np.concatenate([column_hashes(chunk) for chunk in array.chunks])
     if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
         return _text_hashes(array)
+    if pa.types.is_list(array.type):
+        return _window_hashes(array)
     if pa.types.is_floating(array.type):
         numbers = np.asarray(pc.fill_null(array.cast(pa.float64()), np.nan)) + 0.0  # -0.0 is 0.0
         bits = numbers.view(np.uint64)
@@ -66,6 +68,18 @@ def column_hashes(column: pa.ChunkedArray | pa.Array) -> Hashes:
 def uniform(hashes: Hashes, seed: int) -> NDArray[np.float64]:
     """One number in [0, 1) per hash; another seed gives independent numbers."""
     return mix(hashes ^ text_hash(f"seed {seed}")) / _NEAR_ALL_BITS
+
+
+def _window_hashes(array: pa.Array) -> Hashes:
+    """Of windows [T, C] of float32: sums of their bits, each times the odd number of its place."""
+    hashes = np.full(len(array), _NULL)
+    present = np.asarray(array.is_valid())
+    values = np.asarray(pc.fill_null(array.drop_null().flatten().flatten(), np.nan)) + np.float32(0)
+    if len(values):
+        bits = values.view(np.uint32).reshape(int(present.sum()), -1)
+        places = mix(np.arange(bits.shape[1], dtype=np.uint64)) | np.uint64(1)
+        hashes[present] = mix(sum((bits[:, i] * place for i, place in enumerate(places))))
+    return hashes
 
 
 def _text_hashes(array: pa.Array) -> Hashes:

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from spt_core.answering import Predictor
 from spt_core.artifacts import ExportedModel, ModelArtifact
+from spt_core.families.series.serving import SeriesServing
 from spt_core.families.tabular.serving import TabularServing
 from spt_core.families.tensorrt import Feed, GraphRuntime, Shapes
 from spt_core.families.text.serving import TextServing
@@ -58,6 +59,10 @@ class GpuServing(Protocol):
         ...
 
 
-SERVING: Mapping[str, Serving] = {"tabular": TabularServing(), "text": TextServing()}
+SERVING: Mapping[str, Serving] = {
+    "tabular": TabularServing(),
+    "text": TextServing(),
+    "series": SeriesServing(),
+}
 # A table's kernel and forests run on processors, whatever a replica has beside them.
 ON_GPU: Mapping[str, GpuServing] = {"text": TextServing()}

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from spt_core.errors import InputError
+from spt_core.heads.anomalies import AnomalyHead
 from spt_core.heads.base import AnswerHead, ItemHead
 from spt_core.heads.binary import Binary
 from spt_core.heads.labels import MULTI_LABEL, ORDINAL, SINGLE_LABEL
@@ -19,6 +20,7 @@ ITEM_HEADS: Mapping[Head, ItemHead] = {
     "ordinal": ORDINAL,
     "pair": PairHead(),
     "regression": ValueHead(),
+    "anomalies": AnomalyHead(),
 }
 HEADS: Mapping[Head, AnswerHead] = {**ITEM_HEADS, "span": SpanHead()}
 

@@ -240,7 +240,7 @@ class ThresholdTuning:
         )
 
 
-_ALL: tuple[Family, ...] = ("tabular", "text")
+_ALL: tuple[Family, ...] = ("tabular", "text", "series")
 # In the order in which they are applied, with the families that have them.
 TECHNIQUES: Mapping[OptimizationTechnique, tuple[Technique, tuple[Family, ...]]] = {
     OptimizationTechnique.DOMAIN_ADAPTIVE_TRAINING: (DomainAdaptiveTraining(), ("text",)),
