@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
-from spt_core.policy import AlarmPolicy, DecisionPolicy, IntervalPolicy, LabelPolicy, Policy
+from spt_core.policy import (
+    AlarmPolicy,
+    DecisionPolicy,
+    IntervalPolicy,
+    LabelPolicy,
+    Policy,
+    QuantilePolicy,
+)
 from spt_core.signature import Goal
 
 
@@ -210,4 +217,14 @@ class Anomaly(NamedTuple):
         return _stretches(self.reasons)
 
 
-Judgement = Decision | Labels | Pairs | Spans | Value | Anomaly
+class Forecast(NamedTuple):
+    """What comes in the next steps: for each one, in order, a value by the level of its quantile."""
+
+    record: Mapping[str, Any]
+    steps: tuple[Mapping[float, float], ...]
+    reasons: tuple[Reason, ...]
+    policy: QuantilePolicy
+    outside: tuple[str, ...] = ()
+
+
+Judgement = Decision | Labels | Pairs | Spans | Value | Anomaly | Forecast

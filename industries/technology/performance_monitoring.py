@@ -220,8 +220,8 @@ PERFORMANCE_MONITORING = Task(
         "threshold": {"type": "number", "minimum": 0},
         "contributing_metrics": {
             "type": "array",
-            "description": "the metrics that make the score, with their shares of it, the strongest "
-            "first; most of it lies in the steps from `first_step` to `last_step` of the window",
+            "description": "the metrics that make the score, with their shares of it, the "
+            "strongest first; most of it lies in the steps from `first_step` to `last_step`",
             "items": {
                 "type": "object",
                 "properties": {

@@ -78,7 +78,10 @@ def _window_hashes(array: pa.Array) -> Hashes:
     if len(values):
         bits = values.view(np.uint32).reshape(int(present.sum()), -1)
         places = mix(np.arange(bits.shape[1], dtype=np.uint64)) | np.uint64(1)
-        hashes[present] = mix(sum((bits[:, i] * place for i, place in enumerate(places))))
+        sums = np.zeros(len(bits), np.uint64)
+        for column, place in zip(bits.T, places, strict=True):
+            sums += column * place
+        hashes[present] = mix(sums)
     return hashes
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -156,7 +155,7 @@ class _Timeline:
     """Readings sorted by unit and time [N], and which of them each window's steps take."""
 
     def __init__(self, times: Floats, units: Ints, shape: SequenceShape) -> None:
-        self._shape, self._times = shape, times
+        self.shape, self._times = shape, times
         starts = np.flatnonzero(np.diff(units, prepend=-2))
         sizes = np.diff(np.append(starts, len(units)))
         self._first = np.repeat(starts, sizes)
@@ -167,7 +166,7 @@ class _Timeline:
 
     def steps(self, rows: Ints, first: int, behind: int) -> Ints:
         """The reading that each of the steps [first, behind) from a row on takes; -1 is a gap."""
-        step, times = self._shape.step, self._times
+        step, times = self.shape.step, self._times
         offsets = np.arange(first, behind)
         plain = rows[:, None] + offsets
         inside = (plain >= self._first[rows][:, None]) & (plain <= self._last[rows][:, None])
@@ -181,7 +180,7 @@ class _Timeline:
         return found
 
     def _nearest(self, row: int, wanted: Floats, *, ahead: bool) -> Ints:
-        start, half = self._first[row], self._shape.step / 2
+        start, half = self._first[row], self.shape.step / 2
         own = self._times[start : (self._last[row] if ahead else row) + 1]
         places = np.searchsorted(own, wanted + half, side="right") - 1
         is_near = (places >= 0) & (own[np.maximum(places, 0)] > wanted - half)
@@ -191,7 +190,7 @@ class _Timeline:
 
     def has_history(self, rows: Ints) -> NDArray[np.bool_]:
         """Whether a whole window of the unit's own time lies before each row."""
-        span = (self._shape.length - 1.5) * self._shape.step
+        span = (self.shape.length - 1.5) * self.shape.step
         return self._times[rows] - self._times[self._first[rows]] >= span
 
     def is_strided(self, rows: Ints, stride: int) -> NDArray[np.bool_]:
@@ -203,13 +202,13 @@ class _Timeline:
         totals = np.zeros(len(self))
         for start in range(0, len(self), ROWS_AT_ONCE):
             rows = np.arange(start, min(start + ROWS_AT_ONCE, len(self)))
-            steps = self.steps(rows, 1 - self._shape.length, 1)
+            steps = self.steps(rows, 1 - self.shape.length, 1)
             totals[rows] = np.where(steps >= 0, values[steps], 0.0).sum(1)
         return totals
 
 
 def _windows(timeline: _Timeline, values: NDArray[np.float32], start: int, stride: int) -> pa.Array:
-    shape = timeline._shape
+    shape = timeline.shape
     rows = np.arange(start, min(start + ROWS_AT_ONCE, len(timeline)))
     chosen = timeline.has_history(rows) & timeline.is_strided(rows, stride)
     steps = timeline.steps(rows[chosen], 1 - shape.length, 1)
@@ -259,13 +258,9 @@ def _labels(
         rows = np.arange(start, min(start + ROWS_AT_ONCE, len(timeline)))
         steps = timeline.steps(rows, 1, cutting.shape.horizon + 1)
         ahead = np.where(steps >= 0, values[steps], np.nan)
-        texts += [json.dumps(row) if whole else None for row, whole in _whole(ahead)]
+        texts += [json.dumps(r.tolist()) if np.isfinite(r).all() else None for r in ahead]
     known = np.array([text is not None for text in texts], bool)
     return pa.array(texts, pa.large_string()), known
-
-
-def _whole(ahead: Floats) -> Iterator[tuple[Sequence[float], bool]]:
-    return zip(ahead.tolist(), np.isfinite(ahead).all(1).tolist(), strict=True)
 
 
 def _numbers(table: pa.Table, name: str) -> Floats:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from spt_core.families.series import learner as series
 from spt_core.families.serving import SERVING
 from spt_core.families.tabular import learner as tabular
 from spt_core.families.tabular.config import TabularConfig
@@ -20,23 +21,34 @@ from spt_core.fitting.shards import Batch
 from spt_core.plain import from_plain
 from spt_core.signature import Field, Signature
 from spt_core.task import FAMILIES, Family
-from tests.tiny_models import TEXT_CONFIG, TEXTS, tiny_text_facts, tiny_tokenizer
+from tests.tiny_models import (
+    SERIES_CONFIG,
+    SERIES_FIELD,
+    TEXT_CONFIG,
+    TEXTS,
+    series_windows,
+    tiny_series_facts,
+    tiny_text_facts,
+    tiny_tokenizer,
+)
 from tests.unit.families.tabular.tables import labels, rows, signature
 
-LEARNERS = {"tabular": tabular.LEARNER, "text": text.LEARNER}
+LEARNERS = {"tabular": tabular.LEARNER, "text": text.LEARNER, "series": series.LEARNER}
 each_family = pytest.mark.parametrize("name", SERVING)
 each_role = pytest.mark.parametrize("role", ["teacher", "student"])
 TABLE_CONFIG = TabularConfig(num_bins=4, student_hidden=(8,), teacher_width=8)
 TABLE, TEXT = signature(3, (4, 40)), Signature(fields=(Field(name="text", kind="text"),))
-SIGNATURES = {"tabular": TABLE, "text": TEXT}
-CONFIGS = {"tabular": TABLE_CONFIG, "text": TEXT_CONFIG}
-HEADS = {"tabular": "binary", "text": "multi_label"}
+SIGNATURES = {"tabular": TABLE, "text": TEXT, "series": Signature(fields=(SERIES_FIELD,))}
+CONFIGS = {"tabular": TABLE_CONFIG, "text": TEXT_CONFIG, "series": SERIES_CONFIG}
+HEADS = {"tabular": "binary", "text": "multi_label", "series": "regression"}
 CLASSES = ("low", "high")
 
 
 def facts(name):
     if name == "tabular":
         return table_facts(TABLE, TABLE_CONFIG, rows(TABLE), labels())
+    if name == "series":
+        return tiny_series_facts("regression")
     return tiny_text_facts("multi_label", CLASSES, tiny_tokenizer())
 
 
@@ -60,6 +72,9 @@ def batch(name):
     if name == "tabular":
         features = torch.from_numpy(rows(TABLE))
         return Batch((features,), torch.from_numpy(labels()), torch.ones(len(features)))
+    if name == "series":
+        windows = torch.from_numpy(series_windows(20, 1))
+        return Batch((windows,), windows[:, -1, :1] - 10.0, torch.ones(20))
     found = TextEncoder(tiny_tokenizer(), max_tokens=24, overlap=4)
     inputs = tuple(torch.from_numpy(a) for a in found.batch(found.encode(TEXTS)))
     return Batch(inputs, torch.rand(len(TEXTS), len(CLASSES)), torch.ones(len(TEXTS)))

@@ -43,7 +43,7 @@ def worded(judgement):
 
 def labelled(task):
     """Typed rows of the task with labels; tables make them, texts are few and short."""
-    if task.subject is None:
+    if task.subject is None or task.subject.kind == "sequence":
         return task.sample(120, 1)
     rows = {"text": TEXTS, "label": LABELS[task.head]}
     return pa.table(rows | ({"mentions": [SPANS, "[]", "[]"] * 20} if task.head == "pair" else {}))

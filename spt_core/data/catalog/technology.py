@@ -175,7 +175,7 @@ DATASETS: tuple[PublicDataset, ...] = (
             "split.test=0.15",
         ),
         notes=(
-            "22,695 five-minute readings of the temperature of a large machine, the one file of NAB "
+            "22,695 five-minute readings of the temperature of a large machine, the file of NAB "
             "that is long enough for four parts; four failures, each a window of two days. Other "
             "files have two weeks each, and steps of their own. Published VUS-PR over NAB "
             "(TSB-AD): POLY 0.484, Sub-PCA 0.436."
@@ -238,7 +238,7 @@ DATASETS: tuple[PublicDataset, ...] = (
         settings=("split.kind=group",),
         home="manufacturing",
         notes=(
-            "42,494 seconds of 31 runs of a water circuit, 8 sensors; of 30 of them 35 % anomalous. "
+            "42,494 seconds of 31 runs of a water circuit, 8 sensors; 35 % of 30 are anomalous. "
             "Whole runs are held out: the first 400 rows of each run, which the source trains on, "
             "are not used apart. F1 of train and test together, by the source: Conv-AE, MSET 0.78, "
             "T2+Q (PCA) 0.76, isolation forest 0.29."

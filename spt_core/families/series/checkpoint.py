@@ -21,14 +21,13 @@ from spt_core.families.series.network import (
     num_outputs,
     series_network,
 )
-from spt_core.families.series.serving import SeriesRuntime
 from spt_core.families.series.usual import parts_of, usual_from_bytes
 from spt_core.plain import from_plain
 
 Windows = NDArray[np.float32]
 
 
-def open_runtime(artifact: ModelArtifact) -> SeriesRuntime:
+def open_runtime(artifact: ModelArtifact) -> StudentRuntime | UsualTeacherRuntime | TeacherRuntime:
     """The runtime of a checkpoint."""
     if artifact.role == "teacher":
         is_usual = USUAL in artifact.files

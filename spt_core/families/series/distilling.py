@@ -153,7 +153,7 @@ class SeriesDistilling:
         lesson, copying = self._lesson, self._lesson.copying
         remove(self._soft)
         rows = encoded_dataset(lesson.splits, "train", self._field, self._run.facts).map_batches(
-            soften,
+            soften,  # pyright: ignore[reportArgumentType]  # ray's type has no keywords
             batch_format="numpy",
             batch_size=2048,
             fn_kwargs={

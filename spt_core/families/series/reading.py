@@ -128,8 +128,9 @@ class WindowReader:
                     f"a reading must be an object of channels as the first one is, however: "
                     f"reading {number} is {shown(reading)}"
                 )
-            if reading.keys() != self._own:
-                self._check_names(reading.keys(), f" in reading {number}")
+            names_of = cast(Mapping[str, Any], reading).keys()
+            if set(names_of) != self._own:
+                self._check_names(names_of, f" in reading {number}")
             rows.append([reading[name] for name in names])
         values = self._numbers(rows)
         if self._shape.unit in self._extra:

@@ -150,6 +150,7 @@ def stretches(effects: Windows, values: Windows, channels: Sequence[str]) -> tup
         best = np.where(better, sums, best)
         first, behind = np.where(better, starts, first), np.where(better, step + 1, behind)
     last = values[-1]
+    order: list[int] = np.argsort(-np.abs(totals), kind="stable").tolist()
     return tuple(
         Stretch(
             channels[i],
@@ -158,7 +159,7 @@ def stretches(effects: Windows, values: Windows, channels: Sequence[str]) -> tup
             None if np.isnan(last[i]) else float(last[i]),
             float(totals[i]),
         )
-        for i in np.argsort(-np.abs(totals), kind="stable").tolist()
+        for i in order
     )
 
 

@@ -45,10 +45,12 @@ def soften(
     draw = np.random.default_rng([seed, int(batch["row"][0]), num_rows])
     spread = np.array(facts["spread"], np.float32) * np.float32(jitter)
     for number in range(copies + 1):
-        own = windows
+        own: Windows = windows
         if number:
-            own = _copied(windows, draw, mix_probability, gap_probability)
-            own = own + spread * draw.standard_normal(own.shape, np.float32)
+            noise = spread * draw.standard_normal(windows.shape, np.float32)
+            own = (_copied(windows, draw, mix_probability, gap_probability) + noise).astype(
+                np.float32
+            )
         targets = _targets(opened.outputs(own), facts["head"])
         if not number and hard_label_weight:  # these are the rows themselves
             width = labels.shape[1]
