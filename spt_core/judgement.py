@@ -218,7 +218,7 @@ class Anomaly(NamedTuple):
 
 
 class Forecast(NamedTuple):
-    """What comes in the next steps: for each one, in order, a value by the level of its quantile."""
+    """What comes in the next steps: for each, in order, a value by the level of its quantile."""
 
     record: Mapping[str, Any]
     steps: tuple[Mapping[float, float], ...]

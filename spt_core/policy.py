@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -267,10 +268,64 @@ class AlarmPolicy:
         return {"kind": self.kind, **dataclasses.asdict(self)}
 
 
-Policy = DecisionPolicy | LabelPolicy | IntervalPolicy | AlarmPolicy
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class QuantilePolicy:
+    """By how much each quantile of a forecast is moved up, so that its level holds.
+
+    `levels` are those of the head, in rising order. The shifts come from rows that trained nothing,
+    and hold while demand stays as it was.
+    """
+
+    kind: ClassVar[str] = "quantiles"
+    levels: Sequence[float]
+    shifts: Sequence[float]
+    version: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse levels that do not rise, and stamp the version."""
+        object.__setattr__(self, "levels", tuple(self.levels))  # JSON has lists
+        object.__setattr__(self, "shifts", tuple(self.shifts))
+        is_rising = all(a < b for a, b in itertools.pairwise((0.0, *self.levels, 1.0)))
+        if not is_rising or len(self.levels) != len(self.shifts):
+            raise InputError(
+                "quantiles must have levels that rise within (0, 1) and a shift each, however: "
+                f"{self.levels=}, {self.shifts=}"
+            )
+        _stamp(self)
+
+    def moved(self, quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The quantiles [..., Q] moved; never below 0 where none was, never crossed."""
+        floor = np.minimum(quantiles.min(-1, keepdims=True), 0.0)
+        return np.maximum.accumulate(np.maximum(quantiles + np.array(self.shifts), floor), -1)
+
+    def figures(self) -> dict[str, float]:
+        """Its numbers by name."""
+        named = zip(self.levels, self.shifts, strict=True)
+        return {f"shift_{level:g}": shift for level, shift in named}
+
+    def described(self) -> dict[str, Any]:
+        """What a person is told of it."""
+        named = zip(self.levels, self.shifts, strict=True)
+        moved = ", ".join(f"{level:g} by {shift:.3g}" for level, shift in named if shift)
+        return {"policy": f"{self.version}: the model's quantiles, moved up: {moved or 'none'}"}
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `policy_from_json` reads back."""
+        return {"kind": self.kind, **dataclasses.asdict(self)}
+
+
+Policy = DecisionPolicy | LabelPolicy | IntervalPolicy | AlarmPolicy | QuantilePolicy
 KINDS: Mapping[
-    str, type[DecisionPolicy] | type[LabelPolicy] | type[IntervalPolicy] | type[AlarmPolicy]
-] = {policy.kind: policy for policy in (DecisionPolicy, LabelPolicy, IntervalPolicy, AlarmPolicy)}
+    str,
+    type[DecisionPolicy]
+    | type[LabelPolicy]
+    | type[IntervalPolicy]
+    | type[AlarmPolicy]
+    | type[QuantilePolicy],
+] = {
+    policy.kind: policy
+    for policy in (DecisionPolicy, LabelPolicy, IntervalPolicy, AlarmPolicy, QuantilePolicy)
+}
 
 
 def policy_from_json(content: Mapping[str, Any]) -> Policy:

@@ -96,7 +96,7 @@ FAMILIES: Mapping[Family, FamilyFacts] = {
     ),
     "series": FamilyFacts(
         subject="sequence",
-        kinds=("sequence",),
+        kinds=("sequence", "number"),
         heads=("single_label", "regression", "anomalies", "forecasts"),
         batch_rows=1024,
         inline_records=4,  # of a fraction of a millisecond each

@@ -34,6 +34,7 @@ from spt_core.data.series import as_column
 from spt_core.families.series.config import SeriesConfig
 from spt_core.families.series.facts import series_facts, with_seen
 from spt_core.families.series.network import (
+    ForecastNetwork,
     ResidualNetwork,
     UsualWindows,
     as_student,
@@ -364,7 +365,7 @@ def series_rows(head: Head, num_rows: int, seed: int) -> pa.Table:
     label: Any = {
         "regression": value,
         "anomalies": (value > 1.0).astype(np.float32),
-        "forecasts": [json.dumps([max(v, 0.0)] * SERIES_SHAPE.horizon) for v in value.tolist()],
+        "forecasts": [json.dumps([max(v, 0.1)] * SERIES_SHAPE.horizon) for v in value.tolist()],
     }.get(head)
     if label is None:
         label = np.array(["neither", "safe", "risky"])[np.digitize(value, [-0.3, 1.2])].tolist()
@@ -412,7 +413,7 @@ def tiny_series_artifact(task: Task, folder: str, *, seed: int = 0) -> ModelArti
         cells = SERIES_SHAPE.length * len(SERIES_SHAPE.channels)
         axes = np.linalg.qr(np.random.default_rng(seed).normal(size=(cells, 2)))[0].T
         network.set_usual(UsualWindows(axes, np.zeros(cells), np.ones(2), np.ones(2)))
-    else:
+    elif not isinstance(network, ForecastNetwork):
         network.set_typical(torch.from_numpy(windows))
         size = len(network.scale)
         network.calibrate([1.5] * size, [0.2] * size)

@@ -5,6 +5,12 @@ from industries.manufacturing.feeds import KEYWORDS as KEYWORDS
 from industries.manufacturing.predictive_maintenance import PREDICTIVE_MAINTENANCE
 from industries.manufacturing.process_optimization import PROCESS_OPTIMIZATION
 from industries.manufacturing.quality_control import QUALITY_CONTROL
+from industries.manufacturing.supply_chain import SUPPLY_CHAIN
 from spt_core.task import Task
 
-TASKS: tuple[Task, ...] = (PREDICTIVE_MAINTENANCE, PROCESS_OPTIMIZATION, QUALITY_CONTROL)
+TASKS: tuple[Task, ...] = (
+    PREDICTIVE_MAINTENANCE,
+    PROCESS_OPTIMIZATION,
+    QUALITY_CONTROL,
+    SUPPLY_CHAIN,
+)

@@ -37,7 +37,7 @@ from spt_core.data.labels import BINARY, LabelRule
 from spt_core.data.sampling import Sample, sample
 from spt_core.errors import InputError
 from spt_core.protected import attribute_of
-from spt_core.signature import Field, FieldKind
+from spt_core.signature import Field, FieldKind, Signature
 from spt_core.task import Task
 
 SAMPLE_ROWS = 20_000
@@ -370,6 +370,29 @@ def _carried_of_series(rows: Sample, corpus: Corpus) -> tuple[list[Field], list[
         with_notation(clock, written),
         *(Field(name=name, kind="entity", required=False) for name in dict.fromkeys(others)),
     ], [] if finding is None else [finding]
+
+
+def reading_signature(signature: Signature, corpus: Corpus) -> Signature:
+    """What windows for a model are cut of in a corpus of readings, as fields of rows.
+
+    InputError where a channel of the model, or what says when readings were, is not there.
+    """
+    field = next(field for field in signature.fields if field.kind == "sequence")
+    shape = field.shape
+    assert shape is not None
+    clock = [name for name in (shape.time, shape.unit) if name is not None]
+    require_columns([*clock, *shape.channels], [*corpus.columns], what="input", file=corpus.uris[0])
+    own = dataclasses.replace(corpus, time=shape.time, group=shape.unit, entities=())
+    rows = sample(own, SAMPLE_ROWS)
+    carried, _ = _carried_of_series(rows, own)
+    ends = shape.seen or ((None,) * len(shape.channels))
+    channels = [
+        Field(name=name, kind="number", required=False, seen=seen)
+        for name, seen in zip(shape.channels, ends, strict=True)
+        if name not in clock
+    ]
+    required = tuple(dataclasses.replace(each, required=True) for each in carried)
+    return Signature(fields=(*channels, *required), gaps=signature.gaps)
 
 
 _COLUMNS: Mapping[FieldKind | None, Callable[[Sample, Corpus, Task], Columns]] = {

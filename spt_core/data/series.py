@@ -127,7 +127,9 @@ def cut(table: pa.Table, cutting: Cutting) -> pa.Table:
         columns[cutting.label], is_known = _labels(table, timeline, cutting)
         windows = pc.if_else(pa.array(is_known), windows, pa.scalar(None, WINDOWS))
     if INSTANT in table.column_names:
-        span, ahead = (shape.length - 1) * shape.step, shape.horizon * shape.step
+        # What a forecast looks back on was known by then: its label alone reaches over a cut.
+        span = 0.0 if cutting.head == "forecasts" else (shape.length - 1) * shape.step
+        ahead = shape.horizon * shape.step
         columns[FROM] = pc.subtract(table[INSTANT], pa.scalar(round(span * MICROS), pa.int64()))
         columns[UNTIL] = pc.add(table[INSTANT], pa.scalar(round(ahead * MICROS), pa.int64()))
     if cutting.head == "anomalies" and cutting.label is not None:

@@ -562,6 +562,8 @@ def _signature(
 ) -> Signature:
     """The fields; of a table's, those alone must be there that the corpus names as required."""
     inputs = (*columns.features, *(window.as_field() for window in windows))
+    if columns.readings:  # what a request says beside them, such as a service level
+        inputs = (*inputs, *(field for field in task.fields if field.kind == "number"))
     fields: list[Field] = []
     for field in inputs:
         is_complete = field.name not in written.missing

@@ -53,7 +53,7 @@ class ForecastHead:
         return self.metrics
 
     def curves(self, outcomes: Outcomes) -> dict[str, list[float]]:
-        """Medians of the whole horizon over the true totals, with the sums of the outer quantiles."""
+        """Medians of the horizon's total over the true ones, with the outer quantiles' sums."""
         true = outcomes.labels.sum(1)
         order = np.argsort(true, kind="stable")
         kept = order[np.unique(np.linspace(0, len(order) - 1, CURVE_POINTS).astype(int))]

@@ -15,6 +15,7 @@ from spt_core.judgement import (
     Anomaly,
     Decision,
     FieldEffect,
+    Forecast,
     Labels,
     LabelScore,
     Pairs,
@@ -64,7 +65,13 @@ def answers(task):
     else:
         text = example[task.subject.name]
         reasons = [(Phrase(0, 3, text[:3], 1.5), Phrase(4, 6, text[4:6], -1.0))]
-    kinds = {"binary": decisions, "regression": values, "pair": pairs, "anomalies": anomalies}
+    kinds = {
+        "binary": decisions,
+        "regression": values,
+        "pair": pairs,
+        "anomalies": anomalies,
+        "forecasts": forecasts,
+    }
     for judgement in kinds.get(task.head, labels)(task, example, reasons):
         yield task.respond(judgement)
 
@@ -104,9 +111,18 @@ def anomalies(task, example, reasons):
         yield Anomaly(example, score, score >= policy.threshold, why, policy, outside)
 
 
+def forecasts(task, example, reasons):
+    """Of nothing and of much, within the training rows and beyond."""
+    policy = HEADS["forecasts"].default_policy(task, ())
+    for size, why, outside in itertools.product((0.0, 7.0), reasons, ((), ("demand",))):
+        step = {level: size * level for level in policy.levels}
+        steps = (step,) * task.subject.shape.horizon
+        yield Forecast(example, steps, why, policy, outside)
+
+
 def read_fields(task):
     """The fields that a corpus has columns of: of series, windows are cut of other columns."""
-    return [field for field in task.fields if field.kind != "sequence"]
+    return [] if task.family == "series" else task.fields
 
 
 def classes(task):
@@ -206,7 +222,7 @@ def test_the_sample_of_a_series_has_its_channels_its_clock_and_its_units(task):
 
 @each_series
 def test_the_example_is_a_window_that_a_model_takes(task):
-    window = WindowReader(task.subject).record(task.example)
+    window = WindowReader(signature(task)).record(task.example)
     shape = task.subject.shape
     assert window.values.shape == (shape.length, len(shape.channels))
     assert np.isfinite(window.values).all()

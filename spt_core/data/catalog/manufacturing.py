@@ -351,4 +351,28 @@ DATASETS: tuple[PublicDataset, ...] = (
             "(2018), newer claims 10.4 to 12; seeds differ more than methods."
         ),
     ),
+    PublicDataset(
+        name="carparts-demand",
+        task="manufacturing/supply_chain",
+        source="https://github.com/robjhyndman/expsmooth (data/carparts.rda)",
+        licence="GPL-3.0",
+        files={
+            "carparts_monthly.csv.gz": (
+                "4f86a051f9aafe2762ecacc4d3120e05ea92e1a68a6ba3444d4337154e15a609"
+            )
+        },
+        read=read_carparts,
+        roles=Roles(label="demand", time="month", group="part", drop=("period",)),
+        settings=(
+            "split.train=0.5334",
+            "split.validation=0.1556",
+            "split.calibration=0.1555",
+            "split.test=0.1555",
+        ),
+        notes=(
+            "115,198 months of 2,674 spare parts, 45 each at most, 71 % without demand, mean 0.51. "
+            "Split by time: 24 months, then 7, 7 and 7, which hold one origin each. MAE rewards a "
+            "forecast of nothing (0.39 over 12 months, a mean forecast 0.55): look at quantiles."
+        ),
+    ),
 )

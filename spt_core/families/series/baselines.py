@@ -19,7 +19,9 @@ from sklearn.preprocessing import StandardScaler
 from spt_core.data.series import windows_of
 from spt_core.families.baseline import Baseline, Baselines, BaselineWork
 from spt_core.families.series.boosters import fit_booster
+from spt_core.families.series.detectors import DETECTORS, simple_detector
 from spt_core.families.series.facts import sequence_field
+from spt_core.families.series.forecasters import BOOSTED, FORECASTS, simple_forecast
 from spt_core.families.series.reading import filled
 from spt_core.families.series.rows import part_table
 from spt_core.families.series.statistics import window_statistics
@@ -44,6 +46,10 @@ Predict = Callable[[Windows], Floats]  # values [N, 1], or probabilities [N, K]
 
 def tune_series_baselines(work: BaselineWork) -> Baselines:
     """Every baseline of the task's head, at its best by the task's metric on validation rows."""
+    if work.task.head == "anomalies":
+        return Baselines([simple_detector(work, name) for name in DETECTORS], {})
+    if work.task.head == "forecasts":
+        return Baselines([simple_forecast(work, name) for name in (*FORECASTS, BOOSTED)], {})
     return Baselines([_boosted(work), _linear(work)], {})
 
 

@@ -14,8 +14,8 @@ from spt_core.families.series.config import SeriesConfig
 from spt_core.families.series.encoding import standard
 from spt_core.families.series.ensemble import BLEND, USUAL, open_teacher
 from spt_core.families.series.network import (
-    ResidualNetwork,
-    StudentNetwork,
+    ForecastNetwork,
+    Student,
     as_student,
     num_explained,
     num_outputs,
@@ -35,7 +35,7 @@ def open_runtime(artifact: ModelArtifact) -> StudentRuntime | UsualTeacherRuntim
     return StudentRuntime(open_student(artifact))
 
 
-def open_student(artifact: ModelArtifact) -> StudentNetwork | ResidualNetwork:
+def open_student(artifact: ModelArtifact) -> Student:
     """The student's network with its weights, ready to answer."""
     config = from_plain(SeriesConfig, artifact.config["network"])
     facts = json.loads(artifact.read(FACTS))
@@ -47,12 +47,14 @@ def open_student(artifact: ModelArtifact) -> StudentNetwork | ResidualNetwork:
 class StudentRuntime:
     """A student's checkpoint."""
 
-    def __init__(self, network: StudentNetwork | ResidualNetwork) -> None:
+    def __init__(self, network: Student) -> None:
         self._network = network
 
     @torch.no_grad()
     def explain(self, windows: Windows) -> tuple[Windows, Windows]:
         """Scores [B, K] and the map [B, E, T, C], from the graph that is exported."""
+        if isinstance(self._network, ForecastNetwork):
+            return self._network(torch.from_numpy(windows)).numpy(), _no_map(windows)
         scores, parts = self._network.explain(torch.from_numpy(windows))
         return scores.numpy(), parts.numpy()
 
@@ -87,6 +89,8 @@ class TeacherRuntime:
     def explain(self, windows: Windows) -> tuple[Windows, Windows]:
         """Scores [B, K] and effects [B, E, T, C]."""
         facts, network = self._ensemble.facts, self._ensemble.network
+        if facts["head"] == "forecasts":
+            return self._ensemble.outputs(windows).astype(np.float32), _no_map(windows)
         scores = self._ensemble.outputs(windows) * self._scale + self._shift
         known = np.where(np.isnan(windows), np.array(facts["center"], np.float32), windows)
         inputs = torch.from_numpy(known.astype(np.float32)).requires_grad_()
@@ -98,3 +102,7 @@ class TeacherRuntime:
             (slope,) = torch.autograd.grad(total, inputs, retain_graph=True)
             maps.append(slope.numpy() * distance * self._scale[item])
         return scores.astype(np.float32), np.stack(maps, 1).astype(np.float32)
+
+
+def _no_map(windows: Windows) -> Windows:
+    return np.empty((len(windows), 0, *windows.shape[1:]), np.float32)

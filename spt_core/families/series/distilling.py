@@ -34,7 +34,12 @@ from spt_core.families.series.config import SeriesConfig
 from spt_core.families.series.ensemble import ROWS_AT_ONCE, network_outputs
 from spt_core.families.series.facts import sequence_field
 from spt_core.families.series.learner import LEARNER
-from spt_core.families.series.network import ResidualNetwork, UsualWindows, as_student
+from spt_core.families.series.network import (
+    ForecastNetwork,
+    ResidualNetwork,
+    UsualWindows,
+    as_student,
+)
 from spt_core.families.series.rows import encoded_dataset, encoded_part
 from spt_core.families.series.scores import calibration_of, figures
 from spt_core.families.series.softening import soften
@@ -106,6 +111,8 @@ class SeriesDistilling:
         network.load_state_dict(load_weights(weights))
         if isinstance(network, ResidualNetwork):
             return self._finish_usual(network)
+        if isinstance(network, ForecastNetwork):
+            return self._finish_forecasts(network)
         train, _ = encoded_part(splits, "train", self._field, facts, TYPICAL_ROWS)
         network.set_typical(torch.from_numpy(train))
         if twin is not None:
@@ -146,6 +153,18 @@ class SeriesDistilling:
             return torch.cat([network.explain(part)[0] for part in parts]).double().numpy()
 
         metrics = anomaly_figures(self._task, splits, self._field, score)
+        return Trained({WEIGHTS: _saved(network)}, metrics)
+
+    def _finish_forecasts(self, network: ForecastNetwork) -> Trained:
+        """As it is: quantiles are moved by the policy."""
+        splits, facts, twin = self._lesson.splits, self._run.facts, self._lesson.twin
+        if twin is not None:
+            return Trained({WEIGHTS: _saved(network)}, dict(twin.metrics))
+        windows, targets = encoded_part(splits, "validation", self._field, facts, HELD_OUT_ROWS)
+        outputs = network_outputs(network, windows, facts)
+        size = outputs.shape[1]
+        calibration = ([1.0] * size, [0.0] * size)
+        metrics = figures(self._task, facts, targets, outputs, calibration)
         return Trained({WEIGHTS: _saved(network)}, metrics)
 
     def _write_soft_rows(self) -> None:

@@ -73,6 +73,10 @@ def targets_of(
             if name in places:
                 targets[row, places[name]] = 1.0
         return targets
+    if facts["head"] == "forecasts":
+        return np.array([json.loads(label) for label in labels.to_pylist()], np.float32).reshape(
+            len(labels), int(facts["horizon"])
+        )
     assert facts["head"] == "anomalies", facts["head"]
     return standard(windows[:, -1], facts)
 

@@ -15,6 +15,7 @@ from spt_core.errors import InputError, ParityError
 from spt_core.families.graph import OPSET, Exported, Method, gap, graph
 from spt_core.families.onnx import INPUT
 from spt_core.families.series.checkpoint import StudentRuntime, open_student
+from spt_core.families.series.network import ForecastNetwork
 from spt_core.families.series.reading import filled, readings_of
 from spt_core.families.series.serving import (
     OUTPUTS,
@@ -37,10 +38,12 @@ def export_series(artifact: ModelArtifact) -> Exported:
             f"only a student can be exported, however: {artifact.uri} is a {artifact.role}"
         )
     network, facts = open_student(artifact), json.loads(artifact.read(FACTS))
-    explain: Any = network.explain  # nn.Module's attributes have no types
+    has_map = not isinstance(network, ForecastNetwork)
+    method: Any = network.explain if has_map else network.forward
+    outputs = OUTPUTS if has_map else OUTPUTS[:1]
     batch = torch.export.Dim("batch", min=1, max=1 << 16)
     example = torch.from_numpy(trial_windows(facts, 3, seed=0))
-    content = graph(Method(network, explain), [example], {INPUT: {0: batch}}, OUTPUTS)
+    content = graph(Method(network, method), [example], {INPUT: {0: batch}}, outputs)
     checkpoint = StudentRuntime(network)
     parity = check_parity(checkpoint, OnnxSeriesRuntime(content), facts)
     predictor = SeriesPredictor(artifact.signature, checkpoint, facts)
@@ -87,7 +90,7 @@ def check_parity(
 
 def unit_of(facts: Mapping[str, Any]) -> float:
     """What a score of 1 of the network is in the head's unit."""
-    return float(facts["value_spread"])
+    return float(facts["value_scale" if facts["head"] == "forecasts" else "value_spread"])
 
 
 def trial_windows(facts: Mapping[str, Any], size: int, *, seed: int) -> NDArray[np.float32]:

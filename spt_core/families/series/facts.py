@@ -22,11 +22,12 @@ def series_facts(
     head: Head,
     classes: Sequence[str] = (),
     values: NDArray[np.float64] | None = None,
+    target: str = "",
 ) -> dict[str, Any]:
     """Center and spread of each channel in training windows [N, T, C], and of values [N].
 
     `moves` says of each channel whether it moved in every training window: one that stands still
-    then is broken.
+    then is broken. `target` is the channel that is foretold, `value_scale` its mean.
     """
     cells = windows.reshape(-1, windows.shape[2]).astype(np.float64)
     known = ~np.isnan(cells)
@@ -36,6 +37,7 @@ def series_facts(
     spread = np.where(spread > LEAST_SPREAD * np.abs(center) + 1e-12, spread, 1.0)
     stillness = (windows.max(1) == windows.min(1)) | np.isnan(windows).any(1)
     labels = np.zeros(1) if values is None else values
+    own = shape.channels.index(target) if target in shape.channels else 0
     return {
         "head": head,
         "classes": list(classes),
@@ -47,6 +49,8 @@ def series_facts(
         "moves": (~stillness.any(0)).tolist(),
         "value_center": float(labels.mean()),
         "value_spread": float(labels.std()) or 1.0,
+        "target": own,
+        "value_scale": float(np.abs(center[own])) or 1.0,
     }
 
 

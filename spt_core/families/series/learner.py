@@ -12,6 +12,7 @@ from spt_core.families.series.rows import WindowShard, WindowStreamShard, shard_
 from spt_core.fitting import losses
 from spt_core.fitting.plan import Read, TrainingRun
 from spt_core.fitting.shards import Batch
+from spt_core.heads.forecasts import LEVELS
 
 SCORING_ROWS = 2048
 
@@ -59,10 +60,23 @@ def _loss(outputs: Tensor, targets: Tensor, weights: Tensor, run: TrainingRun) -
     """The mean loss of outputs [N, K] of the head."""
     if run.head == "single_label":
         return losses.soft_cross_entropy(outputs, targets, weights)
+    if run.head == "forecasts":
+        return _forecast_loss(outputs, targets, weights, run)
     if targets.shape[1] == outputs.shape[1]:  # of a teacher's answers, or readings to come
         return losses.squared_error(outputs, targets, weights) / outputs.shape[1]
     value = losses.squared_error(outputs[:, :1], targets, weights)
     return value + pinball(outputs[:, 1:], targets, outputs.new_tensor(QUANTILES), weights)
+
+
+def _forecast_loss(outputs: Tensor, targets: Tensor, weights: Tensor, run: TrainingRun) -> Tensor:
+    """Of quantiles [N, H * Q]: against what came [N, H], or against a teacher's, in mean demand."""
+    unit = float(run.facts["value_scale"])
+    if targets.shape[1] == outputs.shape[1]:
+        return losses.squared_error(outputs / unit, targets / unit, weights) / outputs.shape[1]
+    steps = outputs.unflatten(1, (-1, len(LEVELS))).flatten(0, 1)
+    levels = outputs.new_tensor(LEVELS)
+    each = weights.repeat_interleave(targets.shape[1])
+    return pinball(steps, targets.reshape(-1, 1), levels, each) / unit
 
 
 def pinball(outputs: Tensor, targets: Tensor, levels: Tensor, weights: Tensor) -> Tensor:

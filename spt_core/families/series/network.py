@@ -20,12 +20,12 @@ from torch.nn import functional
 
 from spt_core.artifacts import Role
 from spt_core.families.series.config import SeriesConfig
+from spt_core.heads.forecasts import LEVELS
 from spt_core.task import Head
 
 LIMIT = 8.0  # standard deviations, beyond which a reading says no more
 FAR_LIMIT = 30.0  # where it is the question how far it is
 QUANTILES = (0.05, 0.95)  # of a number's interval, beside its value
-LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.8, 0.9, 0.95, 0.99)  # of a forecast's quantiles
 PERIOD = 4  # steps between a student's second filters
 
 
@@ -57,16 +57,26 @@ class TeacherNetwork(nn.Module):
         self.head: Head = facts["head"]
         self.usual = Usual(facts)
         outputs, is_ahead = num_outputs(facts), facts["head"] == "anomalies"
+        self.rises = Rises(facts) if facts["head"] == "forecasts" else None
         self._length = int(facts["length"]) - is_ahead
         self.members = nn.ModuleList(
-            _Inception(config, len(facts["center"]), outputs, self._length)
+            _Inception(
+                config,
+                len(facts["center"]) + (self.rises is not None),
+                outputs,
+                self._length,
+            )
             for _ in range(config.teacher_members)
         )
 
     def forward(self, windows: Tensor) -> Tensor:
         """Raw outputs [B, M * K], member by member; of anomalies, what the last reading will be."""
         usual = self.usual(windows)[:, :, : self._length]
-        return torch.cat([member(usual) for member in self.members], 1)
+        if self.rises is None:
+            return torch.cat([member(usual) for member in self.members], 1)
+        own, scale = self.rises.relative(windows)
+        inputs = torch.cat([usual, own.unsqueeze(1)], 1)
+        return torch.cat([self.rises(member(inputs), scale) for member in self.members], 1)
 
 
 class _Inception(nn.Module):
@@ -110,6 +120,59 @@ class _Block(nn.Module):
         parts = [branch(narrow) for branch in self.branches]
         parts.append(self.pooled(functional.max_pool1d(states, 3, stride=1, padding=1)))
         return functional.relu(self.norm(torch.cat(parts, 1)))
+
+
+class Rises(nn.Module):
+    """Quantiles of each step as rises, in the scale of the window's own readings of the target.
+
+    Demand is 0 or more, and mostly 0 where it is intermittent: the first quantile is a rise from 0.
+    """
+
+    def __init__(self, facts: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._target, self._horizon = int(facts["target"]), int(facts["horizon"])
+        self._least = 0.1 * float(facts["value_scale"])
+
+    def relative(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """The target's readings [B, T] over their scale [B, 1]."""
+        own = windows[:, :, self._target]
+        own = torch.where(torch.isnan(own), torch.zeros_like(own), own)
+        scale = own.abs().mean(1, keepdim=True) + self._least
+        return (own / scale).clamp(-LIMIT, LIMIT), scale
+
+    def forward(self, raw: Tensor, scale: Tensor) -> Tensor:
+        """Quantiles [B, H * Q] of raw outputs [B, H * Q]."""
+        rises = functional.softplus(raw - 2.0).unflatten(1, (self._horizon, len(LEVELS)))
+        return rises.cumsum(2).flatten(1) * scale
+
+
+class ForecastNetwork(nn.Module):
+    """A linear map of the window beside a small dense network, as in TiDE (Das et al., TMLR 2023).
+
+    Global linear models beat larger ones on intermittent demand; it has no map.
+    """
+
+    def __init__(self, config: SeriesConfig, facts: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.head: Head = facts["head"]
+        self.usual, self.rises = Usual(facts), Rises(facts)
+        size = int(facts["length"]) * (len(facts["center"]) + 2) + 1
+        outputs = num_outputs(facts)
+        self.direct = nn.Linear(size, outputs)
+        self.hidden = nn.Sequential(
+            nn.Linear(size, 2 * config.student_width),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(2 * config.student_width, outputs),
+        )
+        self._unit = float(facts["value_scale"])
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Quantiles [B, H * Q]."""
+        own, scale = self.rises.relative(windows)
+        level = torch.log(scale / self._unit)
+        inputs = torch.cat([self.usual(windows).flatten(1), own, (own > 0).to(own.dtype), level], 1)
+        return self.rises(self.direct(inputs) + self.hidden(inputs), scale)
 
 
 class ResidualNetwork(nn.Module):
@@ -305,10 +368,16 @@ def series_network(config: SeriesConfig, role: Role, facts: Mapping[str, Any]) -
     """The network of a role, with random weights."""
     if role == "teacher":
         return TeacherNetwork(config, facts)
-    student = ResidualNetwork if facts["head"] == "anomalies" else StudentNetwork
-    return student(config, facts)
+    return _STUDENTS.get(facts["head"], StudentNetwork)(config, facts)
 
 
-def as_student(network: nn.Module) -> StudentNetwork | ResidualNetwork:
+def as_student(network: nn.Module) -> Student:
     """A network that was made for the role student."""
-    return cast("StudentNetwork | ResidualNetwork", network)
+    return cast(Student, network)
+
+
+Student = StudentNetwork | ResidualNetwork | ForecastNetwork
+_STUDENTS: Mapping[Head, type[Student]] = {
+    "anomalies": ResidualNetwork,
+    "forecasts": ForecastNetwork,
+}

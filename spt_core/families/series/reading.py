@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from spt_core.data.series import MAX_GAPS, STEP_TOLERANCE
 from spt_core.errors import InputError, nearest
 from spt_core.notation import FLOAT32_MAX
-from spt_core.records import parse_moment, shown
-from spt_core.signature import MAX_READINGS, Field, SequenceShape
+from spt_core.records import parse_moment, shown, wrong_value
+from spt_core.signature import MAX_READINGS, SequenceShape, Signature
 
 Window = NDArray[np.float32]
 _EPOCH = datetime.datetime(1970, 1, 1)
@@ -38,8 +38,10 @@ class WindowReader:
     the channels' order. Of more readings than the model's window has the last ones count.
     """
 
-    def __init__(self, field: Field) -> None:
+    def __init__(self, signature: Signature) -> None:
+        field = next(field for field in signature.fields if field.kind == "sequence")
         assert field.shape is not None, "a sequence has a shape"
+        self._terms = {term.name: term for term in signature.fields if term is not field}
         self._name, self._shape = field.name, field.shape
         self._channels = field.shape.channels
         self._own = frozenset(self._channels)
@@ -48,15 +50,27 @@ class WindowReader:
 
     def record(self, record: Mapping[str, Any]) -> EncodedWindow:
         """A request's window; InputError with one sentence about the first bad reading."""
-        if record.keys() - {self._name}:
-            other = next(name for name in record if name != self._name)
-            raise InputError(
-                f"a record may hold only the model's fields, however: {shown(other)} is none of "
-                f"them; {nearest(other, [self._name])}"
-            )
+        for name, value in record.items():
+            if name != self._name:
+                self._check_term(name, value)
         if record.get(self._name) is None:
             raise InputError(f"the field {self._name!r} is required, however: it is missing")
         return EncodedWindow(record, filled(self._values(record[self._name])))
+
+    def _check_term(self, name: str, value: object) -> None:
+        """InputError unless it is a number that the task asks for beside the readings."""
+        if name not in self._terms:
+            raise InputError(
+                f"a record may hold only the model's fields, however: {shown(name)} is none of "
+                f"them; {nearest(name, [self._name, *self._terms])}"
+            )
+        if value is None:
+            return
+        term = self._terms[name]
+        least, greatest = term.minimum or 0.0, FLOAT32_MAX if term.maximum is None else term.maximum
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not least <= value <= greatest:
+            raise wrong_value(name, f"a number from {least:g} to {greatest:g}", value)
 
     def _values(self, given: object) -> Window:
         if isinstance(given, Mapping):

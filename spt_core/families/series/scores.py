@@ -29,6 +29,8 @@ def calibration_of(
 ) -> Calibration:
     """What takes outputs to scores: a number's unit, or calibrated logits by calibration rows."""
     size = num_outputs(facts)
+    if task.head == "forecasts":
+        return [1.0] * size, [0.0] * size
     if task.head != "single_label":
         return [facts["value_spread"]] * size, [facts["value_center"]] * size
     windows, targets = encoded_part(splits, "calibration", field, facts, CALIBRATION_ROWS)

@@ -20,7 +20,6 @@ from spt_core.data.series import windows_of
 from spt_core.families.onnx import INPUT, open_session
 from spt_core.families.series.config import SeriesConfig, SeriesCopying
 from spt_core.families.series.reading import EncodedWindow, WindowReader, filled, readings_of
-from spt_core.heads import HEADS
 from spt_core.heads.base import Floats, Prediction, Reasons, Scores
 from spt_core.judgement import Reason, Stretch
 from spt_core.signature import Field, Signature
@@ -35,7 +34,10 @@ class SeriesRuntime(Protocol):
     """Runs windows. Thread-safe, holds the weights."""
 
     def explain(self, windows: Windows) -> tuple[Windows, Windows]:
-        """Scores [B, K] of windows [B, T, C], and the map [B, E, T, C] of the first E of them."""
+        """Scores [B, K] of windows [B, T, C], and the map [B, E, T, C] of the first E of them.
+
+        Those of forecasts are [B, H * Q], and have no map.
+        """
         ...
 
 
@@ -47,8 +49,8 @@ class OnnxSeriesRuntime:
 
     def explain(self, windows: Windows) -> tuple[Windows, Windows]:
         """Scores and map, as SeriesRuntime says."""
-        scores, parts = cast(list[Any], self._session.run(None, {INPUT: windows}))
-        return scores, parts
+        scores, *parts = cast(list[Any], self._session.run(None, {INPUT: windows}))
+        return scores, parts[0] if parts else np.empty((len(windows), 0, *windows.shape[1:]))
 
 
 class SeriesPredictor:
@@ -59,12 +61,12 @@ class SeriesPredictor:
     ) -> None:
         self.runtime, self.facts = runtime, facts
         self.classes: tuple[str, ...] = tuple(facts["classes"])
-        self._head = HEADS[facts["head"]]
+        self._num_items = int(facts["horizon"]) if facts["head"] == "forecasts" else 1
         self.field = _sequence(signature)
         assert self.field.shape is not None
         self._shape = self.field.shape
         self._channels = self._shape.channels
-        self._reader = WindowReader(self.field)
+        self._reader = WindowReader(signature)
         seen = np.array(self._shape.seen or [(-np.inf, np.inf)] * len(self._channels), np.float64)
         span = MARGIN * (seen[:, 1] - seen[:, 0])
         self._least, self._greatest = seen[:, 0] - span, seen[:, 1] + span
@@ -120,11 +122,13 @@ class SeriesPredictor:
             some = rows[start : start + ROWS_AT_ONCE]
             scores, parts = self.runtime.explain(np.stack([row.values for row in some]))
             for row, values, own in zip(some, scores.astype(np.float64), parts, strict=True):
-                yield row, values[None], own
+                yield row, values.reshape(self._num_items, -1), own
 
     def _reasons(self, row: EncodedWindow, parts: Windows) -> Reasons:
         def reasons(item: int, direction: Floats) -> tuple[Reason, ...]:
             del item  # a window is one
+            if not len(parts):
+                return ()
             along = direction[: len(parts)].astype(np.float32)
             effects = np.tensordot(along, parts, 1)
             return stretches(effects, row.values, self._channels)

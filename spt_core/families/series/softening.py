@@ -52,7 +52,9 @@ def soften(
                 np.float32
             )
         targets = _targets(opened.outputs(own), facts["head"])
-        if not number and hard_label_weight:  # these are the rows themselves
+        if (
+            not number and hard_label_weight and labels.shape[1] <= targets.shape[1]
+        ):  # these are the rows themselves
             width = labels.shape[1]
             targets[:, :width] += hard_label_weight * (labels - targets[:, :width])
         yield {

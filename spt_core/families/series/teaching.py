@@ -122,7 +122,7 @@ class SeriesTeaching:
     def _booster(self, held_out: Labelled | None, num_trees: int = 0) -> WindowBooster | None:
         """Stopped early on held-out windows, or with so many trees."""
         network = self._config.network
-        if not network.booster_rows:
+        if not network.booster_rows or self._task.head == "forecasts":
             return None
         facts, limit = self._run.facts, network.booster_rows
         return fit_booster(
@@ -162,7 +162,12 @@ def facts_of(splits: Splits) -> tuple[dict[str, Any], Any]:
     if task.head == "regression":
         values = np.asarray(table[splits.label], np.float64)
     facts = series_facts(
-        field.shape, windows, head=task.head, classes=splits.classes, values=values
+        field.shape,
+        windows,
+        head=task.head,
+        classes=splits.classes,
+        values=values,
+        target=splits.label,
     )
     return facts, with_seen(splits.signature, field.name, windows)
 
