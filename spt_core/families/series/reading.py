@@ -69,7 +69,7 @@ class WindowReader:
         term = self._terms[name]
         least, greatest = term.minimum or 0.0, FLOAT32_MAX if term.maximum is None else term.maximum
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not least <= value <= greatest:
+        if not is_number or not least <= cast(float, value) <= greatest:
             raise wrong_value(name, f"a number from {least:g} to {greatest:g}", value)
 
     def _values(self, given: object) -> Window:
@@ -143,7 +143,7 @@ class WindowReader:
                     f"reading {number} is {shown(reading)}"
                 )
             names_of = cast(Mapping[str, Any], reading).keys()
-            if set(names_of) != self._own:
+            if len(names_of) != len(names) or not self._own.issuperset(names_of):
                 self._check_names(names_of, f" in reading {number}")
             rows.append([reading[name] for name in names])
         values = self._numbers(rows)

@@ -50,7 +50,8 @@ class OnnxSeriesRuntime:
     def explain(self, windows: Windows) -> tuple[Windows, Windows]:
         """Scores and map, as SeriesRuntime says."""
         scores, *parts = cast(list[Any], self._session.run(None, {INPUT: windows}))
-        return scores, parts[0] if parts else np.empty((len(windows), 0, *windows.shape[1:]))
+        no_map = np.empty((len(windows), 0, *windows.shape[1:]), np.float32)
+        return scores, parts[0] if parts else no_map
 
 
 class SeriesPredictor:
