@@ -97,7 +97,7 @@ def _pca(work: BaselineWork, field: Field, windows: Windows) -> tuple[Score, Map
 def _forest(work: BaselineWork, field: Field, windows: Windows) -> tuple[Score, Mapping[str, Any]]:
     """How soon an isolation forest is done with a window's statistics."""
     del field
-    forest = IsolationForest(100, random_state=work.seed, n_jobs=1)
+    forest = IsolationForest(n_estimators=100, random_state=work.seed, n_jobs=1)
     model = make_pipeline(SimpleImputer(keep_empty_features=True), forest)
     model.fit(window_statistics(windows))
 

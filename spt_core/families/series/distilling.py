@@ -44,7 +44,7 @@ from spt_core.families.series.rows import encoded_dataset, encoded_part
 from spt_core.families.series.scores import calibration_of, figures
 from spt_core.families.series.softening import soften
 from spt_core.families.series.teaching import HELD_OUT_ROWS, series_run
-from spt_core.families.series.usual import anomaly_figures, fit_usual
+from spt_core.families.series.usual import anomaly_figures, fit_usual, usual_windows
 from spt_core.fitting.lesson import Lesson
 from spt_core.fitting.plan import Trained, TrainingRun
 from spt_core.task import find
@@ -145,7 +145,8 @@ class SeriesDistilling:
             return network_outputs(network, windows, facts)
 
         size = self._lesson.training.network.components
-        network.set_usual(fit_usual(splits, self._field, facts, size, expect))
+        windows = usual_windows(splits, self._field, facts)
+        network.set_usual(fit_usual(*windows, facts, size, expect))
 
         @torch.no_grad()
         def score(windows: NDArray[np.float32]) -> NDArray[np.float64]:

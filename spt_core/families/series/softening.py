@@ -48,10 +48,10 @@ def soften(
         own: Windows = windows
         if number:
             noise = spread * draw.standard_normal(windows.shape, np.float32)
-            own = (_copied(windows, draw, mix_probability, gap_probability) + noise).astype(
+            own = (copied_windows(windows, draw, mix_probability, gap_probability) + noise).astype(
                 np.float32
             )
-        targets = _targets(opened.outputs(own), facts["head"])
+        targets = soft_targets(opened.outputs(own), facts["head"])
         if (
             not number and hard_label_weight and labels.shape[1] <= targets.shape[1]
         ):  # these are the rows themselves
@@ -64,7 +64,7 @@ def soften(
         }
 
 
-def _copied(
+def copied_windows(
     windows: Windows, draw: np.random.Generator, mix_probability: float, gap_probability: float
 ) -> Windows:
     """Some windows mixed with others; some channels without a stretch of their readings."""
@@ -80,7 +80,7 @@ def _copied(
     return filled(np.where(lost, np.float32(np.nan), mixed))
 
 
-def _targets(outputs: NDArray[np.float64], head: str) -> NDArray[np.float64]:
+def soft_targets(outputs: NDArray[np.float64], head: str) -> NDArray[np.float64]:
     return softmax(outputs, axis=1) if head == "single_label" else outputs.copy()
 
 

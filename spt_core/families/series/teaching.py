@@ -34,7 +34,13 @@ from spt_core.families.series.learner import LEARNER, SCORING_ROWS
 from spt_core.families.series.reading import filled
 from spt_core.families.series.rows import Labelled, encoded_dataset, encoded_part, part_table
 from spt_core.families.series.scores import calibration_of, figures
-from spt_core.families.series.usual import anomaly_figures, fit_usual, parts_of, usual_bytes
+from spt_core.families.series.usual import (
+    anomaly_figures,
+    fit_usual,
+    parts_of,
+    usual_bytes,
+    usual_windows,
+)
 from spt_core.fitting.config import TrainingConfig
 from spt_core.fitting.plan import Trained, TrainingRun
 from spt_core.task import find
@@ -109,7 +115,7 @@ class SeriesTeaching:
             return network_outputs(network, windows, facts)
 
         size = self._config.network.components
-        usual = fit_usual(splits, self._field, facts, size, expect)
+        usual = fit_usual(*usual_windows(splits, self._field, facts), facts, size, expect)
 
         def score(windows: NDArray[np.float32]) -> NDArray[np.float64]:
             error = standard(windows[:, -1], facts) - expect(windows)

@@ -34,26 +34,34 @@ Windows = NDArray[np.float32]
 Expect = Callable[[Windows], Floats]  # the last reading of windows [N, T, C], standardised [N, C]
 
 
-def fit_usual(
-    splits: Splits, field: str, facts: Mapping[str, Any], num_components: int, expect: Expect
-) -> UsualWindows:
-    """What is usual, with the errors of the network that expects the last reading."""
+def usual_windows(splits: Splits, field: str, facts: Mapping[str, Any]) -> tuple[Windows, Windows]:
+    """Windows without an anomaly, of training and of validation rows."""
     windows, _ = encoded_part(splits, "train", field, facts, PCA_ROWS)
+    table = usual_rows(table_of(splits.files("validation"), FIGURE_ROWS), facts)
+    own = sequence_field(splits.signature)
+    assert own.shape is not None
+    if not table.num_rows:
+        raise InputError(
+            "validation rows must have windows without an anomaly, to tell what is usual, however: "
+            "there are none"
+        )
+    return windows, filled(windows_of(table[field], own.shape))
+
+
+def fit_usual(
+    windows: Windows,
+    held_out: Windows,
+    facts: Mapping[str, Any],
+    num_components: int,
+    expect: Expect,
+) -> UsualWindows:
+    """What is usual in training windows, with the errors on held-out ones of what is expected."""
     cells = standardised(windows, facts).astype(np.float64)
     typical = cells.mean(0)
     size = min(num_components, *cells.shape)
     _, _, axes = np.linalg.svd(cells - typical, full_matrices=False)
     components = np.zeros((min(num_components, cells.shape[1]), cells.shape[1]))
     components[:size] = axes[:size]
-    table = usual_rows(table_of(splits.files("validation"), FIGURE_ROWS), facts)
-    own = sequence_field(splits.signature)
-    assert own.shape is not None
-    held_out = filled(windows_of(table[field], own.shape))
-    if not len(held_out):
-        raise InputError(
-            "validation rows must have windows without an anomaly, to tell what is usual, however: "
-            "there are none"
-        )
     error = standard(held_out[:, -1], facts) - expect(held_out)
     noise = np.maximum(np.sqrt((error**2).mean(0)), LEAST)
     usual = UsualWindows(components, typical, noise, np.ones(2))

@@ -1,4 +1,4 @@
-"""Methods for intermittent demand, against values worked out by hand or by their papers' formulas."""
+"""Methods for intermittent demand, against values worked out by hand or by their papers."""
 
 import numpy as np
 import pytest
