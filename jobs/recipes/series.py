@@ -57,7 +57,7 @@ def smoke(task: Task) -> PipelineConfig:
     """Seconds: everything once, nothing well."""
     network = SeriesConfig(
         teacher_members=1,
-        teacher_filters=4,
+        teacher_filters=8,
         teacher_blocks=1,
         booster_trees=10,
         student_kernels=(3,),

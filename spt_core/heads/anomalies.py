@@ -26,7 +26,8 @@ START_THRESHOLD = 1.0
 CURVE_POINTS = 400
 DAY_S = 86_400.0
 MICROS = 1e6
-INSTANT = "__instant"  # of data/corpus.py, which lies above the heads
+# Of data/corpus.py, which lies above the heads.
+INSTANT, EVENTS = "__instant", "__events"
 _DISTANCE = np.ones(1)
 
 
@@ -121,6 +122,9 @@ class AnomalyHead:
         order = np.lexsort((np.arange(len(true)) if times is None else times, units))
         given = outputs >= _alarms(policy).threshold
         of = outcomes(("anomaly",), true, outputs, given, groups=units)
+        if EVENTS in truth.table.column_names:
+            events = np.asarray(truth.table[EVENTS], np.float64)
+            of = of._replace(clear=(events <= true[:, 0]).astype(np.float64))
         if times is None:
             step = DAY_S / (task.daily_volume or READINGS_PER_DAY)
             return of.take(order)._replace(times=np.arange(len(true)) * step)
@@ -239,9 +243,13 @@ def days(of: Outcomes) -> float:
 def _threshold(of: Outcomes, budget: float) -> float:
     """The least threshold from which on at most the budget's alarms are raised where all is well.
 
-    A threshold t begins an alarm at each reading of at least t whose predecessor is below it.
+    That is where no reading of the window is anomalous. A threshold t begins an alarm at each
+    reading of at least t whose predecessor is below it.
     """
-    usual = of.take(np.flatnonzero(of.labels[:, 0] < 0.5))
+    is_usual = of.labels[:, 0] < 0.5
+    if of.clear is not None:
+        is_usual &= of.clear > 0.5
+    usual = of.take(np.flatnonzero(is_usual))
     scores = usual.probabilities[:, 0]
     if not len(scores):
         return START_THRESHOLD

@@ -141,10 +141,13 @@ def stretches(effects: Windows, values: Windows, channels: Sequence[str]) -> tup
     """Each channel's effect, strongest first, and the stretch of readings that has most of it.
 
     `effects` are those of readings [T, C]; a stretch is the one of greatest sum in the direction of
-    the whole (Kadane's method).
+    the whole (Kadane's method). Where none is negative, as of errors, it is of what is above the
+    channel's mean.
     """
     totals = effects.sum(0)
     signed = effects * np.where(totals < 0, -1.0, 1.0)
+    if (effects >= 0).all():
+        signed = effects - effects.mean(0)
     best = np.full(len(channels), -np.inf)
     sums, starts = np.zeros(len(channels)), np.zeros(len(channels), int)
     first, behind = np.zeros(len(channels), int), np.zeros(len(channels), int)

@@ -67,7 +67,7 @@ def soften(
 def copied_windows(
     windows: Windows, draw: np.random.Generator, mix_probability: float, gap_probability: float
 ) -> Windows:
-    """Some windows mixed with others; some channels without a stretch of their readings."""
+    """Copies of windows [N, T, C]: some are mixed, some channels lose a stretch of readings."""
     size, length, width = windows.shape
     share = np.where(draw.random(size) < mix_probability, draw.beta(0.4, 0.4, size), 1.0)
     share = share.astype(np.float32)[:, None, None]
@@ -81,6 +81,7 @@ def copied_windows(
 
 
 def soft_targets(outputs: NDArray[np.float64], head: str) -> NDArray[np.float64]:
+    """What a teacher's outputs ask of its student: distributions of classes, else themselves."""
     return softmax(outputs, axis=1) if head == "single_label" else outputs.copy()
 
 

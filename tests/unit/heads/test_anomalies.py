@@ -68,6 +68,16 @@ def test_the_threshold_keeps_the_budget_on_usual_readings():
     assert HEAD.metrics["false_alarms_per_day"](lower) > policy.alarms_per_day
 
 
+def test_windows_that_still_hold_an_anomaly_ask_for_no_budget():
+    labels, scores = np.zeros(2880), np.random.default_rng(0).random(2880)
+    labels[100], scores[100:130] = 1, 50.0
+    events = np.zeros(2880)
+    events[100:130] = 1
+    of = decided(labels, scores, 1.0)._replace(clear=(events <= labels).astype(float))
+    assert HEAD.policy(TASK, of).threshold < 1.0
+    assert HEAD.policy(TASK, of._replace(clear=None)).threshold > 0.99
+
+
 def test_a_budget_that_a_short_time_cannot_hold_raises_no_alarm():
     scores = np.random.default_rng(0).random(100)
     policy = HEAD.policy(TASK, decided(np.zeros(100), scores, 1.0))

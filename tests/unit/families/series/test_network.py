@@ -95,6 +95,13 @@ def test_the_stretch_of_a_channel_is_where_most_of_its_effect_lies():
     assert (second.channel, second.start, second.end, second.effect) == ("heat", 7, 8, 0.5)
 
 
+def test_the_stretch_of_an_error_is_where_it_is_above_its_mean():
+    errors = np.full((8, 1), 0.1, np.float32)
+    errors[5:7] = 2.0
+    (stretch,) = stretches(errors, np.ones((8, 1), np.float32), ("cpu",))
+    assert (stretch.start, stretch.end) == (5, 7)
+
+
 def test_what_the_map_names_moves_the_answer_more_than_other_channels():
     draw = np.random.default_rng(0)
     windows = draw.normal(size=(200, 12, 5)).astype(np.float32)
