@@ -181,9 +181,8 @@ PREDICTIVE_MAINTENANCE = Task(
     name="predictive_maintenance",
     title="Predictive maintenance",
     description=(
-        "How many cycles a machine runs on, at most 125, with an interval, the probability of a "
-        f"failure within {HORIZON_CYCLES} cycles, and the sensors that say so, from a window of "
-        "its last readings."
+        "How many cycles a machine runs on, with an interval, the probability of a failure within "
+        f"{HORIZON_CYCLES} cycles, and the sensors that say so, from a window of its last readings."
     ),
     verb="predict_failure",
     family="series",
@@ -209,7 +208,8 @@ PREDICTIVE_MAINTENANCE = Task(
         "remaining_useful_life": {
             "type": "number",
             "minimum": 0,
-            "description": "cycles until the failure; 125 stands for that many or more",
+            "description": "cycles until the failure; where labels were capped, as those of the "
+            f"sample and of C-MAPSS are at {CAP_CYCLES:g}, the cap stands for that many or more",
         },
         "interval": {
             "type": "object",
