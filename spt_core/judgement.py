@@ -1,8 +1,8 @@
 """What a model says of one record, and why: head + policy -> Judgement -> the task's words.
 
 Every judgement carries the `record` as it was read, flat, and the `policy` that decided. `outside`,
-of classes and numbers, names the fields whose value lies beyond all training rows: the answer there
-is a guess.
+of classes, numbers and anomalies, names the fields (of readings the channels) whose value lies
+beyond all training rows: the answer there is a guess.
 """
 
 from __future__ import annotations
@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
-from spt_core.policy import DecisionPolicy, IntervalPolicy, LabelPolicy, Policy
+from spt_core.policy import (
+    AlarmPolicy,
+    DecisionPolicy,
+    IntervalPolicy,
+    LabelPolicy,
+    Policy,
+    QuantilePolicy,
+)
 from spt_core.signature import Goal
 
 NOTABLE_SHARE = 0.5  # of the strongest place's effect, for another to belong to a region
@@ -100,7 +107,21 @@ def _neighbors(places: set[tuple[int, int]]) -> set[tuple[int, int]]:
     return group
 
 
-Reason = FieldEffect | Phrase | AttentionMap
+class Stretch(NamedTuple):
+    """A channel's signed effect, and the readings [start, end) of a window that have most of it.
+
+    Readings are counted from a window's first; `value` is the channel's last one, None where it has
+    none. The effect is on the log-odds, of a number on the value, of an anomaly its part of it.
+    """
+
+    channel: str
+    start: int
+    end: int
+    value: float | None
+    effect: float
+
+
+Reason = FieldEffect | Phrase | AttentionMap | Stretch
 
 
 class Span(NamedTuple):
@@ -126,6 +147,11 @@ class Settings(NamedTuple):
     high: float
     goal: Goal
     note: str
+
+
+def _stretches(reasons: tuple[Reason, ...]) -> list[Stretch]:
+    """The reasons if they are stretches of readings."""
+    return [reason for reason in reasons if isinstance(reason, Stretch)]
 
 
 def _fields(reasons: tuple[Reason, ...]) -> list[FieldEffect]:
@@ -244,5 +270,40 @@ class Value(NamedTuple):
         """The reasons that are fields."""
         return _fields(self.reasons)
 
+    @property
+    def stretches(self) -> list[Stretch]:
+        """The reasons that are stretches of readings."""
+        return _stretches(self.reasons)
 
-Judgement = Decision | Labels | Pairs | Spans | Value
+
+class Anomaly(NamedTuple):
+    """How far a window of readings is from what is usual, and whether that is an alarm.
+
+    `score` is 0 or more; an alarm is one from the policy's threshold on. The effects of `reasons`
+    are their channels' parts of the score.
+    """
+
+    record: Mapping[str, Any]
+    score: float
+    is_anomaly: bool
+    reasons: tuple[Reason, ...]
+    policy: AlarmPolicy
+    outside: tuple[str, ...] = ()
+
+    @property
+    def stretches(self) -> list[Stretch]:
+        """The reasons that are stretches of readings."""
+        return _stretches(self.reasons)
+
+
+class Forecast(NamedTuple):
+    """What comes in the next steps: for each, in order, a value by the level of its quantile."""
+
+    record: Mapping[str, Any]
+    steps: tuple[Mapping[float, float], ...]
+    reasons: tuple[Reason, ...]
+    policy: QuantilePolicy
+    outside: tuple[str, ...] = ()
+
+
+Judgement = Decision | Labels | Pairs | Spans | Value | Anomaly | Forecast

@@ -1,4 +1,5 @@
-"""Decisions apart from weights: a probability -> an action or labels, a value -> an interval.
+"""Decisions apart from weights: a probability -> an action or labels, a value -> an interval, a
+distance from what is usual -> an alarm.
 
 A policy has a version of its own, so that a bank can change a cost or a review capacity without
 retraining.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -228,9 +230,101 @@ class IntervalPolicy:
         return {"kind": self.kind, **dataclasses.asdict(self)}
 
 
-Policy = DecisionPolicy | LabelPolicy | IntervalPolicy
-KINDS: Mapping[str, type[DecisionPolicy] | type[LabelPolicy] | type[IntervalPolicy]] = {
-    policy.kind: policy for policy in (DecisionPolicy, LabelPolicy, IntervalPolicy)
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class AlarmPolicy:
+    """From which score on a window of readings is an alarm, and the budget that it comes from.
+
+    On readings that trained nothing and hold no anomaly the threshold raises at most
+    `alarms_per_day` for each unit; readings in a row that reach it are one alarm.
+    """
+
+    kind: ClassVar[str] = "alarms"
+    threshold: float
+    alarms_per_day: float
+    version: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a budget that is none, and stamp the version."""
+        if not (np.isfinite(self.threshold) and self.threshold >= 0 and self.alarms_per_day > 0):
+            raise InputError(
+                "alarms must have a threshold of at least 0 and a budget above 0, however: "
+                f"{self.threshold=}, {self.alarms_per_day=}"
+            )
+        _stamp(self)
+
+    def figures(self) -> dict[str, float]:
+        """Its numbers by name."""
+        return {"threshold": self.threshold, "alarms_per_day": self.alarms_per_day}
+
+    def described(self) -> dict[str, Any]:
+        """What a person is told of it."""
+        return {
+            "policy": f"{self.version}: an alarm from a score of {self.threshold:.4g} on, at most "
+            f"{self.alarms_per_day:g} a day and unit while nothing is wrong",
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `policy_from_json` reads back."""
+        return {"kind": self.kind, **dataclasses.asdict(self)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class QuantilePolicy:
+    """By how much each quantile of a forecast is moved up, so that its level holds.
+
+    `levels` are those of the head, in rising order. The shifts come from rows that trained nothing,
+    and hold while demand stays as it was.
+    """
+
+    kind: ClassVar[str] = "quantiles"
+    levels: Sequence[float]
+    shifts: Sequence[float]
+    version: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse levels that do not rise, and stamp the version."""
+        object.__setattr__(self, "levels", tuple(self.levels))  # JSON has lists
+        object.__setattr__(self, "shifts", tuple(self.shifts))
+        is_rising = all(a < b for a, b in itertools.pairwise((0.0, *self.levels, 1.0)))
+        if not is_rising or len(self.levels) != len(self.shifts):
+            raise InputError(
+                "quantiles must have levels that rise within (0, 1) and a shift each, however: "
+                f"{self.levels=}, {self.shifts=}"
+            )
+        _stamp(self)
+
+    def moved(self, quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The quantiles [..., Q] moved; never below 0 where none was, never crossed."""
+        floor = np.minimum(quantiles.min(-1, keepdims=True), 0.0)
+        return np.maximum.accumulate(np.maximum(quantiles + np.array(self.shifts), floor), -1)
+
+    def figures(self) -> dict[str, float]:
+        """Its numbers by name."""
+        named = zip(self.levels, self.shifts, strict=True)
+        return {f"shift_{level:g}": shift for level, shift in named}
+
+    def described(self) -> dict[str, Any]:
+        """What a person is told of it."""
+        named = zip(self.levels, self.shifts, strict=True)
+        moved = ", ".join(f"{level:g} by {shift:.3g}" for level, shift in named if shift)
+        return {"policy": f"{self.version}: the model's quantiles, moved up: {moved or 'none'}"}
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `policy_from_json` reads back."""
+        return {"kind": self.kind, **dataclasses.asdict(self)}
+
+
+Policy = DecisionPolicy | LabelPolicy | IntervalPolicy | AlarmPolicy | QuantilePolicy
+KINDS: Mapping[
+    str,
+    type[DecisionPolicy]
+    | type[LabelPolicy]
+    | type[IntervalPolicy]
+    | type[AlarmPolicy]
+    | type[QuantilePolicy],
+] = {
+    policy.kind: policy
+    for policy in (DecisionPolicy, LabelPolicy, IntervalPolicy, AlarmPolicy, QuantilePolicy)
 }
 
 

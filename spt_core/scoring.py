@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
@@ -31,9 +32,11 @@ from spt_core.artifacts import (
 )
 from spt_core.data.conform import BAD_SCHEMA
 from spt_core.data.corpus import INSTANT, ROW, Corpus, require_columns
+from spt_core.data.infer import reading_signature
 from spt_core.data.likeness import oddities
-from spt_core.data.read import plain_errors, read
+from spt_core.data.read import Dataset, plain_errors, read
 from spt_core.data.sampling import sample
+from spt_core.data.series import NO_WINDOW, Cutting, cut_dataset
 from spt_core.data.splits import Splits
 from spt_core.data.windows import add_windows_to_dataset
 from spt_core.errors import InputError
@@ -42,7 +45,7 @@ from spt_core.heads.outcomes import Outcomes
 from spt_core.model import default_policy, open_answerer
 from spt_core.policy import Policy, policy_from_json
 from spt_core.signature import Field, Signature, Window
-from spt_core.task import find
+from spt_core.task import Task, find
 
 NUM_PARTITIONS = 8
 SAMPLE_ROWS = 20_000
@@ -106,6 +109,10 @@ def score_corpus(
     _refuse_used(output, fresh)
     signature = model.artifact.signature
     columns = list(corpus.columns)
+    task = find(model.artifact.task)
+    sequence = next((f for f in signature.fields if f.kind == "sequence"), None)
+    if sequence is not None:
+        signature = reading_signature(signature, corpus)
     odd = oddities(sample(corpus, SAMPLE_ROWS), signature, corpus.uris[0])
     needed = [field.name for field in signature.fields if field.required]
     require_columns(needed, columns, what="input", file=corpus.uris[0])
@@ -131,6 +138,8 @@ def score_corpus(
                 rows = add_windows_to_dataset(
                     rows, windows, INSTANT, corpus.label or "", num_partitions=NUM_PARTITIONS
                 )
+            if sequence is not None:
+                rows = _cut(rows, sequence, task, refused)
             scored = rows.map_batches(
                 score_batch,  # type: ignore[arg-type]  # pyarrow has no types
                 batch_format="pyarrow",
@@ -176,6 +185,32 @@ def score_corpus(
         reasons=reasons,
         oddities=tuple(odd),
     )
+
+
+def _cut(rows: Dataset, field: Field, task: Task, refused: str) -> Dataset:
+    """Windows of readings; readings at which none ends go to the quarantine."""
+    assert field.shape is not None
+    cutting = Cutting(name=field.name, shape=field.shape, head=task.head)
+    return cut_dataset(rows, cutting, num_partitions=NUM_PARTITIONS).map_batches(
+        functools.partial(_whole, field=field.name, refused=refused),
+        batch_size=None,
+        batch_format="pyarrow",
+    )
+
+
+def _whole(table: pa.Table, field: str, refused: str) -> pa.Table:
+    """The rows with a window; the others are written to the folder `refused`."""
+    is_whole = table[field].is_valid()
+    others = table.filter(pc.invert(is_whole))
+    if others.num_rows:
+        files, path = filesystem(refused)
+        files.create_dir(path, recursive=True)
+        reasons = pa.array([NO_WINDOW] * others.num_rows)
+        records = pa.array(["{}"] * others.num_rows)
+        bad = pa.table({ROW: others[ROW], "reason": reasons, "record": records}, BAD_SCHEMA)
+        first = pc.min(others[ROW]).as_py()
+        pq.write_table(bad, f"{path}/window-{first:014d}.parquet", filesystem=files)
+    return table.filter(is_whole)
 
 
 def _refuse_used(output: str, fresh: bool) -> None:

@@ -23,6 +23,7 @@ WindowFunction = Literal["count", "mean", "sum", "label_rate"]
 FIELD_KINDS: tuple[FieldKind, ...] = get_args(FieldKind)
 MAX_CHARACTERS = 100_000  # of a text
 MAX_SPANS = 64  # of a text
+MAX_READINGS = 10_000  # of a request's window
 
 _WINDOW = re.compile(
     r"(?P<function>count|mean|sum|label_rate)\((?P<entity>[^,()]+)(?:,(?P<value>[^,()]+?))??"
@@ -41,12 +42,40 @@ _SPAN_SCHEMA: Mapping[str, Any] = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class SequenceShape:
+    """What a window of readings holds: [T, C], T of `length`, C of `channels`, in order.
+
+    Readings are one `step` apart: seconds where `time` is a time, else in the unit of that column
+    (cycles, rows). `time` and `unit` are the columns of a long table that say when a reading was
+    and of what. `horizon` is how many steps after the last reading the label speaks of. `seen` are
+    the least and the greatest value of each channel in the training rows, once there are some.
+    """
+
+    length: int
+    channels: tuple[str, ...] = ()
+    step: float = 1.0
+    time: str = "time"
+    unit: str | None = None
+    horizon: int = 0
+    seen: tuple[tuple[float, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a window without readings."""
+        if self.length < 2 or self.horizon < 0 or not self.step > 0:
+            raise InputError(
+                "a window must have a length of at least 2, a horizon of at least 0 and a step "
+                f"above 0, however: {self.length=}, {self.horizon=}, {self.step=}"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Field:
     """One named input: its kind, unit, range, and whether it may be missing.
 
     `controllable` says that whoever runs the process can set it; `seen` are the least and the
     greatest value of the training rows, once there are some; `notation` is how its numbers or times
-    are written, in files and in requests; `complete` says that no training row lacked it.
+    are written, in files and in requests; `complete` says that no training row lacked it. `shape`
+    is that of a sequence's windows.
     """
 
     name: str
@@ -61,6 +90,7 @@ class Field:
     seen: tuple[float, float] | None = None
     notation: Notation | None = None
     complete: bool = False
+    shape: SequenceShape | None = None
 
     def __post_init__(self) -> None:
         """Refuse a kind that does not exist."""
@@ -210,6 +240,7 @@ class Signature:
                 problems.append(f"field {name!r} was {before.kind}, is {field.kind}")
             if field.required and not before.required:
                 problems.append(f"field {name!r} may no longer be missing")
+            problems += _problems_of_shape(name, field.shape, before.shape)
             if field.minimum is not None and field.minimum > _or(before.minimum, -math.inf):
                 problems.append(f"field {name!r} has a higher minimum")
             if field.maximum is not None and field.maximum < _or(before.maximum, math.inf):
@@ -247,6 +278,22 @@ def signature_from_json(content: Mapping[str, Any]) -> Signature:
     return from_plain(Signature, content)
 
 
+def _problems_of_shape(
+    name: str, shape: SequenceShape | None, before: SequenceShape | None
+) -> list[str]:
+    if shape is None or before is None:
+        return []
+    added = [channel for channel in shape.channels if channel not in before.channels]
+    gone = [channel for channel in before.channels if channel not in shape.channels]
+    problems = [f"channel {channel!r} of {name!r} is new" for channel in added]
+    problems += [f"channel {channel!r} of {name!r} is gone" for channel in gone]
+    if shape.length > before.length:
+        problems.append(f"windows of {name!r} are longer: {shape.length} readings")
+    if shape.step != before.step:
+        problems.append(f"readings of {name!r} are {shape.step:g} apart, not {before.step:g}")
+    return problems
+
+
 def _or(value: float | None, default: float) -> float:
     return default if value is None else value
 
@@ -269,6 +316,7 @@ def _field_schema(field: Field) -> dict[str, Any]:
         "time": ["string", "number"],
         "entity": ["string", "number"],
         "spans": ["array"],
+        "sequence": ["array"],
     }
     types = kinds.get(field.kind, ["string"])
     schema: dict[str, Any] = {"type": types if field.required else [*types, "null"]}
@@ -287,4 +335,13 @@ def _field_schema(field: Field) -> dict[str, Any]:
         schema |= {"minLength": 1, "contentEncoding": "base64", "contentMediaType": "image/*"}
     if field.kind == "spans":
         schema |= {"items": _SPAN_SCHEMA, "maxItems": MAX_SPANS}
+    if field.shape is not None:
+        schema |= {"items": _reading_schema(field.shape), "minItems": field.shape.length}
     return schema
+
+
+def _reading_schema(shape: SequenceShape) -> dict[str, Any]:
+    """One reading: its channels, null where one has none, and when it was, if the client says."""
+    channels = {name: {"type": ["number", "null"]} for name in shape.channels}
+    clock = {shape.time: {"type": ["string", "number"]}} if shape.time not in channels else {}
+    return {"type": "object", "properties": {**clock, **channels}, "required": [*channels]}

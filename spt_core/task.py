@@ -17,10 +17,20 @@ from spt_core.errors import InputError, NotFoundError, nearest
 from spt_core.policy import Costs
 from spt_core.protected import attribute_of
 from spt_core.records import flatten
-from spt_core.signature import Field, FieldKind, Goal, Signature, Window
+from spt_core.signature import Field, FieldKind, Goal, SequenceShape, Signature, Window
 
-Family = Literal["tabular", "text", "image"]
-Head = Literal["binary", "single_label", "multi_label", "ordinal", "pair", "span", "regression"]
+Family = Literal["tabular", "text", "image", "series"]
+Head = Literal[
+    "binary",
+    "single_label",
+    "multi_label",
+    "ordinal",
+    "pair",
+    "span",
+    "regression",
+    "anomalies",
+    "forecasts",
+]
 # What may be done to an image of a task without making its label another one.
 Symmetry = Literal["left_right", "top_bottom", "quarter_turn"]
 Tracker = Literal["mlflow", "wandb"]
@@ -98,6 +108,14 @@ FAMILIES: Mapping[Family, FamilyFacts] = {
         has_int8=True,
         max_body_bytes=28_000_000,  # an image of images.MAX_BYTES in base64
     ),
+    "series": FamilyFacts(
+        subject="sequence",
+        kinds=("sequence", "number"),
+        heads=("single_label", "regression", "anomalies", "forecasts"),
+        batch_rows=1024,
+        inline_records=4,  # of a fraction of a millisecond each
+        policy_rows=50_000,
+    ),
 }
 
 
@@ -113,7 +131,8 @@ class Task:
     The head says what the label column holds: binary 0/1; single_label and ordinal a class name;
     multi_label a JSON list of class names; regression a number; span a JSON list of {start, end,
     label}; pair a JSON list of [i, j, class] over the row's spans, the pairs that it leaves out
-    being of the `negative_class`. `classes` are the names, for ordinal in rising order; empty takes
+    being of the `negative_class`; anomalies 1 at readings that are not as usual; forecasts the
+    channel that is foretold. `classes` are the names, for ordinal in rising order; empty takes
     those of the training rows. `respond` words the head's Judgement. Costs and capacity belong to
     binary decisions; classes get thresholds per label (LabelPolicy).
 
@@ -163,6 +182,7 @@ class Task:
     def __post_init__(self) -> None:
         """Refuse a task whose parts contradict each other."""
         names = {f.name for f in self.fields}
+        names |= {f.shape.time for f in self.fields if f.shape is not None}
         facts = FAMILIES[self.family]
         if self.head not in facts.heads:
             raise InputError(
@@ -247,7 +267,7 @@ def example_record(task: Task, signature: Signature) -> Mapping[str, Any]:
     fitting = {
         field.name: values[field.name]
         for field in signature.fields
-        if field.name in values and fields_by_name[field.name].kind == field.kind
+        if field.name in values and _is_same(fields_by_name[field.name], field)
     }
     encoded = {column.field for column in signature.columns}
     fields = [f for f in signature.fields if f.name in encoded or f.required]
@@ -258,7 +278,22 @@ def example_record(task: Task, signature: Signature) -> Mapping[str, Any]:
     return {**{field.name: _typical(field) for field in fields}, **fitting}
 
 
+def _is_same(field: Field, other: Field) -> bool:
+    """Whether a value of one field is one of the other."""
+    shapes = [f.shape and (f.shape.channels, f.shape.length, f.shape.step) for f in (field, other)]
+    return field.kind == other.kind and shapes[0] == shapes[1]
+
+
+def _typical_window(shape: SequenceShape) -> list[dict[str, float]]:
+    """Readings that stand in the middle of what each channel has read."""
+    ends = shape.seen or [(0.0, 0.0)] * len(shape.channels)
+    middles = [round((low + high) / 2, 6) for low, high in ends]
+    return [dict(zip(shape.channels, middles, strict=True)) for _ in range(shape.length)]
+
+
 def _typical(field: Field) -> Any:
+    if field.shape is not None:
+        return _typical_window(field.shape)
     match field.kind:
         case "category":
             return field.categories[0] if field.categories else "unknown"

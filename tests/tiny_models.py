@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save
 from tokenizers import (
     Tokenizer,
@@ -30,21 +31,32 @@ from spt_core.artifacts import (
     write_bytes,
     write_manifest,
 )
+from spt_core.data.series import as_column
 from spt_core.families.image.config import ImageConfig
 from spt_core.families.image.network import Architecture, ImageNetwork, Stage, image_facts
+from spt_core.families.series.config import SeriesConfig
+from spt_core.families.series.facts import series_facts, with_seen
+from spt_core.families.series.network import (
+    ForecastNetwork,
+    ResidualNetwork,
+    UsualWindows,
+    as_student,
+    series_network,
+)
+from spt_core.families.series.reading import readings_of
 from spt_core.families.tabular.config import TabularConfig
 from spt_core.families.tabular.encoding import targets_of
 from spt_core.families.tabular.network import StudentNetwork, table_facts
 from spt_core.families.tabular.outputs import Target
 from spt_core.families.tabular.reading import Encoder
-from spt_core.families.tabular.rows import with_seen
+from spt_core.families.tabular.rows import with_seen as with_seen_numbers
 from spt_core.families.tabular.settings import REFERENCE, is_searched, reference_of
 from spt_core.families.text.config import TextConfig
 from spt_core.families.text.network import TextNetwork, text_facts
 from spt_core.heads import HEADS
 from spt_core.images import png
 from spt_core.policy import Costs
-from spt_core.signature import Field, Signature
+from spt_core.signature import Field, SequenceShape, Signature
 from spt_core.task import Head, IndustryType, Task
 from tests.kept_exports import kept_export
 
@@ -89,7 +101,7 @@ def tiny_table_artifact(
     )
     config = TabularConfig(num_bins=8, student_hidden=(16, 8))
     rows = Encoder(signature).table(table)
-    signature = with_seen(signature, rows)
+    signature = with_seen_numbers(signature, rows)
     target = Target(head=task.head, classes=task.classes, center=1.0, spread=2.0)
     targets = targets_of(table[task.label], target)
     facts = table_facts(signature, config, rows, targets, target)
@@ -412,6 +424,117 @@ def image_task(head: Head, respond: Callable[[Any], dict[str, Any]] | None = Non
     )
 
 
+SERIES_SHAPE = SequenceShape(
+    length=8, channels=("speed", "heat"), step=60.0, time="time", unit="unit", horizon=3
+)
+SERIES_FIELD = Field(name="readings", kind="sequence", shape=SERIES_SHAPE)
+SERIES_CONFIG = SeriesConfig(
+    teacher_members=1,
+    teacher_filters=2,
+    teacher_blocks=1,
+    student_kernels=(3,),
+    student_filters=1,
+    student_width=4,
+    components=2,
+    dropout=0.0,
+)
+
+
+def series_windows(num_rows: int, seed: int) -> NDArray[np.float32]:
+    """Windows [N, T, C] of a speed about 10 and a heat about 50 that rises with it."""
+    draw = np.random.default_rng(seed)
+    shape = (num_rows, SERIES_SHAPE.length)
+    level = draw.normal(size=(num_rows, 1)) + 0.3 * draw.normal(size=shape)
+    heat = 50.0 + 3.0 * level + draw.normal(size=shape)
+    return np.stack([10.0 + level, heat], 2).astype(np.float32)
+
+
+def series_rows(head: Head, num_rows: int, seed: int) -> pa.Table:
+    """Windows that are cut already, whose label rises with the last speed."""
+    windows = series_windows(num_rows, seed)
+    value = windows[:, -1, 0].astype(np.float64) - 10.0
+    label: Any = {
+        "regression": value,
+        "anomalies": (value > 1.0).astype(np.float32),
+        "forecasts": [json.dumps([max(v, 0.1)] * SERIES_SHAPE.horizon) for v in value.tolist()],
+    }.get(head)
+    if label is None:
+        label = np.array(["neither", "safe", "risky"])[np.digitize(value, [-0.3, 1.2])].tolist()
+    return pa.table({"readings": as_column(windows), "label": label})
+
+
+def series_task(head: Head, respond: Callable[[Any], dict[str, Any]] | None = None) -> Task:
+    """A task of any head on series, whose answer is the judgement itself."""
+    return Task(
+        industry=IndustryType.TECHNOLOGY,
+        name="tiny",
+        title="tiny",
+        description="",
+        verb="judge",
+        label="label",
+        time="time",
+        group="unit",
+        fields=(SERIES_FIELD,),
+        answer={"judgement": {"type": "object"}},
+        respond=respond or (lambda judgement: {"judgement": judgement}),
+        example={"readings": readings_of(series_windows(1, 5)[0], SERIES_SHAPE)},
+        sample=lambda num_rows, seed: series_rows(head, num_rows, seed),
+        family="series",
+        head=head,
+        classes=("neither", "safe", "risky") if head == "single_label" else (),
+        metric=next(iter(HEADS[head].metrics)),
+    )
+
+
+def tiny_series_facts(head: Head) -> dict[str, Any]:
+    """Facts of a network of some windows."""
+    windows = series_windows(NUM_ROWS, 0)
+    values = windows[:, -1, 0].astype(np.float64)
+    classes = ("neither", "safe", "risky") if head == "single_label" else ()
+    return series_facts(SERIES_SHAPE, windows, head=head, classes=classes, values=values)
+
+
+def tiny_series_artifact(task: Task, folder: str, *, seed: int = 0) -> ModelArtifact:
+    """A student of random weights that takes the task's own windows."""
+    torch.manual_seed(seed)
+    facts = tiny_series_facts(task.head)
+    windows = series_windows(NUM_ROWS, 0)
+    network = as_student(series_network(SERIES_CONFIG, "student", facts))
+    if isinstance(network, ResidualNetwork):
+        cells = SERIES_SHAPE.length * len(SERIES_SHAPE.channels)
+        axes = np.linalg.qr(np.random.default_rng(seed).normal(size=(cells, 2)))[0].T
+        network.set_usual(UsualWindows(axes, np.zeros(cells), np.ones(2), np.ones(2)))
+    elif not isinstance(network, ForecastNetwork):
+        network.set_typical(torch.from_numpy(windows))
+        size = len(network.scale)
+        network.calibrate([1.5] * size, [0.2] * size)
+    signature = with_seen(Signature(fields=task.fields), "readings", windows)
+    uri = f"{folder}/{task.name}-{task.head}-{seed}"
+    contents = {WEIGHTS: save(network.state_dict()), FACTS: json.dumps(facts).encode()}
+    artifact = ModelArtifact(
+        uri=uri,
+        task=task.path,
+        model_name="default",
+        family="series",
+        role="student",
+        signature=signature,
+        files={file: write_bytes(f"{uri}/{file}", data) for file, data in contents.items()},
+        config={
+            "network": json.loads(json.dumps(dataclasses.asdict(SERIES_CONFIG))),
+            "compliance_requirements": None,
+        },
+        metrics={},
+        seed=seed,
+        data_fingerprint="tiny",
+        code_fingerprint="tiny",
+        splits="",
+        licences=("MIT",),
+        classes=tuple(facts["classes"]),
+    )
+    write_manifest(uri, artifact.to_json())
+    return artifact
+
+
 class Tiny(NamedTuple):
     """A family's tiny task of a head, and a student of random weights of it."""
 
@@ -423,4 +546,5 @@ TINY: Mapping[str, Tiny] = {
     "tabular": Tiny(table_task, tiny_table_artifact),
     "text": Tiny(text_task, tiny_text_artifact),
     "image": Tiny(image_task, tiny_image_artifact),
+    "series": Tiny(series_task, tiny_series_artifact),
 }

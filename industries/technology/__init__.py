@@ -2,7 +2,8 @@
 
 from industries.technology.feeds import FEEDS as FEEDS
 from industries.technology.feeds import KEYWORDS as KEYWORDS
+from industries.technology.performance_monitoring import PERFORMANCE_MONITORING
 from industries.technology.security_analysis import SECURITY_ANALYSIS
 from spt_core.task import Task
 
-TASKS: tuple[Task, ...] = (SECURITY_ANALYSIS,)
+TASKS: tuple[Task, ...] = (PERFORMANCE_MONITORING, SECURITY_ANALYSIS)

@@ -6,11 +6,16 @@ A family has a file of its own. Adding one: that file, and one line in `FAMILIES
 from collections.abc import Callable, Mapping
 from types import ModuleType
 
-from jobs.recipes import image, tabular, text
+from jobs.recipes import image, series, tabular, text
 from jobs.recipes.config import PipelineConfig
 from spt_core.task import Task
 
-FAMILIES: Mapping[str, ModuleType] = {"tabular": tabular, "text": text, "image": image}
+FAMILIES: Mapping[str, ModuleType] = {
+    "tabular": tabular,
+    "text": text,
+    "image": image,
+    "series": series,
+}
 
 
 def default(task: Task) -> PipelineConfig:

@@ -81,4 +81,9 @@ def _period(splits: Splits, part: Part) -> dict[str, str]:
             return {}
         column = file.read(columns=[time])[time]
         ends += [end for end in pc.min_max(column).as_py().values() if end is not None]
-    return {"first": min(ends).isoformat(), "last": max(ends).isoformat()} if ends else {}
+    return {"first": _moment(min(ends)), "last": _moment(max(ends))} if ends else {}
+
+
+def _moment(value: Any) -> str:
+    """A time, or the number of a series' reading, as text."""
+    return f"{value:g}" if isinstance(value, float) else value.isoformat()

@@ -122,6 +122,8 @@ class Report:
             return [("F1 by class", self._class_f1), *plots]
         if all("true" in curve for curve in self.curves.values()):
             return [("Answers over true values, with intervals", self._values), *plots]
+        if all("anomalous" in curve for curve in self.curves.values()):
+            return [("Scores and alarms over time", self._alarms), *plots]
         if all("recall" in curve for curve in self.curves.values()):
             ranking = ("Precision and recall", self._precision_recall)
             return [ranking, ("Calibration", self._calibration), *plots]
@@ -143,6 +145,21 @@ class Report:
         ends = [min(curve["true"]), max(curve["true"])]
         axes.plot(ends, ends, color="#999", lw=1, ls="--", label="perfect")
         axes.set(xlabel="true value", ylabel="answer")
+        axes.legend(frameon=False, fontsize=8)
+
+    def _alarms(self, axes: Axes) -> None:
+        """The product's scores along one unit's readings, its alarms, and what was anomalous."""
+        curve = self.curves[self.model_name]
+        reading, top = curve["reading"], max(curve["score"]) or 1.0
+        is_anomalous = [flag > 0 for flag in curve["anomalous"]]
+        axes.fill_between(
+            reading, 0, top, where=is_anomalous, color="#f2c6c6", step="mid", label="anomalous"
+        )
+        axes.plot(reading, curve["score"], color=COLORS[0], lw=0.8, label=self.model_name)
+        alarms = [i for i, flag in enumerate(curve["alarm"]) if flag > 0]
+        points = [reading[i] for i in alarms], [curve["score"][i] for i in alarms]
+        axes.plot(*points, ".", ms=4, color=COLORS[1], label="alarm")
+        axes.set(xlabel="reading of one unit", ylabel="score")
         axes.legend(frameon=False, fontsize=8)
 
     def _calibration(self, axes: Axes) -> None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from spt_core.data.corpus import INSTANT, LOOK, ROW, Positive
 from spt_core.data.image_files import read_cells
-from spt_core.data.labels import BINARY, Context, LabelRule, read_labels
+from spt_core.data.labels import BINARY, FLAGS, NUMBERS, Context, LabelRule, read_labels
 from spt_core.data.raw import as_json, plain_integer, plain_integers_of
 from spt_core.data.texts import Spans, read_spans, text_problems
 from spt_core.errors import InputError
@@ -103,7 +103,7 @@ def conform(
         if field.name in required:
             missing = np.asarray(columns[field.name].is_null())
             _note(reasons, missing, f"the {field.name!r} must be known, however: it is missing")
-    if label is not None and labels.head in ("binary", "regression"):
+    if label is not None and labels.head in (*FLAGS, *NUMBERS):
         columns[label] = _read_number_label(table, label, labels, positive, reasons, gaps)
     elif label is not None:
         words = _cells(table, texts) if labels.head == "span" else [None] * size
@@ -142,7 +142,7 @@ def _read_number_label(
     reasons: NDArray[np.object_],
     gaps: frozenset[str],
 ) -> pa.Array:
-    is_binary = labels.head == "binary"
+    is_binary = labels.head in FLAGS
     column = _column(table, label)
     if is_binary:
         typed = label_column(column, positive, gaps)

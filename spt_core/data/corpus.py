@@ -39,7 +39,9 @@ ROW = "__row"  # the row's number in the input, counted from 0 over the files in
 HASH = "__hash"  # a 64-bit hash of the row's content
 INSTANT = "__instant"  # microseconds since 1970 in UTC of the corpus's time
 LOOK = "__look"  # of an image: see images.look_of
-RESERVED = (ROW, HASH, INSTANT, LOOK)
+FROM, UNTIL = "__from", "__until"  # instants that a window of readings and its label look at
+EVENTS = "__events"  # readings of a window whose label is 1
+RESERVED = (ROW, HASH, INSTANT, LOOK, FROM, UNTIL, EVENTS)
 # The columns of a corpus of image files: the file, the name of its folder, and its place.
 IMAGE, FOLDER, PLACE = "image", "folder", "path"
 _TABLE_FORMATS: Mapping[str, str] = {"_delta_log": "Delta Lake", ".hoodie": "Apache Hudi"}
@@ -147,6 +149,7 @@ class Finding:
         "few",
         "proxy",
         "label",
+        "gaps",
     ]
     column: str
     detail: str

@@ -46,7 +46,7 @@ def combine(columns: Sequence[Hashes], num_rows: int) -> Hashes:
 
 
 def column_hashes(column: pa.ChunkedArray | pa.Array) -> Hashes:
-    """The hash of each value of a number, boolean, time, text or bytes column."""
+    """The hash of each value of a number, boolean, time, text, bytes or sequence column."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if isinstance(array, pa.ChunkedArray):  # combine_chunks keeps several chunks beyond 2 GiB
         return np.concatenate([column_hashes(chunk) for chunk in array.chunks])
@@ -54,6 +54,8 @@ def column_hashes(column: pa.ChunkedArray | pa.Array) -> Hashes:
         return _text_hashes(array)
     if pa.types.is_large_binary(array.type):
         return _text_hashes(array)
+    if pa.types.is_list(array.type):
+        return _window_hashes(array)
     if pa.types.is_floating(array.type):
         numbers = np.asarray(pc.fill_null(array.cast(pa.float64()), np.nan)) + 0.0  # -0.0 is 0.0
         bits = numbers.view(np.uint64)
@@ -68,6 +70,21 @@ def column_hashes(column: pa.ChunkedArray | pa.Array) -> Hashes:
 def uniform(hashes: Hashes, seed: int) -> NDArray[np.float64]:
     """One number in [0, 1) per hash; another seed gives independent numbers."""
     return mix(hashes ^ text_hash(f"seed {seed}")) / _NEAR_ALL_BITS
+
+
+def _window_hashes(array: pa.Array) -> Hashes:
+    """Of windows [T, C] of float32: sums of their bits, each times the odd number of its place."""
+    hashes = np.full(len(array), _NULL)
+    present = np.asarray(array.is_valid())
+    values = np.asarray(pc.fill_null(array.drop_null().flatten().flatten(), np.nan)) + np.float32(0)
+    if len(values):
+        bits = values.view(np.uint32).reshape(int(present.sum()), -1)
+        places = mix(np.arange(bits.shape[1], dtype=np.uint64)) | np.uint64(1)
+        sums = np.zeros(len(bits), np.uint64)
+        for column, place in zip(bits.T, places, strict=True):
+            sums += column * place
+        hashes[present] = mix(sums)
+    return hashes
 
 
 def _text_hashes(array: pa.Array) -> Hashes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -37,7 +37,7 @@ from spt_core.data.labels import BINARY, LabelRule
 from spt_core.data.sampling import Sample, sample
 from spt_core.errors import InputError
 from spt_core.protected import attribute_of
-from spt_core.signature import Field
+from spt_core.signature import Field, FieldKind, Signature
 from spt_core.task import Task
 
 SAMPLE_ROWS = 20_000
@@ -54,17 +54,24 @@ class Columns:
     """What is read of a corpus: `features` for the model, `carried` columns beside them.
 
     Carried are protected attributes and the group key: typed and written, never encoded. `labels`
-    is what the label column may hold, as it is written.
+    is what the label column may hold, as it is written. Of series, `readings` are the columns that
+    windows are cut of.
     """
 
     features: tuple[Field, ...]
     carried: tuple[Field, ...]
     findings: tuple[Finding, ...]
     labels: LabelRule = BINARY
+    readings: tuple[Field, ...] = ()
+
+    @property
+    def as_read(self) -> tuple[Field, ...]:
+        """Every field that is conformed, before windows are cut of them."""
+        return (*self.readings, *self.carried) if self.readings else self.all
 
     @property
     def all(self) -> tuple[Field, ...]:
-        """Every field that is conformed and written."""
+        """Every field that is written."""
         return self.features + self.carried
 
 
@@ -90,8 +97,8 @@ def columns_of(rows: Sample, corpus: Corpus, task: Task) -> Columns:
         raise InputError(f"a corpus must have rows, however: {fact}")
     table = _with_absent(table, corpus)
     rows = rows._replace(table=table)
-    columns = (_tabular_columns if task.subject is None else _subject_columns)(rows, corpus, task)
-    fields = [field for field in columns.all if field.kind != "image"]  # decoded in workers alone
+    columns = _COLUMNS[task.facts.subject](rows, corpus, task)
+    fields = [field for field in columns.as_read if field.kind != "image"]  # decoded in workers
     labels, of_label = judged_label(rows, fields, corpus, task)
     findings = [*_findings_of_files(rows, corpus), *of_label]
     findings += _unused_gaps(table, corpus)
@@ -279,6 +286,125 @@ def _subject_columns(rows: Sample, corpus: Corpus, task: Task) -> Columns:
             detail = f"a model of {subject.kind}s takes its task's fields alone"
             findings.append(Finding(kind="unused", column=name, detail=detail))
     return Columns(features=features, carried=tuple(carried), findings=tuple(findings))
+
+
+def _series_columns(rows: Sample, corpus: Corpus, task: Task) -> Columns:
+    """Numbers are channels of the readings; when, and of which unit, they were is carried."""
+    subject, table, label = task.subject, rows.table, corpus.label
+    assert subject is not None
+    assert subject.shape is not None
+    if corpus.keep or corpus.windows:
+        raise InputError(
+            f"readings are what windows are cut of, however: {corpus.keep or corpus.windows} are "
+            "asked for"
+        )
+    if corpus.time is None:
+        raise InputError(
+            "readings need a column that says when they were (--time), such as a time or a cycle, "
+            f"however: {corpus.name} names none"
+        )
+    carried, findings = _carried_of_series(rows, corpus)
+    skipped = {*RESERVED, *corpus.drop, *(field.name for field in carried)}
+    skipped |= set() if task.head == "forecasts" else {label}
+    typed = {field.name: field for field in (*map(parse_type, corpus.types), *corpus.declared)}
+    channels: list[Field] = []
+    names: list[str] = table.column_names
+    for name in names:
+        if name in skipped:
+            continue
+        if name.lower() in {n.lower() for n in corpus.protected} or task.protects(name):
+            findings.append(_protected(name, None))
+            continue
+        column = _array(table, name)
+        judgement = None
+        if not _is_unsupported(column.type):
+            gaps = frozenset(corpus.gaps)
+            judgement = notation_of(typed[name], column, gaps) if name in typed else None
+            judgement = judgement or judged(name, column, gaps)
+        field, finding = _judge(name, rows, corpus, typed.get(name), judgement)
+        if (
+            field is not None
+            and field.kind in ("number", "boolean")
+            and (finding is None or finding.kind in ("notation", "identifier"))
+        ):
+            channels.append(dataclasses.replace(field, kind="number", required=False))
+            finding = finding if finding is not None and finding.kind == "notation" else None
+        elif finding is None or finding.kind not in ("constant", "unsupported"):
+            detail = "a model of readings takes numbers alone"
+            finding = Finding(kind="unused", column=name, detail=detail)
+        findings += [] if finding is None else [finding]
+    if not channels:
+        raise InputError(
+            f"readings must have a channel of numbers that vary, however: {corpus.name} has none"
+        )
+    field = dataclasses.replace(
+        subject,
+        shape=dataclasses.replace(
+            subject.shape,
+            channels=tuple(channel.name for channel in channels),
+            time=corpus.time,
+            unit=corpus.group,
+        ),
+    )
+    return Columns(
+        features=(field,),
+        carried=tuple(carried),
+        findings=tuple(findings),
+        readings=tuple(channels),
+    )
+
+
+def _carried_of_series(rows: Sample, corpus: Corpus) -> tuple[list[Field], list[Finding]]:
+    """When readings were, a time or a number that rises, and of which unit they are."""
+    assert corpus.time is not None
+    column, gaps = _array(rows.table, corpus.time), frozenset(corpus.gaps)
+    stated = next((f for f in map(parse_type, corpus.types) if f.name == corpus.time), None)
+    written = judged(corpus.time, column, gaps)
+    is_number = written.kind in ("number", "boolean") and (stated is None or stated.kind != "time")
+    clock = stated or Field(name=corpus.time, kind="number" if is_number else "time")
+    written = notation_of(clock, column, gaps)
+    if written.is_open:
+        raise InputError(
+            f"the column {corpus.time!r} must have one meaning, however: "
+            f"{written.detail.replace('COLUMN', corpus.time)}"
+        )
+    finding = _of_notation(corpus.time, written)
+    others = [name for name in (corpus.group, *corpus.entities) if name is not None]
+    return [
+        with_notation(clock, written),
+        *(Field(name=name, kind="entity", required=False) for name in dict.fromkeys(others)),
+    ], [] if finding is None else [finding]
+
+
+def reading_signature(signature: Signature, corpus: Corpus) -> Signature:
+    """What windows for a model are cut of in a corpus of readings, as fields of rows.
+
+    InputError where a channel of the model, or what says when readings were, is not there.
+    """
+    field = next(field for field in signature.fields if field.kind == "sequence")
+    shape = field.shape
+    assert shape is not None
+    clock = [name for name in (shape.time, shape.unit) if name is not None]
+    require_columns([*clock, *shape.channels], [*corpus.columns], what="input", file=corpus.uris[0])
+    own = dataclasses.replace(corpus, time=shape.time, group=shape.unit, entities=())
+    rows = sample(own, SAMPLE_ROWS)
+    carried, _ = _carried_of_series(rows, own)
+    ends = shape.seen or ((None,) * len(shape.channels))
+    channels = [
+        Field(name=name, kind="number", required=False, seen=seen)
+        for name, seen in zip(shape.channels, ends, strict=True)
+        if name not in clock
+    ]
+    required = tuple(dataclasses.replace(each, required=True) for each in carried)
+    return Signature(fields=(*channels, *required), gaps=signature.gaps)
+
+
+_COLUMNS: Mapping[FieldKind | None, Callable[[Sample, Corpus, Task], Columns]] = {
+    None: _tabular_columns,
+    "text": _subject_columns,
+    "image": _subject_columns,
+    "sequence": _series_columns,
+}
 
 
 def _array(table: pa.Table, name: str) -> pa.Array:

@@ -22,7 +22,7 @@ from spt_core.data.kinds import (
     parse_type,
     shows_decimal_comma,
 )
-from spt_core.data.labels import LabelRule, rule_of
+from spt_core.data.labels import FLAGS, NUMBERS, LabelRule, rule_of
 from spt_core.data.raw import plain_integer
 from spt_core.data.sampling import Sample
 from spt_core.errors import InputError, nearest
@@ -41,11 +41,11 @@ def judged_label(
     rule, name = rule_of(task), corpus.label
     if name is None:
         return rule, []
-    if task.head == "binary":
+    if task.head in FLAGS:
         _refuse_type(name, corpus, task)
         return rule, _of_decisions(rows, corpus)
     findings: list[Finding] = []
-    if task.head == "regression":
+    if task.head in NUMBERS:
         written = _written_numbers(name, rows.table, corpus, fields)
         rule = dataclasses.replace(rule, notation=written.notation)
         detail = written.detail.replace("COLUMN", name)

@@ -1,7 +1,8 @@
 """What a label column may hold, by the task's head: raw cells -> checked, canonical labels.
 
-binary -> float32 0 or 1 (conform.py), regression -> float64 (conform.py), single_label and ordinal
--> a class name, multi_label, span and pair -> canonical JSON text: equal labels are equal texts.
+binary and anomalies -> float32 0 or 1 (conform.py), regression and forecasts -> float64
+(conform.py; series.py makes lists of those to come), single_label and ordinal -> a class name,
+multi_label, span and pair -> canonical JSON text: equal labels are equal texts.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from spt_core.task import Head, Task
 NO_LABELS = "[]"
 SETS: tuple[Head, ...] = ("multi_label", "span", "pair")
 NAMES: tuple[Head, ...] = ("single_label", "ordinal")
+FLAGS: tuple[Head, ...] = ("binary", "anomalies")
+NUMBERS: tuple[Head, ...] = ("regression", "forecasts")
 MAX_NAME = 200
 
 
@@ -86,7 +89,7 @@ def read_label(cell: Any, rule: LabelRule, context: Context) -> str:
 
 def num_saying(labels: pa.ChunkedArray | pa.Array, rule: LabelRule) -> int:
     """How many labels say something: 1, a class that is not the negative one, a set not empty."""
-    if rule.head == "binary":
+    if rule.head in FLAGS:
         return int(pc.sum(labels).as_py() or 0)
     if rule.head in SETS:
         return int(pc.sum(pc.not_equal(labels, NO_LABELS)).as_py() or 0)

@@ -20,9 +20,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from spt_core.artifacts import filesystem
-from spt_core.data.corpus import HASH, ROW
+from spt_core.data.corpus import FROM, HASH, ROW, UNTIL
 from spt_core.data.hashing import Hashes, column_hashes, combine, named_hashes, row_hashes, uniform
 from spt_core.data.labels import BINARY, LabelRule, class_counts, num_saying
+from spt_core.data.series import NO_WINDOW
 from spt_core.errors import InputError
 
 Part = Literal["train", "validation", "calibration", "test"]
@@ -32,7 +33,8 @@ HISTORY = "history"
 MAX_BUCKETS = 65_536
 MAX_COUNTED_TEXTS = 1_000_000
 DAY_US = 86_400_000_000
-_LEFT_OUT = {-1: GAP, -2: HISTORY}
+EMBARGO = "embargo: its window and label lie in two parts"
+_LEFT_OUT = {-1: GAP, -2: HISTORY, -3: NO_WINDOW, -4: EMBARGO}
 Ints = NDArray[np.int64]
 
 
@@ -42,7 +44,8 @@ class Partition:
 
     `cuts_us` are the first moments of the later parts, rows within `delay_us` before one of them
     and before `start_us` are left out. `identity` names the columns that rows are identical by,
-    `content` those that the fingerprint covers.
+    `content` those that the fingerprint covers. Rows whose `window` of readings is null, and those
+    of a time split whose window or label lies in two parts, are left out.
     """
 
     folder: str
@@ -59,9 +62,21 @@ class Partition:
     cuts_us: tuple[int, ...] = ()
     delay_us: int = 0
     start_us: int | None = None
+    window: str | None = None
 
     def assign(self, table: pa.Table, hashes: Hashes) -> Ints:
         """The index of each row's part in PARTS; negative when it is in none."""
+        parts = self._dealt(table, hashes)
+        if self.window is None:
+            return parts
+        if self.time is not None:
+            cuts = np.array(self.cuts_us)
+            ends = [np.searchsorted(cuts, table[name], side="right") for name in (FROM, UNTIL)]
+            parts[(parts >= 0) & (ends[0] != ends[1])] = -4
+        parts[np.asarray(table[self.window].is_null())] = -3
+        return parts
+
+    def _dealt(self, table: pa.Table, hashes: Hashes) -> Ints:
         if self.time is not None:
             times = np.asarray(table[self.time].cast(pa.int64()))
             parts = np.searchsorted(np.array(self.cuts_us), times, side="right")

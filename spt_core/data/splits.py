@@ -41,7 +41,11 @@ class SplitConfig:
     """How rows are dealt: `kind` None is time if the corpus has dates, else group, else random.
 
     A time split leaves out the rows of the `label_delay_days` before each later part, whose labels
-    would not have been known yet, and the first `history_days`, which only feed windows.
+    would not have been known yet, and the first `history_days`, which only feed windows. Of series,
+    a window has `window_steps` readings (None: as the task says), `step` apart (None: as they come
+    most often), and one ends at every `stride_steps`-th of them; its label looks `horizon_steps`
+    ahead (None: as the task says). A window of a time split that, with its label, is not within one
+    part is left out.
     """
 
     kind: SplitKind | None = None
@@ -53,6 +57,10 @@ class SplitConfig:
     history_days: float = 0.0
     seed: int = 0
     max_categories: int = 10_000
+    window_steps: int | None = None
+    stride_steps: int = 1
+    horizon_steps: int | None = None
+    step: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse shares that do not add up and a kind that does not exist."""
@@ -62,6 +70,11 @@ class SplitConfig:
             raise InputError(f"shares must be positive and add up to 1, however: {self.shares}")
         if self.label_delay_days < 0 or self.history_days < 0 or self.max_categories < 1:
             raise InputError(f"days must be >= 0 and max_categories >= 1, however: {self}")
+        if self.stride_steps < 1 or not (self.step is None or self.step > 0):
+            raise InputError(
+                "stride_steps must be at least 1 and step above 0, however: "
+                f"{self.stride_steps=}, {self.step=}"
+            )
 
     @property
     def shares(self) -> tuple[float, float, float, float]:

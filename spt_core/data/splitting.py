@@ -30,7 +30,7 @@ from spt_core.artifacts import (
     write_manifest,
 )
 from spt_core.data.alike import REASON, remove_alike
-from spt_core.data.conform import BAD_SCHEMA, has_dates, time_column
+from spt_core.data.conform import BAD_SCHEMA, conform, has_dates, time_column
 from spt_core.data.corpus import HASH, INSTANT, Corpus, Finding
 from spt_core.data.hashing import Hashes
 from spt_core.data.infer import SAMPLE_ROWS, Columns, columns_of
@@ -46,8 +46,9 @@ from spt_core.data.partition import (
     histogram_of,
     write_parts,
 )
-from spt_core.data.read import count_rows, plain_errors, read, rows_of
+from spt_core.data.read import Dataset, count_rows, plain_errors, read, rows_of
 from spt_core.data.sampling import Sample, sample
+from spt_core.data.series import Cutting, cut_dataset, pace
 from spt_core.data.splits import SplitConfig, SplitKind, Splits, load_splits, table_of
 from spt_core.data.windows import add_windows_to_dataset
 from spt_core.errors import InputError
@@ -85,12 +86,12 @@ def split(task: Task, corpus: Corpus, storage: str, config: SplitConfig | None =
 def _make(task: Task, corpus: Corpus, folder: str, config: SplitConfig) -> Splits:
     assert corpus.label is not None
     sampled = sample(corpus, SAMPLE_ROWS)
-    columns = columns_of(sampled, corpus, task)
+    columns = _paced(columns_of(sampled, corpus, task), sampled, corpus, config)
     labels = columns.labels
     kind = _kind(corpus, columns, config, sampled)
     partition = _partition(task, corpus, columns, config, kind, folder)
     windows = tuple(w for w in corpus.windows if w.name not in corpus.columns)
-    written = _write(corpus, columns, partition, windows)
+    written = _write(corpus, columns, partition, windows, config)
     quarantine = _collect_quarantine(folder)
     num_rows_in = _accounted(corpus, written, quarantine)
     duplicates, doubt = _remove_duplicates(written, partition)
@@ -152,6 +153,37 @@ def _make(task: Task, corpus: Corpus, folder: str, config: SplitConfig) -> Split
     )
 
 
+def _paced(columns: Columns, sampled: Sample, corpus: Corpus, config: SplitConfig) -> Columns:
+    """The columns; of readings with the windows' length, step and horizon."""
+    if not columns.readings:
+        return columns
+    (field,) = columns.features
+    shape = field.shape
+    assert shape is not None
+    typed, _ = conform(sampled.table, columns.carried, gaps=frozenset(corpus.gaps))
+    paced = pace(typed, shape.time, shape.unit)
+    if paced is None:
+        raise InputError(
+            f"readings of one unit must differ in time, however: no two in {shape.time!r} do"
+        )
+    findings = list(columns.findings)
+    is_whole = sampled.is_whole and sampled.num_rows == sampled.table.num_rows
+    if paced.uneven and is_whole and config.step is None:
+        detail = (
+            f"{paced.uneven:.1%} of the distances between readings are not {paced.step:g}: each "
+            "step takes the last reading within half a step of it, or is a gap"
+        )
+        findings.append(Finding(kind="gaps", column=shape.time, detail=detail))
+    shape = dataclasses.replace(
+        shape,
+        step=config.step or paced.step,
+        length=config.window_steps or shape.length,
+        horizon=shape.horizon if config.horizon_steps is None else config.horizon_steps,
+    )
+    features = (dataclasses.replace(field, shape=shape),)
+    return dataclasses.replace(columns, features=features, findings=tuple(findings))
+
+
 def _accounted(corpus: Corpus, written: Written, quarantine: Mapping[str, int]) -> int:
     """The rows of the corpus, which must all be in a part, left out, or in quarantine."""
     num_good, num_bad = sum(written.num_rows.values()), sum(quarantine.values())
@@ -171,6 +203,8 @@ def _kind(corpus: Corpus, columns: Columns, config: SplitConfig, sampled: Sample
         raise InputError(f"a time split needs a time column, however: {corpus.name} names none")
     if config.kind == "group" and corpus.group is None:
         raise InputError(f"a group split needs a group column, however: {corpus.name} names none")
+    if columns.readings:
+        return _kind_of_series(corpus, columns, config)
     if config.kind is not None:
         return config.kind
     if corpus.time is not None:
@@ -179,6 +213,23 @@ def _kind(corpus: Corpus, columns: Columns, config: SplitConfig, sampled: Sample
         if has_dates(times):
             return "time"
     return "random" if corpus.group is None else "group"
+
+
+def _kind_of_series(corpus: Corpus, columns: Columns, config: SplitConfig) -> SplitKind:
+    """By time, or by unit: windows of one unit overlap, and never go apart at random."""
+    (clock,) = (field for field in columns.carried if field.name == corpus.time)
+    if config.kind == "random" or (
+        config.kind is None and clock.kind != "time" and not corpus.group
+    ):
+        raise InputError(
+            "windows of readings overlap, so that they are split by time or by group, however: "
+            f"{corpus.name} is to be split at random; name the column of its units (--group)"
+        )
+    if config.kind == "time" and clock.kind != "time":
+        raise InputError(
+            f"a time split needs times, however: {corpus.time!r} of {corpus.name} holds numbers"
+        )
+    return config.kind or ("time" if clock.kind == "time" else "group")
 
 
 def _partition(
@@ -210,6 +261,7 @@ def _partition(
         max_categories=config.max_categories,
         labels=columns.labels,
         group=corpus.group if kind == "group" else None,
+        window=columns.features[0].name if columns.readings else None,
     )
     if kind != "time":
         return partition
@@ -229,7 +281,7 @@ def _partition(
 
 def _histogram(corpus: Corpus, columns: Columns, time: str, ignored: str) -> TimeHistogram:
     """How the rows lie in time; one pass over the time column."""
-    field = next(field for field in columns.all if field.name == time)
+    field = next(field for field in columns.as_read if field.name == time)
     rows = read(corpus, [field], quarantine=ignored, columns=[time], with_label=False, time=time)
     blocks = rows.map_batches(
         functools.partial(histogram_of, time=INSTANT), batch_size=None, batch_format="pyarrow"
@@ -245,20 +297,30 @@ def _histogram(corpus: Corpus, columns: Columns, time: str, ignored: str) -> Tim
 
 
 def _write(
-    corpus: Corpus, columns: Columns, partition: Partition, windows: Sequence[Window]
+    corpus: Corpus,
+    columns: Columns,
+    partition: Partition,
+    windows: Sequence[Window],
+    config: SplitConfig,
 ) -> Written:
     """Read, compute windows, deal and write: one pass, and one shuffle per entity of a window."""
     time = corpus.time if partition.time is not None else None
     roles = (time, partition.group, corpus.weight)
     needed = [name for name in roles if name is not None]
+    clock = corpus.time
+    if columns.readings:
+        needed = [name for name in (corpus.time, corpus.group) if name is not None]
+        clock = next((f.name for f in columns.carried if f.kind == "time"), None)
     rows = read(
         corpus,
-        columns.all,
+        columns.as_read,
         quarantine=f"{partition.folder}/.quarantine",
         labels=partition.labels,
         required=needed,
-        time=corpus.time,
+        time=clock,
     )
+    if columns.readings:
+        rows = _cut(rows, corpus, columns, config)
     if windows:
         size = -(-_size_bytes(corpus) // WINDOW_PARTITION_BYTES)
         rows = add_windows_to_dataset(
@@ -278,6 +340,22 @@ def _write(
                 files, path = filesystem(uri)
                 files.delete_file(path)
     return written
+
+
+def _cut(rows: Dataset, corpus: Corpus, columns: Columns, config: SplitConfig) -> Dataset:
+    """Windows of the readings."""
+    (field,) = columns.features
+    assert field.shape is not None
+    cutting = Cutting(
+        name=field.name,
+        shape=field.shape,
+        head=columns.labels.head,
+        label=corpus.label,
+        stride=config.stride_steps,
+    )
+    size_bytes = _size_bytes(corpus) * field.shape.length // config.stride_steps
+    num_partitions = max(1, -(-size_bytes // WINDOW_PARTITION_BYTES))
+    return cut_dataset(rows, cutting, num_partitions=num_partitions)
 
 
 def _size_bytes(corpus: Corpus) -> int:
@@ -312,6 +390,8 @@ def _remove_duplicates(written: Written, partition: Partition) -> tuple[int, lis
     """
     if partition.time is None and partition.group is None:
         return 0, []  # dealt by this very hash
+    if partition.window is not None:
+        return 0, []  # a month without demand, or a machine at rest, is like many others
     removed = 0
     train = parquet_files(f"{partition.folder}/train")
     for low, high in ranges(written.num_rows["train"]):
@@ -398,6 +478,8 @@ def _require_classes(
     if labels.head == "binary":
         _require_both(label, written, hint)
         return
+    if labels.head == "anomalies":
+        _require_anomalies(label, written, hint)
     advice = f"bring more rows, or choose other shares or another kind of split{hint}"
     classes = sorted(name for name, count in written.classes["train"].items() if count > 0)
     if labels.head in NAMES and len(classes) < 2:
@@ -412,6 +494,18 @@ def _require_classes(
             raise InputError(
                 f"every part must have {what}, however: {part} has {rows} rows, {some} of them "
                 f"with a label; {advice}"
+            )
+
+
+def _require_anomalies(label: str, written: Written, hint: str) -> None:
+    """Refuse parts that a detector could not be judged by; it learns from usual readings alone."""
+    for part in ("validation", "test"):
+        rows, some = written.num_rows[part], written.num_positives[part]
+        if some in (0, rows):
+            raise InputError(
+                f"{part} rows must hold anomalies and usual readings, to judge by, however: "
+                f"{some:,} of {rows:,} have a {label!r} of 1; choose other shares (split.train, "
+                f"split.validation, ...) or another kind of split{hint}"
             )
 
 
@@ -475,6 +569,8 @@ def _signature(
 ) -> Signature:
     """The fields; of a table's, those alone must be there that the corpus names as required."""
     inputs = (*columns.features, *(window.as_field() for window in windows))
+    if columns.readings:  # what a request says beside them, such as a service level
+        inputs = (*inputs, *(field for field in task.fields if field.kind == "number"))
     fields: list[Field] = []
     for field in inputs:
         is_complete = field.name not in written.missing

@@ -7,6 +7,7 @@ from spt_core.answering import Predictor
 from spt_core.artifacts import ExportedModel, ModelArtifact
 from spt_core.families.image.quantizing import ImageQuantizing
 from spt_core.families.image.serving import ImageServing
+from spt_core.families.series.serving import SeriesServing
 from spt_core.families.tabular.serving import TabularServing
 from spt_core.families.tensorrt import Feed, GraphRuntime, Shapes
 from spt_core.families.text.serving import TextServing
@@ -76,6 +77,7 @@ SERVING: Mapping[str, Serving] = {
     "tabular": TabularServing(),
     "text": TextServing(),
     "image": ImageServing(),
+    "series": SeriesServing(),
 }
 # Families of convolutions, whose ranges of activations are read off rows.
 CONVOLUTIONS: Mapping[str, Quantizing] = {"image": ImageQuantizing()}

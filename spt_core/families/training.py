@@ -15,6 +15,11 @@ from spt_core.families.image.distilling import ImageDistilling, narrowed_image
 from spt_core.families.image.exporting import export_image
 from spt_core.families.image.space import image_space
 from spt_core.families.image.teaching import ImageTeaching
+from spt_core.families.series.baselines import tune_series_baselines
+from spt_core.families.series.distilling import SeriesDistilling, narrowed_series
+from spt_core.families.series.exporting import export_series
+from spt_core.families.series.space import series_space
+from spt_core.families.series.teaching import SeriesTeaching
 from spt_core.families.space import Space
 from spt_core.families.tabular.baselines import tune_baselines
 from spt_core.families.tabular.candidates import refitted_files, table_candidates
@@ -83,5 +88,15 @@ TRAINING: Mapping[str, Training] = {
         refitted=None,
         narrowed=narrowed_image,
         space=image_space,
+    ),
+    "series": Training(
+        teach=SeriesTeaching,
+        distill=SeriesDistilling,
+        export=export_series,
+        baselines=tune_series_baselines,
+        candidates=only_the_student,
+        refitted=None,
+        narrowed=narrowed_series,
+        space=series_space,
     ),
 }

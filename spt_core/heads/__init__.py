@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 
 from spt_core.errors import InputError
+from spt_core.heads.anomalies import AnomalyHead
 from spt_core.heads.base import AnswerHead, ItemHead
 from spt_core.heads.binary import Binary
+from spt_core.heads.forecasts import ForecastHead
 from spt_core.heads.labels import MULTI_LABEL, ORDINAL, SINGLE_LABEL
 from spt_core.heads.outcomes import OutcomeMetric
 from spt_core.heads.pairs import PairHead
@@ -19,6 +21,8 @@ ITEM_HEADS: Mapping[Head, ItemHead] = {
     "ordinal": ORDINAL,
     "pair": PairHead(),
     "regression": ValueHead(),
+    "anomalies": AnomalyHead(),
+    "forecasts": ForecastHead(),
 }
 HEADS: Mapping[Head, AnswerHead] = {**ITEM_HEADS, "span": SpanHead()}
 

@@ -28,7 +28,8 @@ class Scores(NamedTuple):
 
     binary: the probability of yes; single_label and multi_label: a logit for each class; ordinal:
     of lying above each of the cuts between K + 1 classes; regression: the value; pair: logits of
-    each pair's classes; span: of each token's tags. `spans` are the mentions of a pair task, or the
+    each pair's classes; span: of each token's tags; anomalies: the distance from what is usual;
+    forecasts: quantiles of each step to come. `spans` are the mentions of a pair task, or the
     tokens of a text (special ones without characters); `pairs` says which two mentions an item is.
     """
 

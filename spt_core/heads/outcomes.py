@@ -21,6 +21,8 @@ class Outcomes(NamedTuple):
     `groups` [N] are the documents that the items are of, `negative` is the class that says
     "nothing", `support` [K] counts the items of each class before any were left out by `take`.
     `weights` [N] are how many items each stands for; None is one. Figures of decisions obey them.
+    `times` [N] are the seconds at which each item was, where order and distance in time matter;
+    `clear` [N] is 1 where nothing of an anomaly that is over is in what an item looks at.
     """
 
     classes: tuple[str, ...]
@@ -31,6 +33,8 @@ class Outcomes(NamedTuple):
     support: NDArray[np.int64]
     negative: int | None = None
     weights: Array | None = None
+    times: Array | None = None
+    clear: Array | None = None
 
     def take(self, items: NDArray[np.int64]) -> Outcomes:
         """Some of the items, or some several times."""
@@ -40,6 +44,8 @@ class Outcomes(NamedTuple):
             given=self.given[items],
             groups=self.groups[items],
             weights=None if self.weights is None else self.weights[items],
+            times=None if self.times is None else self.times[items],
+            clear=None if self.clear is None else self.clear[items],
         )
 
     @property

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from spt_core.families.image import learner as image
+from spt_core.families.series import learner as series
 from spt_core.families.serving import SERVING
 from spt_core.families.tabular import learner as tabular
 from spt_core.families.tabular.config import TabularConfig
@@ -23,23 +24,43 @@ from spt_core.signature import Field, Signature
 from spt_core.task import FAMILIES, Family
 from tests.tiny_models import (
     IMAGE_CONFIG,
+    SERIES_CONFIG,
+    SERIES_FIELD,
     TEXT_CONFIG,
     TEXTS,
+    series_windows,
     tiny_image_facts,
+    tiny_series_facts,
     tiny_text_facts,
     tiny_tokenizer,
 )
 from tests.unit.families.tabular.tables import labels, rows, signature
 
-LEARNERS = {"tabular": tabular.LEARNER, "text": text.LEARNER, "image": image.LEARNER}
+LEARNERS = {
+    "tabular": tabular.LEARNER,
+    "text": text.LEARNER,
+    "image": image.LEARNER,
+    "series": series.LEARNER,
+}
 each_family = pytest.mark.parametrize("name", SERVING)
 each_role = pytest.mark.parametrize("role", ["teacher", "student"])
 TABLE_CONFIG = TabularConfig(num_bins=4, student_hidden=(8,), teacher_width=8)
 TABLE, TEXT = signature(3, (4, 40)), Signature(fields=(Field(name="text", kind="text"),))
 IMAGE = Signature(fields=(Field(name="image", kind="image"),))
-SIGNATURES = {"tabular": TABLE, "text": TEXT, "image": IMAGE}
-CONFIGS = {"tabular": TABLE_CONFIG, "text": TEXT_CONFIG, "image": IMAGE_CONFIG}
-HEADS = {"tabular": "binary", "text": "multi_label", "image": "single_label"}
+SERIES = Signature(fields=(SERIES_FIELD,))
+SIGNATURES = {"tabular": TABLE, "text": TEXT, "image": IMAGE, "series": SERIES}
+CONFIGS = {
+    "tabular": TABLE_CONFIG,
+    "text": TEXT_CONFIG,
+    "image": IMAGE_CONFIG,
+    "series": SERIES_CONFIG,
+}
+HEADS = {
+    "tabular": "binary",
+    "text": "multi_label",
+    "image": "single_label",
+    "series": "regression",
+}
 CLASSES = ("low", "high")
 
 
@@ -48,6 +69,8 @@ def facts(name):
         return table_facts(TABLE, TABLE_CONFIG, rows(TABLE), labels())
     if name == "image":
         return tiny_image_facts("single_label", CLASSES)
+    if name == "series":
+        return tiny_series_facts("regression")
     return tiny_text_facts("multi_label", CLASSES, tiny_tokenizer())
 
 
@@ -74,6 +97,9 @@ def batch(name):
     if name == "image":
         targets = torch.eye(len(CLASSES)).repeat(2, 1)
         return Batch((torch.rand(4, 1, 32, 32),), targets, torch.ones(4))
+    if name == "series":
+        windows = torch.from_numpy(series_windows(20, 1))
+        return Batch((windows,), windows[:, -1, :1] - 10.0, torch.ones(20))
     found = TextEncoder(tiny_tokenizer(), max_tokens=24, overlap=4)
     inputs = tuple(torch.from_numpy(a) for a in found.batch(found.encode(TEXTS)))
     return Batch(inputs, torch.rand(len(TEXTS), len(CLASSES)), torch.ones(len(TEXTS)))

@@ -44,7 +44,7 @@ def worded(judgement):
 
 def labelled(task):
     """Typed rows of the task with labels; tables make them, texts are few and short."""
-    if task.subject is None:
+    if task.subject is None or task.subject.kind == "sequence":
         return task.sample(120, 1)
     if task.subject.kind == "image":
         return pa.table({"image": [tiny_image(i) for i in range(60)], "label": LABELS[task.head]})

@@ -8,14 +8,17 @@ import pytest
 
 from spt_core.data.conform import conform
 from spt_core.data.labels import class_counts, classes_of, num_saying, rule_of
+from spt_core.families.series.reading import WindowReader
 from spt_core.families.tabular.reading import Encoder
 from spt_core.families.text.reading import checked_text
 from spt_core.heads import HEADS
 from spt_core.images import picture_of
 from spt_core.judgement import (
+    Anomaly,
     AttentionMap,
     Decision,
     FieldEffect,
+    Forecast,
     Labels,
     LabelScore,
     Pairs,
@@ -23,6 +26,7 @@ from spt_core.judgement import (
     Phrase,
     Settings,
     Span,
+    Stretch,
     Value,
 )
 from spt_core.policy import LabelPolicy
@@ -34,9 +38,11 @@ TASKS = all_tasks()
 TABULAR = {path: task for path, task in TASKS.items() if task.family == "tabular"}
 TEXT = {path: task for path, task in TASKS.items() if task.family == "text"}
 IMAGE = {path: task for path, task in TASKS.items() if task.family == "image"}
+SERIES = {path: task for path, task in TASKS.items() if task.family == "series"}
 each_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 each_tabular = pytest.mark.parametrize("task", TABULAR.values(), ids=TABULAR)
 each_text = pytest.mark.parametrize("task", TEXT.values(), ids=TEXT)
+each_series = pytest.mark.parametrize("task", SERIES.values(), ids=SERIES)
 each_image = pytest.mark.parametrize("task", IMAGE.values(), ids=IMAGE)
 
 
@@ -59,10 +65,22 @@ def answers(task):
         effects = ((0.5, -0.1), (0.0, 1.5))
         nothing = ((-0.5, -0.1), (0.0, -1.5))
         reasons = [(AttentionMap(some, 40, 20),) for some in (effects, nothing)]
+    elif task.subject.kind == "sequence":
+        channels = task.subject.shape.channels
+        reasons = [
+            tuple(Stretch(n, 0, i + 1, 1.5, sign / (i + 1)) for i, n in enumerate(channels))
+            for sign in (1, -1)
+        ]
     else:
         text = example[task.subject.name]
         reasons = [(Phrase(0, 3, text[:3], 1.5), Phrase(4, 6, text[4:6], -1.0))]
-    kinds = {"binary": decisions, "regression": values, "pair": pairs}
+    kinds = {
+        "binary": decisions,
+        "regression": values,
+        "pair": pairs,
+        "anomalies": anomalies,
+        "forecasts": forecasts,
+    }
     for judgement in kinds.get(task.head, labels)(task, example, reasons):
         yield task.respond(judgement)
 
@@ -79,6 +97,10 @@ def decisions(task, example, reasons):
 def values(task, example, reasons):
     """With better settings, without any, within the training rows and beyond."""
     policy = HEADS["regression"].default_policy(task, ())
+    if task.goal is None:
+        for why, outside in itertools.product(reasons, ((), ("speed",))):
+            yield Value(example, 2.0, 1.0, 3.0, why, policy, outside)
+        return
     name = next(field.name for field in task.fields if field.controllable)
     for settings in (
         None,
@@ -90,10 +112,32 @@ def values(task, example, reasons):
             yield Value(example, 2.0, 1.0, 3.0, why, policy, (name,), settings)
 
 
+def anomalies(task, example, reasons):
+    """Below the threshold, at it and far beyond, within the training rows and beyond."""
+    policy = HEADS["anomalies"].default_policy(task, ())
+    scores = [policy.threshold * times for times in (0.0, 1.0, 5.0, 100.0)]
+    for score, why, outside in itertools.product(scores, reasons, ((), ("speed",))):
+        yield Anomaly(example, score, score >= policy.threshold, why, policy, outside)
+
+
+def forecasts(task, example, reasons):
+    """Of nothing and of much, within the training rows and beyond."""
+    policy = HEADS["forecasts"].default_policy(task, ())
+    for size, why, outside in itertools.product((0.0, 7.0), reasons, ((), ("demand",))):
+        step = {level: size * level for level in policy.levels}
+        steps = (step,) * task.subject.shape.horizon
+        yield Forecast(example, steps, why, policy, outside)
+
+
+def read_fields(task):
+    """The fields that a corpus has columns of: of series, windows are cut of other columns."""
+    return [] if task.family == "series" else task.fields
+
+
 def classes(task):
     """The classes of a model of the task's sample."""
     rule = rule_of(task)
-    good, _ = conform(task.sample(500, 0), task.fields, label=task.label, labels=rule)
+    good, _ = conform(task.sample(500, 0), read_fields(task), label=task.label, labels=rule)
     return classes_of(rule, class_counts(good[task.label], rule))
 
 
@@ -136,17 +180,17 @@ def pairs(task, example, reasons):
 def test_the_sample_has_every_column(task):
     table = task.sample(3000, 0)
     roles = {task.label, *task.entities, *([task.group] if task.group else [])}
-    assert roles | {field.name for field in task.fields} <= set(table.column_names)
+    assert roles | {field.name for field in read_fields(task)} <= set(table.column_names)
     assert table.num_rows == 3000
 
 
 @each_task
 def test_the_sample_has_rows_of_every_class(task):
     rule = rule_of(task)
-    good, bad = conform(task.sample(3000, 0), task.fields, label=task.label, labels=rule)
+    good, bad = conform(task.sample(3000, 0), read_fields(task), label=task.label, labels=rule)
     assert bad.num_rows == 0
     assert num_saying(good[task.label], rule) > 0
-    if task.head == "binary":
+    if task.head in ("binary", "anomalies"):
         assert set(good[task.label].to_pylist()) == {0, 1}
     else:
         assert set(classes(task)) - {task.negative_class} == set(
@@ -193,6 +237,22 @@ def test_a_text_task_asks_for_text_first_and_spans_are_optional(task):
     assert schema["properties"][name]["minLength"] == 1
     if task.head == "pair":
         assert "null" in schema["properties"][task.spans_field.name]["type"]
+
+
+@each_series
+def test_the_sample_of_a_series_has_its_channels_its_clock_and_its_units(task):
+    shape, table = task.subject.shape, task.sample(3000, 0)
+    assert {*shape.channels, shape.time, shape.unit} <= set(table.column_names)
+    units = table[shape.unit].to_pylist()
+    assert len(set(units)) > 1
+
+
+@each_series
+def test_the_example_is_a_window_that_a_model_takes(task):
+    window = WindowReader(signature(task)).record(task.example)
+    shape = task.subject.shape
+    assert window.values.shape == (shape.length, len(shape.channels))
+    assert np.isfinite(window.values).all()
 
 
 @each_task

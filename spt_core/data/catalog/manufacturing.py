@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 
 import numpy as np
@@ -122,6 +123,63 @@ def read_neu(folder: str) -> pa.Table:
     content = pa.BufferReader(read_bytes(f"{folder}/neu_subset.parquet"))
     table = pyarrow.parquet.read_table(content, columns=["jpeg", "label"])
     return table.rename_columns(["image", "defect"])
+
+
+CMAPSS_SENSORS = 21
+CMAPSS_CAP_CYCLES = 125.0  # as the literature has it: farther from failure nothing tells it
+
+
+def read_cmapss(folder: str) -> pa.Table:
+    """The 100 engines that ran to failure, cycle by cycle, with the life that was left."""
+    return cmapss_table(f"{folder}/train_FD001.txt.gz")
+
+
+def cmapss_table(uri: str, left_at_end: NDArray[np.float64] | None = None) -> pa.Table:
+    """Engines' cycles with settings and sensors; each lives `left_at_end` longer, or not at all.
+
+    `remaining_useful_life` is at most CMAPSS_CAP_CYCLES, `uncapped_life` is not.
+    """
+    values = np.loadtxt(io.StringIO(gzip.decompress(read_bytes(uri)).decode()))
+    units = values[:, 0].astype(int)
+    last = np.array([values[units == unit, 1].max() for unit in range(1, units.max() + 1)])
+    ends = last if left_at_end is None else last + left_at_end
+    left = ends[units - 1] - values[:, 1]
+    names = [*(f"setting_{i}" for i in range(1, 4)), *CMAPSS_NAMES]
+    return pa.table(
+        {
+            "engine": [f"engine_{unit:03d}" for unit in units],
+            "cycle": values[:, 1],
+            **{name: values[:, 2 + i] for i, name in enumerate(names)},
+            "remaining_useful_life": np.minimum(left, CMAPSS_CAP_CYCLES),
+            "uncapped_life": left,
+        }
+    )
+
+
+CMAPSS_NAMES = tuple(f"sensor_{number:02d}" for number in range(1, CMAPSS_SENSORS + 1))
+
+
+def read_carparts(folder: str) -> pa.Table:
+    """Months of each part from its first to its last known one: one row each."""
+    table = _csv(f"{folder}/carparts_monthly.csv.gz")
+    months = np.array([f"{month}-01" for month in table["month"].to_pylist()], "datetime64[us]")
+    parts: list[pa.Table] = []
+    for name in table.column_names[1:]:
+        demand = np.asarray(table[name].cast(pa.float64()).to_numpy(zero_copy_only=False))
+        known = np.flatnonzero(np.isfinite(demand))
+        rows = slice(known[0], known[-1] + 1)
+        size = rows.stop - rows.start
+        parts.append(
+            pa.table(
+                {
+                    "part": pa.array([name] * size),
+                    "period": np.arange(rows.start, rows.stop, dtype=np.float64),
+                    "month": pa.array(months[rows]),
+                    "demand": demand[rows],
+                }
+            )
+        )
+    return pa.concat_tables(parts)
 
 
 def _csv(uri: str) -> pa.Table:
@@ -434,6 +492,61 @@ DATASETS: tuple[PublicDataset, ...] = (
             "without a defect, and no coil is told, so that the split is at random. Logistic "
             "regression on frozen features of photographs reaches an accuracy of 0.96, a random "
             "forest on pixels 0.88."
+        ),
+    ),
+    PublicDataset(
+        name="nasa-cmapss-fd001",
+        task="manufacturing/predictive_maintenance",
+        source="https://data.nasa.gov (C-MAPSS, Turbofan Engine Degradation Simulation, FD001)",
+        licence="NASA open data",
+        files={
+            "RUL_FD001.txt.gz": (
+                "ddc1ac9969bc6945fe139e982dff4e8fbbea35a6262e7d9a20a32df5e170563a"
+            ),
+            "test_FD001.txt.gz": (
+                "8e79f2467a681097ad08738832b13a7201961cee797620eedefaebd5ff2361d1"
+            ),
+            "train_FD001.txt.gz": (
+                "6c9468c2a79bc22303369a7878b05989edda7095fc2460e0649dc3f789a0f8bf"
+            ),
+        },
+        read=read_cmapss,
+        roles=Roles(
+            label="remaining_useful_life",
+            time="cycle",
+            group="engine",
+            drop=("uncapped_life",),
+        ),
+        notes=(
+            "20,631 cycles of 100 simulated engines that ran to failure (128 to 362 cycles), 3 "
+            "settings, 21 sensors of which 7 stand still. The label is the life left, at most 125. "
+            "Split by engine. The official test (100 engines cut off, scored at their last cycle) "
+            "is tests/bench/bench_series.py; published RMSE there: LSTM 16.1 (2017), CNN 12.6 "
+            "(2018), newer claims 10.4 to 12; seeds differ more than methods."
+        ),
+    ),
+    PublicDataset(
+        name="carparts-demand",
+        task="manufacturing/supply_chain",
+        source="https://github.com/robjhyndman/expsmooth (data/carparts.rda)",
+        licence="GPL-3.0",
+        files={
+            "carparts_monthly.csv.gz": (
+                "4f86a051f9aafe2762ecacc4d3120e05ea92e1a68a6ba3444d4337154e15a609"
+            )
+        },
+        read=read_carparts,
+        roles=Roles(label="demand", time="month", group="part", drop=("period",)),
+        settings=(
+            "split.train=0.5334",
+            "split.validation=0.1556",
+            "split.calibration=0.1555",
+            "split.test=0.1555",
+        ),
+        notes=(
+            "115,198 months of 2,674 spare parts, 45 each at most, 71 % without demand, mean 0.51. "
+            "Split by time: 24 months, then 7, 7 and 7, which hold one origin each. MAE rewards a "
+            "forecast of nothing (0.39 over 12 months, a mean forecast 0.55): look at quantiles."
         ),
     ),
 )

@@ -16,7 +16,8 @@ class PublicDataset:
 
     `files` maps each file to its sha256. `read` turns the folder's URI into a table, for formats
     that a Corpus does not take; without it the first file is the corpus. `settings` are what else
-    it asks for, as --set takes it: a job that names the data set begins with them.
+    it asks for, as --set takes it: a job that names the data set begins with them. `home` is the
+    industry whose folder holds it, where that is not the task's.
     """
 
     name: str
@@ -29,3 +30,4 @@ class PublicDataset:
     read: Callable[[str], pa.Table] | None = None
     synthetic: bool = False
     settings: tuple[str, ...] = ()
+    home: str | None = None

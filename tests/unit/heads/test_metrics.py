@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import math
 from typing import get_args
 
@@ -8,6 +9,7 @@ import pytest
 from spt_core.errors import InputError
 from spt_core.heads import HEADS, LOWER_IS_BETTER, metric_of
 from spt_core.heads.binary import YES, cost_metric
+from spt_core.heads.forecasts import LEVELS
 from spt_core.heads.metrics import (
     average_precision,
     calibration_error,
@@ -226,9 +228,35 @@ def noisy_values(num_items=300):
     return outcomes(("value",), true, found, np.hstack([found - wide, found + wide]))
 
 
+def noisy_readings(num_items=900):
+    """Three units' scores, of which one in five readings is anomalous, in stretches of ten."""
+    draw, flags = np.random.default_rng(0), np.tile(np.arange(50) < 10, num_items // 50)
+    true, scores = flags[:, None].astype(float), draw.random((num_items, 1))
+    scores = scores + true * draw.random((num_items, 1))
+    of = outcomes(("anomaly",), true, scores, scores > 0.98, groups=np.repeat(np.arange(3), 300))
+    return of._replace(times=60.0 * np.tile(np.arange(300), 3))
+
+
+def noisy_forecasts(num_items=300):
+    """What came in two steps, and quantiles of it that are too low by a little."""
+    draw = np.random.default_rng(0)
+    true = draw.poisson(4.0, (num_items, 2)).astype(float)
+    levels = np.quantile(draw.poisson(4.0, 10_000), LEVELS) - 0.5
+    given = np.tile(levels, (num_items, 2))
+    return outcomes(("1", "2"), true, np.full((num_items, 2), 3.5), given)
+
+
+NOISY = {
+    "regression": noisy_values,
+    "anomalies": noisy_readings,
+    "forecasts": noisy_forecasts,
+}
+
+
 @pytest.mark.parametrize("head", [head for head in HEADS if head != "binary"])
 def test_every_metric_lies_in_its_repeatable_interval(head):
-    of = noisy_values() if head == "regression" else noisy_outcomes(negative_class="none")
+    usual = functools.partial(noisy_outcomes, negative_class="none")
+    of = NOISY.get(head, usual)()
     for name, metric in HEADS[head].metrics.items():
         low, high = interval(metric, of, num_resamples=60)
         assert low <= metric(of) <= high, name
@@ -250,4 +278,7 @@ def test_documents_are_resampled_whole():
 def test_what_is_lower_when_better_is_named():
     of_decisions = {"calibration_error", "log_loss"}
     of_values = {"rmse", "mae", "interval_width"}
-    assert of_decisions | of_values | {"mean_rank_error"} == LOWER_IS_BETTER
+    of_alarms = {"false_alarms_per_day", "detection_delay_readings"}
+    of_forecasts = {"quantile_loss", "scaled_quantile_loss", "service_shortfall"}
+    of_others = {"mean_rank_error", *of_alarms, *of_forecasts}
+    assert of_decisions | of_values | of_others == LOWER_IS_BETTER

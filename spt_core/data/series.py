@@ -1,0 +1,278 @@
+"""Long tables of readings -> windows of them: every reading is the end of one.
+
+A window has T steps, the last of which is a reading. Each step takes the last reading within half a
+step of it, and none that came after the window's end: readings that come at odd moments are
+resampled so, and a step without a reading is a gap (null). What is kept of a reading beside its
+channels (label, unit, time) is that of the window's end.
+
+No window ends at a reading that has less than T - 1 steps of its unit before it, whose window is
+mostly gaps, whose label is not known for the whole horizon, or that lies between two strides.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from spt_core.data.corpus import EVENTS, FROM, INSTANT, UNTIL
+from spt_core.data.hashing import column_hashes
+from spt_core.signature import SequenceShape
+from spt_core.task import Head
+
+if TYPE_CHECKING:
+    from spt_core.data.read import Dataset
+
+NO_WINDOW = "no window of readings ends there"
+WINDOWS = pa.list_(pa.list_(pa.float32()))
+ROWS_AT_ONCE = 16_384
+MAX_GAPS = 0.5  # of a window's steps
+USUAL_SHARE = 0.2  # of the distances, from which on the most frequent one is the step
+STEP_TOLERANCE = 0.01
+MICROS = 1e6
+BUCKET = "__bucket"
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Pace(NamedTuple):
+    """How far apart readings are: the step, and the share of distances that are another."""
+
+    step: float
+    uneven: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Cutting:
+    """How windows are cut of readings; `name` is the field that holds them.
+
+    With a `label` windows without one are left out. Of forecasts it names a channel, and becomes
+    the list of its values over the horizon.
+    """
+
+    name: str
+    shape: SequenceShape
+    head: Head
+    label: str | None = None
+    stride: int = 1
+
+
+def pace(table: pa.Table, time: str, unit: str | None) -> Pace | None:
+    """How far apart the sampled readings of each unit are; None where no two differ in time.
+
+    The step is the most frequent distance; where none is frequent, the lower quartile: a sample may
+    lack every other reading.
+    """
+    times, units = moments(table[time]), unit_numbers(table, unit)
+    order = np.lexsort((times, units))
+    gaps = np.diff(times[order])[np.diff(units[order]) == 0]
+    gaps = gaps[np.isfinite(gaps) & (gaps > 0)]
+    if not len(gaps):
+        return None
+    values, counts = np.unique(gaps.round(6), return_counts=True)
+    place = int(counts.argmax())
+    is_usual = counts[place] >= USUAL_SHARE * len(gaps)
+    step = float(values[place]) if is_usual else float(np.quantile(gaps, 0.25))
+    return Pace(step, float(np.mean(np.abs(gaps / step - 1.0) > STEP_TOLERANCE)))
+
+
+def cut_dataset(readings: Dataset, cutting: Cutting, *, num_partitions: int) -> Dataset:
+    """The windows of readings as a dataset: one shuffle by unit, and each bucket cut by itself.
+
+    A bucket's windows must fit in a worker's memory, as must those of the busiest unit.
+    """
+    if num_partitions == 1 or cutting.shape.unit is None:
+        return readings.repartition(1).map_batches(
+            functools.partial(cut, cutting=cutting),
+            batch_size=None,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+        )
+    bucketed = readings.map_batches(
+        functools.partial(_with_bucket, unit=cutting.shape.unit, num_buckets=num_partitions),
+        batch_size=None,
+        batch_format="pyarrow",
+    )
+    grouped = bucketed.groupby(BUCKET, num_partitions=num_partitions)
+    return grouped.map_groups(
+        functools.partial(_one_bucket, cutting=cutting), batch_format="pyarrow"
+    )
+
+
+def cut(table: pa.Table, cutting: Cutting) -> pa.Table:
+    """One row for each reading [N], sorted by unit and time; its window is null where it has none.
+
+    Every reading of a unit must be in the table.
+    """
+    shape = cutting.shape
+    times, units = moments(table[shape.time]), unit_numbers(table, shape.unit)
+    rows = np.lexsort((times, units))
+    table, times, units = table.take(pa.array(rows)), times[rows], units[rows]
+    kept = [n for n in table.column_names if n not in shape.channels or n == cutting.label]
+    columns = {name: table[name] for name in kept}
+    timeline = _Timeline(times, units, shape)
+    values = np.column_stack([_numbers(table, name) for name in shape.channels])
+    parts = [
+        _windows(timeline, values.astype(np.float32), start, cutting.stride)
+        for start in range(0, max(len(times), 1), ROWS_AT_ONCE)
+    ]
+    windows = pa.chunked_array(parts, WINDOWS)
+    if cutting.label is not None:
+        columns[cutting.label], is_known = _labels(table, timeline, cutting)
+        windows = pc.if_else(pa.array(is_known), windows, pa.scalar(None, WINDOWS))
+    if INSTANT in table.column_names:
+        # What a forecast looks back on was known by then: its label alone reaches over a cut.
+        span = 0.0 if cutting.head == "forecasts" else (shape.length - 1) * shape.step
+        ahead = shape.horizon * shape.step
+        columns[FROM] = pc.subtract(table[INSTANT], pa.scalar(round(span * MICROS), pa.int64()))
+        columns[UNTIL] = pc.add(table[INSTANT], pa.scalar(round(ahead * MICROS), pa.int64()))
+    if cutting.head == "anomalies" and cutting.label is not None:
+        columns[EVENTS] = pa.array(timeline.sums(_numbers(table, cutting.label)).astype(np.int32))
+    return pa.table({**columns, cutting.name: windows})
+
+
+def moments(column: pa.ChunkedArray) -> Floats:
+    """When each reading was: seconds since 1970 of times, numbers as they are."""
+    if pa.types.is_timestamp(column.type):
+        micros = column.cast(pa.timestamp("us")).cast(pa.int64())
+        return np.asarray(pc.fill_null(micros, 0), np.float64) / MICROS
+    return np.asarray(pc.fill_null(column.cast(pa.float64()), np.nan), np.float64)
+
+
+def unit_numbers(table: pa.Table, unit: str | None) -> Ints:
+    """A number for each reading's unit [N]."""
+    if unit is None:
+        return np.zeros(table.num_rows, np.int64)
+    codes = table[unit].combine_chunks().dictionary_encode().indices
+    return np.asarray(pc.fill_null(codes, -1)).astype(np.int64)
+
+
+class _Timeline:
+    """Readings sorted by unit and time [N], and which of them each window's steps take."""
+
+    def __init__(self, times: Floats, units: Ints, shape: SequenceShape) -> None:
+        self.shape, self._times = shape, times
+        starts = np.flatnonzero(np.diff(units, prepend=-2))
+        sizes = np.diff(np.append(starts, len(units)))
+        self._first = np.repeat(starts, sizes)
+        self._last = np.repeat(starts + sizes - 1, sizes)
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def steps(self, rows: Ints, first: int, behind: int) -> Ints:
+        """The reading that each of the steps [first, behind) from a row on takes; -1 is a gap."""
+        step, times = self.shape.step, self._times
+        offsets = np.arange(first, behind)
+        plain = rows[:, None] + offsets
+        inside = (plain >= self._first[rows][:, None]) & (plain <= self._last[rows][:, None])
+        plain = np.where(inside, plain, rows[:, None])
+        wanted = times[rows][:, None] + offsets * step
+        is_even = np.abs(times[plain] - wanted) <= STEP_TOLERANCE * step
+        found = np.where(inside & is_even, plain, -1)
+        uneven = np.flatnonzero((~is_even & inside).any(1))
+        for row in uneven:
+            found[row] = self._nearest(int(rows[row]), wanted[row], ahead=first > 0)
+        return found
+
+    def _nearest(self, row: int, wanted: Floats, *, ahead: bool) -> Ints:
+        start, half = self._first[row], self.shape.step / 2
+        own = self._times[start : (self._last[row] if ahead else row) + 1]
+        places = np.searchsorted(own, wanted + half, side="right") - 1
+        is_near = (places >= 0) & (own[np.maximum(places, 0)] > wanted - half)
+        if not ahead:
+            places[-1], is_near[-1] = row - start, True
+        return np.where(is_near, places + start, -1)
+
+    def has_history(self, rows: Ints) -> NDArray[np.bool_]:
+        """Whether a whole window of the unit's own time lies before each row."""
+        span = (self.shape.length - 1.5) * self.shape.step
+        return self._times[rows] - self._times[self._first[rows]] >= span
+
+    def is_strided(self, rows: Ints, stride: int) -> NDArray[np.bool_]:
+        """Whether a window ends at each row; one always ends at a unit's last reading."""
+        return (self._last[rows] - rows) % stride == 0
+
+    def sums(self, values: Floats) -> Floats:
+        """The sum of a reading's window [N], of the readings that it takes."""
+        totals = np.zeros(len(self))
+        for start in range(0, len(self), ROWS_AT_ONCE):
+            rows = np.arange(start, min(start + ROWS_AT_ONCE, len(self)))
+            steps = self.steps(rows, 1 - self.shape.length, 1)
+            totals[rows] = np.where(steps >= 0, values[steps], 0.0).sum(1)
+        return totals
+
+
+def _windows(timeline: _Timeline, values: NDArray[np.float32], start: int, stride: int) -> pa.Array:
+    shape = timeline.shape
+    rows = np.arange(start, min(start + ROWS_AT_ONCE, len(timeline)))
+    chosen = timeline.has_history(rows) & timeline.is_strided(rows, stride)
+    steps = timeline.steps(rows[chosen], 1 - shape.length, 1)
+    enough = (steps < 0).mean(1) <= MAX_GAPS if len(steps) else np.zeros(0, bool)
+    chosen[chosen], steps = enough, steps[enough]
+    windows = np.where((steps >= 0)[..., None], values[steps], np.float32(np.nan))
+    return as_column(windows, chosen)
+
+
+def as_column(
+    windows: NDArray[np.float32], present: NDArray[np.bool_] | None = None
+) -> pa.ListArray:
+    """Windows [n, T, C] as a column [N], null where none is `present`; gaps are null."""
+    num, length, width = windows.shape
+    present = np.ones(num, bool) if present is None else present
+    values = np.ascontiguousarray(windows).ravel()
+    cells = pa.array(values, pa.float32(), mask=np.isnan(values))
+    readings = pa.ListArray.from_arrays(
+        pa.array(np.arange(num * length + 1, dtype=np.int32) * np.int32(width)), cells
+    )
+    offsets = np.concatenate([[0], np.cumsum(present * length)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), readings, mask=pa.array(~present))
+
+
+def windows_of(column: pa.ChunkedArray, shape: SequenceShape) -> NDArray[np.float32]:
+    """The windows [N, T, C] of a column without nulls; gaps are NaN."""
+    size = (-1, shape.length, len(shape.channels))
+    arrays = [
+        np.asarray(pc.fill_null(chunk.flatten().flatten().cast(pa.float32()), np.nan)).reshape(size)
+        for chunk in column.chunks
+        if len(chunk)
+    ]
+    return np.concatenate(arrays) if arrays else np.empty((0, *size[1:]), np.float32)
+
+
+def _labels(
+    table: pa.Table, timeline: _Timeline, cutting: Cutting
+) -> tuple[pa.Array | pa.ChunkedArray, NDArray[np.bool_]]:
+    """The labels of the windows, and which are known."""
+    assert cutting.label is not None
+    column = table[cutting.label]
+    if cutting.head != "forecasts":
+        return column, np.asarray(column.is_valid())
+    values = _numbers(table, cutting.label)
+    texts: list[str | None] = []
+    for start in range(0, len(timeline), ROWS_AT_ONCE):
+        rows = np.arange(start, min(start + ROWS_AT_ONCE, len(timeline)))
+        steps = timeline.steps(rows, 1, cutting.shape.horizon + 1)
+        ahead = np.where(steps >= 0, values[steps], np.nan)
+        texts += [json.dumps(r.tolist()) if np.isfinite(r).all() else None for r in ahead]
+    known = np.array([text is not None for text in texts], bool)
+    return pa.array(texts, pa.large_string()), known
+
+
+def _numbers(table: pa.Table, name: str) -> Floats:
+    return np.asarray(pc.fill_null(table[name].cast(pa.float64()), np.nan), np.float64)
+
+
+def _with_bucket(table: pa.Table, unit: str, num_buckets: int) -> pa.Table:
+    buckets = column_hashes(table[unit]) % np.uint64(num_buckets)
+    return table.append_column(BUCKET, pa.array(buckets.astype(np.int64)))
+
+
+def _one_bucket(table: pa.Table, cutting: Cutting) -> pa.Table:
+    return cut(table.drop_columns([BUCKET]), cutting)

@@ -1,0 +1,1 @@
+"""Windows of readings of sensors, meters and counters: their models."""

@@ -1,0 +1,76 @@
+"""What a network must know of the training rows beside its weights: plain JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spt_core.signature import Field, SequenceShape, Signature
+from spt_core.task import Head
+
+LEAST_SPREAD = 1e-6  # of a channel, relative to its level: below it, it stands still
+
+
+def series_facts(
+    shape: SequenceShape,
+    windows: NDArray[np.float32],
+    *,
+    head: Head,
+    classes: Sequence[str] = (),
+    values: NDArray[np.float64] | None = None,
+    target: str = "",
+) -> dict[str, Any]:
+    """Center and spread of each channel in training windows [N, T, C], and of values [N].
+
+    `moves` says of each channel whether it moved in every training window: one that stands still
+    then is broken. `target` is the channel that is foretold, `value_scale` its mean.
+    """
+    cells = windows.reshape(-1, windows.shape[2]).astype(np.float64)
+    known = ~np.isnan(cells)
+    counts = np.maximum(known.sum(0), 1)
+    center = np.where(known, cells, 0.0).sum(0) / counts
+    spread = np.sqrt((np.where(known, cells - center, 0.0) ** 2).sum(0) / counts)
+    spread = np.where(spread > LEAST_SPREAD * np.abs(center) + 1e-12, spread, 1.0)
+    stillness = (windows.max(1) == windows.min(1)) | np.isnan(windows).any(1)
+    labels = np.zeros(1) if values is None else values
+    own = shape.channels.index(target) if target in shape.channels else 0
+    return {
+        "head": head,
+        "classes": list(classes),
+        "channels": list(shape.channels),
+        "length": shape.length,
+        "horizon": shape.horizon,
+        "center": center.tolist(),
+        "spread": spread.tolist(),
+        "moves": (~stillness.any(0)).tolist(),
+        "value_center": float(labels.mean()),
+        "value_spread": float(labels.std()) or 1.0,
+        "target": own,
+        "value_scale": float(np.abs(center[own])) or 1.0,
+    }
+
+
+def with_seen(signature: Signature, name: str, windows: NDArray[np.float32]) -> Signature:
+    """The Signature whose channels say their least and greatest reading in training windows."""
+    own = signature.field(name)
+    assert own.shape is not None
+    cells = windows.reshape(-1, windows.shape[2])
+    least = np.nanmin(cells, 0, initial=np.inf)
+    greatest = np.nanmax(cells, 0, initial=-np.inf)
+    seen = [
+        (float(low), float(high)) if low <= high else (0.0, 0.0)
+        for low, high in zip(least, greatest, strict=True)
+    ]
+    shaped = dataclasses.replace(own, shape=dataclasses.replace(own.shape, seen=tuple(seen)))
+    return dataclasses.replace(
+        signature, fields=tuple(shaped if f.name == name else f for f in signature.fields)
+    )
+
+
+def sequence_field(signature: Signature) -> Field:
+    """The field that holds the windows."""
+    return next(field for field in signature.fields if field.kind == "sequence")

@@ -1,0 +1,211 @@
+"""What a good engineer would try first to foretell demand, intermittent demand too.
+
+A method says the mean of each step to come from the target's own window; its quantiles are those of
+a negative binomial distribution with that mean and the window's variance (Poisson's where it is
+less). `zero` says that nothing comes, `in-sample quantiles` those of the window itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.stats import nbinom
+
+from spt_core.data.series import windows_of
+from spt_core.families.baseline import Baseline, BaselineWork
+from spt_core.families.series.facts import sequence_field
+from spt_core.families.series.reading import filled
+from spt_core.families.series.rows import part_table
+from spt_core.families.series.statistics import window_statistics
+from spt_core.heads import ITEM_HEADS, metric_of
+from spt_core.heads.base import Truth
+from spt_core.heads.forecasts import LEVELS
+from spt_core.heads.outcomes import Outcomes, groups_of
+from spt_core.signature import Field
+
+SMOOTHINGS = (0.1, 0.05, 0.2, 0.3)
+BOOSTED = "LightGBM (Tweedie)"
+LEAST_MEAN = 1e-3
+SPREAD = 1.05  # times the mean: the least variance of a negative binomial distribution
+FIT_ROWS = 50_000
+TIMED_WINDOWS = 300
+Floats = NDArray[np.float64]
+Windows = NDArray[np.float32]
+Foretell = Callable[[Windows], Floats]  # quantiles [N, H, Q] of windows [N, T, C]
+Mean = Callable[[Floats, float], Floats]  # the mean of a step [N] of demand [N, T], with alpha
+
+
+def simple_forecast(work: BaselineWork, name: str) -> Baseline:
+    """A forecast with the smoothing that serves validation rows best."""
+    field, head, metric = (
+        sequence_field(work.signature),
+        ITEM_HEADS["forecasts"],
+        metric_of(work.task),
+    )
+    table = part_table(work.splits, "validation", work.max_rows)
+    truth = Truth(table, work.splits.label, groups_of(table, work.splits.corpus.group))
+    usual = head.default_policy(work.task, ())
+    assert field.shape is not None
+    own, horizon = field.shape.channels.index(work.splits.label), field.shape.horizon
+    tried = list(_fits(work, name, field, own, horizon))[: max(work.num_trials, 1)]
+    best: tuple[float, Foretell, Mapping[str, Any]] | None = None
+    for number, (foretell, settings) in enumerate(tried, 1):
+        of = head.decided(work.task, (), truth, foretell(_windows(table, field)), usual)
+        value = metric.sign * metric(of)
+        if best is None or value > best[0]:
+            best = (value, foretell, settings)
+        work.tell(name, number, len(tried))
+    assert best is not None, "there is at least one"
+    _, foretell, settings = best
+
+    def outcomes(table: pa.Table, label: str, group: str | None) -> Outcomes:
+        truth = Truth(table, label, groups_of(table, group or work.task.group))
+        return head.decided(work.task, (), truth, foretell(_windows(table, field)), usual)
+
+    def inputs(table: pa.Table) -> list[Any]:
+        return list(_windows(table.slice(0, TIMED_WINDOWS), field)[:, None])
+
+    return Baseline(name, outcomes, inputs, foretell, settings)
+
+
+def _fits(
+    work: BaselineWork, name: str, field: Field, own: int, horizon: int
+) -> list[tuple[Foretell, Mapping[str, Any]]]:
+    if name == BOOSTED:
+        return [(_boosted(work, field, own, horizon), {"objective": "tweedie"})]
+    if name == "in-sample quantiles":
+        return [(lambda of: _repeated(_in_sample(of[:, :, own]), horizon), {})]
+    mean = FORECASTS[name]
+    alphas = SMOOTHINGS if name != "zero" else SMOOTHINGS[:1]
+
+    def foretelling(alpha: float) -> Foretell:
+        def foretell(of: Windows) -> Floats:
+            demand = of[:, :, own].astype(np.float64)
+            quantiles = quantiles_of(mean(demand, alpha), demand.var(1))
+            return _repeated(quantiles, horizon)
+
+        return foretell
+
+    return [(foretelling(alpha), {} if name == "zero" else {"alpha": alpha}) for alpha in alphas]
+
+
+def quantiles_of(mean: Floats, variance: Floats) -> Floats:
+    """Quantiles [N, Q] of negative binomial distributions; all 0 where nothing is expected."""
+    safe = np.maximum(mean, LEAST_MEAN)
+    spread = np.maximum(variance, SPREAD * safe)
+    share = safe / spread
+    size = safe * share / (1.0 - share)
+    quantiles = nbinom.ppf(np.array(LEVELS), size[:, None], share[:, None])
+    return np.where(mean[:, None] > 0, quantiles, 0.0)
+
+
+def zero(demand: Floats, alpha: float) -> Floats:
+    """Nothing."""
+    del alpha
+    return np.zeros(len(demand))
+
+
+def ses(demand: Floats, alpha: float) -> Floats:
+    """Simple exponential smoothing."""
+    level = demand[:, :3].mean(1)
+    for step in demand.T:
+        level = level + alpha * (step - level)
+    return level
+
+
+def croston(demand: Floats, alpha: float) -> Floats:
+    """Croston, "Forecasting and stock control for intermittent demands", ORQ 1972."""
+    size, gap = _croston(demand, alpha)
+    return size / gap
+
+
+def sba(demand: Floats, alpha: float) -> Floats:
+    """Croston's without its bias: Syntetos and Boylan, IJF 2005."""
+    return (1.0 - alpha / 2.0) * croston(demand, alpha)
+
+
+def tsb(demand: Floats, alpha: float) -> Floats:
+    """Size and probability, updated each step: Teunter, Syntetos and Babai, EJOR 2011."""
+    is_demand = demand > 0
+    probability = is_demand.mean(1)
+    size = _mean_size(demand)
+    for step, there in zip(demand.T, is_demand.T, strict=True):
+        probability = probability + alpha * (there - probability)
+        size = np.where(there, size + alpha * (step - size), size)
+    return probability * size
+
+
+def _croston(demand: Floats, alpha: float) -> tuple[Floats, Floats]:
+    """The smoothed size of a demand and the steps between two, by window."""
+    is_demand = demand > 0
+    size = _mean_size(demand)
+    gap = demand.shape[1] / np.maximum(is_demand.sum(1), 1)
+    since = np.ones(len(demand))
+    for step, there in zip(demand.T, is_demand.T, strict=True):
+        size = np.where(there, size + alpha * (step - size), size)
+        gap = np.where(there, gap + alpha * (since - gap), gap)
+        since = np.where(there, 1.0, since + 1.0)
+    return size, np.maximum(gap, 1.0)
+
+
+def _mean_size(demand: Floats) -> Floats:
+    return demand.sum(1) / np.maximum((demand > 0).sum(1), 1)
+
+
+def _in_sample(demand: Windows) -> Floats:
+    return np.quantile(demand, LEVELS, axis=1, method="inverted_cdf").T.astype(np.float64)
+
+
+def _repeated(quantiles: Floats, horizon: int) -> Floats:
+    return np.repeat(quantiles[:, None], horizon, axis=1)
+
+
+def _boosted(work: BaselineWork, field: Field, own: int, horizon: int) -> Foretell:
+    """LightGBM with Tweedie loss on statistics: the mean demand of a step of the horizon."""
+    table = part_table(work.splits, "train", min(work.max_rows, FIT_ROWS), work.seed)
+    truth = Truth(table, work.splits.label, groups_of(table, None))
+    means = ITEM_HEADS["forecasts"].truths(work.task, (), truth).mean(1)
+    rows = lightgbm.Dataset(_figures(_windows(table, field), own), means)
+    parameters = {
+        "objective": "tweedie",
+        "learning_rate": 0.05,
+        "num_leaves": 15,
+        "min_data_in_leaf": 50,
+        "verbosity": -1,
+        "num_threads": 1,
+        "seed": work.seed,
+        "deterministic": True,
+    }
+    booster = lightgbm.train(parameters, rows, num_boost_round=200)
+
+    def foretell(of: Windows) -> Floats:
+        mean = np.asarray(booster.predict(_figures(of, own), num_threads=1), np.float64)
+        return _repeated(quantiles_of(mean, of[:, :, own].astype(np.float64).var(1)), horizon)
+
+    return foretell
+
+
+def _figures(windows: Windows, own: int) -> NDArray[np.float32]:
+    """Window statistics, the share of steps with demand, and the last steps as they are."""
+    demand = windows[:, :, own]
+    return np.column_stack([window_statistics(windows), (demand > 0).mean(1), demand[:, -6:]])
+
+
+def _windows(table: pa.Table, field: Field) -> Windows:
+    assert field.shape is not None
+    return filled(windows_of(table[field.name], field.shape))
+
+
+FORECASTS: Mapping[str, Mean] = {
+    "zero": zero,
+    "in-sample quantiles": zero,
+    "SES": ses,
+    "Croston": croston,
+    "SBA": sba,
+    "TSB": tsb,
+}

@@ -1,0 +1,243 @@
+"""Windows of readings -> numbers [T, C]: the one encoder of training, scoring and serving.
+
+A gap is filled with the channel's last reading before it, at a window's beginning with the first
+one after it; a channel without any stays NaN, and counts as usual in the network.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spt_core.data.series import MAX_GAPS, STEP_TOLERANCE
+from spt_core.errors import InputError, nearest
+from spt_core.notation import FLOAT32_MAX
+from spt_core.records import parse_moment, shown, wrong_value
+from spt_core.signature import MAX_READINGS, SequenceShape, Signature
+
+Window = NDArray[np.float32]
+_EPOCH = datetime.datetime(1970, 1, 1)
+
+
+class EncodedWindow(NamedTuple):
+    """A window as it was sent, in `record`, and as the network takes it [T, C]."""
+
+    record: Mapping[str, Any]
+    values: Window
+
+
+class WindowReader:
+    """Reads the windows of requests. Thread-safe.
+
+    A window is a list of readings, oldest first, each an object of channels (null is a gap) and, if
+    the client says so, when it was; an object of lists, one for each channel; or a list of lists in
+    the channels' order. Of more readings than the model's window has the last ones count.
+    """
+
+    def __init__(self, signature: Signature) -> None:
+        field = next(field for field in signature.fields if field.kind == "sequence")
+        assert field.shape is not None, "a sequence has a shape"
+        self._terms = {term.name: term for term in signature.fields if term is not field}
+        self._name, self._shape = field.name, field.shape
+        self._channels = field.shape.channels
+        self._own = frozenset(self._channels)
+        extra = {field.shape.time, field.shape.unit} - {None}
+        self._extra = cast(frozenset[str], frozenset(extra)) - self._own
+
+    def record(self, record: Mapping[str, Any]) -> EncodedWindow:
+        """A request's window; InputError with one sentence about the first bad reading."""
+        for name, value in record.items():
+            if name != self._name:
+                self._check_term(name, value)
+        if record.get(self._name) is None:
+            raise InputError(f"the field {self._name!r} is required, however: it is missing")
+        return EncodedWindow(record, filled(self._values(record[self._name])))
+
+    def _check_term(self, name: str, value: object) -> None:
+        """InputError unless it is a number that the task asks for beside the readings."""
+        if name not in self._terms:
+            raise InputError(
+                f"a record may hold only the model's fields, however: {shown(name)} is none of "
+                f"them; {nearest(name, [self._name, *self._terms])}"
+            )
+        if value is None:
+            return
+        term = self._terms[name]
+        least, greatest = term.minimum or 0.0, FLOAT32_MAX if term.maximum is None else term.maximum
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not least <= cast(float, value) <= greatest:
+            raise wrong_value(name, f"a number from {least:g} to {greatest:g}", value)
+
+    def _values(self, given: object) -> Window:
+        if isinstance(given, Mapping):
+            values = self._of_channels(cast(Mapping[str, Any], given))
+        elif isinstance(given, list) and given:
+            self._check_size(len(cast(list[Any], given)))
+            is_named = isinstance(given[0], Mapping)
+            values = self._of_readings(given) if is_named else self._of_rows(given)
+        else:
+            raise InputError(
+                f"the field {self._name!r} must be a list of readings, however: {shown(given)}"
+            )
+        length = self._shape.length
+        if len(values) < length:
+            raise InputError(
+                f"a window must have {length} readings, however: {self._name!r} has {len(values)}"
+            )
+        values = values[-length:]
+        num_gaps = int(np.isnan(values).all(1).sum())
+        if num_gaps > MAX_GAPS * length:
+            raise InputError(
+                f"at most {MAX_GAPS:.0%} of a window's steps may be gaps, however: {num_gaps} of "
+                f"{length} are"
+            )
+        return values
+
+    def _check_size(self, size: int) -> None:
+        if size > MAX_READINGS:
+            raise InputError(
+                f"a window takes at most {MAX_READINGS:,} readings, however: there are {size:,}"
+            )
+
+    def _of_rows(self, rows: Sequence[Any]) -> Window:
+        """Readings as lists of numbers."""
+        width = len(self._channels)
+        for number, row in enumerate(rows):
+            if row is not None and not (isinstance(row, list) and len(cast(Any, row)) == width):
+                raise InputError(
+                    f"a reading must be a list of {width} numbers or an object of channels, "
+                    f"however: reading {number} is {shown(row)}"
+                )
+        missing = [None] * width
+        return self._numbers([missing if row is None else row for row in rows])
+
+    def _of_channels(self, channels: Mapping[str, Any]) -> Window:
+        """A list for each channel."""
+        self._check_names(channels.keys(), "")
+        columns = [channels[name] for name in self._channels]
+        for name, column in zip(self._channels, columns, strict=True):
+            if not isinstance(column, list) or len(cast(Any, column)) != len(columns[0]):
+                raise InputError(
+                    f"every channel must be a list of as many numbers, however: {name!r} is not"
+                )
+        self._check_size(len(columns[0]))
+        values = self._numbers([list(row) for row in zip(*columns, strict=True)])
+        clock = channels.get(self._shape.time)
+        if self._shape.time not in self._extra or clock is None:
+            return values
+        if not isinstance(clock, list) or len(cast(Any, clock)) != len(values):
+            raise InputError(f"{self._shape.time!r} must be a list of as many times as readings")
+        return self._on_steps(values, cast(list[Any], clock))
+
+    def _of_readings(self, readings: Sequence[Any]) -> Window:
+        """Readings as objects."""
+        names, rows = self._channels, list[list[Any]]()
+        for number, reading in enumerate(readings):
+            if not isinstance(reading, Mapping):
+                raise InputError(
+                    f"a reading must be an object of channels as the first one is, however: "
+                    f"reading {number} is {shown(reading)}"
+                )
+            names_of = cast(Mapping[str, Any], reading).keys()
+            if len(names_of) != len(names) or not self._own.issuperset(names_of):
+                self._check_names(names_of, f" in reading {number}")
+            rows.append([reading[name] for name in names])
+        values = self._numbers(rows)
+        if self._shape.unit in self._extra:
+            units = {str(r[self._shape.unit]) for r in readings if self._shape.unit in r}
+            if len(units) > 1:
+                raise InputError(
+                    f"a window is of one {self._shape.unit}, however: its readings are of "
+                    f"{', '.join(sorted(units)[:3])}"
+                )
+        if self._shape.time not in self._extra or self._shape.time not in readings[0]:
+            return values
+        return self._on_steps(values, [reading.get(self._shape.time) for reading in readings])
+
+    def _check_names(self, names: Any, where: str) -> None:
+        missing = [name for name in self._channels if name not in names]
+        if missing:
+            raise InputError(
+                f"a reading must have each of the model's channels (null where there is none), "
+                f"however: {missing[0]!r} is missing{where}"
+            )
+        for name in names:
+            if name not in self._own and name not in self._extra:
+                raise InputError(
+                    f"a reading may have the model's channels alone, however: {shown(name)} is "
+                    f"none of them{where}; {nearest(str(name), self._own)}"
+                )
+
+    def _numbers(self, rows: list[list[Any]]) -> Window:
+        try:
+            values = np.array(rows, np.float64)
+        except (TypeError, ValueError):
+            values = None
+        if values is None or values.ndim != 2 or (np.abs(values) > FLOAT32_MAX).any():
+            self._refuse(rows)
+        assert values is not None
+        return values.astype(np.float32)
+
+    def _refuse(self, rows: list[list[Any]]) -> None:
+        """InputError that names the reading and the channel that is no number."""
+        for number, row in enumerate(rows):
+            for name, value in zip(self._channels, row, strict=True):
+                is_number = isinstance(value, int | float) and not isinstance(value, bool)
+                if value is not None and not (is_number and not abs(value) > FLOAT32_MAX):
+                    raise InputError(
+                        f"a reading must hold finite numbers or null, however: {name!r} of reading "
+                        f"{number} is {shown(value)}"
+                    )
+
+    def _on_steps(self, values: Window, clock: Sequence[Any]) -> Window:
+        """Readings on the model's steps back from the last one; a step without any is a gap."""
+        times = np.array([self._moment(at, number) for number, at in enumerate(clock)])
+        falls = np.flatnonzero(np.diff(times) < 0)
+        if len(falls):
+            number = int(falls[0]) + 1
+            raise InputError(
+                f"readings must be in the order of their {self._shape.time}, however: reading "
+                f"{number} ({shown(clock[number])}) is before reading {number - 1} "
+                f"({shown(clock[number - 1])})"
+            )
+        step, length = self._shape.step, self._shape.length
+        if np.all(np.abs(np.diff(times) - step) <= STEP_TOLERANCE * step):
+            return values
+        if times[-1] - times[0] < (length - 1.5) * step:
+            raise InputError(
+                f"a window must cover {length} steps of {step:g}, however: from the first reading "
+                f"to the last there are {times[-1] - times[0]:g}"
+            )
+        wanted = times[-1] - step * np.arange(length - 1, -1, -1)
+        places = np.searchsorted(times, wanted + step / 2, side="right") - 1
+        is_near = (places >= 0) & (times[np.maximum(places, 0)] > wanted - step / 2)
+        return np.where(is_near[:, None], values[places], np.float32(np.nan))
+
+    def _moment(self, at: object, number: int) -> float:
+        if isinstance(at, int | float) and not isinstance(at, bool) and np.isfinite(at):
+            return float(at)
+        moment = parse_moment(at, f"{self._shape.time} of reading {number}")
+        return moment.timestamp() if moment.tzinfo else (moment - _EPOCH).total_seconds()
+
+
+def filled(values: Window) -> Window:
+    """The window [T, C], or windows [N, T, C], with each gap as the channel's reading before it."""
+    missing = np.isnan(values)
+    if not missing.any():
+        return values
+    axis, size = values.ndim - 2, values.shape[-2]
+    steps = np.arange(size).reshape((-1, 1))
+    last = np.maximum.accumulate(np.where(missing, -1, steps), axis=axis)
+    first = np.minimum.accumulate(np.flip(np.where(missing, size, steps), axis), axis=axis)
+    source = np.where(last >= 0, last, np.minimum(np.flip(first, axis), size - 1))
+    return np.take_along_axis(values, source, axis)
+
+
+def readings_of(values: Window, shape: SequenceShape) -> list[dict[str, Any]]:
+    """A window as a client sends it."""
+    rows = [[None if np.isnan(v) else float(v) for v in row] for row in values]
+    return [dict(zip(shape.channels, row, strict=True)) for row in rows]

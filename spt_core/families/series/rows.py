@@ -1,0 +1,136 @@
+"""Windows of a split as what networks train on: windows [B, T, C], targets [B, K], weights [B].
+
+Rows hold them flat, [T * C]. A shard that fits in memory is shuffled whole; of a larger one, which
+streams, a buffer is shuffled by (seed, epoch).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from spt_core.data.partition import Part
+from spt_core.data.read import Dataset
+from spt_core.data.splits import Splits, table_of
+from spt_core.families.series.encoding import encode_batch, encoded
+from spt_core.fitting.plan import Read
+from spt_core.fitting.shards import Batch
+
+BUFFER_BYTES = 256 << 20
+Arrays = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+Labelled = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+def encoded_dataset(splits: Splits, part: Part, field: str, facts: Mapping[str, Any]) -> Dataset:
+    """A part as a streaming dataset with the columns features, target, weight and row."""
+    return splits.dataset(part).map_batches(
+        encode_batch,  # pyright: ignore[reportArgumentType]  # ray's type has no keywords
+        batch_format="pyarrow",
+        batch_size=4096,
+        fn_kwargs={
+            "field": field,
+            "label": splits.label,
+            "signature": json.dumps(splits.signature.to_json()),
+            "facts": json.dumps(facts),
+            "is_training": part == "train",
+        },
+    )
+
+
+def part_table(splits: Splits, part: Part, limit: int, seed: int = 0) -> pa.Table:
+    """At most about `limit` rows of a part, drawn from all of it."""
+    table = table_of(splits.files(part))
+    if table.num_rows <= limit:
+        return table
+    chosen = np.random.default_rng(seed).choice(table.num_rows, limit, replace=False)
+    return table.take(pa.array(np.sort(chosen)))
+
+
+def encoded_part(
+    splits: Splits, part: Part, field: str, facts: Mapping[str, Any], limit: int
+) -> Labelled:
+    """Windows [N, T, C] and targets [N, K] of at most about `limit` rows of a part."""
+    table = part_table(splits, part, limit)
+    return encoded(table, splits.signature.field(field), splits.label, facts, part == "train")
+
+
+def shard_of(
+    read: Read, *, facts: Mapping[str, Any], num_rows: int | None, seed: int
+) -> WindowShard | WindowStreamShard:
+    """A worker's rows; with `num_rows` they are streamed."""
+    shape = (-1, int(facts["length"]), len(facts["center"]))
+
+    def arrays() -> Iterator[Arrays]:
+        for batch in read():
+            features, targets, weights = (
+                np.array(batch[name], np.float32) for name in ("features", "target", "weight")
+            )
+            if len(features):
+                yield features.reshape(shape), targets, weights
+
+    if num_rows is not None:
+        return WindowStreamShard(arrays, num_rows=num_rows, seed=seed)
+    return WindowShard(_join(list(arrays())), seed=seed)
+
+
+class WindowShard:
+    """A shard whose windows are all here."""
+
+    def __init__(self, arrays: Arrays, *, seed: int) -> None:
+        self._tensors = tuple(torch.from_numpy(array) for array in arrays)
+        self._seed = seed
+        self.num_rows = len(arrays[1])
+
+    def batches(self, *, size: int, epoch: int, shuffle: bool, start: int = 0) -> Iterator[Batch]:
+        """Shuffled whole by (seed, epoch)."""
+        order = torch.arange(self.num_rows)
+        if shuffle:
+            generator = torch.Generator().manual_seed(self._seed * 100_003 + epoch)
+            order = torch.randperm(self.num_rows, generator=generator)
+        for rows in order.split(size)[start:]:
+            windows, targets, weights = (tensor[rows] for tensor in self._tensors)
+            yield Batch((windows,), targets, weights)
+
+
+class WindowStreamShard:
+    """A shard that is read again every epoch, through a buffer of BUFFER_BYTES."""
+
+    def __init__(self, read: Callable[[], Iterator[Arrays]], *, num_rows: int, seed: int) -> None:
+        self._read, self._seed = read, seed
+        self.num_rows = num_rows
+
+    def batches(self, *, size: int, epoch: int, shuffle: bool, start: int = 0) -> Iterator[Batch]:
+        """Shuffled within buffers by (seed, epoch, buffer)."""
+        number = 0
+        for index, buffer in enumerate(self._buffers(size)):
+            shard = WindowShard(buffer, seed=(self._seed * 1_009 + index) % 2**31)
+            for batch in shard.batches(size=size, epoch=epoch, shuffle=shuffle):
+                if number >= start:
+                    yield batch
+                number += 1
+
+    def _buffers(self, size: int) -> Iterator[Arrays]:
+        parts: list[Arrays] = []
+        held = 0
+        for arrays in self._read():
+            parts.append(arrays)
+            held += len(arrays[1])
+            most = max(BUFFER_BYTES // max(arrays[0][0].nbytes, 1) // size, 1) * size
+            while held >= most:
+                joined = _join(parts)
+                yield joined[0][:most], joined[1][:most], joined[2][:most]
+                parts = [(joined[0][most:], joined[1][most:], joined[2][most:])]
+                held -= most
+        if held:
+            yield _join(parts)
+
+
+def _join(parts: list[Arrays]) -> Arrays:
+    windows, targets, weights = zip(*parts, strict=True)
+    return np.concatenate(windows), np.concatenate(targets), np.concatenate(weights)

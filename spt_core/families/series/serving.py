@@ -1,0 +1,203 @@
+"""What a replica loads of a series' model: record -> WindowReader -> SeriesRuntime -> scores, map.
+
+No torch here.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, cast
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from spt_core.answering import Cautions
+from spt_core.artifacts import FACTS, GRAPH, ModelArtifact
+from spt_core.data.series import windows_of
+from spt_core.families.onnx import INPUT, open_session
+from spt_core.families.series.config import SeriesConfig, SeriesCopying
+from spt_core.families.series.reading import EncodedWindow, WindowReader, filled, readings_of
+from spt_core.heads.base import Floats, Prediction, Reasons, Scores
+from spt_core.judgement import Reason, Stretch
+from spt_core.signature import Field, Signature
+
+OUTPUTS = ("scores", "map")
+ROWS_AT_ONCE = 256
+MARGIN = 0.1  # of a channel's span in training, by which a reading may lie beyond it
+Windows = NDArray[np.float32]
+
+
+class SeriesRuntime(Protocol):
+    """Runs windows. Thread-safe, holds the weights."""
+
+    def explain(self, windows: Windows) -> tuple[Windows, Windows]:
+        """Scores [B, K] of windows [B, T, C], and the map [B, E, T, C] of the first E of them.
+
+        Those of forecasts are [B, H * Q], and have no map.
+        """
+        ...
+
+
+class OnnxSeriesRuntime:
+    """One graph: scores and their map. Thread-safe."""
+
+    def __init__(self, graph: bytes) -> None:
+        self._session = open_session(graph)
+
+    def explain(self, windows: Windows) -> tuple[Windows, Windows]:
+        """Scores and map, as SeriesRuntime says."""
+        scores, *parts = cast(list[Any], self._session.run(None, {INPUT: windows}))
+        no_map = np.empty((len(windows), 0, *windows.shape[1:]), np.float32)
+        return scores, parts[0] if parts else no_map
+
+
+class SeriesPredictor:
+    """The Predictor of series."""
+
+    def __init__(
+        self, signature: Signature, runtime: SeriesRuntime, facts: Mapping[str, Any]
+    ) -> None:
+        self.runtime, self.facts = runtime, facts
+        self.classes: tuple[str, ...] = tuple(facts["classes"])
+        self._num_items = int(facts["horizon"]) if facts["head"] == "forecasts" else 1
+        self.field = _sequence(signature)
+        assert self.field.shape is not None
+        self._shape = self.field.shape
+        self._channels = self._shape.channels
+        self._reader = WindowReader(signature)
+        seen = np.array(self._shape.seen or [(-np.inf, np.inf)] * len(self._channels), np.float64)
+        span = MARGIN * (seen[:, 1] - seen[:, 0])
+        self._least, self._greatest = seen[:, 0] - span, seen[:, 1] + span
+        self._moves = np.array(facts["moves"], bool)
+
+    def read(self, record: Mapping[str, Any]) -> EncodedWindow:
+        """A request's window."""
+        return self._reader.record(record)
+
+    def encode(self, table: pa.Table) -> list[EncodedWindow]:
+        """The windows of typed rows."""
+        windows = windows_of(table[self.field.name], self._shape)
+        return [
+            EncodedWindow({self.field.name: readings_of(own, self._shape)}, values)
+            for own, values in zip(windows, filled(windows), strict=True)
+        ]
+
+    def predict(self, rows: Sequence[EncodedWindow]) -> list[Scores]:
+        """The scores of each window."""
+        return [Scores(values) for _, values, _ in self._run(rows)]
+
+    def explain(self, rows: Sequence[EncodedWindow]) -> Iterator[Prediction]:
+        """The same with the stretches of readings that they rest on."""
+        for row, values, parts in self._run(rows):
+            outside = functools.partial(self._outside, row.values)
+            yield Prediction(row.record, Scores(values), self._reasons(row, parts), outside)
+
+    def cautions(self, rows: Sequence[EncodedWindow]) -> Cautions:
+        """Channels without a reading, and those beyond all of training or that stand still."""
+        missing: dict[str, None] = {}
+        outside: dict[str, None] = {}
+        for row in rows:
+            is_missing = np.isnan(row.values).all(0)
+            missing |= dict.fromkeys(np.array(self._channels)[is_missing].tolist())
+            outside |= dict.fromkeys(self._outside(row.values))
+        return Cautions(missing=tuple(missing), outside=tuple(outside))
+
+    def _outside(self, values: Windows) -> tuple[str, ...]:
+        """Channels that read beyond all training rows, or stand still and never did there."""
+        least, greatest = values.min(0), values.max(0)
+        beyond = (least < self._least) | (greatest > self._greatest)
+        still = self._moves & (least == greatest)
+        return tuple(
+            name
+            for name, is_beyond, is_still in zip(self._channels, beyond, still, strict=True)
+            if is_beyond or is_still
+        )
+
+    def _run(
+        self, rows: Sequence[EncodedWindow]
+    ) -> Iterator[tuple[EncodedWindow, Floats, Windows]]:
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            some = rows[start : start + ROWS_AT_ONCE]
+            scores, parts = self.runtime.explain(np.stack([row.values for row in some]))
+            for row, values, own in zip(some, scores.astype(np.float64), parts, strict=True):
+                yield row, values.reshape(self._num_items, -1), own
+
+    def _reasons(self, row: EncodedWindow, parts: Windows) -> Reasons:
+        def reasons(item: int, direction: Floats) -> tuple[Reason, ...]:
+            del item  # a window is one
+            if not len(parts):
+                return ()
+            along = direction[: len(parts)].astype(np.float32)
+            effects = np.tensordot(along, parts, 1)
+            return stretches(effects, row.values, self._channels)
+
+        return reasons
+
+
+def stretches(effects: Windows, values: Windows, channels: Sequence[str]) -> tuple[Stretch, ...]:
+    """Each channel's effect, strongest first, and the stretch of readings that has most of it.
+
+    `effects` are those of readings [T, C]; a stretch is the one of greatest sum in the direction of
+    the whole (Kadane's method). Where none is negative, as of errors, it is of what is above the
+    channel's mean.
+    """
+    totals = effects.sum(0)
+    signed = effects * np.where(totals < 0, -1.0, 1.0)
+    if (effects >= 0).all():
+        signed = effects - effects.mean(0)
+    best = np.full(len(channels), -np.inf)
+    sums, starts = np.zeros(len(channels)), np.zeros(len(channels), int)
+    first, behind = np.zeros(len(channels), int), np.zeros(len(channels), int)
+    for step, own in enumerate(signed):
+        fresh = sums <= 0
+        sums, starts = np.where(fresh, own, sums + own), np.where(fresh, step, starts)
+        better = sums > best
+        best = np.where(better, sums, best)
+        first, behind = np.where(better, starts, first), np.where(better, step + 1, behind)
+    last = values[-1]
+    order: list[int] = np.argsort(-np.abs(totals), kind="stable").tolist()
+    return tuple(
+        Stretch(
+            channels[i],
+            int(first[i]),
+            int(behind[i]),
+            None if np.isnan(last[i]) else float(last[i]),
+            float(totals[i]),
+        )
+        for i in order
+    )
+
+
+class SeriesServing:
+    """What a replica, and whoever asks a model, needs of the family."""
+
+    config = SeriesConfig
+    copying = SeriesCopying
+
+    def open(self, artifact: ModelArtifact, read: Callable[[str], bytes]) -> SeriesPredictor:
+        """The predictor of an export's files."""
+        facts = json.loads(read(FACTS))
+        return SeriesPredictor(artifact.signature, OnnxSeriesRuntime(read(GRAPH)), facts)
+
+    def open_checkpoint(self, artifact: ModelArtifact) -> SeriesPredictor:
+        """The predictor of a checkpoint, teacher or student."""
+        from spt_core.families.series.checkpoint import open_runtime  # torch
+
+        facts = json.loads(artifact.read(FACTS))
+        return SeriesPredictor(artifact.signature, open_runtime(artifact), facts)
+
+    def probe_gap(self, predictor: SeriesPredictor, probes: Mapping[str, Any]) -> float:
+        """How far the files' answers here are from those where they were made, in a typical one."""
+        gaps: list[float] = []
+        for record, expected in zip(probes["records"], probes["scores"], strict=True):
+            (scores,) = predictor.predict([predictor.read(record)])
+            gap = np.max(np.abs(scores.values.ravel() - expected), initial=0.0)
+            gaps.append(float(gap) / probes["unit"])
+        return max(gaps)
+
+
+def _sequence(signature: Signature) -> Field:
+    return next(field for field in signature.fields if field.kind == "sequence")

@@ -1,0 +1,194 @@
+"""Windows of long tables: which steps they take, and where none ends."""
+
+import datetime
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from spt_core.data.corpus import EVENTS, FROM, INSTANT, ROW, UNTIL, Corpus
+from spt_core.data.hashing import column_hashes
+from spt_core.data.infer import columns_of
+from spt_core.data.partition import EMBARGO, PARTS, Partition
+from spt_core.data.sampling import sample_of
+from spt_core.data.series import Cutting, as_column, cut, pace, windows_of
+from spt_core.errors import InputError
+from spt_core.signature import SequenceShape
+from tests.tiny_models import series_task
+
+SHAPE = SequenceShape(length=3, channels=("x",), time="time", unit="unit")
+
+
+def table(times, values=None, unit="a", **more):
+    values = np.arange(len(times), dtype=np.float64) if values is None else values
+    columns = {"unit": [unit] * len(times), "time": np.array(times, np.float64), "x": values}
+    return pa.table({**columns, "label": np.arange(len(times)) * 10.0, **more})
+
+
+def windows(of, head="regression", label="label", stride=1, shape=SHAPE):
+    made = cut(of, Cutting(name="w", shape=shape, head=head, label=label, stride=stride))
+    return [None if row is None else [step[0] for step in row] for row in made["w"].to_pylist()]
+
+
+def test_every_reading_with_a_whole_window_before_it_ends_one():
+    assert windows(table([1, 2, 3, 4])) == [None, None, [0, 1, 2], [1, 2, 3]]
+
+
+def test_windows_never_reach_into_another_unit():
+    both = pa.concat_tables([table([1, 2, 3]), table([1, 2, 3], unit="b")])
+    assert windows(both) == [None, None, [0, 1, 2]] * 2
+
+
+def test_readings_are_put_in_the_order_of_time_and_keep_their_own_label():
+    made = cut(table([3, 1, 2]), Cutting(name="w", shape=SHAPE, head="regression", label="label"))
+    assert made["time"].to_pylist() == [1, 2, 3]
+    assert made["label"].to_pylist() == [10, 20, 0]
+    assert made["w"].to_pylist()[-1] == [[1], [2], [0]]
+
+
+def test_a_step_without_a_reading_is_a_gap():
+    assert windows(table([1, 2, 4, 5])) == [None, None, [1, None, 2], [None, 2, 3]]
+
+
+def test_a_window_that_is_mostly_gaps_is_none():
+    assert windows(table([1, 2, 9, 10])) == [None, None, None, [None, 2, 3]]
+
+
+def test_readings_at_odd_moments_take_the_step_that_they_are_nearest_to():
+    assert windows(table([1.0, 2.2, 2.9])) == [None, None, [0, 1, 2]]
+
+
+def test_no_step_takes_a_reading_from_after_the_window():
+    uneven = table([1.0, 2.3, 3.0, 3.3])
+    assert windows(uneven)[2] == [0, 1, 2]
+
+
+def test_strides_are_counted_back_from_the_last_reading():
+    assert windows(table(range(6)), stride=2) == [None, None, None, [1, 2, 3], None, [3, 4, 5]]
+
+
+def test_a_reading_without_a_label_ends_no_window():
+    of = table([1, 2, 3, 4]).set_column(3, "label", pa.array([1.0, 2.0, None, 4.0]))
+    assert windows(of) == [None, None, None, [1, 2, 3]]
+
+
+def test_a_forecast_s_label_is_what_came_and_only_where_all_of_it_did():
+    shape = SequenceShape(length=2, channels=("x",), time="time", unit="unit", horizon=2)
+    made = cut(table(range(5)), Cutting(name="w", shape=shape, head="forecasts", label="x"))
+    known = [json.loads(text) for text in made["x"].to_pylist() if text is not None]
+    assert known == [[1, 2], [2, 3], [3, 4]]
+    assert [w is not None for w in made["w"].to_pylist()] == [False, True, True, False, False]
+
+
+def test_a_window_counts_the_anomalous_readings_in_it():
+    of = table(range(5)).set_column(3, "label", pa.array([0.0, 1, 0, 0, 0]))
+    made = cut(of, Cutting(name="w", shape=SHAPE, head="anomalies", label="label"))
+    assert made[EVENTS].to_pylist() == [0, 1, 1, 1, 0]
+
+
+def test_a_window_knows_from_when_and_until_when_it_looks():
+    of = table([1, 2, 3]).append_column(INSTANT, pa.array([1_000_000, 2_000_000, 3_000_000]))
+    made = cut(of, Cutting(name="w", shape=SHAPE, head="regression", label="label"))
+    assert made[FROM].to_pylist()[-1] == 1_000_000
+    assert made[UNTIL].to_pylist()[-1] == 3_000_000
+
+
+def test_windows_come_back_as_they_were_cut_with_gaps_as_nan():
+    given = np.random.default_rng(0).normal(size=(5, 3, 2)).astype(np.float32)
+    given[1, 2, 0] = np.nan
+    shape = SequenceShape(length=3, channels=("x", "y"))
+    column = pa.chunked_array([as_column(given[:2]), as_column(given[2:])])
+    assert np.array_equal(windows_of(column, shape), given, equal_nan=True)
+
+
+def test_equal_windows_have_equal_hashes_and_others_do_not():
+    given = np.zeros((4, 3, 2), np.float32)
+    given[1, 0, 0] = given[2, 0, 1] = 1.0
+    hashes = column_hashes(as_column(given))
+    assert hashes[0] == hashes[3]
+    assert len(set(hashes.tolist())) == 3
+
+
+def test_the_step_is_the_most_frequent_distance_and_the_others_are_told():
+    measured = pace(table([0, 60, 120, 180, 300]), "time", "unit")
+    assert measured.step == 60
+    assert measured.uneven == 0.25
+    assert pace(table([5, 5, 5]), "time", "unit") is None
+
+
+def test_times_are_read_in_seconds():
+    start = datetime.datetime(2024, 1, 1)
+    times = [start + datetime.timedelta(minutes=5 * i) for i in range(4)]
+    of = pa.table({"time": pa.array(times, pa.timestamp("us")), "unit": ["a"] * 4})
+    assert pace(of, "time", "unit").step == 300
+
+
+def corpus(of, **roles):
+    usual = {"label": "label", "time": "time", "group": "unit"}
+    return Corpus(
+        uris=("file:///readings.parquet",),
+        format="parquet",
+        name="readings",
+        identity="",
+        columns={name: 1 for name in of.column_names},
+        **{**usual, **roles},
+    )
+
+
+def judged(of, **roles):
+    return columns_of(sample_of(of), corpus(of, **roles), series_task("regression"))
+
+
+def test_numbers_that_vary_are_channels_and_others_are_named():
+    of = table(range(30), still=[5.0] * 30, dead=pa.nulls(30, pa.float64()), note=["ok"] * 30)
+    columns = judged(of)
+    (field,) = columns.features
+    assert field.shape.channels == ("x",)
+    told = {finding.column: finding.kind for finding in columns.findings}
+    assert told == {"still": "constant", "dead": "constant", "note": "constant"}
+
+
+def test_texts_are_no_channels():
+    columns = judged(table(range(30), mode=["a", "b", "c"] * 10))
+    assert [(f.column, f.kind) for f in columns.findings] == [("mode", "unused")]
+
+
+def test_readings_without_a_clock_are_refused():
+    with pytest.raises(InputError, match="need a column that says when they were"):
+        judged(table(range(9)), time=None)
+
+
+def test_readings_without_a_number_are_refused():
+    of = table(range(9)).drop_columns(["x"])
+    with pytest.raises(InputError, match="must have a channel of numbers that vary"):
+        judged(of)
+
+
+def test_a_window_that_lies_in_two_parts_is_in_none():
+    partition = Partition(
+        folder="",
+        label="label",
+        identity=("w",),
+        content=("w",),
+        categories=(),
+        shares=(0.25,) * 4,
+        seed=0,
+        max_categories=1,
+        time=INSTANT,
+        cuts_us=(10, 20, 30),
+        window="w",
+    )
+    moments = [5, 11, 19, 15, 25]
+    of = pa.table(
+        {
+            INSTANT: moments,
+            FROM: [1, 8, 12, 11, 21],
+            UNTIL: [5, 11, 22, 15, 25],
+            "w": as_column(np.zeros((5, 2, 1), np.float32), np.array([1, 1, 1, 0, 1], bool)),
+            ROW: np.arange(5),
+        }
+    )
+    parts = partition.assign(of, np.zeros(5, np.uint64)).tolist()
+    assert parts == [PARTS.index("train"), -4, -4, -3, PARTS.index("calibration")]
+    assert "embargo" in EMBARGO

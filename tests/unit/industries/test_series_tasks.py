@@ -1,0 +1,132 @@
+"""The wording of tasks on series: risks that follow an interval, stocks that follow quantiles."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+
+from industries.manufacturing import supply_chain
+from industries.manufacturing.predictive_maintenance import (
+    CAP_CYCLES,
+    HORIZON_CYCLES,
+    failure_probability,
+    sample,
+)
+from industries.technology import performance_monitoring
+from spt_core.errors import InputError
+from spt_core.heads.forecasts import LEVELS
+from spt_core.judgement import Anomaly, Forecast, Stretch, Value
+from spt_core.policy import AlarmPolicy, IntervalPolicy, QuantilePolicy
+from spt_core.task import find
+
+INTERVAL = IntervalPolicy(coverage=0.9, margin=0.0)
+ALARMS = AlarmPolicy(threshold=2.0, alarms_per_day=1.0)
+LEAK = (Stretch("memory", 22, 32, 81.0, 5.0), Stretch("cpu", 0, 3, 40.0, 0.1))
+
+
+def life(value: float, low: float, high: float, outside: tuple[str, ...] = ()) -> Value:
+    return Value({}, value, low, high, LEAK, INTERVAL, outside)
+
+
+def demand(mean: float, **record: object) -> Forecast:
+    quantiles = np.quantile(np.random.default_rng(0).poisson(mean, 50_000), LEVELS).tolist()
+    steps = (dict(zip(LEVELS, quantiles, strict=True)),) * 6
+    policy = QuantilePolicy(levels=LEVELS, shifts=(0.0,) * len(LEVELS))
+    return Forecast(record, steps, (), policy)
+
+
+def test_a_failure_is_as_likely_as_the_interval_says() -> None:
+    assert failure_probability(life(30.0, 10.0, 50.0), 30.0) == pytest.approx(0.5)
+    assert failure_probability(life(30.0, 10.0, 50.0), 50.0) == pytest.approx(0.95, abs=1e-3)
+    assert failure_probability(life(30.0, 10.0, 50.0), 10.0) == pytest.approx(0.05, abs=1e-3)
+    assert failure_probability(life(120.0, 100.0, 125.0), HORIZON_CYCLES) < 0.001
+
+
+def test_a_machine_near_its_end_is_to_be_stopped_and_one_far_from_it_runs_on() -> None:
+    respond = find("manufacturing/predictive_maintenance").respond
+    near, far = respond(life(8.0, 2.0, 15.0)), respond(life(110.0, 90.0, 125.0))
+    assert near["recommendation"].startswith("Plan a stop now")
+    assert far["recommendation"].startswith("Run on")
+    assert near["failure_probability"] > 0.99 > 0.01 > far["failure_probability"]
+    assert near["contributing_sensors"][0]["sensor"] == "memory"
+
+
+def test_a_sensor_beyond_all_of_training_is_what_to_look_at_first() -> None:
+    answer = find("manufacturing/predictive_maintenance").respond(life(8.0, 2.0, 15.0, ("heat",)))
+    assert answer["recommendation"].startswith("Check heat first")
+
+
+def test_no_life_is_below_nothing() -> None:
+    answer = find("manufacturing/predictive_maintenance").respond(life(-3.0, -9.0, 4.0))
+    assert answer["remaining_useful_life"] == 0.0
+    assert answer["interval"]["low"] == 0.0
+
+
+def test_the_sample_s_machines_end_with_no_cycle_left_and_wear_before() -> None:
+    table = sample(6000, 0)
+    first = table.filter(pc.equal(table["machine"], "M001"))
+    left = first["remaining_useful_life"].to_pylist()
+    assert left[-1] == 0
+    assert max(left) <= CAP_CYCLES
+    pressure = first["oil_pressure"].to_numpy()
+    assert pressure[-10:].mean() < pressure[:40].mean() - 0.5
+
+
+def anomaly(score: float, **record: object) -> Anomaly:
+    return Anomaly(record, score, score >= ALARMS.threshold, LEAK, ALARMS)
+
+
+def test_severity_follows_how_often_the_threshold_is_reached() -> None:
+    respond = find("technology/performance_monitoring").respond
+    severities = [respond(anomaly(score))["severity"] for score in (1.0, 3.0, 8.0, 50.0)]
+    assert severities == ["none", "moderate", "high", "severe"]
+
+
+def test_an_alarm_says_when_it_began_by_the_reading_s_own_time() -> None:
+    readings = [{"time": f"10:{minute:02d}", "memory": 1.0} for minute in range(32)]
+    answer = find("technology/performance_monitoring").respond(anomaly(6.0, readings=readings))
+    assert answer["started_at"] == "10:22"
+    assert [m["metric"] for m in answer["contributing_metrics"]] == ["memory"]
+    without = find("technology/performance_monitoring").respond(anomaly(6.0))
+    assert without["started_at"] == "step 22 of the window"
+
+
+def test_the_monitoring_sample_s_first_third_is_usual() -> None:
+    table = performance_monitoring.sample(6000, 0)
+    flags = np.asarray(table["is_anomaly"])
+    assert flags[: int(0.29 * 6000)].sum() == 0
+    assert 0.02 < flags.mean() < 0.4
+
+
+def test_a_reorder_point_rises_with_the_service_level_and_the_lead_time() -> None:
+    points = [
+        supply_chain.reorder_point(demand(4.0), service, lead_time)
+        for service, lead_time in ((0.8, 1), (0.95, 1), (0.95, 3), (0.99, 3))
+    ]
+    assert points == sorted(points)
+    assert len(set(points)) == 4
+
+
+def test_a_reorder_point_covers_a_lead_time_of_independent_demand() -> None:
+    point = supply_chain.reorder_point(demand(4.0), 0.95, 3)
+    totals = np.random.default_rng(1).poisson(4.0, (20_000, 3)).sum(1)
+    assert np.mean(totals <= point) >= 0.95
+    assert point <= np.quantile(totals, 0.95) + 2  # counts are whole, and the sum is rounded up
+
+
+def test_a_request_states_its_own_service_level_and_lead_time() -> None:
+    respond = find("manufacturing/supply_chain").respond
+    usual = respond(demand(4.0))
+    assert (usual["service_level"], usual["lead_time_steps"]) == (0.95, 3)
+    own = respond(demand(4.0, service_level=0.99, lead_time_steps=1))
+    assert (own["service_level"], own["lead_time_steps"]) == (0.99, 1)
+    assert json.loads(json.dumps(own)) == own
+
+
+@pytest.mark.parametrize(("steps", "rule"), [(2.5, "a whole number"), (9, "horizon of 6 steps")])
+def test_a_lead_time_that_the_horizon_does_not_hold_is_refused(steps: float, rule: str) -> None:
+    with pytest.raises(InputError, match=rule):
+        find("manufacturing/supply_chain").respond(demand(4.0, lead_time_steps=steps))
