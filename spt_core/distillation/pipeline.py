@@ -137,6 +137,11 @@ class DistillationPipeline:
             training = dataclasses.replace(training, output_dir=config.output_dir)
         task = find(splits.task)
         training = checked_config(training, task, splits)
+        if config.num_folds and not TRAINING[training.family].cross_fits:
+            raise InputError(
+                f"num_folds must be 0 for the {training.family} family, whose students learn from "
+                f"one teacher, however: it is {config.num_folds}"
+            )
         root = as_uri(training.output_dir)
         more = None
         if config.unlabelled is not None:

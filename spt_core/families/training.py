@@ -45,7 +45,8 @@ class Training(NamedTuple):
     nothing left to take. `candidates` takes the share of the teacher's trees that they may use.
     `space` is what a search may change of a student of that teacher. A teacher and a lesson may
     have a twin, whose calibration and figures they take; `refitted` are the files of a blend like
-    a twin's, of a teacher and a student on more rows, where the family has blends.
+    a twin's, of a teacher and a student on more rows, where the family has blends. `cross_fits`:
+    students learn from a lesson's teachers of folds.
     """
 
     teach: Callable[[Splits, TrainingConfig, ModelArtifact | None], FitPlan]
@@ -56,6 +57,7 @@ class Training(NamedTuple):
     refitted: Callable[[ModelArtifact, ModelArtifact, ModelArtifact], Mapping[str, bytes]] | None
     narrowed: Callable[[Any, ModelArtifact, float], Any]
     space: Callable[[TrainingConfig, ModelArtifact], Space]
+    cross_fits: bool = False
 
 
 TRAINING: Mapping[str, Training] = {
@@ -68,6 +70,7 @@ TRAINING: Mapping[str, Training] = {
         refitted=refitted_files,
         narrowed=narrowed_student,
         space=table_space,
+        cross_fits=True,
     ),
     "text": Training(
         teach=TextTeaching,
@@ -78,6 +81,7 @@ TRAINING: Mapping[str, Training] = {
         refitted=None,
         narrowed=narrowed_text,
         space=text_space,
+        cross_fits=True,
     ),
     "image": Training(
         teach=ImageTeaching,
