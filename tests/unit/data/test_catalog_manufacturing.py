@@ -19,7 +19,11 @@ from spt_core.data.partition import TimeHistogram
 from spt_core.signature import Field
 from spt_core.task import find
 
-NAMES = sorted(name for name, d in DATASETS.items() if d.task.startswith("manufacturing/"))
+NAMES = sorted(
+    name
+    for name, dataset in DATASETS.items()
+    if dataset.task.startswith("manufacturing/") and find(dataset.task).family == "tabular"
+)
 
 
 def table_of(name: str, data_home: str) -> pa.Table:

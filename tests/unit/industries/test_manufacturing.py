@@ -40,7 +40,8 @@ BETTER = Settings(
     {"screw_speed": 80.0}, 340.0, 328.0, 352.0, "lower", "One of four fields changes."
 )
 KINDS = {"string": str, "number": float, "array": list, "object": dict}
-each_task = pytest.mark.parametrize("task", TASKS, ids=[task.name for task in TASKS])
+TABLES = [task for task in TASKS if task.family == "tabular"]
+each_table = pytest.mark.parametrize("task", TABLES, ids=[task.name for task in TABLES])
 
 
 def optimized(settings: Settings | None, outside: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -201,7 +202,7 @@ def test_answers_keep_their_contract() -> None:
             assert answer[name] in schema.get("enum", [answer[name]])
 
 
-@each_task
+@each_table
 def test_a_sample_keeps_to_its_fields_and_its_seed(task: Task) -> None:
     table = task.sample(3000, 0)
     _, bad = conform(table, task.fields, label=task.label, labels=rule_of(task))
@@ -218,7 +219,7 @@ def test_a_sample_keeps_to_its_fields_and_its_seed(task: Task) -> None:
     assert not table.equals(task.sample(3000, 1))
 
 
-@each_task
+@each_table
 def test_an_example_is_a_record_of_its_task(task: Task) -> None:
     signature = Signature(fields=task.fields)
     assert np.isfinite(Encoder(signature).record(flatten(task.example))).any()
