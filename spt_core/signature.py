@@ -316,7 +316,7 @@ def _field_schema(field: Field) -> dict[str, Any]:
         "time": ["string", "number"],
         "entity": ["string", "number"],
         "spans": ["array"],
-        "sequence": ["array"],
+        "sequence": ["array", "object"],
     }
     types = kinds.get(field.kind, ["string"])
     schema: dict[str, Any] = {"type": types if field.required else [*types, "null"]}
@@ -337,6 +337,8 @@ def _field_schema(field: Field) -> dict[str, Any]:
         schema |= {"items": _SPAN_SCHEMA, "maxItems": MAX_SPANS}
     if field.shape is not None:
         schema |= {"items": _reading_schema(field.shape), "minItems": field.shape.length}
+        listed = {"type": "array", "minItems": field.shape.length}
+        schema["properties"] = dict.fromkeys(field.shape.channels, listed)
     return schema
 
 

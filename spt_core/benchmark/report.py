@@ -19,7 +19,17 @@ from spt_core.task import Head
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 MAX_CLASSES = 20  # on the plot; the table has all
-COLORS = ("#0b6e99", "#d9730d", "#6940a5", "#0f7b6c", "#ad1a72")
+COLORS = (
+    "#0b6e99",
+    "#d9730d",
+    "#6940a5",
+    "#0f7b6c",
+    "#ad1a72",
+    "#8a8a2b",
+    "#4d7ea8",
+    "#b34a4a",
+    "#555f61",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -35,6 +35,8 @@ ROWS_AT_ONCE = 16_384
 MAX_GAPS = 0.5  # of a window's steps
 USUAL_SHARE = 0.2  # of the distances, from which on the most frequent one is the step
 STEP_TOLERANCE = 0.01
+TELLING = 0.9999  # a correlation with the label that no sensor has
+MIN_TOLD = 20
 MICROS = 1e6
 BUCKET = "__bucket"
 Floats = NDArray[np.float64]
@@ -42,10 +44,14 @@ Ints = NDArray[np.int64]
 
 
 class Pace(NamedTuple):
-    """How far apart readings are: the step, and the share of distances that are another."""
+    """How far apart readings are: the step, and the share of distances that are another.
+
+    `repeated` is the share of readings that come at the very moment of another of their unit.
+    """
 
     step: float
     uneven: float
+    repeated: float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +78,7 @@ def pace(table: pa.Table, time: str, unit: str | None) -> Pace | None:
     times, units = moments(table[time]), unit_numbers(table, unit)
     order = np.lexsort((times, units))
     gaps = np.diff(times[order])[np.diff(units[order]) == 0]
+    repeated = int((gaps == 0).sum())
     gaps = gaps[np.isfinite(gaps) & (gaps > 0)]
     if not len(gaps):
         return None
@@ -79,7 +86,31 @@ def pace(table: pa.Table, time: str, unit: str | None) -> Pace | None:
     place = int(counts.argmax())
     is_usual = counts[place] >= USUAL_SHARE * len(gaps)
     step = float(values[place]) if is_usual else float(np.quantile(gaps, 0.25))
-    return Pace(step, float(np.mean(np.abs(gaps / step - 1.0) > STEP_TOLERANCE)))
+    uneven = float(np.mean(np.abs(gaps / step - 1.0) > STEP_TOLERANCE))
+    return Pace(step, uneven, repeated / len(times))
+
+
+def telling_channels(table: pa.Table, cutting: Cutting) -> list[str]:
+    """The channels whose last reading alone tells the label, but for a factor and a shift.
+
+    Of numbers, where they are below their greatest: labels are often capped there.
+    """
+    if cutting.head not in ("regression", "anomalies") or cutting.label is None:
+        return []
+    labels = _numbers(table, cutting.label)
+    kept = labels < labels.max() if cutting.head == "regression" else np.isfinite(labels)
+    if kept.sum() < MIN_TOLD or labels[kept].std() == 0:
+        return []
+    last = windows_of(table[cutting.name], cutting.shape)[kept, -1].astype(np.float64)
+    own = labels[kept]
+    telling: list[str] = []
+    for name, values in zip(cutting.shape.channels, last.T, strict=True):
+        there = np.isfinite(values)
+        if there.sum() < MIN_TOLD or values[there].std() == 0 or own[there].std() == 0:
+            continue
+        if abs(np.corrcoef(values[there], own[there])[0, 1]) >= TELLING:
+            telling.append(name)
+    return telling
 
 
 def cut_dataset(readings: Dataset, cutting: Cutting, *, num_partitions: int) -> Dataset:

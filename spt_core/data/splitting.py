@@ -48,7 +48,7 @@ from spt_core.data.partition import (
 )
 from spt_core.data.read import Dataset, count_rows, plain_errors, read, rows_of
 from spt_core.data.sampling import Sample, sample
-from spt_core.data.series import Cutting, cut_dataset, pace
+from spt_core.data.series import Cutting, cut_dataset, pace, telling_channels
 from spt_core.data.splits import SplitConfig, SplitKind, Splits, load_splits, table_of
 from spt_core.data.windows import add_windows_to_dataset
 from spt_core.errors import InputError
@@ -108,6 +108,8 @@ def _make(task: Task, corpus: Corpus, folder: str, config: SplitConfig) -> Split
         _require_table_classes(corpus.label, labels, written)
     findings += _few(corpus.label, labels, written)
     signature = _signature(task, corpus, columns, windows, written)
+    if columns.readings:
+        _refuse_telling(folder, _cutting(corpus, columns, config))
     if task.subject is None:
         train = _spread_sample(parquet_files(f"{folder}/train"), GUARD_ROWS)
         accepted = refuse_label_like(
@@ -172,6 +174,12 @@ def _paced(columns: Columns, sampled: Sample, corpus: Corpus, config: SplitConfi
         detail = (
             f"{paced.uneven:.1%} of the distances between readings are not {paced.step:g}: each "
             "step takes the last reading within half a step of it, or is a gap"
+        )
+        findings.append(Finding(kind="gaps", column=shape.time, detail=detail))
+    if paced.repeated:
+        detail = (
+            f"{paced.repeated:.1%} of the sampled readings have the time of another of their unit: "
+            "of such, a window takes the last one"
         )
         findings.append(Finding(kind="gaps", column=shape.time, detail=detail))
     shape = dataclasses.replace(
@@ -342,18 +350,33 @@ def _write(
     return written
 
 
-def _cut(rows: Dataset, corpus: Corpus, columns: Columns, config: SplitConfig) -> Dataset:
-    """Windows of the readings."""
+def _refuse_telling(folder: str, cutting: Cutting) -> None:
+    """Refuse channels that are the label under another name."""
+    train = _spread_sample(parquet_files(f"{folder}/train"), GUARD_ROWS)
+    telling = telling_channels(train, cutting)
+    if telling:
+        raise InputError(
+            f"no channel may give the label {cutting.label!r} away, however: {telling[0]!r} does "
+            f"by its last reading alone{_and_more(telling)}; --set data.drop={','.join(telling)}"
+        )
+
+
+def _cutting(corpus: Corpus, columns: Columns, config: SplitConfig) -> Cutting:
     (field,) = columns.features
     assert field.shape is not None
-    cutting = Cutting(
+    return Cutting(
         name=field.name,
         shape=field.shape,
         head=columns.labels.head,
         label=corpus.label,
         stride=config.stride_steps,
     )
-    size_bytes = _size_bytes(corpus) * field.shape.length // config.stride_steps
+
+
+def _cut(rows: Dataset, corpus: Corpus, columns: Columns, config: SplitConfig) -> Dataset:
+    """Windows of the readings."""
+    cutting = _cutting(corpus, columns, config)
+    size_bytes = _size_bytes(corpus) * cutting.shape.length // config.stride_steps
     num_partitions = max(1, -(-size_bytes // WINDOW_PARTITION_BYTES))
     return cut_dataset(rows, cutting, num_partitions=num_partitions)
 

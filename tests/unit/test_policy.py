@@ -117,5 +117,7 @@ def test_a_policy_of_before_kinds_were_written_is_read(policy):
 
 
 def test_a_policy_of_no_known_kind_is_refused():
-    with pytest.raises(InputError, match="a kind decision, labels, interval, however: 'dice'"):
+    with pytest.raises(
+        InputError, match="a kind decision, labels, interval, alarms, quantiles, .* 'dice'"
+    ):
         policy_from_json({**INTERVAL.to_json(), "kind": "dice"})

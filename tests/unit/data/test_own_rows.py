@@ -18,9 +18,11 @@ from spt_core.data.catalog import DATASETS, open_dataset
 from spt_core.data.conform import conform
 from spt_core.data.corpus import ROW, Corpus
 from spt_core.data.formats import Fragment, batches
-from spt_core.data.infer import columns_of
+from spt_core.data.infer import Columns, columns_of
 from spt_core.data.raw import plain_integers
 from spt_core.data.sampling import sample, sample_of
+from spt_core.data.series import Cutting, cut, pace, windows_of
+from spt_core.families.series.reading import WindowReader, filled, readings_of
 from spt_core.families.tabular.reading import Encoder
 from spt_core.families.text.reading import checked_text
 from spt_core.records import flatten
@@ -74,6 +76,25 @@ def assert_read_alike(raw: pa.Table, fields, *, is_untyped: bool) -> int:
     return len(good)
 
 
+def assert_windows_read_alike(raw: pa.Table, columns: Columns) -> None:
+    """Windows cut of a corpus, and the same sent by a client, are equal to the last digit."""
+    (field,) = columns.features
+    assert field.shape is not None
+    typed, bad = conform(raw, columns.as_read)
+    assert bad.num_rows == 0
+    paced = pace(typed, field.shape.time, field.shape.unit)
+    assert paced is not None
+    shape = dataclasses.replace(field.shape, step=paced.step)
+    rows = cut(typed, Cutting(name=field.name, shape=shape, head="regression"))
+    rows = rows.filter(rows[field.name].is_valid()).slice(0, NUM_ROWS)
+    reader = WindowReader(Signature(fields=(dataclasses.replace(field, shape=shape),)))
+    windows = windows_of(rows[field.name], shape)
+    assert len(windows)
+    for window, expected in zip(windows, filled(windows), strict=True):
+        record = json.loads(json.dumps({field.name: readings_of(window, shape)}))
+        np.testing.assert_array_equal(reader.record(record).values, expected)
+
+
 @needs_data
 @pytest.mark.parametrize("name", sorted(DATASETS))
 def test_rows_of_a_public_data_set_are_answered(name: str, tmp_path: Path) -> None:
@@ -83,6 +104,9 @@ def test_rows_of_a_public_data_set_are_answered(name: str, tmp_path: Path) -> No
     columns = columns_of(sample(corpus, 20_000), corpus, task)
     raw = next(batches(Fragment(uri=corpus.uris[0]), corpus.format))
     rows = raw.table.slice(0, NUM_ROWS)
+    if task.family == "series":
+        assert_windows_read_alike(raw.table.slice(0, 2000), columns)
+        return
     if task.subject is not None:
         for text in rows[task.subject.name].to_pylist():
             checked_text(text, task.subject.name)

@@ -12,7 +12,7 @@ from spt_core.data.hashing import column_hashes
 from spt_core.data.infer import columns_of
 from spt_core.data.partition import EMBARGO, PARTS, Partition
 from spt_core.data.sampling import sample_of
-from spt_core.data.series import Cutting, as_column, cut, pace, windows_of
+from spt_core.data.series import Cutting, as_column, cut, pace, telling_channels, windows_of
 from spt_core.errors import InputError
 from spt_core.signature import SequenceShape
 from tests.tiny_models import series_task
@@ -115,6 +115,20 @@ def test_the_step_is_the_most_frequent_distance_and_the_others_are_told():
     assert measured.step == 60
     assert measured.uneven == 0.25
     assert pace(table([5, 5, 5]), "time", "unit") is None
+    assert pace(table([0, 60, 60, 120]), "time", "unit").repeated == 0.25
+
+
+def test_a_channel_that_is_the_label_under_another_name_is_told():
+    left = np.maximum(100.0 - np.arange(150), 0.0)
+    of = table(range(150), values=left * 2 + 1)
+    of = of.set_column(of.column_names.index("label"), "label", pa.array(np.minimum(left, 60.0)))
+    cutting = Cutting(name="w", shape=SHAPE, head="regression", label="label")
+    rows = cut(of, cutting)
+    assert telling_channels(rows.filter(rows["w"].is_valid()), cutting) == ["x"]
+    noisy = table(range(150), values=left + np.random.default_rng(0).normal(size=150) * 5)
+    noisy = noisy.set_column(3, "label", pa.array(left))
+    rows = cut(noisy, cutting)
+    assert telling_channels(rows.filter(rows["w"].is_valid()), cutting) == []
 
 
 def test_times_are_read_in_seconds():

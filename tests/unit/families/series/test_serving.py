@@ -3,11 +3,14 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from jsonschema import Draft202012Validator
 
 from spt_core.artifacts import as_uri
 from spt_core.data.series import as_column
 from spt_core.families.series.reading import readings_of
 from spt_core.families.series.serving import SeriesServing
+from spt_core.signature import Signature
+from spt_core.task import all_tasks, find
 from tests.tiny_models import SERIES_SHAPE, series_task, series_windows, tiny_series_artifact
 
 WINDOW = series_windows(1, 9)[0]
@@ -57,6 +60,19 @@ def test_a_table_s_window_is_answered_as_a_request_s(predictor):
     assert [s.values.tolist() for s in one] == [s.values.tolist() for s in other]
     cells = table.to_pylist()  # as a benchmark asks
     assert predictor.predict([predictor.read(cell) for cell in cells])[0].values.shape == (1, 3)
+
+
+@pytest.mark.parametrize("path", [p for p, t in all_tasks().items() if t.family == "series"])
+def test_the_schema_that_clients_see_holds_for_what_the_reader_takes(path):
+    task = find(path)
+    schema = Draft202012Validator(Signature(fields=task.fields).json_schema())
+    assert schema.is_valid(task.example)
+    channels = task.subject.shape.channels
+    rows = task.example["readings"]
+    assert schema.is_valid({"readings": {name: [row[name] for row in rows] for name in channels}})
+    assert not schema.is_valid({"readings": rows[1:]})
+    assert not schema.is_valid({"readings": [{}] * len(rows)})
+    assert not schema.is_valid({})
 
 
 def test_reasons_name_every_channel_once_the_strongest_first(predictor):
