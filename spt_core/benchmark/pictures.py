@@ -37,8 +37,8 @@ def picture_facts(answerer: Answerer, table: pa.Table, of: Outcomes) -> list[dic
     if subject is None or subject.kind != "image" or table.num_rows != len(of.labels):
         return []
     head = answerer.head
-    said, true = head.said(of), head.said(of, of_labels=True)
-    right = np.array([a == b for a, b in zip(said, true, strict=True)])
+    given, true = head.said(of), head.said(of, of_labels=True)
+    right = np.array([a == b for a, b in zip(given, true, strict=True)])
     sure = of.probabilities.max(1)
     chosen = [*_surest(sure, right, true), *_surest(sure, ~right, true)]
     facts: list[dict[str, Any]] = []
@@ -49,7 +49,7 @@ def picture_facts(answerer: Answerer, table: pa.Table, of: Outcomes) -> list[dic
             {
                 "is_right": bool(right[row]),
                 "true": ", ".join(true[row]) or "none",
-                "given": ", ".join(said[row]) or "none",
+                "given": ", ".join(given[row]) or "none",
                 "probability": float(sure[row]),
                 "png": base64.b64encode(
                     overlay(decoded(content, "an image must"), attention)
