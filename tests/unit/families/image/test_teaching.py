@@ -311,7 +311,7 @@ def test_the_package_s_weights_are_a_teacher_s_start(splits: Any, tmp_path: Path
     network = LEARNER.network(run, is_start=True)
     weights = bases.start_weights(run.facts["start"], 1)
     assert torch.equal(network.stem.convolution.weight, weights["stem.convolution.weight"])
-    assert run.learner.rate("vote.weight", run) > run.learner.rate("stem.norm.weight", run) == 1.0
+    assert run.learner.rate("vote.weight", run) > run.learner.rate("top.norm.weight", run) == 1.0
 
 
 @pytest.mark.slow
