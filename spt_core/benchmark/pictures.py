@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from spt_core.answering import Answerer
 from spt_core.heads.base import Floats
 from spt_core.heads.outcomes import Outcomes
-from spt_core.images import Picture, Pixels, decoded, png, resized
+from spt_core.images import Picture, Pixels, decoded, planes_of, png, resized
 from spt_core.judgement import AttentionMap, Decision, Labels
 
 NUM_PICTURES = 4  # right ones, and as many wrong ones
@@ -37,8 +37,8 @@ def picture_facts(answerer: Answerer, table: pa.Table, of: Outcomes) -> list[dic
     if subject is None or subject.kind != "image" or table.num_rows != len(of.labels):
         return []
     head = answerer.head
-    said, true = head.said(of), head.said(of, of_labels=True)
-    right = np.array([a == b for a, b in zip(said, true, strict=True)])
+    given, true = head.said(of), head.said(of, of_labels=True)
+    right = np.array([a == b for a, b in zip(given, true, strict=True)])
     sure = of.probabilities.max(1)
     chosen = [*_surest(sure, right, true), *_surest(sure, ~right, true)]
     facts: list[dict[str, Any]] = []
@@ -49,7 +49,7 @@ def picture_facts(answerer: Answerer, table: pa.Table, of: Outcomes) -> list[dic
             {
                 "is_right": bool(right[row]),
                 "true": ", ".join(true[row]) or "none",
-                "given": ", ".join(said[row]) or "none",
+                "given": ", ".join(given[row]) or "none",
                 "probability": float(sure[row]),
                 "png": base64.b64encode(
                     overlay(decoded(content, "an image must"), attention)
@@ -74,9 +74,9 @@ def overlay(picture: Picture, attention: AttentionMap | None) -> bytes:
     width, height = picture.width_px, picture.height_px
     shrink = SHOWN_PX / max(width, height)
     size = max(round(width * shrink), 1), max(round(height * shrink), 1)
-    levels = picture.pixels.astype(np.float32) * (255.0 / np.iinfo(picture.pixels.dtype).max)
-    planes = [levels] * 3 if picture.is_gray else list(np.moveaxis(levels, 2, 0))
-    shown = np.stack([resized(plane, *size) for plane in planes], 2)
+    planes = planes_of(picture, *size)
+    shown = np.stack(planes * 3 if picture.is_gray else planes, 2)
+    shown = shown * (255.0 / np.iinfo(picture.pixels.dtype).max)
     if attention is not None:
         effects = resized(np.array(attention.effects, np.float32), *size)
         share = effects / max(float(np.abs(effects).max()), 1e-9)

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from spt_core.errors import InputError
 from spt_core.records import category_text
 
+_FILE = {"bytes", "path"}
 _WHOLE = r"^([+-]?\d+)\.0+$"
 
 
@@ -70,12 +71,16 @@ def plain_integer(text: str) -> str:
 def flat(table: pa.Table) -> pa.Table:
     """The table with struct columns as dotted columns, and each type as its plain one.
 
+    A struct of `bytes` and `path`, as Hugging Face's datasets write images, is its bytes.
     Dictionaries and runs are decoded, views are what they view, bytes that are UTF-8 are text: many
     writers of Parquet do not say that their bytes are.
     """
     while True:
         for index, field in enumerate(table.schema):
-            column = _plain(table.column(index))
+            column = table.column(index)
+            if pa.types.is_struct(field.type) and {f.name for f in field.type} == _FILE:
+                column = pc.struct_field(column, "bytes")
+            column = _plain(column)
             if column.type != field.type:
                 table = table.set_column(index, field.name, column)
         if not any(pa.types.is_struct(field.type) for field in table.schema):

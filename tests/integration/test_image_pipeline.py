@@ -40,6 +40,7 @@ def test_a_folder_of_classes_becomes_a_model_that_scores_a_table_of_paths(
 ) -> None:
     storage = str(tmp_path / "storage")
     words = [TASK, "--data", str(plates), "--recipe", "smoke", "--storage", storage]
+    words += ["--set", "benchmark.num_trials=0"]  # baselines take as long as all the rest
     ended = job("benchmark", *words)
     assert ended.code == 0, ended.err
     assert "2 in quarantine" in ended.err
@@ -49,7 +50,7 @@ def test_a_folder_of_classes_becomes_a_model_that_scores_a_table_of_paths(
     assert version.exported.artifact.classes == NAMES
     pictures = version.report["pictures"]
     assert {picture["is_right"] for picture in pictures} <= {True, False}
-    assert set(version.report["quality"]) >= {"default", "pixels + logistic regression"}
+    assert 0.0 <= version.report["quality"]["default"]["accuracy"]["value"] <= 1.0
     page = Path(version.report_uri.removeprefix("file://")).read_text()
     assert "Right and wrong pictures" in page
     scored, paths = tmp_path / "scored", plates / "paths.csv"

@@ -20,10 +20,10 @@ def encode_images(
     table: pa.Table, *, square: tuple[int, int, int], facts: str, image: str, label: str
 ) -> pa.Table:
     """One batch of typed rows: levels as bytes, targets and weight."""
-    known = json.loads(facts)
+    model_facts = json.loads(facts)
     levels = levels_of(table[image].to_pylist(), Square(*square))
-    targets = targets_of(known, table[label].to_pylist())
-    return packed(levels, targets, weights_of(known, targets), table[ROW])
+    targets = targets_of(model_facts, table[label].to_pylist())
+    return packed(levels, targets, weights_of(model_facts, targets), table[ROW])
 
 
 def packed(levels: NDArray[Any], targets: Floats, weights: Floats, rows: Any) -> pa.Table:

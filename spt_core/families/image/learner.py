@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from spt_core.artifacts import Role
 from spt_core.families.image.bases import start_weights
 from spt_core.families.image.config import ImageConfig
 from spt_core.families.image.network import ImageNetwork
@@ -29,6 +30,11 @@ LOSSES: Mapping[Head, Loss] = {
     "single_label": soft_cross_entropy,
     "multi_label": labelwise_cross_entropy,
 }
+# The modules that begin with the weights of a base, or of a teacher.
+TAKEN: Mapping[Role, tuple[str, ...]] = {
+    "teacher": ("stem.", "stages.", "top."),
+    "student": ("stem.", "stages."),
+}
 
 
 class ImageLearner:
@@ -43,7 +49,7 @@ class ImageLearner:
 
     def rate(self, name: str, run: TrainingRun) -> float:
         """The learning rate of a parameter, as a multiple of the run's."""
-        is_new = run.facts["start"] is not None and name.startswith(("vote.", "top."))
+        is_new = run.facts["start"] is not None and not name.startswith(TAKEN[run.role])
         return run.config.network.head_rate if is_new else 1.0
 
     def loss(self, model: Any, batch: Batch, run: TrainingRun) -> Tensor:
@@ -79,10 +85,10 @@ LEARNER = ImageLearner()
 
 def _start(network: ImageNetwork, run: TrainingRun) -> None:
     """Give a teacher the weights of its base, a student those of its teacher's first stages."""
-    taken = ("stem.", "stages.") if run.role == "student" else ("stem.", "stages.", "top.")
     weights = start_weights(run.facts["start"], run.facts["channels"])
     own = network.state_dict()
-    network.load_state_dict({name: weights[name] for name in own if name.startswith(taken)}, False)
+    taken = [name for name in own if name.startswith(TAKEN[run.role])]
+    network.load_state_dict({name: weights[name] for name in taken}, strict=False)
 
 
 def run_square(run: TrainingRun) -> Square:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from spt_core.images import MAX_LEVEL, Picture, Pixels, decoded, resized
+from spt_core.images import MAX_LEVEL, Picture, Pixels, decoded, planes_of
 
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _TOP_LEVELS = {8: 255, 16: MAX_LEVEL}
@@ -42,11 +42,9 @@ def scaled(picture: Picture, square: Square) -> Pixels:
     Color becomes luminance where there is one channel, gray is repeated where there are three; 16
     bits become 8 by division, 8 become 16 by multiplication.
     """
-    levels = picture.pixels.astype(np.float32)
-    planes = [levels] if picture.is_gray else list(np.moveaxis(levels, 2, 0))
-    if square.channels == 1 and len(planes) > 1:
-        planes = [levels @ LUMINANCE]
-    small = [resized(plane, square.size_px, square.size_px) for plane in planes]
+    small = planes_of(picture, square.size_px, square.size_px)
+    if square.channels == 1 and len(small) > 1:
+        small = [np.stack(small, 2) @ LUMINANCE]
     stacked = np.stack(small if len(small) == square.channels else small * square.channels)
     if picture.depth_bits != square.depth_bits:
         stacked = stacked * (_TOP_LEVELS[square.depth_bits] / _TOP_LEVELS[picture.depth_bits])

@@ -69,7 +69,7 @@ Raw = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 class EncodedImage(NamedTuple):
     """An image as the network takes it, with its size as it came; `value` is what was sent.
 
-    `said` keeps what the model said of it: an answer and its cautions ask once.
+    `outputs` keeps what the model made of it: an answer and its cautions ask once.
     """
 
     levels: Pixels
@@ -77,7 +77,7 @@ class EncodedImage(NamedTuple):
     height_px: int
     is_other_kind: bool
     value: Any
-    said: list[Raw]
+    outputs: list[Raw]
 
 
 class ImageRows(Sequence[EncodedImage]):
@@ -172,9 +172,9 @@ class ImagePredictor:
         )
 
     def _run(self, row: EncodedImage) -> Raw:
-        if not row.said:
-            row.said.append(self.runtime.explain(features_of(row.levels[None])))
-        return row.said[0]
+        if not row.outputs:
+            row.outputs.append(self.runtime.explain(features_of(row.levels[None])))
+        return row.outputs[0]
 
     def _values(self, logits: NDArray[np.float32]) -> Floats:
         values = logits.astype(np.float64)

@@ -102,6 +102,17 @@ def test_bytes_of_an_image_count_for_the_fingerprint() -> None:
     assert len({first, second, missing}) == 3
 
 
+def test_a_struct_of_bytes_and_path_is_its_bytes(tmp_path: Path) -> None:
+    cells = [{"bytes": tiny_image(0), "path": "a.png"}, {"bytes": None, "path": "b.png"}, None]
+    pq.write_table(pa.table({"image": cells}), tmp_path / "rows.parquet")
+    uri = as_uri(tmp_path / "rows.parquet")
+    assert formats.header(uri, "parquet") == ["image"]
+    (raw,) = formats.batches(formats.Fragment(uri=uri), "parquet")
+    good, bad = conform(raw.table, [IMAGE])
+    assert good["image"].to_pylist() == [tiny_image(0)]
+    assert bad[ROW].to_pylist() == [1, 2]
+
+
 def test_rows_of_bytes_are_read_a_few_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     rows = pa.table({"image": pa.array([b"\xff" * 2_000_000] * 40, pa.binary())})

@@ -36,16 +36,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> ModelServer:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(industries.technology, "TASKS", (task,))
         export = kept_export(tiny_image_artifact(task, tmp_path_factory.mktemp("served").as_uri()))
-        made = ModelServer(task.path)
+        server = ModelServer(task.path)
         config = {
             "ref": f"{task.path}/default@1",
             "exported": export.uri,
             "files": dict(export.files),
             "policy": default_policy(export).to_json(),
         }
-        asyncio.run(made.reconfigure(config))
-        assert made.served()["error"] == ""
-    return made
+        asyncio.run(server.reconfigure(config))
+        assert server.served()["error"] == ""
+    return server
 
 
 def post(server: ModelServer, body: Any, kind: str = "application/json") -> Response:

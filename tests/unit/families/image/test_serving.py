@@ -14,6 +14,8 @@ from PIL import Image
 
 from spt_core.answering import Cautions
 from spt_core.artifacts import ExportedModel
+from spt_core.compression.mobile import mobile
+from spt_core.compression.quantize import draft_int8
 from spt_core.compression.static import static_graph
 from spt_core.errors import InputError, ParityError
 from spt_core.families.image.exporting import check_parity
@@ -184,6 +186,13 @@ def test_the_reach_of_training_s_images_is_measured_again_for_int8(
         again.explain(features[0])[:2], predictor.runtime.explain(features[0])[:2], strict=True
     ):
         assert np.array_equal(one, other)
+
+
+def test_a_draft_says_what_int8_takes_and_a_phone_gets_a_file(image_export: ExportedModel) -> None:
+    draft = draft_int8(image_export)
+    assert b"QuantizeLinear" in draft.read("model.onnx")
+    on_phone = mobile(image_export)
+    assert any(name.endswith(".ort") for name in on_phone.files)
 
 
 def test_a_replica_of_images_needs_no_torch() -> None:

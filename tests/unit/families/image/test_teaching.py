@@ -311,7 +311,7 @@ def test_the_package_s_weights_are_a_teacher_s_start(splits: Any, tmp_path: Path
     network = LEARNER.network(run, is_start=True)
     weights = bases.start_weights(run.facts["start"], 1)
     assert torch.equal(network.stem.convolution.weight, weights["stem.convolution.weight"])
-    assert run.learner.rate("vote.weight", run) > run.learner.rate("stem.norm.weight", run) == 1.0
+    assert run.learner.rate("vote.weight", run) > run.learner.rate("top.norm.weight", run) == 1.0
 
 
 @pytest.mark.slow
@@ -320,7 +320,7 @@ def test_baselines_learn_what_pixels_and_features_tell(
 ) -> None:
     monkeypatch.setattr("spt_core.families.image.baselines.FEATURE_SQUARE", Square(32, 3, 8))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    told: list[tuple[str, int, int]] = []
+    trials: list[tuple[str, int, int]] = []
     tuned = tune_image_baselines(
         BaselineWork(
             task=TASK,
@@ -331,7 +331,7 @@ def test_baselines_learn_what_pixels_and_features_tell(
             num_trials=2,
             max_rows=100,
             seed=0,
-            on_trial=lambda *of: told.append(of),
+            on_trial=lambda *of: trials.append(of),
         )
     )
     assert [each.name for each in tuned.fitted] == [
@@ -339,7 +339,7 @@ def test_baselines_learn_what_pixels_and_features_tell(
         "random features + logistic regression",
     ]
     assert "pip install" in tuned.left_out["pretrained features + logistic regression"]
-    assert len(told) == 4
+    assert len(trials) == 4
     metric = HEADS["single_label"].metrics["accuracy"]
     test = splits.table("test")
     for baseline in tuned.fitted:
