@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import datetime
 import json
@@ -25,6 +26,7 @@ from spt_core.data.series import Cutting, cut, pace, windows_of
 from spt_core.families.series.reading import WindowReader, filled, readings_of
 from spt_core.families.tabular.reading import Encoder
 from spt_core.families.text.reading import checked_text
+from spt_core.images import decoded, picture_of
 from spt_core.records import flatten
 from spt_core.signature import Signature
 from spt_core.task import find
@@ -106,6 +108,11 @@ def test_rows_of_a_public_data_set_are_answered(name: str, tmp_path: Path) -> No
     rows = raw.table.slice(0, NUM_ROWS)
     if task.family == "series":
         assert_windows_read_alike(raw.table.slice(0, 2000), columns)
+        return
+    if task.family == "image":
+        for content in rows[task.subject.name].to_pylist():
+            sent = picture_of(base64.b64encode(content).decode(), task.subject.name)
+            np.testing.assert_array_equal(sent.pixels, decoded(content, "an image must").pixels)
         return
     if task.subject is not None:
         for text in rows[task.subject.name].to_pylist():
