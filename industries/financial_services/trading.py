@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -27,19 +27,32 @@ def respond(judgement: Labels) -> dict[str, Any]:
     """The task's answer: the direction that the policy gives, and what to do about it."""
     probabilities = {score.label: score.probability for score in judgement.scores}
     best = next((score for score in judgement.scores if score.is_given), judgement.scores[0])
-    volatility, spread, fee = (_price_of(judgement, name) for name in PRICED_BY)
+    return answer(judgement.record, probabilities, best.label, lambda: judgement.outside)
+
+
+def answer(
+    record: Mapping[str, Any],
+    probabilities: Mapping[str, float],
+    direction: str,
+    outside: Callable[[], Sequence[str]],
+) -> dict[str, Any]:
+    """What is said of a record with these probabilities of directions, of which one is given.
+
+    `outside` names the fields that lie beyond all training rows; it is asked where it matters.
+    """
+    volatility, spread, fee = (_priced_by(record, name) for name in PRICED_BY)
     tilt = probabilities.get("up", 0.0) - probabilities.get("down", 0.0)
     expected_bps = tilt * mean_move_bps(volatility, spread)
     action = decide(expected_bps, round_trip_bps(spread, fee))
-    if not ANY_VALUE.issuperset(judgement.outside):
+    if action != "hold" and not ANY_VALUE.issuperset(outside()):
         action = "hold"
     return {
-        "direction": best.label,
+        "direction": direction,
         "probabilities": {name: round(probabilities.get(name, 0.0), 6) for name in DIRECTIONS},
         "expected_return": round(expected_bps / BASIS_POINTS, 10),
         "action": action,
         "abstained": action == "hold",
-        "confidence": round(best.probability, 6),
+        "confidence": round(probabilities[direction], 6),
     }
 
 
@@ -55,8 +68,8 @@ def decide(expected_bps: float, cost_bps: float) -> Action:
     return "buy" if expected_bps > 0.0 else "sell"
 
 
-def _price_of(judgement: Labels, name: str) -> float:
-    value = judgement.record.get(name)
+def _priced_by(record: Mapping[str, Any], name: str) -> float:
+    value = record.get(name)
     if value is None:
         raise InputError(
             f"a decision is priced by the fields {', '.join(PRICED_BY)}, however: {name!r} is "
