@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from spt_core.data.market import BASIS_POINTS, Event, Quote, Trade
 from spt_core.data.market_rows import DIRECTION, DIRECTIONS, market_rows, mean_move_bps
@@ -137,7 +138,7 @@ def sample_events(num_quotes: int, seed: int) -> Iterator[Event]:
             yield Trade(time_s + SAMPLE_QUOTE_S / 2.0, ask if buys else bid, size, buys)
 
 
-def _wandering(draw: np.random.Generator, length: int, constant: float) -> np.ndarray:
+def _wandering(draw: np.random.Generator, length: int, constant: float) -> NDArray[np.float64]:
     """A stationary process [length] of variance 1 that forgets itself with a time constant."""
     keep = np.exp(-1.0 / constant)
     shocks = draw.normal(size=length) * np.sqrt(1.0 - keep**2)
@@ -149,7 +150,15 @@ def _wandering(draw: np.random.Generator, length: int, constant: float) -> np.nd
     return values
 
 
-_SIGNED_SHARE = {"kind": "number", "minimum": -1.0, "maximum": 1.0, "required": False}
+def _signed_share(name: str, description: str) -> Field:
+    return Field(
+        name=name,
+        kind="number",
+        minimum=-1.0,
+        maximum=1.0,
+        required=False,
+        description=description,
+    )
 
 
 TRADING = Task(
@@ -224,10 +233,9 @@ TRADING = Task(
                 ("four", "four horizons"),
             )
         ),
-        Field(
-            name="order_flow",
-            **_SIGNED_SHARE,
-            description="volume bought less volume sold by those who took what was offered, as a "
+        _signed_share(
+            "order_flow",
+            "volume bought less volume sold by those who took what was offered, as a "
             "share of both, over one horizon",
         ),
         Field(
@@ -237,15 +245,13 @@ TRADING = Task(
             required=False,
             description="volume in a second over one horizon, over that of sixteen",
         ),
-        Field(
-            name="quote_imbalance",
-            **_SIGNED_SHARE,
-            description="size at the best bid less that at the best ask, as a share of both",
+        _signed_share(
+            "quote_imbalance",
+            "size at the best bid less that at the best ask, as a share of both",
         ),
-        Field(
-            name="quote_flow",
-            **_SIGNED_SHARE,
-            description="size that came to the best bid or left the best ask less the reverse, as "
+        _signed_share(
+            "quote_flow",
+            "size that came to the best bid or left the best ask less the reverse, as "
             "a share of all changes, over a quarter of the horizon",
         ),
     ),
@@ -307,5 +313,5 @@ TRADING = Task(
     },
     sample=sample,
     compliance_checks=("data_licence_known",),
-    latency_target_ms=0.2,
+    latency_target_ms=1.0,
 )

@@ -132,6 +132,20 @@ class MarketFeatures:
             "ring": [list(entry) for entry in self._ring],
         }
 
+    @classmethod
+    def restored(cls, state: Mapping[str, Any]) -> MarketFeatures:
+        """The features whose `state` it was."""
+        features = cls(horizon_s=state["horizon_s"], fee_bps=state["fee_bps"])
+        features._time_s, features._start_s = state["time_s"], state["start_s"]
+        features._log_price, features._spread_bps = state["log_price"], state["spread_bps"]
+        features._averages, features._squares = list(state["averages"]), list(state["squares"])
+        features._durations, features._volumes = list(state["durations"]), list(state["volumes"])
+        features._signed_volume = state["signed_volume"]
+        features._pressure = list(state["pressure"])
+        features._book = None if state["book"] is None else list(state["book"])
+        features._ring.extend((number, time_s, price) for number, time_s, price in state["ring"])
+        return features
+
     def _begin(self, time_s: float) -> None:
         """Forget all events."""
         self._start_s = time_s
@@ -242,18 +256,6 @@ class MarketFeatures:
             "quote_imbalance": None if book is None else (book[1] - book[3]) / (book[1] + book[3]),
             "quote_flow": _share(*self._pressure),
         }
-
-
-def restored(state: Mapping[str, Any]) -> MarketFeatures:
-    """The features whose `state` it was."""
-    features = MarketFeatures(horizon_s=state["horizon_s"], fee_bps=state["fee_bps"])
-    for name in ("time_s", "start_s", "log_price", "spread_bps", "signed_volume"):
-        setattr(features, f"_{name}", state[name])
-    for name in ("averages", "squares", "durations", "volumes", "pressure"):
-        setattr(features, f"_{name}", list(state[name]))
-    features._book = None if state["book"] is None else list(state["book"])
-    features._ring.extend(tuple(entry) for entry in state["ring"])
-    return features
 
 
 def _share(signed: float, absolute: float) -> float | None:
