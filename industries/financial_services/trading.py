@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from spt_core.data.market import BASIS_POINTS, Event, Quote, Trade
-from spt_core.data.market_rows import DIRECTION, DIRECTIONS, market_rows, mean_move_bps
+from spt_core.data.market_rows import DIRECTION, DIRECTIONS, QUIET, market_rows, mean_move_bps
 from spt_core.errors import InputError
 from spt_core.judgement import Labels
 from spt_core.signature import Field
@@ -67,6 +67,28 @@ def decide(expected_bps: float, cost_bps: float) -> Action:
     if abs(expected_bps) <= cost_bps:
         return "hold"
     return "buy" if expected_bps > 0.0 else "sell"
+
+
+def last_direction(table: pa.Table) -> list[str]:
+    """What says that a move goes on: the direction of the last one, by the bounds of the next."""
+    names = ("last_move_bps", "volatility_bps", "spread_bps")
+    absent = [name for name in names if name not in table.column_names]
+    if absent:
+        raise InputError(
+            f"the last direction is told by the columns {', '.join(names)}, however: the rows have "
+            f"no {', '.join(absent)}"
+        )
+    last, volatility, spread = (
+        np.asarray(table[name].combine_chunks().fill_null(0.0), np.float64) for name in names
+    )
+    limits = np.maximum(QUIET * volatility, spread)
+    places = 1 + (last > limits).astype(int) - (last < -limits).astype(int)
+    return np.array(DIRECTIONS)[places].tolist()
+
+
+def no_move(table: pa.Table) -> list[str]:
+    """What says that nothing happens."""
+    return ["flat"] * table.num_rows
 
 
 def _priced_by(record: Mapping[str, Any], name: str) -> float:
@@ -314,4 +336,5 @@ TRADING = Task(
     sample=sample,
     compliance_checks=("data_licence_known",),
     latency_target_ms=1.0,
+    rules={"last direction": last_direction, "no move": no_move},
 )

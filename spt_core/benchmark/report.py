@@ -19,7 +19,7 @@ from spt_core.task import Head
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 MAX_CLASSES = 20  # on the plot; the table has all
-COLORS = ("#0b6e99", "#d9730d", "#6940a5", "#0f7b6c", "#ad1a72")
+COLORS = ("#0b6e99", "#d9730d", "#6940a5", "#0f7b6c", "#ad1a72", "#64473a", "#787774")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from industries.financial_services.trading import (
     SAMPLE_HORIZON_S,
     decide,
+    last_direction,
     round_trip_bps,
     sample_events,
 )
@@ -99,6 +101,27 @@ def test_the_causes_of_the_sample_are_those_that_the_docstring_names() -> None:
     spread = np.asarray(table["spread_bps"])
     assert np.corrcoef(np.log(volatility), np.log(spread))[0, 1] > 0.5
     assert 0.25 < (~rises & ~falls).mean() < 0.45
+
+
+def test_the_last_direction_has_the_bounds_of_the_next() -> None:
+    table = pa.table(
+        {
+            "last_move_bps": [6.0, 4.0, -6.0, -4.0, None],
+            "volatility_bps": [10.0, 10.0, 10.0, 10.0, 10.0],
+            "spread_bps": [1.0, 1.0, 7.0, 1.0, 1.0],
+        }
+    )
+    assert last_direction(table) == ["up", "flat", "flat", "flat", "flat"]
+    with pytest.raises(InputError, match="however: the rows have no spread_bps"):
+        last_direction(table.drop(["spread_bps"]))
+
+
+def test_the_rules_say_directions() -> None:
+    table = TRADING.sample(300, 0)
+    for rule in TRADING.rules.values():
+        said = rule(table)
+        assert len(said) == 300
+        assert set(said) <= set(TRADING.classes)
 
 
 @pytest.fixture(scope="module")
