@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import pyarrow as pa
@@ -42,6 +42,9 @@ RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 ComplianceCheck = Literal[
     "protected_attributes_excluded", "adverse_action_reasons", "data_licence_known"
 ]
+
+
+Rule = Callable[[pa.Table], Sequence[str]]  # the class of each row, without a model
 
 
 class IndustryType(enum.StrEnum):
@@ -141,7 +144,9 @@ class Task:
     a person's approval. Columns of a `protected` attribute (protected.py) are kept out of the
     features, those of a `monitored` one are features; of both there are figures by group. `goal`
     says which way a number is better, unless a corpus says otherwise: answers then recommend
-    settings of the fields that are `controllable`. `symmetries` are those of images.
+    settings of the fields that are `controllable`. `symmetries` are those of images. `rules` are
+    what would be said without a model, by name: the class of each row of a typed table, InputError
+    where it lacks a column; reports show them beside the model.
     """
 
     industry: IndustryType
@@ -178,6 +183,7 @@ class Task:
     high_risk: bool = False
     goal: Goal | None = None
     symmetries: tuple[Symmetry, ...] = ()
+    rules: Mapping[str, Rule] = dataclasses.field(default_factory=dict[str, Rule])
 
     def __post_init__(self) -> None:
         """Refuse a task whose parts contradict each other."""
@@ -198,6 +204,11 @@ class Task:
         if self.head == "pair" and self.negative_class is None:
             raise InputError("a pair task must name the class of unrelated pairs, however: none")
         self._check_kinds(facts)
+        if self.rules and (self.head != "single_label" or facts.subject is not None):
+            raise InputError(
+                "only a task of one class for each row of a table has rules, however: "
+                f"{self.name} is {self.head} on {self.family}"
+            )
         if self.goal is not None and (self.head != "regression" or facts.subject is not None):
             raise InputError(
                 "only a task that predicts a number from fields has a goal, however: "

@@ -45,6 +45,7 @@ def test_the_example_of_a_tabular_task_can_be_encoded(path):
         ({"time": "moment"}, "time"),
         ({"protected": ("amount",)}, "protected"),
         ({"fields": (Field(name="is_fraud", kind="boolean"),), "time": None}, "label"),
+        ({"rules": {"nothing": lambda table: []}}, "only a task of one class .* has rules"),
     ],
 )
 def test_a_task_whose_parts_contradict_each_other_is_refused(change, rule):

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from spt_core.artifacts import read_bytes
+from spt_core.data.catalog.market import read_binance, read_ohlcv
 from spt_core.data.catalog.values import PublicDataset
 from spt_core.data.corpus import Roles
 from spt_core.signature import Field, Window
@@ -257,6 +258,67 @@ DATASETS: tuple[PublicDataset, ...] = (
             "topics were given by matching keywords, which a model can only learn again, so that "
             "its score says nothing of rules; a topic is no risk, so that `compliant` means "
             "nothing either. One passage is longer than a text may be and goes to quarantine."
+        ),
+    ),
+    PublicDataset(
+        name="trading-ohlcv",
+        task="financial_services/trading",
+        source="https://github.com/nautechsystems/nautilus_trader",
+        licence="LGPL-3.0 (repository); the vendor's data, research use",
+        files={
+            "btc-perp-20211231-20220201_1m.csv.gz": (
+                "310f73fb3136e96418eeba8928cb250c025ffabbb1589e1baf9f90aef00d9954"
+            ),
+            "gbpusd-m1-bid-2012.csv.gz": (
+                "5f759df6b02f30ae415b092f4b51cb35683e5cd58cbe8c8a7007ea4838c5bb5c"
+            ),
+            "gbpusd-m1-ask-2012.csv.gz": (
+                "ba42f254274466ba98e41de22c4e60aabb4157e0183b42e8cba873537e6ed10b"
+            ),
+        },
+        read=read_ohlcv,
+        # A horizon and the longest time constant, 17 horizons, so that parts share neither a move
+        # that labels are made of nor most of what the features of the first rows remember.
+        settings=("split.label_delay_days=0.1771",),
+        roles=Roles(required=("horizon_s", "fee_bps", "spread_bps", "volatility_bps")),
+        notes=(
+            "45,031 minute bars of BTC-PERP (FTX), 2021-12-31 to 2022-02-01: 8,992 moments, one in "
+            "five minutes, labelled 15 minutes ahead, 43 % flat; neighbouring labels share ten "
+            "minutes. A time is taken for the end of its bar. The files tell no costs: a spread of "
+            "one tick (1 USD) and a fee of 7 basis points a side are assumed, and come to about "
+            "half of the mean absolute move. The next move has the sign of the last in 47.1 % of "
+            "the moments. What is left after costs is what tests/bench/bench_trading.py prints. "
+            "The bars of GBPUSD (one month of 2012, bid and ask) are read by that bench alone; of "
+            "347 of them the ask lies below the bid, and they are refused."
+        ),
+    ),
+    PublicDataset(
+        name="trading-binance-lob",
+        task="financial_services/trading",
+        source="https://github.com/nkaz001/hftbacktest",
+        licence="MIT (repository); market data under Binance's terms",
+        files={
+            "spot/btcusdt_20240808.gz": (
+                "5d263f4c5379cfc27379ef0e22779aa33804463d1b69c292e9c0714e31f2e1b4"
+            ),
+            "spot/ethusdt_20240808.gz": (
+                "179a67651ec90f8d299c033f85df29027315a30a738eae74a1388d560f80a737"
+            ),
+        },
+        read=read_binance,
+        settings=("split.label_delay_days=0.000394",),
+        roles=Roles(
+            entities=("instrument",),
+            drop=("time",),  # minutes of one day: later rows would lie beyond all training rows
+            required=("horizon_s", "fee_bps", "spread_bps", "volatility_bps"),
+        ),
+        notes=(
+            "Best quotes and trades of BTC and ETH in USDT, received 2024-08-08 23:54:14 to "
+            "24:00: 5,409 moments, ten a second of each, labelled two seconds ahead. Minutes of "
+            "one evening: they show latency and equal features, and no figure of quality from "
+            "them means anything. Deeper levels of the books are left out. A fee of 10 basis "
+            "points a side, Binance's usual one, is assumed: ten times the mean absolute move of "
+            "the two seconds, so that no decision pays."
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""What a good engineer would try first: LightGBM, XGBoost and a linear model, tuned.
+"""What a good engineer would try first: LightGBM, XGBoost and a linear model, tuned; and rules.
 
 Same training rows, same encoded columns; tuned with Optuna on the validation rows alone.
 """
@@ -19,6 +19,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from spt_core.errors import InputError
 from spt_core.families.baseline import Baseline, Baselines, BaselineWork
 from spt_core.families.tabular.boosters import (
     Features,
@@ -32,8 +33,10 @@ from spt_core.families.tabular.reading import Encoder
 from spt_core.families.tabular.rows import booster_rows, target_of
 from spt_core.heads import ITEM_HEADS
 from spt_core.heads.base import Floats, Truth
-from spt_core.heads.outcomes import Outcomes, groups_of
+from spt_core.heads.labels import indicators
+from spt_core.heads.outcomes import Outcomes, groups_of, outcomes
 from spt_core.policy import Policy
+from spt_core.task import Rule
 
 Predict = Callable[[Features], Floats]
 LINEAR = ("logistic regression", "ridge regression")  # of classes, of a number
@@ -65,7 +68,13 @@ def tune_baselines(work: BaselineWork) -> Baselines:
     name = LINEAR[target.head == "regression"]
     predict, parameters = _linear(rows, quality, work, target, tells(name))
     fitted.append(_baseline(name, predict, parameters, work, target, validation))
-    return Baselines(fitted, {})
+    left_out: dict[str, str] = {}
+    for name, rule in work.task.rules.items():
+        try:
+            fitted.append(_of_rule(name, rule, work, target))
+        except InputError as error:  # the corpus lacks a column that the rule is made of
+            left_out[name] = str(error)
+    return Baselines(fitted, left_out)
 
 
 def _baseline(
@@ -107,6 +116,36 @@ def _baseline(
         predict,
         parameters,
     )
+
+
+def _of_rule(name: str, rule: Rule, work: BaselineWork, target: Target) -> Baseline:
+    """A task's rule as a baseline: it gives its class, however rarely that is right.
+
+    Its probabilities are how often training rows of which it says the same have each class, all
+    classes counting once more by their shares.
+    """
+    classes, task = list(target.classes), work.task
+
+    def places(table: pa.Table) -> NDArray[np.int64]:
+        return np.array([classes.index(said) for said in rule(table)], np.int64)
+
+    train = work.splits.table("train", limit=work.max_rows)
+    true = indicators([[said] for said in train[work.splits.label].to_pylist()], classes)
+    rates = np.zeros((len(classes), len(classes)))
+    np.add.at(rates, places(train), true)
+    rates += true.mean(0)
+    rates /= rates.sum(1, keepdims=True)
+
+    def outcomes_of(table: pa.Table, label: str, group: str | None) -> Outcomes:
+        said = places(table)
+        labels = indicators([[name] for name in table[label].to_pylist()], classes)
+        groups = groups_of(table, group or task.group)
+        return outcomes(classes, labels, rates[said], np.eye(len(classes))[said], groups=groups)
+
+    def inputs(table: pa.Table) -> list[Any]:
+        return [table.slice(row, 1) for row in range(min(table.num_rows, TIMED_ROWS))]
+
+    return Baseline(name, outcomes_of, inputs, rule, {})
 
 
 def _linear(

@@ -14,7 +14,7 @@ from spt_core.task import find
 
 FRAUD = find("financial_services/fraud_detection")
 RISK = find("financial_services/risk_assessment")
-TASKS = [task for task in ALL if task.family == "tabular"]
+TASKS = [task for task in ALL if task.head == "binary"]
 each_task = pytest.mark.parametrize("task", TASKS, ids=[task.name for task in TASKS])
 
 
