@@ -47,12 +47,18 @@ def asked(settings: Settings, version: ModelVersion) -> dict[str, Any]:
     """One question over HTTP to a deployed version, and its answer."""
     artifact = version.exported.artifact
     record = example_record(find(artifact.task), artifact.signature)
-    url = f"http://{settings.http_host}:{settings.http_port}{route(version)}"
+    url = f"{address(settings)}{route(version)}"
     body = json.dumps(record).encode()
     request = urllib.request.Request(url, body, {"content-type": "application/json"})
     with urllib.request.urlopen(request, timeout=30) as response:
         answer = json.loads(response.read())
     return {"url": url, "record": record, "answer": answer}
+
+
+def address(settings: Settings) -> str:
+    """Where this machine asks the service: one that listens on every address is asked on its own."""
+    host = "127.0.0.1" if settings.http_host in ("0.0.0.0", "::") else settings.http_host
+    return f"http://{host}:{settings.http_port}"
 
 
 def curl(question: Mapping[str, Any]) -> str:
@@ -63,8 +69,8 @@ def curl(question: Mapping[str, Any]) -> str:
 
 def serve_until_interrupted(screen: Screen, settings: Settings) -> None:
     """Keep the embedded service up; Ctrl-C or SIGTERM ends it."""
-    address = f"http://{settings.http_host}:{settings.http_port}"
-    screen.say(f"serving at {address} (models: {address}/v1/models); Ctrl-C ends")
+    here = address(settings)
+    screen.say(f"serving at {here} (models: {here}/v1/models); Ctrl-C ends")
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         while True:

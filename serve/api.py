@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +11,16 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from cluster.settings import service_database_url
 from serve.model_server import IMAGE_TYPES, MAX_RECORDS
 from serve.problems import PROBLEM_TYPE, Problem
+from spt_core.errors import InputError
 from spt_core.task import find
 
 if TYPE_CHECKING:
     from serve.reviews import Books
 
+_log = logging.getLogger("ray.serve")
 _PROBLEM = {
     "type": "object",
     "properties": {
@@ -50,9 +55,29 @@ class Api:
         """Serve's hook for an ASGI application that is built in the replica."""
         return build(self)
 
-    def reconfigure(self, config: Mapping[str, Any]) -> None:
-        """Take the list of deployed models."""
-        self.models = list(config["models"])
+    async def reconfigure(self, config: Mapping[str, Any]) -> None:
+        """Take the list of deployed models.
+
+        A cluster's manifest cannot list them: it says `reapply`, and the list comes with what that
+        applies. It raises where the registry is away: Serve then tries again.
+        """
+        if "reapply" in config:
+            await asyncio.to_thread(reapply_registered, **config["reapply"])
+        else:
+            self.models = list(config["models"])
+
+
+def reapply_registered(*, num_replicas: int) -> None:
+    """Have Serve serve what the registry of this service says."""
+    # Only here: a task's replica imports this module too, and has no use for the registry.
+    from spt_core.registry import Registry
+    from spt_core.rollout import reapply
+
+    url = service_database_url()
+    if url is None:
+        raise InputError("a service's nodes must have SPT_DATABASE_URL, however: it is not set")
+    refs = reapply(Registry(url), num_replicas=num_replicas)
+    _log.warning("the registry says that %s should serve", ", ".join(refs) or "nothing")
 
 
 def build(api: Api, books: Callable[[], Books] | None = None) -> FastAPI:

@@ -142,6 +142,19 @@ def resume(registry: Registry, *, service: Service | None = None) -> list[Deploy
         return resumed
 
 
+def reapply(registry: Registry, *, num_replicas: int, service: Service | None = None) -> list[str]:
+    """Apply all that the registry says should serve, and wait for none of it; the references.
+
+    For a Serve whose configuration somebody else has written, as KubeRay's operator does.
+    `num_replicas` is for applications that are not there.
+    """
+    if num_replicas < 1:
+        raise InputError(f"a service needs at least one replica, however: {num_replicas}")
+    with registry.lease(LEASE):
+        targets = _apply(registry, service or RayServe(), {}, otherwise=num_replicas)
+    return [target.version.ref for target in targets]
+
+
 def render(targets: Sequence[Target]) -> dict[str, Any]:
     """The whole Serve configuration: an application per task, and the API; the rest goes."""
     applications = [
@@ -253,16 +266,18 @@ def _client() -> Any:  # Serve's client, of a private type
     return client
 
 
-def _apply(registry: Registry, service: Service, num_replicas: Mapping[str, int]) -> list[Target]:
+def _apply(
+    registry: Registry, service: Service, num_replicas: Mapping[str, int], *, otherwise: int = 1
+) -> list[Target]:
     """Apply everything that the registry says should serve, in the order of `serving`.
 
-    `num_replicas` by application; where it says nothing there are as many as before, or one.
+    `num_replicas` by application; where it says nothing there are as many as before, or `otherwise`.
     """
     targets: list[Target] = []
     for deployment in registry.serving():
         version = registry.get(deployment.ref)
         name = application_name(version)
-        number = num_replicas.get(name) or service.num_replicas(name) or 1
+        number = num_replicas.get(name) or service.num_replicas(name) or otherwise
         targets.append(Target(version, number))
     service.apply(render(targets))
     return targets

@@ -15,7 +15,7 @@ from spt_core.artifacts import ExportedModel, ModelArtifact, as_uri, write_manif
 from spt_core.errors import ConflictError, InputError, NotFoundError
 from spt_core.policy import Costs, DecisionPolicy
 from spt_core.registry import ModelVersion, Registry
-from spt_core.rollout import Replica, RolloutError, promote, resume
+from spt_core.rollout import Replica, RolloutError, promote, reapply, resume
 from spt_core.signature import Field, Signature
 
 FRAUD = "financial_services/fraud_detection"
@@ -252,3 +252,40 @@ def test_a_rollback_skips_what_was_gone_back_from(registry: Registry, tmp_path: 
     registry.set_alias(FRAUD, "champion", 1, expected=2, actor="me")
     with pytest.raises(NotFoundError, match="none before @1"):
         previous_champion(registry, FRAUD)
+
+
+def test_a_configuration_of_somebody_else_is_followed_by_the_registrys(
+    registry: Registry, service: MemoryService, tmp_path: Path
+) -> None:
+    fraud, risk = add(registry, tmp_path, 1), add(registry, tmp_path, 1, RISK)
+    for version in (fraud, risk):
+        promote(registry, version, actor="me", service=service)
+    service.applied.append({"applications": [{"name": "api"}]})
+    service.served = {}
+    assert reapply(registry, num_replicas=2, service=service) == [fraud.ref, risk.ref]
+    assert service.refs() == {
+        "financial_services-fraud_detection": fraud.ref,
+        "financial_services-risk_assessment": risk.ref,
+    }
+    numbers = [a["deployments"][0].get("num_replicas") for a in service.applied[-1]["applications"]]
+    assert numbers == [2, 2, None]
+
+
+def test_applications_that_are_there_keep_their_replicas(
+    registry: Registry, service: MemoryService, tmp_path: Path
+) -> None:
+    promote(registry, add(registry, tmp_path, 1), actor="me", num_replicas=3, service=service)
+    service.refs()
+    reapply(registry, num_replicas=2, service=service)
+    assert service.applied[-1]["applications"][0]["deployments"][0]["num_replicas"] == 3
+
+
+def test_nothing_is_reapplied_beside_a_promotion(
+    registry: Registry, service: MemoryService
+) -> None:
+    with (
+        registry.lease(rollout.LEASE, "somebody@elsewhere"),
+        pytest.raises(ConflictError, match="one holder"),
+    ):
+        reapply(registry, num_replicas=1, service=service)
+    assert service.applied == []

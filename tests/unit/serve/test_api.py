@@ -23,8 +23,10 @@ def api(export: ExportedModel, tmp_path: Any) -> Api:
     registry = Registry(f"sqlite:///{tmp_path}/spt.db")
     version = registry.add(export, default_policy(export), {}, created_by="test")
     made = Api()
-    made.reconfigure(
-        render([Target(version, 1)])["applications"][-1]["deployments"][0]["user_config"]
+    asyncio.run(
+        made.reconfigure(
+            render([Target(version, 1)])["applications"][-1]["deployments"][0]["user_config"]
+        )
     )
     return made
 
