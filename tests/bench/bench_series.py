@@ -402,9 +402,9 @@ def carparts(home: Path, seeds: int, quick: bool) -> dict[str, Any]:
         runtime = exported(student, facts, has_map=False)
         size = (-1, shape.horizon, len(usual.levels))
         policy = head.policy(
-            task, decided(moving, scored(runtime, windows[moving]).reshape(size), usual)
+            task, decided(moving, np.round(scored(runtime, windows[moving])).reshape(size), usual)
         )
-        said = scored(runtime, windows[test]).reshape(size)
+        said = np.round(scored(runtime, windows[test])).reshape(size)  # counts, as it is served
         of = decided(test, said, policy)
         results.setdefault("student (ONNX)", []).append(
             {name: metric(of) for name, metric in head.metrics.items()}

@@ -30,8 +30,9 @@ def test_readings_become_a_model_that_answers_and_scores(job: Job, tmp_path: Pat
     assert list(model.predict_failure(dict(TASK.example))) == list(TASK.answer)
     machine = TASK.sample(200, 5).slice(0, 60)
     pq.write_table(machine.drop_columns(["remaining_useful_life"]), tmp_path / "new.parquet")
+    words = [TASK.path, "--model", "1", "--storage", str(tmp_path / "storage")]
     words += ["--data", str(tmp_path / "new.parquet"), "--output", str(tmp_path / "scored")]
-    scored = job("predict", *[word for word in words if word not in ("--recipe", "smoke")]).result
+    scored = job("predict", *words).result
     assert (scored["num_rows"], scored["num_quarantined"]) == (31, 29)
     parts = sorted((tmp_path / "scored").glob("[!_.]*.parquet"))
     rows = pd.concat([pd.read_parquet(part) for part in parts]).set_index("row").sort_index()

@@ -27,7 +27,8 @@ def series_facts(
     """Center and spread of each channel in training windows [N, T, C], and of values [N].
 
     `moves` says of each channel whether it moved in every training window: one that stands still
-    then is broken. `target` is the channel that is foretold, `value_scale` its mean.
+    then is broken. `target` is the channel that is foretold, `value_scale` its mean; `is_whole`
+    says that it counts, so that its quantiles are whole numbers.
     """
     cells = windows.reshape(-1, windows.shape[2]).astype(np.float64)
     known = ~np.isnan(cells)
@@ -51,6 +52,7 @@ def series_facts(
         "value_spread": float(labels.std()) or 1.0,
         "target": own,
         "value_scale": float(np.abs(center[own])) or 1.0,
+        "is_whole": bool(np.all(np.round(cells[known[:, own], own]) == cells[known[:, own], own])),
     }
 
 

@@ -62,6 +62,7 @@ class SeriesPredictor:
     ) -> None:
         self.runtime, self.facts = runtime, facts
         self.classes: tuple[str, ...] = tuple(facts["classes"])
+        self._is_whole = facts["head"] == "forecasts" and facts["is_whole"]
         self._num_items = int(facts["horizon"]) if facts["head"] == "forecasts" else 1
         self.field = _sequence(signature)
         assert self.field.shape is not None
@@ -123,7 +124,8 @@ class SeriesPredictor:
             some = rows[start : start + ROWS_AT_ONCE]
             scores, parts = self.runtime.explain(np.stack([row.values for row in some]))
             for row, values, own in zip(some, scores.astype(np.float64), parts, strict=True):
-                yield row, values.reshape(self._num_items, -1), own
+                items = values.reshape(self._num_items, -1)
+                yield row, np.round(items) if self._is_whole else items, own
 
     def _reasons(self, row: EncodedWindow, parts: Windows) -> Reasons:
         def reasons(item: int, direction: Floats) -> tuple[Reason, ...]:

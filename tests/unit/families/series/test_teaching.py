@@ -62,6 +62,14 @@ def test_facts_say_what_is_usual_and_which_channels_never_stand_still():
     assert facts["spread"][1] == 1.0
 
 
+def test_counts_are_seen_to_be_whole():
+    counted = np.round(WINDOWS)
+    counted[0, 0, 1] = np.nan
+    of = dict(head="forecasts", target="heat")
+    assert series_facts(SERIES_SHAPE, counted, **of)["is_whole"] is True
+    assert series_facts(SERIES_SHAPE, WINDOWS, **of)["is_whole"] is False
+
+
 def test_a_signature_says_what_each_channel_read_in_training():
     signature = Signature(fields=(Field(name="readings", kind="sequence", shape=SERIES_SHAPE),))
     seen = with_seen(signature, "readings", WINDOWS).field("readings").shape.seen
