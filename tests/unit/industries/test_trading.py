@@ -205,6 +205,16 @@ def test_a_record_that_cannot_be_is_a_problem_in_one_sentence(
     assert sentence in response.content["detail"]
 
 
+def test_a_fee_that_no_training_row_had_leaves_the_probabilities_as_they_are(
+    server: ModelServer,
+) -> None:
+    answers = [
+        post(server, {**TRADING.example, "fee_bps": fee_bps}).content for fee_bps in (0.0, 0.5, 40)
+    ]
+    assert len({json.dumps(answer["probabilities"]) for answer in answers}) == 1
+    assert len({answer["expected_return"] for answer in answers}) == 1
+
+
 def test_a_book_without_one_side_is_answered_by_the_rest(server: ModelServer) -> None:
     record = {**TRADING.example, "quote_imbalance": None, "quote_flow": None}
     assert post(server, record).status == 200
