@@ -142,9 +142,7 @@ def resume(registry: Registry, *, service: Service | None = None) -> list[Deploy
         return resumed
 
 
-def reapply(
-    registry: Registry, *, num_replicas: int, service: Service | None = None
-) -> list[str]:
+def reapply(registry: Registry, *, num_replicas: int, service: Service | None = None) -> list[str]:
     """Apply all that the registry says should serve, and wait for none of it; the references.
 
     For a Serve whose configuration somebody else has written, as KubeRay's operator does.
@@ -273,7 +271,8 @@ def _apply(
 ) -> list[Target]:
     """Apply everything that the registry says should serve, in the order of `serving`.
 
-    `num_replicas` by application; where it says nothing there are as many as before, or `otherwise`.
+    `num_replicas` by application; where it says nothing there are as many as before, or
+    `otherwise`.
     """
     targets: list[Target] = []
     for deployment in registry.serving():

@@ -22,7 +22,7 @@ Manifest = Mapping[str, Any]
 
 
 class Pod(NamedTuple):
-    """A pod's template: whose it is, its labels with those that KubeRay gives, and what runs in it."""
+    """A pod's template: whose it is, its labels with KubeRay's own, and what runs in it."""
 
     owner: str
     labels: Mapping[str, str]
@@ -57,7 +57,9 @@ def only(folder: str, kind: str) -> Manifest:
 
 def clusters(folder: str) -> dict[str, Mapping[str, Any]]:
     """The specifications of Ray clusters, by the kind that has each."""
-    specs = {f"RayCluster/{m['metadata']['name']}": m["spec"] for m in of_kind(folder, "RayCluster")}
+    specs = {
+        f"RayCluster/{m['metadata']['name']}": m["spec"] for m in of_kind(folder, "RayCluster")
+    }
     for service in of_kind(folder, "RayService"):
         name = service["metadata"]["name"]
         specs[f"RayService/{name}"] = service["spec"]["rayClusterConfig"]

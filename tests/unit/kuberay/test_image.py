@@ -45,7 +45,9 @@ def test_the_packages_are_the_pinned_ones(target: str) -> None:
     pip = [line for line in image(f"packages-{target}") if "pip install" in line]
     assert pip
     assert all("-c constraints.txt" in line for line in pip)
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
     (asked,) = re.findall(r"'\.\[(.+?)\]'", " ".join(pip))
     assert set(asked.split(",")) <= extras.keys()
     assert "postgres" in asked.split(",")
@@ -68,7 +70,9 @@ def test_what_is_copied_exists_and_is_sent_to_the_builder() -> None:
     }
     assert all((ROOT / name).exists() and f"!{name}" in sent for name in copied)
     packages = set(
-        tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["root_packages"]
+        tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
+            "root_packages"
+        ]
     )
     assert packages <= copied
 

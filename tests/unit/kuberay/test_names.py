@@ -100,8 +100,9 @@ def test_monitors_ask_for_ports_by_their_names() -> None:
         for _, container in containers("overlays/production")
         for port in container.get("ports", ())
     }
-    heads, workers = only("overlays/production", "ServiceMonitor"), only(
-        "overlays/production", "PodMonitor"
+    heads, workers = (
+        only("overlays/production", "ServiceMonitor"),
+        only("overlays/production", "PodMonitor"),
     )
     assert {e["port"] for e in heads["spec"]["endpoints"]} <= named
     assert {e["port"] for e in workers["spec"]["podMetricsEndpoints"]} <= named

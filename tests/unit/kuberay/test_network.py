@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.kuberay.manifests import OVERLAYS, Manifest, of_kind, pods
+from tests.unit.kuberay.manifests import OVERLAYS, of_kind, pods
 
 OWN = {"kubernetes.io/metadata.name": "spt"}
 SERVING = {"app.kubernetes.io/component": "serving"}
@@ -33,8 +33,10 @@ def selects(selector: Mapping[str, Any], labels: Labels) -> bool:
 def is_peer(peer: Mapping[str, Any], namespace: Labels, labels: Labels) -> bool:
     if "ipBlock" in peer:
         return False
-    place = selects(peer["namespaceSelector"], namespace) if "namespaceSelector" in peer else (
-        namespace == OWN
+    place = (
+        selects(peer["namespaceSelector"], namespace)
+        if "namespaceSelector" in peer
+        else (namespace == OWN)
     )
     return place and selects(peer.get("podSelector", {}), labels)
 
