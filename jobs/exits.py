@@ -22,6 +22,7 @@ _RULES = {
     errno.EIO: "the disk must answer",
 }
 _RAY_RULES = {
+    "AuthenticationError": "Ray must be given its cluster's token (RAY_AUTH_MODE, RAY_AUTH_TOKEN)",
     "OutOfMemoryError": "the machine must have memory for what is asked",
     "ObjectStoreFullError": "Ray's object store must have room (ray start --object-store-memory)",
     "OutOfDiskError": "the disk must have room for what Ray spills",

@@ -56,7 +56,7 @@ def asked(settings: Settings, version: ModelVersion) -> dict[str, Any]:
 
 
 def address(settings: Settings) -> str:
-    """Where this machine asks the service: one that listens on every address is asked on its own."""
+    """Where this machine asks the service: on loopback where that listens on every address."""
     host = "127.0.0.1" if settings.http_host in ("0.0.0.0", "::") else settings.http_host
     return f"http://{host}:{settings.http_port}"
 

@@ -1,4 +1,4 @@
-"""Run a job on a cluster and wait for its end: python -m jobs.submit --address URL --id ID -- COMMAND
+"""Run a job on a cluster to its end: python -m jobs.submit --address URL --id ID -- COMMAND ...
 
 For who starts jobs by the clock, as a CronJob does: the same id again follows the job that has it,
 and ends as that one ends. A token comes by Ray's own variables (RAY_AUTH_MODE, RAY_AUTH_TOKEN).

@@ -271,7 +271,8 @@ def _apply(
 ) -> list[Target]:
     """Apply everything that the registry says should serve, in the order of `serving`.
 
-    `num_replicas` by application; where it says nothing there are as many as before, or `otherwise`.
+    `num_replicas` by application; where it says nothing there are as many as before, or
+    `otherwise`.
     """
     targets: list[Target] = []
     for deployment in registry.serving():

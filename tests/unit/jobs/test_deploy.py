@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cluster.settings import load_settings
 from jobs import deploy
+from jobs.service import address
 from spt_core import scoring
 from spt_core.errors import InputError, NotFoundError
 from spt_core.heads.binary import decided, fit_policy
@@ -168,3 +170,15 @@ def test_a_variant_is_deployed_by_its_name_and_keeps_it_with_another_policy(
     again = chosen(registry, "--variant", "edge", "--policy", file)
     assert again.ref == edge.ref
     assert again.policy.version != edge.policy.version
+
+
+@pytest.mark.parametrize(
+    ("host", "asked"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "127.0.0.1"), ("10.1.2.3", "10.1.2.3")],
+)
+def test_a_service_on_every_address_is_asked_on_loopback(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, host: str, asked: str
+) -> None:
+    monkeypatch.setenv("SPT_HTTP_HOST", host)
+    monkeypatch.delenv("SPT_HTTP_PORT", raising=False)
+    assert address(load_settings(storage=str(tmp_path))) == f"http://{asked}:8000"

@@ -1,7 +1,7 @@
 import errno
 
 import pytest
-from ray.exceptions import OutOfMemoryError
+from ray.exceptions import AuthenticationError, OutOfMemoryError
 
 from jobs.exits import run
 from spt_core.errors import ConflictError, InputError, MachineError
@@ -31,6 +31,7 @@ def _keep_signals(monkeypatch):
         (MemoryError(), 2),
         (MachineError("Ray must start on this machine, however: it timed out"), 2),
         (OutOfMemoryError("a worker was killed\nand more lines"), 2),
+        (AuthenticationError("Unauthorized: Missing authentication token\nand more"), 2),
     ],
 )
 def test_what_a_person_can_mend_ends_in_one_sentence(error, code, capsys):

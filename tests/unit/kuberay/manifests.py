@@ -22,7 +22,7 @@ Manifest = Mapping[str, Any]
 
 
 class Pod(NamedTuple):
-    """A pod's template: whose it is, its labels with those that KubeRay gives, and what runs in it."""
+    """A pod's template: whose it is, its labels with KubeRay's own, and what runs in it."""
 
     owner: str
     labels: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""Custom resources' schemas as strict JSON schemas: what an API server would refuse or drop is invalid.
+"""Custom resources' schemas as strict JSON schemas: what an API server would drop is invalid.
 
 A required field with a default may be missing, and nulls are dropped, as the API server does.
 Rules in CEL and the checks of KubeRay's operator itself are not evaluated.

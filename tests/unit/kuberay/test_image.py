@@ -14,16 +14,16 @@ TEXT = re.sub(r"\\\n", " ", (KUBERAY / "Dockerfile").read_text())
 
 def stages() -> dict[str, tuple[str, list[str]]]:
     """By name what a stage begins from, and its lines."""
-    found: dict[str, tuple[str, list[str]]] = {}
+    by_name: dict[str, tuple[str, list[str]]] = {}
     name = ""
     for line in TEXT.splitlines():
         begun = re.fullmatch(r"FROM (\S+) AS (\S+)", line)
         if begun:
             name = begun[2]
-            found[name] = (begun[1], [])
+            by_name[name] = (begun[1], [])
         elif name and line and not line.startswith("#"):
-            found[name][1].append(line.strip())
-    return found
+            by_name[name][1].append(line.strip())
+    return by_name
 
 
 def image(name: str) -> list[str]:

@@ -34,14 +34,12 @@ from tests.unit.kuberay.manifests import (
     KUBERAY,
     OVERLAYS,
     ROOT,
-    Manifest,
     clusters,
     containers,
     literals,
     of_kind,
     only,
     pods,
-    rendered,
 )
 
 RAY = Path(ray.__file__).parent
@@ -234,13 +232,9 @@ def test_the_memory_of_heads_is_the_valkey_of_this_namespace(name: str) -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_service_accounts_exist(folder: str) -> None:
-    made = {m["metadata"]["name"] for m in rendered("overlays/production") if is_account(m)}
+    accounts = {m["metadata"]["name"] for m in of_kind("overlays/production", "ServiceAccount")}
     for pod in pods(folder):
-        assert pod.spec.get("serviceAccountName", "spt-jobs") in made, pod.owner
-
-
-def is_account(manifest: Manifest) -> bool:
-    return manifest["kind"] == "ServiceAccount"
+        assert pod.spec.get("serviceAccountName", "spt-jobs") in accounts, pod.owner
 
 
 def rules() -> list[Mapping[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.kuberay.manifests import OVERLAYS, Manifest, of_kind, pods
+from tests.unit.kuberay.manifests import OVERLAYS, of_kind, pods
 
 OWN = {"kubernetes.io/metadata.name": "spt"}
 SERVING = {"app.kubernetes.io/component": "serving"}

@@ -67,7 +67,7 @@ def test_everything_is_in_the_projects_namespace(folder: str) -> None:
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_other_settings_are_other_pods(name: str, tmp_path: Path) -> None:
+def test_other_settings_are_other_pods(name: str) -> None:
     settings = only(f"overlays/{name}", "ConfigMap")["metadata"]["name"]
     assert re.fullmatch(r"spt-settings-\w{10}", settings)
     for owner, spec in clusters(f"overlays/{name}").items():

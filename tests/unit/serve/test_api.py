@@ -12,6 +12,7 @@ import pytest
 from serve.api import Api, build
 from serve.problems import problems_only
 from spt_core.artifacts import ExportedModel
+from spt_core.errors import InputError
 from spt_core.model import default_policy
 from spt_core.registry import Registry
 from spt_core.rollout import Target, render
@@ -85,3 +86,31 @@ def test_a_plain_text_error_becomes_a_problem() -> None:
     asyncio.run(respond())
     assert (b"a", b"b") in sent[0]["headers"]
     assert b'"detail":"full"' in sent[1]["body"]
+
+
+def test_a_configuration_that_lists_no_models_has_the_registrys_applied(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    url, asked = f"sqlite:///{tmp_path}/spt.db", []
+
+    def apply(registry: Registry, *, num_replicas: int) -> list[str]:
+        asked.append((registry.serving(), num_replicas))
+        return []
+
+    monkeypatch.setenv("SPT_DATABASE_URL", url)
+    monkeypatch.delenv("SPT_SERVICE_DATABASE_URL", raising=False)
+    monkeypatch.setattr("spt_core.rollout.reapply", apply)
+    api = Api()
+    api.models = [{"ref": "before"}]
+    asyncio.run(api.reconfigure({"reapply": {"num_replicas": 2}}))
+    assert asked == [([], 2)]
+    assert api.models == [{"ref": "before"}]  # until what was applied says otherwise
+
+
+def test_a_service_without_a_database_does_not_start_as_an_empty_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("SPT_DATABASE_URL", "SPT_SERVICE_DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InputError, match="must have SPT_DATABASE_URL"):
+        asyncio.run(Api().reconfigure({"reapply": {"num_replicas": 2}}))
