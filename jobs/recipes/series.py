@@ -16,10 +16,11 @@ from spt_core.training import TrainingConfig
 def default(task: Task) -> PipelineConfig:
     """A real corpus on a few cores.
 
-    With half of its epochs and a third of its copies (tests/bench/bench_series.py --quick, one seed)
-    the served student has on the official test of C-MAPSS FD001 an RMSE of 13.1 cycles (lives capped
-    at 125; 14.6 not capped), its teacher 12.4 and LightGBM alone 12.6; on the last six months of
-    carparts-demand a scaled quantile loss of 0.425, the best of the simple methods (SBA) 0.436.
+    With half of its epochs and a third of its copies (tests/bench/bench_series.py --quick, one
+    seed) the served student has an RMSE of 13.1 cycles on the official test of C-MAPSS FD001 (lives
+    capped at 125; 14.6 not capped), its teacher 12.4 and LightGBM alone 12.6. On the last six
+    months of carparts-demand its scaled quantile loss is 0.425, that of the best simple method
+    (SBA) 0.436.
     """
     training = TrainingConfig(
         task=task.path,
