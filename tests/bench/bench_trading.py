@@ -109,9 +109,9 @@ def quick(task: Task) -> PipelineConfig:
 
 
 def interval(values: Array, blocks: NDArray[np.int64]) -> dict[str, float]:
-    """The mean of values [N] with its 95 % interval, whole blocks [N] being resampled."""
+    """The mean of values [N] with its 95 % interval, whole blocks [N] resampled; {} of none."""
     if not len(values):
-        return {"value": float("nan"), "low": float("nan"), "high": float("nan")}
+        return {}
     names, places = np.unique(blocks, return_inverse=True)
     sums = np.bincount(places, values, len(names))
     counts = np.bincount(places, minlength=len(names))
@@ -197,7 +197,11 @@ def quality(
     spreads, fees = numbers(test, "spread_bps"), numbers(test, "fee_bps")
     costs = spreads + 2.0 * fees
     last = np.sign(numbers(test, "last_move_bps"))
-    tilts = {"served": np.sign(said[:, 2] - said[:, 0]), "last direction": last}
+    tilts = {
+        "served": np.sign(said[:, 2] - said[:, 0]),
+        "last direction": last,
+        "against the last direction": -last,
+    }
     moved = moves != 0.0
     signs = {
         name: interval((tilt == np.sign(moves))[moved & (tilt != 0)].astype(float),
@@ -229,6 +233,7 @@ def quality(
             "served": left_over(sides, moves, costs, blocks),
             "served, fee of 0": left_over(free, moves, spreads, blocks),
             "last direction, always": left_over(last, moves, costs, blocks),
+            "against it, fee of 0": left_over(-last, moves, spreads, blocks),
             "always long": left_over(np.ones(len(moves)), moves, costs, blocks),
         },
     }

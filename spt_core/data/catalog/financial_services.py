@@ -287,7 +287,11 @@ DATASETS: tuple[PublicDataset, ...] = (
             "minutes. A time is taken for the end of its bar. The files tell no costs: a spread of "
             "one tick (1 USD) and a fee of 7 basis points a side are assumed, and come to about "
             "half of the mean absolute move. The next move has the sign of the last in 47.1 % of "
-            "the moments. What is left after costs is what tests/bench/bench_trading.py prints. "
+            "the moments. On the last 4.7 days (bench_trading btc, recipe quick) the model's log loss "
+            "is 1.073, that of training shares 1.076, within chance of each other; its sign is "
+            "right in 53.3 %, that of a bet against the last move in 53.1 %. At these costs no "
+            "decision pays and it always abstains; at no fee it earns 2.1 basis points a trade "
+            "(0.3 to 3.4), of six days. "
             "The bars of GBPUSD (one month of 2012, bid and ask) are read by that bench alone; of "
             "347 of them the ask lies below the bid, and they are refused."
         ),
