@@ -43,6 +43,7 @@ from spt_core.data.catalog import market
 from spt_core.data.corpus import DatasetInfo, Roles
 from spt_core.data.market import Event, MarketFeatures
 from spt_core.data.market_rows import DIRECTION, DIRECTIONS, MarketRows, market_rows
+from spt_core.data.partition import PARTS
 from spt_core.data.sources import open_corpus
 from spt_core.data.splits import SplitConfig, Splits
 from spt_core.data.splitting import split
@@ -60,13 +61,14 @@ Array = NDArray[np.float64]
 
 
 class Bench(NamedTuple):
-    """A data set: its rows, its events (of a book, BTC's), what is dropped, a block's seconds."""
+    """A data set: rows and events (of a book, BTC's), a block's seconds, how rows are dealt."""
 
     rows: Callable[[str], MarketRows]
     events: Callable[[str], Iterable[Event]]
     dataset: str
     block_s: float
     drop: tuple[str, ...] = ()
+    shares: tuple[float, float, float, float] = (0.6, 0.15, 0.1, 0.15)
 
 
 BENCHES: Mapping[str, Bench] = {
@@ -78,6 +80,7 @@ BENCHES: Mapping[str, Bench] = {
         "trading-binance-lob",
         5.0,
         drop=("time",),
+        shares=(0.4, 0.2, 0.2, 0.2),  # 34 s apart, of 340
     ),
     "sample": Bench(
         lambda folder: market_rows(
@@ -309,7 +312,9 @@ def main() -> None:
             ),
         )
         delay = 17.0 * horizon_s / DAY_S
-        splits = split(TASK, corpus, storage, SplitConfig(kind="time", label_delay_days=delay))
+        parts = dict(zip(PARTS, bench.shares, strict=True))
+        settled = SplitConfig(kind="time", label_delay_days=delay, **parts)
+        splits = split(TASK, corpus, storage, settled)
         exported, _ = protocol.served_model(splits, config, arguments.seed)
         model = SpecializedModel(exported, policy=fitted_policy(exported, splits))
         figures = quality(model, splits, rows, bench.block_s)
