@@ -93,7 +93,7 @@ def test_rows_without_a_time_calibrate_what_is_served_out_of_their_folds(tmp_pat
 
 
 def test_a_text_student_of_folds_is_refitted_with_its_twin_s_calibration(tmp_path: Path) -> None:
-    corpus = open_corpus(TEXT, TEXT.sample(120, 1), storage=str(tmp_path))
+    corpus = open_corpus(TEXT, TEXT.sample(200, 1), storage=str(tmp_path))
     splits = split(TEXT, corpus, str(tmp_path))
     base = tiny_base(str(tmp_path)).uri
     training = TrainingConfig(
