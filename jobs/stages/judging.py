@@ -100,8 +100,9 @@ def deployed(run: Run, version: ModelVersion) -> Deployment:
 def show_report(run: Run, report: Report) -> None:
     """The figures beside the baselines', for a person."""
     quality = report.quality[report.model_name]
-    names = [name for name in HEADS[find(report.task).head].metrics if name in quality]
-    names = names[:NUM_SHOWN_METRICS]
+    task = find(report.task)
+    others = [name for name in HEADS[task.head].metrics if name != task.metric]
+    names = [name for name in (task.metric, *others) if name in quality][:NUM_SHOWN_METRICS]
     if report.too_few:
         run.screen.warn("  few", f": {report.too_few}")
     rows = [
@@ -113,7 +114,7 @@ def show_report(run: Run, report: Report) -> None:
         for model, q in report.quality.items()
     ]
     synthetic = ", SYNTHETIC data" if report.synthetic else ""
-    what = HEADS[find(report.task).head].noun
+    what = HEADS[task.head].noun
     groups = f" of {report.num_groups:,} groups" if report.num_groups else ""
     run.screen.table(
         f"{report.task}: {report.num_rows:,} held-out rows{groups}, "

@@ -1,0 +1,4 @@
+"""The pipeline on texts that slow tests go on from."""
+
+from tests.integration.conftest import text_pipeline as text_pipeline
+from tests.integration.conftest import text_storage as text_storage
