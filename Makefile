@@ -32,7 +32,7 @@ test: $(VENV)/dev.stamp ## the test suite in ten minutes: without Ray, then with
 unit: $(VENV)/dev.stamp ## the quick tests without Ray, in under a minute
 	$(PYTEST) $(CORES) worksteal
 
-slow: $(VENV)/dev.stamp ## DeepSpeed on two workers, a job submitted to a cluster, thousands of odd files
+slow: $(VENV)/dev.stamp ## what few changes touch: two workers, clusters, targets, refits, thousands of odd files
 	$(PYTEST) -m 'not gpu' tests/slow --durations=0
 	SPT_EXAMPLES_TIMES=10 $(PYTEST) -m 'not ray and not gpu' tests/unit/data tests/unit/test_notation.py
 

@@ -25,7 +25,7 @@ from spt_core.families.series.serving import (
 )
 from spt_core.signature import SequenceShape
 
-TOLERANCE = 1e-5
+TOLERANCE = 1e-4  # sums of many fp32 products, which another library adds in another order
 PROBE_TOLERANCE = 1e-4
 BATCH_SIZES = (1, 7, 64)
 NUM_PROBES = 8

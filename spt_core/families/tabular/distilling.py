@@ -108,7 +108,7 @@ class TableDistilling:
         """Calibrated on the calibration part, with what stands for nothing from training rows."""
         splits, twin = self._lesson.splits, self._lesson.twin
         if twin is None:
-            files, metrics = _finish(self._task, self._run, splits, weights)
+            files, metrics = _finish(self._task, self._run, self._lesson, weights)
         else:
             files, metrics = _finish_like(twin, self._run, splits, weights), twin.metrics
         metrics = {**metrics, NUM_FOLDS: float(self._lesson.num_folds)}
@@ -196,9 +196,14 @@ def _finish_like(
 
 
 def _finish(
-    task: Task, run: TrainingRun, splits: Splits, weights: bytes
+    task: Task, run: TrainingRun, lesson: Lesson, weights: bytes
 ) -> tuple[dict[str, bytes], dict[str, float]]:
-    """Calibrate on the calibration part, take the baseline from training rows, measure."""
+    """Calibrate on the calibration part and on folds, measure; the baseline is of training rows.
+
+    The rows of a fold have taught the student what a teacher said that had not learnt from them:
+    their own labels it has not seen, but through their neighbours' answers.
+    """
+    splits = lesson.splits
     network = LEARNER.network(run)
     assert isinstance(network, StudentNetwork)
     network.load_state_dict(load_weights(weights))
@@ -207,8 +212,14 @@ def _finish(
     output = target.output
     sample, _ = encoded_arrays(splits, "train", run.signature, target, limit=FACT_ROWS)
     network.set_baseline(torch.from_numpy(sample))
-    logits, targets = _logits(network, run, splits, "calibration", target)
-    of_rows = row_weights(splits, "calibration", limit=HELD_OUT_ROWS)
+    parts: list[tuple[Splits, Part]] = [(splits, "calibration")]
+    for rows, teacher in lesson.folds:
+        if teacher.uri != lesson.teacher.uri and not lesson.hard_label_weight:
+            parts.append((rows, "train"))
+    of_parts = [_logits(network, run, rows, part, target) for rows, part in parts]
+    logits, targets = (np.concatenate(column) for column in zip(*of_parts, strict=True))
+    each = [row_weights(rows, part, limit=HELD_OUT_ROWS) for rows, part in parts]
+    of_rows = np.concatenate([w for w in each if w is not None]) if splits.corpus.weight else None
     calibration = output.calibration(logits, targets, unweighted(target), of_rows)
     network.calibrate(calibration)
     logits, targets = _logits(network, run, splits, "validation", target)
