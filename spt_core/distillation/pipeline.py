@@ -112,7 +112,11 @@ class DistillationPipeline:
         own = DistillationPipeline(
             dataclasses.replace(config, training=training, target_accuracy=None)
         )
-        lesson = dataclasses.replace(own.lesson(teacher, whole), twin=twin.artifact)
+        lesson = dataclasses.replace(
+            own.lesson(teacher, whole),
+            twin=twin.artifact,
+            num_folds=num_folds_of(config, splits.num_rows["train"]),  # as its twin was taught
+        )
         lesson = cross_fitted(lesson, fresh=fresh, on_metrics=on_metrics, on_fold=on_fold)
         artifact, reused = fit_model(
             TRAINING[training.family].distill(lesson),
@@ -156,7 +160,7 @@ class DistillationPipeline:
             compression_ratio=config.compression_ratio,
             unlabelled=more,
             soft=soft,
-            num_folds=config.num_folds,
+            num_folds=num_folds_of(config, splits.num_rows["train"]),
         )
 
     def run_comprehensive_distillation(
@@ -337,6 +341,11 @@ def num_copies_of(config: DistillationConfig, num_rows: int) -> int:
     epoch_rows = math.ceil(config.num_steps / training.num_epochs) * step_rows
     num_copies = max(config.num_copies, math.ceil(epoch_rows / rows) - 1)
     return min(num_copies, max(config.max_rows // rows - 1, 0))
+
+
+def num_folds_of(config: DistillationConfig, num_rows: int) -> int:
+    """In how many folds a teacher of `num_rows` training rows is cross-fitted; 0 of many rows."""
+    return config.num_folds if num_rows <= config.max_fold_rows else 0
 
 
 def _require_same_rows(teacher: ModelArtifact, splits: Splits) -> None:

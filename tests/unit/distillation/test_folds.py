@@ -19,6 +19,11 @@ def test_there_are_two_folds_at_least(num_folds):
         DistillationConfig(num_folds=num_folds)
 
 
+def test_many_rows_need_no_folds():
+    config = DistillationConfig(num_folds=3, max_fold_rows=100)
+    assert [pipeline.num_folds_of(config, num_rows) for num_rows in (100, 101)] == [3, 0]
+
+
 def test_a_family_of_one_teacher_refuses_folds(tmp_path, monkeypatch):
     rows = splits(tmp_path)
     teacher = dataclasses.replace(
