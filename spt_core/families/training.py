@@ -81,7 +81,6 @@ TRAINING: Mapping[str, Training] = {
         refitted=None,
         narrowed=narrowed_text,
         space=text_space,
-        cross_fits=True,
     ),
     "image": Training(
         teach=ImageTeaching,

@@ -29,7 +29,6 @@ from spt_core.artifacts import (
     lineage,
     merge_licences,
     parquet_files,
-    read_manifest,
     remove,
     write_manifest,
 )
@@ -54,6 +53,7 @@ from spt_core.task import find
 
 SOFT = "soft"
 AXIS_TEXTS = 256  # that show on which axes the teacher's states are large
+LABELLED, UNLABELLED = "labelled", "unlabelled"
 NUM_UNLABELLED, NUM_REFUSED = "num_unlabelled_texts", "num_unlabelled_refused"
 SOFT_ROWS = 256  # of one call: the teacher scores them sorted by length
 
@@ -85,7 +85,7 @@ class TextDistilling:
         self._soft = lesson.soft or f"{as_uri(lesson.training.output_dir)}/runs/{name}-{SOFT}"
         run, teacher_words, body = self._drafted()
         if not has_manifest(self._soft):
-            _write_soft_rows(lesson, self._soft, teacher_words, body, self._more)
+            _write_soft_rows(lesson, self._soft, teacher_words, body, self._labelled, self._more)
         return run
 
     def draft(self) -> TrainingRun:
@@ -129,7 +129,7 @@ class TextDistilling:
     def rows(self, part: Literal["train", "validation"]) -> Dataset:
         """The texts that the teacher answered, or validation rows in the student's tokens."""
         if part == "train":
-            folders = [f"{self._soft}/{name}" for name in read_manifest(self._soft)["folders"]]
+            folders = [f"{self._soft}/{kind}" for kind in (LABELLED, UNLABELLED)]
             return read_files([uri for folder in folders for uri in parquet_files(folder)])
         return token_dataset(self._lesson.splits, part, self._task, self._words, self._run.facts)
 
@@ -263,13 +263,14 @@ def _write_soft_rows(
     soft: str,
     words: Vocabulary,
     body: Body,
+    labelled: Dataset,
     more: Dataset | None,
 ) -> None:
-    """Texts and copies with the teachers' answers, as Parquet; the manifest comes last."""
-    copying, task = lesson.copying, find(lesson.splits.task)
-    facts = json.loads(lesson.teacher.read(FACTS))
+    """Texts and copies with the teacher's answers, as Parquet; the manifest comes last."""
+    copying = lesson.copying
     remove(soft)
     arguments = {
+        "teacher": json.dumps(lesson.teacher.to_json()),
         "copies": lesson.num_copies,
         "mask_id": words.encoder().mask,
         "kept": body.kept,
@@ -280,22 +281,17 @@ def _write_soft_rows(
         "seed": lesson.training.seed,
         "use_mixed_precision": lesson.training.use_mixed_precision,
     }
-    parts: list[tuple[Dataset, ModelArtifact, float]] = [
-        (token_dataset(splits, "train", task, words, facts), teacher, lesson.hard_label_weight)
-        for splits, teacher in lesson.answers
-    ]
-    if more is not None:
-        parts.append((more, lesson.teacher, 0.0))
-    for number, (rows, teacher, weight) in enumerate(parts):
-        num_blocks = math.ceil(rows.count() / SOFT_ROWS)  # so many calls may run side by side
-        own = {"teacher": json.dumps(teacher.to_json()), "hard_label_weight": weight}
-        rows.repartition(num_blocks).map_batches(
-            soften_texts,  # pyright: ignore[reportArgumentType]  # ray's type has no keywords
-            batch_format="numpy",
-            batch_size=None,  # a block
-            fn_kwargs={**arguments, **own},
-        ).write_parquet(f"{soft}/{number}")
-    write_manifest(soft, {"folders": list(range(len(parts)))})
+    parts = ((LABELLED, labelled, lesson.hard_label_weight), (UNLABELLED, more, 0.0))
+    for part, rows, weight in parts:
+        if rows is not None:
+            num_blocks = math.ceil(rows.count() / SOFT_ROWS)  # so many calls may run side by side
+            rows.repartition(num_blocks).map_batches(
+                soften_texts,  # pyright: ignore[reportArgumentType]  # ray's type has no keywords
+                batch_format="numpy",
+                batch_size=None,  # a block
+                fn_kwargs={**arguments, "hard_label_weight": weight},
+            ).write_parquet(f"{soft}/{part}")
+    write_manifest(soft, {"teacher": lesson.teacher.uri, "copies": lesson.num_copies})
 
 
 def _check_size(run: TrainingRun, lesson: Lesson) -> None:

@@ -6,7 +6,6 @@ import pytest
 
 from spt_core.distillation import DistillationConfig, DistillationPipeline, pipeline
 from spt_core.errors import InputError
-from spt_core.families.training import TRAINING
 from spt_core.fitting.config import TrainingConfig
 from spt_core.model import SpecializedModel
 from spt_core.task import IndustryType
@@ -24,7 +23,7 @@ def test_many_rows_need_no_folds():
     assert [pipeline.num_folds_of(config, num_rows) for num_rows in (100, 101)] == [3, 0]
 
 
-def test_a_family_of_one_teacher_refuses_folds(tmp_path, monkeypatch):
+def test_a_family_of_one_teacher_refuses_folds(tmp_path):
     rows = splits(tmp_path)
     teacher = dataclasses.replace(
         artifact(tmp_path, 0, rows.uri), data_fingerprint=rows.data_fingerprint
@@ -32,8 +31,6 @@ def test_a_family_of_one_teacher_refuses_folds(tmp_path, monkeypatch):
     training = TrainingConfig(
         family="text", industry=IndustryType.TECHNOLOGY, output_dir=str(tmp_path)
     )
-    alone = {"text": TRAINING["text"]._replace(cross_fits=False)}
-    monkeypatch.setattr(pipeline, "TRAINING", alone)
     steps = DistillationPipeline(DistillationConfig(training=training, num_folds=3))
     with pytest.raises(InputError, match="must be 0 for the text family"):
         steps.distill(SpecializedModel(teacher), rows)
