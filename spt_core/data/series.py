@@ -204,19 +204,19 @@ class _Timeline:
         plain = rows[:, None] + offsets
         inside = (plain >= self._first[rows][:, None]) & (plain <= self._last[rows][:, None])
         plain = np.where(inside, plain, rows[:, None])
-        wanted = times[rows][:, None] + offsets * step
-        is_even = np.abs(times[plain] - wanted) <= STEP_TOLERANCE * step
-        found = np.where(inside & is_even, plain, -1)
+        due = times[rows][:, None] + offsets * step
+        is_even = np.abs(times[plain] - due) <= STEP_TOLERANCE * step
+        places = np.where(inside & is_even, plain, -1)
         uneven = np.flatnonzero((~is_even & inside).any(1))
         for row in uneven:
-            found[row] = self._nearest(int(rows[row]), wanted[row], ahead=first > 0)
-        return found
+            places[row] = self._nearest(int(rows[row]), due[row], ahead=first > 0)
+        return places
 
-    def _nearest(self, row: int, wanted: Floats, *, ahead: bool) -> Ints:
+    def _nearest(self, row: int, due: Floats, *, ahead: bool) -> Ints:
         start, half = self._first[row], self.shape.step / 2
         own = self._times[start : (self._last[row] if ahead else row) + 1]
-        places = np.searchsorted(own, wanted + half, side="right") - 1
-        is_near = (places >= 0) & (own[np.maximum(places, 0)] > wanted - half)
+        places = np.searchsorted(own, due + half, side="right") - 1
+        is_near = (places >= 0) & (own[np.maximum(places, 0)] > due - half)
         if not ahead:
             places[-1], is_near[-1] = row - start, True
         return np.where(is_near, places + start, -1)
@@ -292,8 +292,8 @@ def _labels(
         steps = timeline.steps(rows, 1, cutting.shape.horizon + 1)
         ahead = np.where(steps >= 0, values[steps], np.nan)
         texts += [json.dumps(r.tolist()) if np.isfinite(r).all() else None for r in ahead]
-    known = np.array([text is not None for text in texts], bool)
-    return pa.array(texts, pa.large_string()), known
+    is_present = np.array([text is not None for text in texts], bool)
+    return pa.array(texts, pa.large_string()), is_present
 
 
 def _numbers(table: pa.Table, name: str) -> Floats:

@@ -166,8 +166,8 @@ def read_carparts(folder: str) -> pa.Table:
     parts: list[pa.Table] = []
     for name in table.column_names[1:]:
         demand = np.asarray(table[name].cast(pa.float64()).to_numpy(zero_copy_only=False))
-        known = np.flatnonzero(np.isfinite(demand))
-        rows = slice(known[0], known[-1] + 1)
+        present = np.flatnonzero(np.isfinite(demand))
+        rows = slice(present[0], present[-1] + 1)
         size = rows.stop - rows.start
         parts.append(
             pa.table(

@@ -35,10 +35,10 @@ class WindowBooster:
 
     def outputs(self, windows: Windows) -> Floats:
         """What it says, in the units of its targets."""
-        said = np.asarray(self._booster.predict(window_statistics(windows), num_threads=1))
+        predictions = np.asarray(self._booster.predict(window_statistics(windows), num_threads=1))
         if self._head == "single_label":
-            return np.log(np.clip(said, 1e-9, 1.0))
-        return said[:, None]
+            return np.log(np.clip(predictions, 1e-9, 1.0))
+        return predictions[:, None]
 
     @property
     def num_trees(self) -> int:

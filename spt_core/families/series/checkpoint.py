@@ -92,10 +92,10 @@ class TeacherRuntime:
         if facts["head"] == "forecasts":
             return self._ensemble.outputs(windows).astype(np.float32), _no_map(windows)
         scores = self._ensemble.outputs(windows) * self._scale + self._shift
-        known = np.where(np.isnan(windows), np.array(facts["center"], np.float32), windows)
-        inputs = torch.from_numpy(known.astype(np.float32)).requires_grad_()
+        whole = np.where(np.isnan(windows), np.array(facts["center"], np.float32), windows)
+        inputs = torch.from_numpy(whole.astype(np.float32)).requires_grad_()
         members = network(inputs).unflatten(1, (-1, num_outputs(facts))).mean(1)
-        distance = known - np.array(facts["center"], np.float32)
+        distance = whole - np.array(facts["center"], np.float32)
         maps: list[NDArray[np.float64]] = []
         for item in range(num_explained(facts)):
             total = members[:, item].sum()

@@ -48,14 +48,14 @@ def simple_detector(work: BaselineWork, name: str) -> Baseline:
     usual = head.default_policy(work.task, ())
     held_out = table_of(work.splits.files("validation"), work.max_rows)
     truth = Truth(held_out, work.splits.label, groups_of(held_out, work.splits.corpus.group))
-    said = score(_windows(held_out, field))[:, None]
-    policy = head.policy(work.task, head.decided(work.task, (), truth, said, usual))
+    scores = score(_windows(held_out, field))[:, None]
+    policy = head.policy(work.task, head.decided(work.task, (), truth, scores, usual))
     work.tell(name, 1, 1)
 
     def outcomes(table: pa.Table, label: str, group: str | None) -> Outcomes:
         truth = Truth(table, label, groups_of(table, group or work.task.group))
-        said = score(_windows(table, field))[:, None]
-        return head.decided(work.task, (), truth, said, policy)
+        scores = score(_windows(table, field))[:, None]
+        return head.decided(work.task, (), truth, scores, policy)
 
     def inputs(table: pa.Table) -> list[Any]:
         return list(_windows(table.slice(0, TIMED_WINDOWS), field)[:, None])

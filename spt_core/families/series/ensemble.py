@@ -41,10 +41,10 @@ class TeacherEnsemble:
 
     def outputs(self, windows: Windows) -> Floats:
         """[N, K] of windows [N, T, C]."""
-        said = network_outputs(self.network, windows, self.facts)
+        scores = network_outputs(self.network, windows, self.facts)
         if self.booster is None or self.share == 0.0:
-            return said
-        return blended(said, self.booster.outputs(windows), self.share, self.facts)
+            return scores
+        return blended(scores, self.booster.outputs(windows), self.share, self.facts)
 
 
 def open_teacher(artifact: ModelArtifact) -> TeacherEnsemble:
@@ -73,18 +73,18 @@ def network_outputs(network: torch.nn.Module, windows: Windows, facts: Mapping[s
     return np.concatenate(parts)
 
 
-def blended(said: Floats, boosted: Floats, share: float, facts: Mapping[str, Any]) -> Floats:
+def blended(scores: Floats, boosted: Floats, share: float, facts: Mapping[str, Any]) -> Floats:
     """The network's outputs [N, K] with a share of the booster's; an interval moves along."""
     if facts["head"] == "regression":
-        return said + share * (boosted - said[:, :1])
-    return np.log((1.0 - share) * np.exp(said) + share * np.exp(boosted))
+        return scores + share * (boosted - scores[:, :1])
+    return np.log((1.0 - share) * np.exp(scores) + share * np.exp(boosted))
 
 
-def best_share(said: Floats, boosted: Floats, targets: Floats, facts: Mapping[str, Any]) -> float:
+def best_share(scores: Floats, boosted: Floats, targets: Floats, facts: Mapping[str, Any]) -> float:
     """The booster's share of least loss on validation rows: squared error, or log loss."""
 
     def loss(share: float) -> float:
-        mixed = blended(said, boosted, share, facts)
+        mixed = blended(scores, boosted, share, facts)
         if facts["head"] == "regression":
             return float(np.mean((mixed[:, :1] - targets) ** 2))
         return float(-np.mean((targets * mixed).sum(1)))

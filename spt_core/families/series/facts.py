@@ -31,14 +31,15 @@ def series_facts(
     says that it counts, so that its quantiles are whole numbers.
     """
     cells = windows.reshape(-1, windows.shape[2]).astype(np.float64)
-    known = ~np.isnan(cells)
-    counts = np.maximum(known.sum(0), 1)
-    center = np.where(known, cells, 0.0).sum(0) / counts
-    spread = np.sqrt((np.where(known, cells - center, 0.0) ** 2).sum(0) / counts)
+    is_present = ~np.isnan(cells)
+    counts = np.maximum(is_present.sum(0), 1)
+    center = np.where(is_present, cells, 0.0).sum(0) / counts
+    spread = np.sqrt((np.where(is_present, cells - center, 0.0) ** 2).sum(0) / counts)
     spread = np.where(spread > LEAST_SPREAD * np.abs(center) + 1e-12, spread, 1.0)
     stillness = (windows.max(1) == windows.min(1)) | np.isnan(windows).any(1)
     labels = np.zeros(1) if values is None else values
     own = shape.channels.index(target) if target in shape.channels else 0
+    values_of_target = cells[is_present[:, own], own]
     return {
         "head": head,
         "classes": list(classes),
@@ -52,7 +53,7 @@ def series_facts(
         "value_spread": float(labels.std()) or 1.0,
         "target": own,
         "value_scale": float(np.abs(center[own])) or 1.0,
-        "is_whole": bool(np.all(np.round(cells[known[:, own], own]) == cells[known[:, own], own])),
+        "is_whole": bool(np.all(np.round(values_of_target) == values_of_target)),
     }
 
 

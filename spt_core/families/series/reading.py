@@ -212,9 +212,9 @@ class WindowReader:
                 f"a window must cover {length} steps of {step:g}, however: from the first reading "
                 f"to the last there are {times[-1] - times[0]:g}"
             )
-        wanted = times[-1] - step * np.arange(length - 1, -1, -1)
-        places = np.searchsorted(times, wanted + step / 2, side="right") - 1
-        is_near = (places >= 0) & (times[np.maximum(places, 0)] > wanted - step / 2)
+        due = times[-1] - step * np.arange(length - 1, -1, -1)
+        places = np.searchsorted(times, due + step / 2, side="right") - 1
+        is_near = (places >= 0) & (times[np.maximum(places, 0)] > due - step / 2)
         return np.where(is_near[:, None], values[places], np.float32(np.nan))
 
     def _moment(self, at: object, number: int) -> float:

@@ -96,8 +96,8 @@ class SeriesTeaching:
         windows, targets = encoded_part(splits, "validation", self._field, facts, HELD_OUT_ROWS)
         booster, share = self._booster((windows, targets)), 0.0
         if booster is not None:
-            said, boosted = network_outputs(network, windows, facts), booster.outputs(windows)
-            share = best_share(said, boosted, targets.astype(np.float64), facts)
+            scores, boosted = network_outputs(network, windows, facts), booster.outputs(windows)
+            share = best_share(scores, boosted, targets.astype(np.float64), facts)
         ensemble = TeacherEnsemble(network, facts, booster, share)
         calibration = calibration_of(self._task, splits, self._field, facts, ensemble.outputs)
         metrics = figures(self._task, facts, targets, ensemble.outputs(windows), calibration)
