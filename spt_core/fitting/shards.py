@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+
+# Inputs [N, ...], targets and weights of rows, where a row has one of each.
+Arrays = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
 
 class Batch(NamedTuple):
@@ -39,3 +44,28 @@ class Shard(Protocol):
     def batches(self, *, size: int, epoch: int, shuffle: bool, start: int = 0) -> Iterator[Batch]:
         """The epoch's batches in their fixed order, from batch number `start` on."""
         ...
+
+
+class MemoryShard:
+    """A shard whose rows are all here."""
+
+    def __init__(self, arrays: Arrays, *, seed: int) -> None:
+        self._tensors = tuple(torch.from_numpy(array) for array in arrays)
+        self._seed = seed
+        self.num_rows = len(arrays[1])
+
+    def batches(self, *, size: int, epoch: int, shuffle: bool, start: int = 0) -> Iterator[Batch]:
+        """Shuffled whole by (seed, epoch)."""
+        order = torch.arange(self.num_rows)
+        if shuffle:
+            generator = torch.Generator().manual_seed(self._seed * 100_003 + epoch)
+            order = torch.randperm(self.num_rows, generator=generator)
+        for rows in order.split(size)[start:]:
+            inputs, targets, weights = (tensor[rows] for tensor in self._tensors)
+            yield Batch((inputs,), targets, weights)
+
+
+def joined(parts: Sequence[Arrays]) -> Arrays:
+    """Rows one after the other."""
+    inputs, targets, weights = zip(*parts, strict=True)
+    return np.concatenate(inputs), np.concatenate(targets), np.concatenate(weights)

@@ -57,13 +57,13 @@ from spt_core.families.series.forecasters import (
 from spt_core.families.series.learner import LEARNER
 from spt_core.families.series.network import as_student
 from spt_core.families.series.reading import filled
-from spt_core.families.series.rows import WindowShard
 from spt_core.families.series.serving import OUTPUTS, OnnxSeriesRuntime
 from spt_core.families.series.softening import copied_windows, soft_targets
 from spt_core.families.series.usual import fit_usual
 from spt_core.fitting.config import TrainingConfig
 from spt_core.fitting.loop import BEST, fit
 from spt_core.fitting.plan import TrainingRun
+from spt_core.fitting.shards import MemoryShard
 from spt_core.heads import ITEM_HEADS
 from spt_core.heads.base import Truth
 from spt_core.heads.volume import vus_pr
@@ -91,7 +91,7 @@ def fitted(
         head=facts["head"],
     )
     shards = [
-        WindowShard((x, y, np.ones(len(x), np.float32)), seed=config.seed) for x, y in (train, held)
+        MemoryShard((x, y, np.ones(len(x), np.float32)), seed=config.seed) for x, y in (train, held)
     ]
     weights: dict[str, bytes] = {}
 

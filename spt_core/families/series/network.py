@@ -43,9 +43,9 @@ class Usual(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         """[B, C, T]."""
-        known = torch.where(torch.isnan(windows), self.center, windows)
+        whole = torch.where(torch.isnan(windows), self.center, windows)
         return (
-            ((known - self.center) / self.spread).clamp(-self._limit, self._limit).transpose(1, 2)
+            ((whole - self.center) / self.spread).clamp(-self._limit, self._limit).transpose(1, 2)
         )
 
 

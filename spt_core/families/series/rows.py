@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 
 from spt_core.data.partition import Part
@@ -20,10 +19,9 @@ from spt_core.data.read import Dataset
 from spt_core.data.splits import Splits, table_of
 from spt_core.families.series.encoding import encode_batch, encoded
 from spt_core.fitting.plan import Read
-from spt_core.fitting.shards import Batch
+from spt_core.fitting.shards import Arrays, Batch, MemoryShard, joined
 
 BUFFER_BYTES = 256 << 20
-Arrays = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 Labelled = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
@@ -62,7 +60,7 @@ def encoded_part(
 
 def shard_of(
     read: Read, *, facts: Mapping[str, Any], num_rows: int | None, seed: int
-) -> WindowShard | WindowStreamShard:
+) -> MemoryShard | WindowStreamShard:
     """A worker's rows; with `num_rows` they are streamed."""
     shape = (-1, int(facts["length"]), len(facts["center"]))
 
@@ -76,26 +74,7 @@ def shard_of(
 
     if num_rows is not None:
         return WindowStreamShard(arrays, num_rows=num_rows, seed=seed)
-    return WindowShard(_join(list(arrays())), seed=seed)
-
-
-class WindowShard:
-    """A shard whose windows are all here."""
-
-    def __init__(self, arrays: Arrays, *, seed: int) -> None:
-        self._tensors = tuple(torch.from_numpy(array) for array in arrays)
-        self._seed = seed
-        self.num_rows = len(arrays[1])
-
-    def batches(self, *, size: int, epoch: int, shuffle: bool, start: int = 0) -> Iterator[Batch]:
-        """Shuffled whole by (seed, epoch)."""
-        order = torch.arange(self.num_rows)
-        if shuffle:
-            generator = torch.Generator().manual_seed(self._seed * 100_003 + epoch)
-            order = torch.randperm(self.num_rows, generator=generator)
-        for rows in order.split(size)[start:]:
-            windows, targets, weights = (tensor[rows] for tensor in self._tensors)
-            yield Batch((windows,), targets, weights)
+    return MemoryShard(joined(list(arrays())), seed=seed)
 
 
 class WindowStreamShard:
@@ -109,7 +88,7 @@ class WindowStreamShard:
         """Shuffled within buffers by (seed, epoch, buffer)."""
         number = 0
         for index, buffer in enumerate(self._buffers(size)):
-            shard = WindowShard(buffer, seed=(self._seed * 1_009 + index) % 2**31)
+            shard = MemoryShard(buffer, seed=(self._seed * 1_009 + index) % 2**31)
             for batch in shard.batches(size=size, epoch=epoch, shuffle=shuffle):
                 if number >= start:
                     yield batch
@@ -123,14 +102,9 @@ class WindowStreamShard:
             held += len(arrays[1])
             most = max(BUFFER_BYTES // max(arrays[0][0].nbytes, 1) // size, 1) * size
             while held >= most:
-                joined = _join(parts)
-                yield joined[0][:most], joined[1][:most], joined[2][:most]
-                parts = [(joined[0][most:], joined[1][most:], joined[2][most:])]
+                whole = joined(parts)
+                yield whole[0][:most], whole[1][:most], whole[2][:most]
+                parts = [(whole[0][most:], whole[1][most:], whole[2][most:])]
                 held -= most
         if held:
-            yield _join(parts)
-
-
-def _join(parts: list[Arrays]) -> Arrays:
-    windows, targets, weights = zip(*parts, strict=True)
-    return np.concatenate(windows), np.concatenate(targets), np.concatenate(weights)
+            yield joined(parts)

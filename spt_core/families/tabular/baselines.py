@@ -137,10 +137,10 @@ def _of_rule(name: str, rule: Rule, work: BaselineWork, target: Target) -> Basel
     rates /= rates.sum(1, keepdims=True)
 
     def outcomes_of(table: pa.Table, label: str, group: str | None) -> Outcomes:
-        said = places(table)
+        given = places(table)
         labels = indicators([[name] for name in table[label].to_pylist()], classes)
         groups = groups_of(table, group or task.group)
-        return outcomes(classes, labels, rates[said], np.eye(len(classes))[said], groups=groups)
+        return outcomes(classes, labels, rates[given], np.eye(len(classes))[given], groups=groups)
 
     def inputs(table: pa.Table) -> list[Any]:
         return [table.slice(row, 1) for row in range(min(table.num_rows, TIMED_ROWS))]

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from numpy.typing import NDArray
 
 from spt_core.artifacts import filesystem
@@ -31,7 +30,7 @@ from spt_core.families.tabular.outputs import DECISION, Target
 from spt_core.families.tabular.reading import Encoder
 from spt_core.fitting.config import ClassWeighting
 from spt_core.fitting.plan import Read
-from spt_core.fitting.shards import Batch
+from spt_core.fitting.shards import Arrays, Batch, MemoryShard, joined
 from spt_core.signature import Field, Signature
 from spt_core.task import Task
 
@@ -172,9 +171,6 @@ def _tables(splits: Splits, part: Part) -> Iterator[pa.Table]:
             yield pa.Table.from_batches([batch])
 
 
-Arrays = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
-
-
 def shard_of(read: Read, *, num_rows: int | None, seed: int) -> MemoryShard | StreamShard:
     """A worker's rows; with `num_rows` they are streamed."""
 
@@ -187,25 +183,6 @@ def shard_of(read: Read, *, num_rows: int | None, seed: int) -> MemoryShard | St
     features, targets, weights = zip(*arrays(), strict=True)
     held = (np.concatenate(features), np.concatenate(targets), np.concatenate(weights))
     return MemoryShard(held, seed=seed)
-
-
-class MemoryShard:
-    """A shard whose rows are all here."""
-
-    def __init__(self, arrays: Arrays, *, seed: int) -> None:
-        self._tensors = tuple(torch.from_numpy(array) for array in arrays)
-        self._seed = seed
-        self.num_rows = len(arrays[1])
-
-    def batches(self, *, size: int, epoch: int, shuffle: bool, start: int = 0) -> Iterator[Batch]:
-        """Shuffled whole by (seed, epoch)."""
-        order = torch.arange(self.num_rows)
-        if shuffle:
-            generator = torch.Generator().manual_seed(self._seed * 100_003 + epoch)
-            order = torch.randperm(self.num_rows, generator=generator)
-        for rows in order.split(size)[start:]:
-            features, targets, weights = (tensor[rows] for tensor in self._tensors)
-            yield Batch((features,), targets, weights)
 
 
 class StreamShard:
@@ -234,14 +211,9 @@ class StreamShard:
             held.append(arrays)
             num_held += len(arrays[1])
             while num_held >= buffer_rows:
-                joined = _join(held)
-                yield tuple(a[:buffer_rows] for a in joined)  # type: ignore[misc]  # three stay three
-                held = [tuple(a[buffer_rows:] for a in joined)]  # type: ignore[list-item]
+                whole = joined(held)
+                yield tuple(a[:buffer_rows] for a in whole)  # type: ignore[misc]  # three stay three
+                held = [tuple(a[buffer_rows:] for a in whole)]  # type: ignore[list-item]
                 num_held -= buffer_rows
         if num_held:
-            yield _join(held)
-
-
-def _join(parts: list[Arrays]) -> Arrays:
-    features, targets, weights = zip(*parts, strict=True)
-    return np.concatenate(features), np.concatenate(targets), np.concatenate(weights)
+            yield joined(held)

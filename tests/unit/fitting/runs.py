@@ -11,10 +11,10 @@ from spt_core.families.tabular.config import TabularConfig
 from spt_core.families.tabular.learner import LEARNER, SCORING_ROWS, row_bytes
 from spt_core.families.tabular.network import table_facts
 from spt_core.families.tabular.reading import Encoder
-from spt_core.families.tabular.rows import MemoryShard
 from spt_core.fitting.config import TrainingConfig
 from spt_core.fitting.loop import BEST, fit
 from spt_core.fitting.plan import TrainingRun
+from spt_core.fitting.shards import MemoryShard
 from spt_core.signature import Signature
 
 CONFIG = TrainingConfig(

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from spt_core.families.tabular import rows as of_tables
-from spt_core.families.tabular.rows import MemoryShard, StreamShard
+from spt_core.families.tabular.rows import StreamShard
+from spt_core.fitting.shards import MemoryShard
 
 NUM_ROWS, SIZE = 103, 10
 
