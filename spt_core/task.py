@@ -84,7 +84,7 @@ class FamilyFacts(NamedTuple):
 FAMILIES: Mapping[Family, FamilyFacts] = {
     "tabular": FamilyFacts(
         subject=None,
-        kinds=("number", "category", "boolean", "time", "entity"),
+        kinds=("number", "category", "boolean", "time", "terms", "number_pair", "entity"),
         heads=("binary", "single_label", "ordinal", "regression"),
         batch_rows=8192,
         inline_records=16,  # of microseconds each: single requests do not wait for them
@@ -146,7 +146,8 @@ class Task:
     says which way a number is better, unless a corpus says otherwise: answers then recommend
     settings of the fields that are `controllable`. `symmetries` are those of images. `rules` are
     what would be said without a model, by name: the class of each row of a typed table, InputError
-    where it lacks a column; reports show them beside the model.
+    where it lacks a column; reports show them beside the model. With a `coverage`, beside the class
+    that is given there is a set of classes that holds the true one of so many rows to come.
     """
 
     industry: IndustryType
@@ -184,6 +185,7 @@ class Task:
     goal: Goal | None = None
     symmetries: tuple[Symmetry, ...] = ()
     rules: Mapping[str, Rule] = dataclasses.field(default_factory=dict[str, Rule])
+    coverage: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse a task whose parts contradict each other."""
@@ -213,6 +215,11 @@ class Task:
             raise InputError(
                 "only a task that predicts a number from fields has a goal, however: "
                 f"{self.name} is {self.head} on {self.family}"
+            )
+        if self.coverage is not None and self.head != "single_label":
+            raise InputError(
+                "only a task of one class of several has sets of a coverage, however: "
+                f"{self.name} is {self.head}"
             )
         overlap = sorted(name for name in names if self.protects(name))
         if overlap:
@@ -318,6 +325,10 @@ def _typical(field: Field) -> Any:
             return "a text"
         case "spans":
             return []
+        case "terms":
+            return list(field.categories[:2])
+        case "number_pair":
+            return "120/80"
         case "image" | "sequence":
             raise InputError(f"{field.name!r} must be in the task's example, however: it is not")
         case "number":
