@@ -40,7 +40,11 @@ RuntimeName = Literal["onnx", "tensorrt", "tensorrt_provider", "tensorrt_provide
 MAX_BODY_BYTES = 1_000_000  # of a request, unless its family says otherwise
 RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 ComplianceCheck = Literal[
-    "protected_attributes_excluded", "adverse_action_reasons", "data_licence_known"
+    "protected_attributes_excluded",
+    "adverse_action_reasons",
+    "data_licence_known",
+    "set_coverage_stated",
+    "advice_sourced",
 ]
 
 
@@ -148,6 +152,7 @@ class Task:
     what would be said without a model, by name: the class of each row of a typed table, InputError
     where it lacks a column; reports show them beside the model. With a `coverage`, beside the class
     that is given there is a set of classes that holds the true one of so many rows to come.
+    `advice` maps each class of which `respond` gives advice to where that comes from.
     """
 
     industry: IndustryType
@@ -186,6 +191,7 @@ class Task:
     symmetries: tuple[Symmetry, ...] = ()
     rules: Mapping[str, Rule] = dataclasses.field(default_factory=dict[str, Rule])
     coverage: float | None = None
+    advice: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
         """Refuse a task whose parts contradict each other."""

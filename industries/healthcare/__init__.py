@@ -1,9 +1,14 @@
 """Tasks of hospitals, pharmacies and drug safety teams. Adding one: a file, and one line here."""
 
+from industries.healthcare.clinical_decision_support import CLINICAL_DECISION_SUPPORT
 from industries.healthcare.drug_interaction_detection import DRUG_INTERACTION_DETECTION
 from industries.healthcare.feeds import FEEDS as FEEDS
 from industries.healthcare.feeds import KEYWORDS as KEYWORDS
 from industries.healthcare.medical_imaging import MEDICAL_IMAGING
 from spt_core.task import Task
 
-TASKS: tuple[Task, ...] = (DRUG_INTERACTION_DETECTION, MEDICAL_IMAGING)
+TASKS: tuple[Task, ...] = (
+    CLINICAL_DECISION_SUPPORT,
+    DRUG_INTERACTION_DETECTION,
+    MEDICAL_IMAGING,
+)
