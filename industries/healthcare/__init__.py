@@ -4,11 +4,15 @@ from industries.healthcare.clinical_decision_support import CLINICAL_DECISION_SU
 from industries.healthcare.drug_interaction_detection import DRUG_INTERACTION_DETECTION
 from industries.healthcare.feeds import FEEDS as FEEDS
 from industries.healthcare.feeds import KEYWORDS as KEYWORDS
+from industries.healthcare.heart_disease import HEART_DISEASE
 from industries.healthcare.medical_imaging import MEDICAL_IMAGING
+from industries.healthcare.readmission import READMISSION
 from spt_core.task import Task
 
 TASKS: tuple[Task, ...] = (
     CLINICAL_DECISION_SUPPORT,
     DRUG_INTERACTION_DETECTION,
+    HEART_DISEASE,
     MEDICAL_IMAGING,
+    READMISSION,
 )
