@@ -124,7 +124,12 @@ DATASETS: tuple[PublicDataset, ...] = (
         files={"train.csv": "0a984801264fab31c71450134c70d1167ce42e6887de639ac24fa17f2c910612"},
         read=read_symptom2disease,
         roles=Roles(label="diagnosis"),
-        settings=("split.train=0.55", "split.validation=0.12", "split.calibration=0.18", "split.test=0.15"),
+        settings=(
+            "split.train=0.55",
+            "split.validation=0.12",
+            "split.calibration=0.18",
+            "split.test=0.15",
+        ),
         notes=(
             "897 descriptions of complaints in 24 diagnoses, about 37 of each: paraphrases in one "
             "voice, 47 texts of the whole set repeat. They are texts, and the task's cases are "
