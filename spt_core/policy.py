@@ -318,8 +318,8 @@ class QuantilePolicy:
 class SpanPolicy:
     """Every span is given; how many of each label are missed was counted, and travels along.
 
-    Of the `support` true spans of a label in rows that trained nothing, `recalled` had both ends and
-    the label right, by the model and the patterns of version `patterns` together (empty: no
+    Of the `support` true spans of a label in rows that trained nothing, `recalled` had both ends
+    and the label right, by the model and the patterns of version `patterns` together (empty: no
     patterns). A span with other ends counts as missed.
     """
 

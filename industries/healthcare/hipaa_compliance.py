@@ -25,7 +25,7 @@ _Z = 1.96  # of a 95 % interval
 
 
 def respond(judgement: Spans) -> dict[str, Any]:
-    """The task's answer: the text with every identifier as its type, what they were, what may be left.
+    """The task's answer: the text without its identifiers, what they were, what may be left.
 
     Dates go with their year and postal codes with their first digits, though Safe Harbor would let
     those stay.
@@ -61,9 +61,9 @@ def residual_risk(spans: Sequence[Span], policy: Policy) -> dict[str, Any]:
     """How many identifiers may be left: an estimate from held-out recall, no promise.
 
     Where d spans of a type are named and its recall is q, d (1 - q) / q more are expected; the ends
-    are those of Wilson's 95 % interval of q. Types of which nothing is named add nothing to the sum,
-    so that it is a floor. `low` asks that the upper end stays below REVIEW_FROM and that every type
-    named has at least MIN_SUPPORT held-out spans.
+    are those of Wilson's 95 % interval of q. Types of which nothing is named add nothing to the
+    sum, so that it is a floor. `low` asks that the upper end stays below REVIEW_FROM and that every
+    type named has at least MIN_SUPPORT held-out spans.
     """
     assert isinstance(policy, SpanPolicy), "whoever opened the model has checked it"
     sums, unmeasured = np.zeros(3), list[str]()
@@ -251,11 +251,12 @@ _SLOT = re.compile(r"\{(\w+)\}")
 
 
 def sample(num_rows: int, seed: int) -> pa.Table:
-    """A SYNTHETIC corpus of notes of two to four PARTS, four notes a patient, whose identifiers are known.
+    """A SYNTHETIC corpus of notes of two to four PARTS, four a patient, with their identifiers.
 
     Every identifier of Safe Harbor is among them, by a form of its own or by what stands before it.
-    FILLERS have forms like those of identifiers: years alone, ages up to 89, blood pressures, amounts,
-    diseases named after people. Names, places and numbers are drawn apart from the part they stand in.
+    FILLERS have forms like those of identifiers: years alone, ages up to 89, blood pressures,
+    amounts, diseases named after people. Names, places and numbers are drawn apart from the part
+    they stand in.
     """
     draw = np.random.default_rng(seed)
     texts, labels = list[str](), list[str]()
@@ -292,8 +293,8 @@ HIPAA_COMPLIANCE = Task(
     name="hipaa_compliance",
     title="HIPAA compliance: identifiers in clinical notes",
     description=(
-        "The identifiers of Safe Harbor (45 CFR 164.514(b)(2)) that a text holds, by patterns and a "
-        "model together, the text without them, and how many may be left. It supports a privacy "
+        "The identifiers of Safe Harbor (45 CFR 164.514(b)(2)) that a text holds, by patterns and "
+        "a model together, the text without them, and how many may be left. It supports a privacy "
         "officer: whether what remains could identify somebody is decided by a person."
     ),
     verb="find_phi",
@@ -335,7 +336,9 @@ HIPAA_COMPLIANCE = Task(
         },
         "residual_risk": {
             "type": "object",
-            "description": "an estimate of what may be left, from recall on held-out rows; no promise",
+            "description": (
+                "an estimate of what may be left, from recall on held-out rows; no promise"
+            ),
             "properties": {
                 "level": {
                     "type": "string",

@@ -164,7 +164,8 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern("phone", rf"(?<![\d+/-])(?:{_PHONE})(?![\d/-])"),
     _pattern(
         "account",
-        r"(?<![\d-])(?:\d{12,19}|\d{4}(?:[ -]\d{4}){2}[ -]\d{1,4}|\d{4}[ -]\d{6}[ -]\d{5})(?![\d-])",
+        r"(?<![\d-])(?:\d{12,19}|\d{4}(?:[ -]\d{4}){2}[ -]\d{1,4}|\d{4}[ -]\d{6}[ -]\d{5})"
+        r"(?![\d-])",
         _is_card,
     ),
     _named("medical_record", "medical record|chart|patient", _CODE, alone="MRN"),

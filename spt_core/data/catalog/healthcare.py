@@ -49,7 +49,7 @@ def read_pneumonia(folder: str) -> pa.Table:
     return pa.table({"image": pa.array(images, pa.large_binary()), "findings": findings})
 
 
-# What the types of Presidio's synthetic texts are under Safe Harbor; a title or a nationality is none.
+# Of Presidio's types, what is an identifier of Safe Harbor; a title or a nationality is none.
 PRESIDIO_TYPES: Mapping[str, str] = {
     "PERSON": "name",
     "ORGANIZATION": "name",  # an employer's is among those that Safe Harbor names
@@ -82,7 +82,7 @@ def identifier_of(kind: str, value: str) -> str | None:
 
 
 def read_presidio(folder: str) -> pa.Table:
-    """Synthetic texts with the template that each was filled from, and Safe Harbor's identifiers."""
+    """Synthetic texts with the template that each was filled from, and their identifiers."""
     rows = json.loads(gzip.decompress(read_bytes(f"{folder}/synth_dataset_v2.json.gz")))
     return pa.table(
         {
@@ -195,13 +195,13 @@ DATASETS: tuple[PublicDataset, ...] = (
         roles=Roles(label="identifiers", group="template"),
         synthetic=True,
         notes=(
-            "1,500 short texts that Presidio's team filled into 209 templates (synth_dataset_v2), none "
+            "1,500 short texts that Presidio's team made of 209 templates (synth_dataset_v2), none "
             "of them clinical. Of 17 types, titles and nationalities are no identifiers of Safe "
             "Harbor, nor are years alone and ages up to 89; organizations count as names, since an "
             "employer's is one, and countries as places, which the source does not tell apart. "
             "Medical record and plan numbers, vehicles, devices, biometrics, photographs and fax "
-            "numbers are not in it. Split by template: at random, texts of one template would lie on "
-            "both sides."
+            "numbers are not in it. Split by template: at random, texts of one template would lie "
+            "on both sides."
         ),
     ),
 )
