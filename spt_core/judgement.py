@@ -8,7 +8,7 @@ beyond all training rows: the answer there is a guess.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from spt_core.policy import (
     AlarmPolicy,
@@ -125,12 +125,16 @@ Reason = FieldEffect | Phrase | AttentionMap | Stretch
 
 
 class Span(NamedTuple):
-    """Characters `start` to `end` (exclusive) of a text, as they stand there, and what they are."""
+    """Characters `start` to `end` (exclusive) of a text, as they stand there, and what they are.
+
+    `source` says who names it where a task has patterns beside its model: the one, the other, both.
+    """
 
     start: int
     end: int
     text: str
     label: str = ""
+    source: Literal["", "pattern", "model", "pattern and model"] = ""
 
 
 class Settings(NamedTuple):
