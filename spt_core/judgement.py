@@ -1,8 +1,8 @@
 """What a model says of one record, and why: head + policy -> Judgement -> the task's words.
 
 Every judgement carries the `record` as it was read, flat, and the `policy` that decided. `outside`,
-of classes, numbers and anomalies, names the fields (of readings the channels) whose value lies
-beyond all training rows: the answer there is a guess.
+of decisions, classes, numbers and anomalies, names the fields (of readings the channels) whose
+value lies beyond all training rows: the answer there is a guess.
 """
 
 from __future__ import annotations
@@ -178,6 +178,7 @@ class Decision(NamedTuple):
     confidence: float
     reasons: tuple[Reason, ...]
     policy: DecisionPolicy
+    outside: tuple[str, ...] = ()
 
     @property
     def fields(self) -> list[FieldEffect]:

@@ -92,8 +92,8 @@ def decisions(task, example, reasons):
     policy = HEADS["binary"].default_policy(task, ())
     for probability in (0.0, policy.review_threshold, policy.decline_threshold, 1.0):
         action, confidence = policy.recommend(probability), max(probability, 1 - probability)
-        for why in reasons:
-            yield Decision(example, probability, action, confidence, why, policy)
+        for why, outside in itertools.product(reasons, ((), ("speed",))):
+            yield Decision(example, probability, action, confidence, why, policy, outside)
 
 
 def values(task, example, reasons):
