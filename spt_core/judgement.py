@@ -1,14 +1,14 @@
 """What a model says of one record, and why: head + policy -> Judgement -> the task's words.
 
 Every judgement carries the `record` as it was read, flat, and the `policy` that decided. `outside`,
-of classes, numbers and anomalies, names the fields (of readings the channels) whose value lies
-beyond all training rows: the answer there is a guess.
+of decisions, classes, numbers and anomalies, names the fields (of readings the channels) whose
+value lies beyond all training rows: the answer there is a guess.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 
@@ -138,12 +138,16 @@ Reason = FieldEffect | Phrase | AttentionMap | Stretch
 
 
 class Span(NamedTuple):
-    """Characters `start` to `end` (exclusive) of a text, as they stand there, and what they are."""
+    """Characters `start` to `end` (exclusive) of a text, as they stand there, and what they are.
+
+    `source` says who names it where a task has patterns beside its model: the one, the other, both.
+    """
 
     start: int
     end: int
     text: str
     label: str = ""
+    source: Literal["", "pattern", "model", "pattern and model"] = ""
 
 
 class Settings(NamedTuple):
@@ -187,6 +191,7 @@ class Decision(NamedTuple):
     confidence: float
     reasons: tuple[Reason, ...]
     policy: DecisionPolicy
+    outside: tuple[str, ...] = ()
 
     @property
     def fields(self) -> list[FieldEffect]:

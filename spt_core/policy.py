@@ -351,17 +351,76 @@ class QuantilePolicy:
         return {"kind": self.kind, **dataclasses.asdict(self)}
 
 
-Policy = DecisionPolicy | LabelPolicy | IntervalPolicy | AlarmPolicy | QuantilePolicy
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class SpanPolicy:
+    """Every span is given; how many of each label are missed was counted, and travels along.
+
+    Of the `support` true spans of a label in rows that trained nothing, `recalled` had both ends
+    and the label right, by the model and the patterns of version `patterns` together (empty: no
+    patterns). A span with other ends counts as missed.
+    """
+
+    kind: ClassVar[str] = "spans"
+    support: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
+    recalled: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
+    patterns: str = ""
+    version: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse counts that are none, and stamp the version."""
+        for name in sorted({*self.support, *self.recalled}):
+            recalled, number = self.recalled.get(name, 0), self.support.get(name, 0)
+            if not 0 <= recalled <= number:
+                raise InputError(
+                    "at most all spans of a label are recalled, however: "
+                    f"{name!r} has {recalled} of {number}"
+                )
+        _stamp(self)
+
+    def figures(self) -> dict[str, float]:
+        """Its numbers by name."""
+        return {
+            f"{name}_recall": self.recalled.get(name, 0) / number
+            for name, number in self.support.items()
+            if number
+        }
+
+    def described(self) -> dict[str, Any]:
+        """What a person is told of it."""
+        counts = ", ".join(
+            f"{name} {self.recalled.get(name, 0)} of {number}"
+            for name, number in self.support.items()
+        )
+        content = {
+            "policy": f"{self.version}: every span is given",
+            "spans recalled in rows that trained nothing": counts or "not measured",
+        }
+        return content | ({"version of the patterns": self.patterns} if self.patterns else {})
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `policy_from_json` reads back."""
+        return {"kind": self.kind, **dataclasses.asdict(self)}
+
+
+Policy = DecisionPolicy | LabelPolicy | IntervalPolicy | AlarmPolicy | QuantilePolicy | SpanPolicy
 KINDS: Mapping[
     str,
     type[DecisionPolicy]
     | type[LabelPolicy]
     | type[IntervalPolicy]
     | type[AlarmPolicy]
-    | type[QuantilePolicy],
+    | type[QuantilePolicy]
+    | type[SpanPolicy],
 ] = {
     policy.kind: policy
-    for policy in (DecisionPolicy, LabelPolicy, IntervalPolicy, AlarmPolicy, QuantilePolicy)
+    for policy in (
+        DecisionPolicy,
+        LabelPolicy,
+        IntervalPolicy,
+        AlarmPolicy,
+        QuantilePolicy,
+        SpanPolicy,
+    )
 }
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import pyarrow as pa
 
 from spt_core.errors import InputError, NotFoundError, nearest
+from spt_core.judgement import Span
 from spt_core.policy import Costs
 from spt_core.protected import attribute_of
 from spt_core.records import flatten
@@ -49,6 +50,16 @@ ComplianceCheck = Literal[
 
 
 Rule = Callable[[pa.Table], Sequence[str]]  # the class of each row, without a model
+
+
+class SpanPatterns(NamedTuple):
+    """What patterns find in a text, apart from any model, and the version of the patterns.
+
+    `find` returns spans in order that do not overlap; `version` changes whenever they could.
+    """
+
+    version: str
+    find: Callable[[str], Sequence[Span]]
 
 
 class IndustryType(enum.StrEnum):
@@ -150,7 +161,11 @@ class Task:
     says which way a number is better, unless a corpus says otherwise: answers then recommend
     settings of the fields that are `controllable`. `symmetries` are those of images. `rules` are
     what would be said without a model, by name: the class of each row of a typed table, InputError
-    where it lacks a column; reports show them beside the model. With a `coverage`, beside the class
+    where it lacks a column; reports show them beside the model. `patterns` find spans together with
+    the model (heads/spans.py says which holds where they differ). `case_matters` says that capitals
+    and marks of a text mean something, as in code: reports show n-grams of characters beside the
+    model, whose encoder may not see them.
+    With a `coverage`, beside the class
     that is given there is a set of classes that holds the true one of so many rows to come.
     `advice` maps each class of which `respond` gives advice to where that comes from.
     """
@@ -190,6 +205,8 @@ class Task:
     goal: Goal | None = None
     symmetries: tuple[Symmetry, ...] = ()
     rules: Mapping[str, Rule] = dataclasses.field(default_factory=dict[str, Rule])
+    patterns: SpanPatterns | None = None
+    case_matters: bool = False
     coverage: float | None = None
     advice: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
 
@@ -216,6 +233,10 @@ class Task:
             raise InputError(
                 "only a task of one class for each row of a table has rules, however: "
                 f"{self.name} is {self.head} on {self.family}"
+            )
+        if self.patterns is not None and self.head != "span":
+            raise InputError(
+                f"only a task of spans has patterns, however: {self.name} is {self.head}"
             )
         if self.goal is not None and (self.head != "regression" or facts.subject is not None):
             raise InputError(

@@ -5,6 +5,7 @@ from industries.healthcare.drug_interaction_detection import DRUG_INTERACTION_DE
 from industries.healthcare.feeds import FEEDS as FEEDS
 from industries.healthcare.feeds import KEYWORDS as KEYWORDS
 from industries.healthcare.heart_disease import HEART_DISEASE
+from industries.healthcare.hipaa_compliance import HIPAA_COMPLIANCE
 from industries.healthcare.medical_imaging import MEDICAL_IMAGING
 from industries.healthcare.readmission import READMISSION
 from spt_core.task import Task
@@ -13,6 +14,7 @@ TASKS: tuple[Task, ...] = (
     CLINICAL_DECISION_SUPPORT,
     DRUG_INTERACTION_DETECTION,
     HEART_DISEASE,
+    HIPAA_COMPLIANCE,
     MEDICAL_IMAGING,
     READMISSION,
 )

@@ -1,6 +1,7 @@
 """Tasks of software and security teams. Adding one: a file, and one line here."""
 
 from industries.technology.architecture_analysis import ARCHITECTURE_ANALYSIS
+from industries.technology.code_analysis import CODE_ANALYSIS
 from industries.technology.code_smells import CODE_SMELLS
 from industries.technology.defect_prediction import DEFECT_PREDICTION
 from industries.technology.feeds import FEEDS as FEEDS
@@ -12,6 +13,7 @@ from spt_core.task import Task
 
 TASKS: tuple[Task, ...] = (
     ARCHITECTURE_ANALYSIS,
+    CODE_ANALYSIS,
     CODE_SMELLS,
     DEFECT_PREDICTION,
     PERFORMANCE_MONITORING,

@@ -67,7 +67,8 @@ BODIES: Mapping[str, tuple[str, ...]] = {
     "Builder": (
         "private int {a}; {T} with{B}(int v) {{ {a} = v; return this; }} "
         "{A} build() {{ return new {A}({a}); }}",
-        "{T} {a}(String v) {{ this.{b} = v; return this; }} {A} create() {{ return new {A}(this); }}",
+        "{T} {a}(String v) {{ this.{b} = v; return this; }} "
+        "{A} create() {{ return new {A}(this); }}",
     ),
     "Proxy": (
         "private {A} {a}; public int {b}() {{ if ({a} == null) {a} = load({n}); "
@@ -179,4 +180,5 @@ ARCHITECTURE_ANALYSIS = Task(
     compliance_checks=("data_licence_known",),
     latency_target_ms=20.0,
     size_target_mb=25.0,
+    case_matters=True,
 )

@@ -19,7 +19,7 @@ from spt_core.benchmark.pictures import deletion_facts, picture_facts
 from spt_core.benchmark.report import Report
 from spt_core.benchmark.subgroups import subgroup_figures, subgroup_metrics
 from spt_core.benchmark.timing import json_record, machine, percentiles, quantiles, timed_calls
-from spt_core.data.splits import EvaluationSet, Splits
+from spt_core.data.splits import EvaluationSet, Splits, sampled_places
 from spt_core.families.baseline import Baselines, BaselineWork, OnTrial
 from spt_core.families.training import TRAINING
 from spt_core.heads.base import AnswerHead
@@ -171,5 +171,6 @@ def _answer_times(
     subject = answerer.task.subject
     fields = signature.fields if subject is None else (subject,)
     some = table.select([field.name for field in fields if field.name in table.column_names])
-    records = [json_record(record) for record in some.slice(0, TIMED_RECORDS).to_pylist()]
+    chosen = pa.array(sampled_places(some.num_rows, TIMED_RECORDS))
+    records = [json_record(record) for record in some.take(chosen).to_pylist()]
     return timed_calls(answerer.answer, records, num_calls)
