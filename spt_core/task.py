@@ -164,10 +164,9 @@ class Task:
     where it lacks a column; reports show them beside the model. `patterns` find spans together with
     the model (heads/spans.py says which holds where they differ). `case_matters` says that capitals
     and marks of a text mean something, as in code: reports show n-grams of characters beside the
-    model, whose encoder may not see them.
-    With a `coverage`, beside the class
-    that is given there is a set of classes that holds the true one of so many rows to come.
-    `advice` maps each class of which `respond` gives advice to where that comes from.
+    model, whose encoder may not see them. With a `coverage`, beside the class that is given there
+    is a set of classes that holds the true one of so many rows to come. `advice` maps each class
+    of which `respond` gives advice to where that comes from.
     """
 
     industry: IndustryType

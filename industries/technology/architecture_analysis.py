@@ -134,7 +134,6 @@ ARCHITECTURE_ANALYSIS = Task(
     family="text",
     head="single_label",
     label="pattern",
-    negative_class=NONE,
     group="project",
     fields=(
         Field(

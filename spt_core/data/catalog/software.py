@@ -193,9 +193,11 @@ DATASETS: tuple[PublicDataset, ...] = (
         },
         read=read_debt,
         roles=Roles(label="kind", group="project"),
+        settings=("split.seed=62",),  # of those tried, every part has every kind, and its size
         notes=(
-            "Comments of ten Java projects, 6.5 % of 62,275 admit debt; of those that repeat in a "
-            "project one is kept. Split by project, as published. Published F1: 0.62 for design "
+            "39,037 comments of ten Java projects, 8.5 % admit debt: of the 62,275 those that "
+            "repeat in a project are left out but for one. Split by project: six train, and one to "
+            "three are in each other part. Published F1: 0.62 for design "
             "(maximum entropy, 2017), 0.77 for any debt (a convolution, 2019); TF-IDF with "
             "logistic regression 0.75 for any. A search for todo, fixme, hack and xxx is a strong "
             "baseline."
