@@ -166,7 +166,8 @@ class Task:
     and marks of a text mean something, as in code: reports show n-grams of characters beside the
     model, whose encoder may not see them. With a `coverage`, beside the class that is given there
     is a set of classes that holds the true one of so many rows to come. `advice` maps each class
-    of which `respond` gives advice to where that comes from.
+    of which `respond` gives advice to where that comes from. Forecasts of losses are backtested at
+    the `backtest_levels` in reports.
     """
 
     industry: IndustryType
@@ -208,6 +209,7 @@ class Task:
     case_matters: bool = False
     coverage: float | None = None
     advice: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+    backtest_levels: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a task whose parts contradict each other."""
@@ -246,6 +248,10 @@ class Task:
             raise InputError(
                 "only a task of one class of several has sets of a coverage, however: "
                 f"{self.name} is {self.head}"
+            )
+        if self.backtest_levels and self.head != "forecasts":
+            raise InputError(
+                f"only a task of forecasts is backtested, however: {self.name} is {self.head}"
             )
         overlap = sorted(name for name in names if self.protects(name))
         if overlap:
