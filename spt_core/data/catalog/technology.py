@@ -42,7 +42,9 @@ def read_sven(folder: str) -> pa.Table:
     pairs = [pair for pair in pairs if pair["func_src_before"] != pair["func_src_after"]]
     return pa.table(
         {
-            "code": [pair[f"func_src_{when}"] for pair in pairs for when in ("before", "after")],
+            "code": [
+                code for pair in pairs for code in (pair["func_src_before"], pair["func_src_after"])
+            ],
             "commit": [pair["commit_link"] for pair in pairs for _ in range(2)],
             "weaknesses": [
                 label
