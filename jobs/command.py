@@ -209,7 +209,7 @@ def _refuse_roles(arguments: argparse.Namespace, data: DataConfig) -> None:
     given += [
         f"data.{field.name}"
         for field in dataclasses.fields(DataConfig)
-        if not field.name.startswith("sample_")
+        if not field.name.startswith(("sample_", "deidentify"))
         and getattr(data, field.name) != getattr(usual, field.name)
     ]
     if given:

@@ -14,7 +14,15 @@ from cluster.settings import actor
 from jobs.command import Run
 from jobs.service import rolled_out
 from jobs.stages.fitting import reused, rows_sentence
-from spt_core.artifacts import ExportedModel, digest, exists, lineage, read_bytes, write_bytes
+from spt_core.artifacts import (
+    ExportedModel,
+    ModelArtifact,
+    digest,
+    exists,
+    lineage,
+    read_bytes,
+    write_bytes,
+)
 from spt_core.data.splits import Splits
 from spt_core.heads import HEADS
 from spt_core.policy import Policy
@@ -157,6 +165,12 @@ def _use(task: Task, model: ExportedModel) -> dict[str, str]:
     }
 
 
+def _deidentified(artifact: ModelArtifact) -> str:
+    facts = dict(artifact.deidentified)
+    counts = ", ".join(f"{count:,} {name}" for name, count in facts.pop("replaced").items())
+    return f"{', '.join(f'{n} {fact}' for n, fact in facts.items())}; replaced: {counts or 'none'}"
+
+
 def _facts(model: ExportedModel, policy: Policy, splits: Splits) -> dict[str, Any]:
     artifact, decision = model.artifact, policy.described()
     decision |= {name: model.parity[name] for name in ("quality",) if name in model.parity}
@@ -168,6 +182,7 @@ def _facts(model: ExportedModel, policy: Policy, splits: Splits) -> dict[str, An
         "code fingerprint": artifact.code_fingerprint,
         "licences of the data": ", ".join(artifact.licences) or "unknown",
         "seed": artifact.seed,
+        **({"texts de-identified by": _deidentified(artifact)} if artifact.deidentified else {}),
         **decision,
         "farthest from the checkpoint": ", ".join(
             f"{name} {gap:.1e}" for name, gap in model.parity["max_abs_difference"].items()

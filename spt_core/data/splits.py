@@ -124,8 +124,9 @@ class Splits:
     `num_rows_in` are the rows of the corpus: each is in a part, left out or in quarantine.
     `num_left_out` counts good rows that are in no part, by reason; `quarantine` counts bad rows by
     reason. `data_fingerprint` depends on the rows' content, not on files or order. `cut_times` are
-    the first moments of validation, calibration and test in a time split. `reused` says that a
-    finished folder was found, and is not stored.
+    the first moments of validation, calibration and test in a time split. `deidentified` says what
+    removed identifiers from the texts and how many of each type, if anything did. `reused` says
+    that a finished folder was found, and is not stored.
     """
 
     uri: str
@@ -151,6 +152,7 @@ class Splits:
     labels: LabelRule = BINARY
     classes: tuple[str, ...] = ()
     num_rows_in: int = 0
+    deidentified: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     reused: bool = False
 
     def to_json(self) -> dict[str, Any]:

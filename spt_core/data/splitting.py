@@ -45,7 +45,8 @@ from spt_core.data.partition import (
     histogram_of,
     write_parts,
 )
-from spt_core.data.read import Dataset, count_rows, plain_errors, read, rows_of
+from spt_core.data.read import Dataset, count_rows, plain_errors, read, replaced, rows_of
+from spt_core.data.rewriting import Rewrite
 from spt_core.data.sampling import Sample, sample
 from spt_core.data.series import Cutting, cut_dataset, pace, telling_channels
 from spt_core.data.splits import SplitConfig, SplitKind, Splits, load_splits, table_of
@@ -67,19 +68,30 @@ GZIP_RATIO = 6
 MIN_DISTINCT = 0.5
 
 
-def split(task: Task, corpus: Corpus, storage: str, config: SplitConfig | None = None) -> Splits:
-    """The corpus's Splits below `storage`; a finished one of the same content is used again."""
+def split(
+    task: Task,
+    corpus: Corpus,
+    storage: str,
+    config: SplitConfig | None = None,
+    *,
+    rewrite: Rewrite | None = None,
+) -> Splits:
+    """The corpus's Splits below `storage`; a finished one of the same content is used again.
+
+    With `rewrite`, no text is written as it was, to the parts or to the quarantine.
+    """
     config = config or SplitConfig()
     if corpus.label is None:
         raise InputError(f"a corpus needs a label to be split, however: {corpus.name} has none")
-    name = digest([corpus.to_json(), dataclasses.asdict(config), task.path, code_fingerprint()])
+    content = [corpus.to_json(), dataclasses.asdict(config), task.path, code_fingerprint()]
+    name = digest(content if rewrite is None else [*content, dict(rewrite.facts)])
     folder = f"{as_uri(storage)}/splits/{name}"
     if has_manifest(folder):
         return dataclasses.replace(load_splits(folder), reused=True)
     remove(folder)
     try:
         with plain_errors():
-            splits = _make(task, corpus, folder, config)
+            splits = _make(task, corpus, folder, config, rewrite)
         write_manifest(folder, splits.to_json())
     except BaseException:
         remove(folder)
@@ -87,7 +99,9 @@ def split(task: Task, corpus: Corpus, storage: str, config: SplitConfig | None =
     return splits
 
 
-def _make(task: Task, corpus: Corpus, folder: str, config: SplitConfig) -> Splits:
+def _make(
+    task: Task, corpus: Corpus, folder: str, config: SplitConfig, rewrite: Rewrite | None
+) -> Splits:
     assert corpus.label is not None
     sampled = sample(corpus, SAMPLE_ROWS)
     columns = _paced(columns_of(sampled, corpus, task), sampled, corpus, config)
@@ -95,7 +109,8 @@ def _make(task: Task, corpus: Corpus, folder: str, config: SplitConfig) -> Split
     kind = _kind(corpus, columns, config, sampled)
     partition = _partition(task, corpus, columns, config, kind, folder)
     windows = tuple(w for w in corpus.windows if w.name not in corpus.columns)
-    written = _write(corpus, columns, partition, windows, config)
+    written = _write(corpus, columns, partition, windows, config, rewrite)
+    counts = replaced(f"{folder}/.quarantine")
     quarantine = _collect_quarantine(folder)
     num_rows_in = _accounted(corpus, written, quarantine)
     duplicates, doubt = _remove_duplicates(written, partition)
@@ -156,6 +171,7 @@ def _make(task: Task, corpus: Corpus, folder: str, config: SplitConfig) -> Split
         labels=labels,
         classes=classes_of(labels, written.classes["train"]),
         num_rows_in=num_rows_in,
+        deidentified={} if rewrite is None else {**rewrite.facts, "replaced": counts},
     )
 
 
@@ -314,6 +330,7 @@ def _write(
     partition: Partition,
     windows: Sequence[Window],
     config: SplitConfig,
+    rewrite: Rewrite | None,
 ) -> Written:
     """Read, compute windows, deal and write: one pass, and one shuffle per entity of a window."""
     time = corpus.time if partition.time is not None else None
@@ -330,6 +347,7 @@ def _write(
         labels=partition.labels,
         required=needed,
         time=clock,
+        rewrite=rewrite,
     )
     if columns.readings:
         rows = _cut(rows, corpus, columns, config)
