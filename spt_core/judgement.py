@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, cast
 
+import numpy as np
+
 from spt_core.policy import (
     AlarmPolicy,
     DecisionPolicy,
@@ -29,6 +31,17 @@ class FieldEffect(NamedTuple):
     field: str
     value: Any
     effect: float
+
+
+class UnseenTerm(NamedTuple):
+    """A term of a record that the model's vocabulary lacks, and the one that is written most alike.
+
+    It had no part in the answer.
+    """
+
+    field: str
+    term: str
+    nearest: str | None
 
 
 class Phrase(NamedTuple):
@@ -222,12 +235,22 @@ class LabelScore(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """Classes of a record: the `scores` of all of them, most probable first."""
+    """Classes of a record: the `scores` of all of them, most probable first.
+
+    `unseen` are terms that had no part in it.
+    """
 
     record: Mapping[str, Any]
     scores: tuple[LabelScore, ...]
     policy: LabelPolicy
     outside: tuple[str, ...] = ()
+    unseen: tuple[UnseenTerm, ...] = ()
+
+    @property
+    def likely(self) -> tuple[LabelScore, ...]:
+        """The set that holds the true class as often as the policy's coverage says; never empty."""
+        (members,) = self.policy.sets(np.array([[score.probability for score in self.scores]]))
+        return tuple(s for s, is_in in zip(self.scores, members.tolist(), strict=True) if is_in)
 
 
 class PairScores(NamedTuple):

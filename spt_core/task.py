@@ -41,7 +41,11 @@ RuntimeName = Literal["onnx", "tensorrt", "tensorrt_provider", "tensorrt_provide
 MAX_BODY_BYTES = 1_000_000  # of a request, unless its family says otherwise
 RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 ComplianceCheck = Literal[
-    "protected_attributes_excluded", "adverse_action_reasons", "data_licence_known"
+    "protected_attributes_excluded",
+    "adverse_action_reasons",
+    "data_licence_known",
+    "set_coverage_stated",
+    "advice_sourced",
 ]
 
 
@@ -95,7 +99,7 @@ class FamilyFacts(NamedTuple):
 FAMILIES: Mapping[Family, FamilyFacts] = {
     "tabular": FamilyFacts(
         subject=None,
-        kinds=("number", "category", "boolean", "time", "entity"),
+        kinds=("number", "category", "boolean", "time", "terms", "number_pair", "entity"),
         heads=("binary", "single_label", "ordinal", "regression"),
         batch_rows=8192,
         inline_records=16,  # of microseconds each: single requests do not wait for them
@@ -160,7 +164,10 @@ class Task:
     where it lacks a column; reports show them beside the model. `patterns` find spans together with
     the model (heads/spans.py says which holds where they differ). `case_matters` says that capitals
     and marks of a text mean something, as in code: reports show n-grams of characters beside the
-    model, whose encoder may not see them.
+    model, whose encoder may not see them. With a `coverage`, beside the class that is given there
+    is a set of classes that holds the true one of so many rows to come. `advice` maps each class
+    of which `respond` gives advice to where that comes from. Forecasts of losses are backtested at
+    the `backtest_levels` in reports.
     """
 
     industry: IndustryType
@@ -200,6 +207,9 @@ class Task:
     rules: Mapping[str, Rule] = dataclasses.field(default_factory=dict[str, Rule])
     patterns: SpanPatterns | None = None
     case_matters: bool = False
+    coverage: float | None = None
+    advice: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+    backtest_levels: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a task whose parts contradict each other."""
@@ -233,6 +243,15 @@ class Task:
             raise InputError(
                 "only a task that predicts a number from fields has a goal, however: "
                 f"{self.name} is {self.head} on {self.family}"
+            )
+        if self.coverage is not None and self.head != "single_label":
+            raise InputError(
+                "only a task of one class of several has sets of a coverage, however: "
+                f"{self.name} is {self.head}"
+            )
+        if self.backtest_levels and self.head != "forecasts":
+            raise InputError(
+                f"only a task of forecasts is backtested, however: {self.name} is {self.head}"
             )
         overlap = sorted(name for name in names if self.protects(name))
         if overlap:
@@ -338,6 +357,10 @@ def _typical(field: Field) -> Any:
             return "a text"
         case "spans":
             return []
+        case "terms":
+            return list(field.categories[:2])
+        case "number_pair":
+            return "120/80"
         case "image" | "sequence":
             raise InputError(f"{field.name!r} must be in the task's example, however: it is not")
         case "number":

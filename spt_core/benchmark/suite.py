@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from spt_core.answering import Answerer
 from spt_core.artifacts import ExportedModel
+from spt_core.benchmark.backtests import backtest_facts
 from spt_core.benchmark.compliance import run_checks
 from spt_core.benchmark.config import BenchmarkConfig
 from spt_core.benchmark.decisions import decision_facts, too_few
@@ -61,6 +62,7 @@ class BenchmarkSuite:
         table = evaluation_set.table(limit=config.evaluation_rows)
         group = None if splits is None else splits.corpus.group
         weight = None if splits is None else splits.corpus.weight
+        time = task.time if splits is None else splits.corpus.time
         own = answerer.outcomes(table, label, group=group, weight=weight)
         outcomes = {artifact.model_name: own}
         times = {
@@ -116,6 +118,7 @@ class BenchmarkSuite:
             too_few=too_few(own) if isinstance(policy, DecisionPolicy) else "",
             pictures=picture_facts(answerer, table, own),
             deletion=deletion_facts(answerer, table, seed=config.seed),
+            backtest=backtest_facts(outcomes, table, task, time, group or task.group),
         )
 
     def _work(

@@ -66,6 +66,8 @@ GUARD_ROWS = 50_000
 WINDOW_PARTITION_BYTES = 128 << 20
 GZIP_RATIO = 6
 MIN_DISTINCT = 0.5
+MAX_TERMS = 600  # of a vocabulary: each is a column
+MIN_TERM_ROWS = 3  # that hold a term, for a model to learn what it says
 
 
 def split(
@@ -284,6 +286,7 @@ def _partition(
         identity=tuple(dict.fromkeys(name for name in seen if name != apart)),
         content=(*content, corpus.label),
         categories=tuple(f.name for f in columns.features if f.kind == "category"),
+        terms=tuple(f.name for f in columns.features if f.kind == "terms"),
         shares=config.shares,
         seed=config.seed,
         max_categories=config.max_categories,
@@ -494,7 +497,7 @@ def _signature(
         fields.append(
             dataclasses.replace(
                 field,
-                categories=written.categories(field.name) if field.kind == "category" else (),
+                categories=_categories(field, written),
                 required=required,
                 complete=is_complete and task.subject is None,
             )
@@ -506,6 +509,13 @@ def _signature(
         goal=corpus.goal,
         gaps=corpus.gaps,
     )
+
+
+def _categories(field: Field, written: Written) -> tuple[str, ...]:
+    """What a model can know of a category or a set of terms, the most frequent first."""
+    if field.kind == "terms":
+        return written.categories(field.name, min_rows=MIN_TERM_ROWS)[:MAX_TERMS]
+    return written.categories(field.name) if field.kind == "category" else ()
 
 
 def _spread_sample(uris: Sequence[str], limit: int) -> pa.Table:

@@ -25,7 +25,7 @@ def open_dataset(name: str, *, data_home: str, storage: str) -> Corpus:
         raise NotFoundError(f"no public data set is named {name!r}; {nearest(name, DATASETS)}")
     dataset = DATASETS[name]
     task = find(dataset.task)
-    folder = f"{as_uri(data_home)}/{dataset.home or task.industry}/{name}"
+    folder = f"{as_uri(data_home)}/{dataset.home or task.industry}/{dataset.folder or name}"
     for file, expected in dataset.files.items():
         _check(f"{folder}/{file}", expected, dataset)
     return open_corpus(
