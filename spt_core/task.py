@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import pyarrow as pa
 
+from spt_core.concepts import CONCEPTS, Concept
 from spt_core.errors import InputError, NotFoundError, nearest
 from spt_core.policy import Costs
 from spt_core.protected import attribute_of
@@ -146,7 +147,9 @@ class Task:
     says which way a number is better, unless a corpus says otherwise: answers then recommend
     settings of the fields that are `controllable`. `symmetries` are those of images. `rules` are
     what would be said without a model, by name: the class of each row of a typed table, InputError
-    where it lacks a column; reports show them beside the model.
+    where it lacks a column; reports show them beside the model. `concepts` are what fields, and
+    columns of the task's data sets, stand for (concepts.py); `transfer_from` is the task whose
+    model one of this task may begin with.
     """
 
     industry: IndustryType
@@ -184,6 +187,8 @@ class Task:
     goal: Goal | None = None
     symmetries: tuple[Symmetry, ...] = ()
     rules: Mapping[str, Rule] = dataclasses.field(default_factory=dict[str, Rule])
+    concepts: Mapping[str, Concept] = dataclasses.field(default_factory=dict[str, Concept])
+    transfer_from: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse a task whose parts contradict each other."""
@@ -214,6 +219,9 @@ class Task:
                 "only a task that predicts a number from fields has a goal, however: "
                 f"{self.name} is {self.head} on {self.family}"
             )
+        strange = sorted(set(self.concepts.values()) - set(CONCEPTS))
+        if strange:
+            raise InputError(f"a concept is one of {', '.join(CONCEPTS)}, however: {strange}")
         overlap = sorted(name for name in names if self.protects(name))
         if overlap:
             raise InputError(f"protected attributes must not be fields, however: {overlap}")
