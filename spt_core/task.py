@@ -41,7 +41,11 @@ RuntimeName = Literal["onnx", "tensorrt", "tensorrt_provider", "tensorrt_provide
 MAX_BODY_BYTES = 1_000_000  # of a request, unless its family says otherwise
 RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 ComplianceCheck = Literal[
-    "protected_attributes_excluded", "adverse_action_reasons", "data_licence_known"
+    "protected_attributes_excluded",
+    "adverse_action_reasons",
+    "data_licence_known",
+    "sex_excluded",
+    "age_excluded",
 ]
 
 

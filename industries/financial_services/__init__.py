@@ -1,5 +1,6 @@
 """Tasks of banks, lenders and payment companies. Adding one: a file, and one line here."""
 
+from industries.financial_services.credit_scoring import CREDIT_SCORING
 from industries.financial_services.feeds import FEEDS as FEEDS
 from industries.financial_services.feeds import KEYWORDS as KEYWORDS
 from industries.financial_services.fraud_detection import FRAUD_DETECTION
@@ -8,4 +9,10 @@ from industries.financial_services.risk_assessment import RISK_ASSESSMENT
 from industries.financial_services.trading import TRADING
 from spt_core.task import Task
 
-TASKS: tuple[Task, ...] = (FRAUD_DETECTION, RISK_ASSESSMENT, REGULATORY_COMPLIANCE, TRADING)
+TASKS: tuple[Task, ...] = (
+    CREDIT_SCORING,
+    FRAUD_DETECTION,
+    RISK_ASSESSMENT,
+    REGULATORY_COMPLIANCE,
+    TRADING,
+)

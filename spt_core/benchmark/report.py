@@ -50,6 +50,8 @@ class Report:
     model that was trained on more rows, how many and of which export these figures are. Of images,
     `pictures` are right and wrong ones with what the answer rests on, and `deletion` says how far
     answers fall when that is hidden (pictures.py).
+    `transfer` says of a model that was begun with another task's what came over, and why it, or one
+    from scratch, was kept.
     """
 
     task: str
@@ -89,6 +91,7 @@ class Report:
     refit: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     pictures: list[dict[str, Any]] = dataclasses.field(default_factory=list[dict[str, Any]])
     deletion: dict[str, float] = dataclasses.field(default_factory=dict[str, float])
+    transfer: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with all fields."""
