@@ -55,9 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report, uri = benchmarked(run, model, policy, splits, front, transfer=facts)
         version = registered(run, model, policy, report, uri, created_by="jobs.transfer")
     show_report(run, report)
-    run.screen.say(
-        f"  to serve it: python -m jobs.deploy {version.name} --version {version.version}"
-    )
+    named = "" if run.arguments.name == "default" else f" --name {run.arguments.name}"
+    run.screen.say(f"  to serve it: python -m jobs.deploy {run.task.path}{named}")
     run.screen.result(
         {"version": version.ref, "report": uri, "source": source.ref, "transfer": facts},
         f"{version.ref}\n{uri}",
