@@ -16,7 +16,7 @@ from spt_core.data.corpus import Roles
 from spt_core.signature import Field
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_DAYS_A_WEEK = 7
+_DAYS_A_WEEK, _LAST_DAY = 7, 28  # a fifth week of February has no other day
 
 
 def read_carclaims(folder: str) -> pa.Table:
@@ -26,7 +26,7 @@ def read_carclaims(folder: str) -> pa.Table:
         io.BytesIO(content), read_options=pyarrow.csv.ReadOptions(use_threads=False)
     )
     dates = [
-        datetime(year, _MONTHS.index(month) + 1, 1 + _DAYS_A_WEEK * (week - 1))
+        datetime(year, _MONTHS.index(month) + 1, min(1 + _DAYS_A_WEEK * (week - 1), _LAST_DAY))
         for year, month, week in zip(
             *(table[name].to_pylist() for name in ("Year", "Month", "WeekOfMonth")), strict=True
         )
