@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import pyarrow as pa
 
+from spt_core.concepts import CONCEPTS, Concept
 from spt_core.errors import InputError, NotFoundError, nearest
 from spt_core.judgement import Span
 from spt_core.policy import Costs
@@ -46,6 +47,8 @@ ComplianceCheck = Literal[
     "data_licence_known",
     "set_coverage_stated",
     "advice_sourced",
+    "sex_excluded",
+    "age_excluded",
 ]
 
 
@@ -168,6 +171,8 @@ class Task:
     is a set of classes that holds the true one of so many rows to come. `advice` maps each class
     of which `respond` gives advice to where that comes from. Forecasts of losses are backtested at
     the `backtest_levels` in reports.
+    `concepts` are what fields, and columns of the task's data sets, stand for (concepts.py);
+    `transfer_from` is the task whose model one of this task may begin with.
     """
 
     industry: IndustryType
@@ -210,6 +215,8 @@ class Task:
     coverage: float | None = None
     advice: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
     backtest_levels: tuple[float, ...] = ()
+    concepts: Mapping[str, Concept] = dataclasses.field(default_factory=dict[str, Concept])
+    transfer_from: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse a task whose parts contradict each other."""
@@ -253,6 +260,9 @@ class Task:
             raise InputError(
                 f"only a task of forecasts is backtested, however: {self.name} is {self.head}"
             )
+        strange = sorted(set(self.concepts.values()) - set(CONCEPTS))
+        if strange:
+            raise InputError(f"a concept is one of {', '.join(CONCEPTS)}, however: {strange}")
         overlap = sorted(name for name in names if self.protects(name))
         if overlap:
             raise InputError(f"protected attributes must not be fields, however: {overlap}")

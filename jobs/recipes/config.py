@@ -12,6 +12,7 @@ from spt_core.distillation import DistillationConfig
 from spt_core.optimization import SearchConfig
 from spt_core.signature import Goal
 from spt_core.training import TrainingConfig
+from spt_core.transfer import TransferConfig
 from spt_core.vocabulary.config import StudyConfig
 
 
@@ -59,6 +60,7 @@ class PipelineConfig:
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
     refit: bool = True
     vocabulary: StudyConfig = dataclasses.field(default_factory=StudyConfig)
+    transfer: TransferConfig = dataclasses.field(default_factory=TransferConfig)
 
 
 def resized(
