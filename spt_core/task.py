@@ -11,13 +11,23 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
+import numpy as np
 import pyarrow as pa
 
+from spt_core.calendar import later
 from spt_core.errors import InputError, NotFoundError, nearest
 from spt_core.policy import Costs
 from spt_core.protected import attribute_of
 from spt_core.records import flatten
-from spt_core.signature import Field, FieldKind, Goal, SequenceShape, Signature, Window
+from spt_core.signature import (
+    KNOWN_IN_ADVANCE,
+    Field,
+    FieldKind,
+    Goal,
+    SequenceShape,
+    Signature,
+    Window,
+)
 
 Family = Literal["tabular", "text", "image", "series"]
 Head = Literal[
@@ -37,6 +47,7 @@ Tracker = Literal["mlflow", "wandb"]
 # What runs a replica's graphs: ONNX Runtime on the processor, a TensorRT engine, ONNX Runtime's
 # TensorRT provider; the last says that what the provider does not take may run elsewhere.
 RuntimeName = Literal["onnx", "tensorrt", "tensorrt_provider", "tensorrt_provider_or_cpu"]
+EXAMPLE_END_S = 1_703_980_800.0  # 2023-12-31
 MAX_BODY_BYTES = 1_000_000  # of a request, unless its family says otherwise
 RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 ComplianceCheck = Literal[
@@ -274,7 +285,8 @@ def _speaks_of(column: str, attributes: tuple[str, ...]) -> bool:
 def example_record(task: Task, signature: Signature) -> Mapping[str, Any]:
     """A record that the model takes: the task's example where it fits, else typical values."""
     fields_by_name = {field.name: field for field in task.fields}
-    values = flatten(task.example)
+    ahead = _typical_ahead(signature)
+    values = flatten({n: v for n, v in task.example.items() if n != KNOWN_IN_ADVANCE})
     fitting = {
         field.name: values[field.name]
         for field in signature.fields
@@ -286,20 +298,54 @@ def example_record(task: Task, signature: Signature) -> Mapping[str, Any]:
         fields = [field for field in fields if field.required]
         if fitting.keys() >= {field.name for field in fields}:
             return task.example
-    return {**{field.name: _typical(field) for field in fields}, **fitting}
+    if any(task.subject is not None and name == task.subject.name for name in fitting):
+        ahead = {n: v for n, v in task.example.items() if n == KNOWN_IN_ADVANCE}
+    return {**{field.name: _typical(field) for field in fields}, **fitting, **ahead}
 
 
 def _is_same(field: Field, other: Field) -> bool:
     """Whether a value of one field is one of the other."""
-    shapes = [f.shape and (f.shape.channels, f.shape.length, f.shape.step) for f in (field, other)]
-    return field.kind == other.kind and shapes[0] == shapes[1]
+    return field.kind == other.kind and _asked(field.shape) == _asked(other.shape)
 
 
-def _typical_window(shape: SequenceShape) -> list[dict[str, float]]:
+def _asked(shape: SequenceShape | None) -> Sequence[Any]:
+    """What of a shape a client's window must fit."""
+    if shape is None:
+        return ()
+    ahead = (shape.in_advance, shape.horizon if shape.in_advance else 0)
+    return (shape.channels, shape.length, shape.step, shape.in_months, *ahead)
+
+
+def _typical_window(shape: SequenceShape) -> list[dict[str, Any]]:
     """Readings that stand in the middle of what each channel has read."""
+    middles = _middles(shape)
+    readings: list[dict[str, Any]] = [dict(middles) for _ in range(shape.length)]
+    if shape.calendar:
+        moments = example_moments(shape)
+        readings = [{shape.time: at, **r} for at, r in zip(moments, readings, strict=True)]
+    return readings
+
+
+def _typical_ahead(signature: Signature) -> dict[str, Any]:
+    """What is known in advance, by the middle of what each such channel has read."""
+    shape = next((f.shape for f in signature.fields if f.shape is not None), None)
+    if shape is None or not shape.in_advance:
+        return {}
+    middles = _middles(shape)
+    return {KNOWN_IN_ADVANCE: {n: [middles[n]] * shape.horizon for n in shape.in_advance}}
+
+
+def example_moments(shape: SequenceShape) -> list[str]:
+    """When the readings of an example were: the last one at the end of 2023."""
+    steps = np.arange(1 - shape.length, 1)
+    moments = later(EXAMPLE_END_S + 0.0 * steps, steps, shape.step, in_months=shape.in_months)
+    return np.datetime_as_string(moments.astype("datetime64[s]")).tolist()
+
+
+def _middles(shape: SequenceShape) -> dict[str, float]:
     ends = shape.seen or [(0.0, 0.0)] * len(shape.channels)
     middles = [round((low + high) / 2, 6) for low, high in ends]
-    return [dict(zip(shape.channels, middles, strict=True)) for _ in range(shape.length)]
+    return dict(zip(shape.channels, middles, strict=True))
 
 
 def _typical(field: Field) -> Any:

@@ -18,6 +18,7 @@ from spt_core.data.partition import Part
 from spt_core.data.read import Dataset
 from spt_core.data.splits import Splits, table_of
 from spt_core.families.series.encoding import encode_batch, encoded
+from spt_core.families.series.facts import num_rows as num_rows_of
 from spt_core.fitting.plan import Read
 from spt_core.fitting.shards import Arrays, Batch, MemoryShard, joined
 
@@ -62,7 +63,7 @@ def shard_of(
     read: Read, *, facts: Mapping[str, Any], num_rows: int | None, seed: int
 ) -> MemoryShard | WindowStreamShard:
     """A worker's rows; with `num_rows` they are streamed."""
-    shape = (-1, int(facts["length"]), len(facts["center"]))
+    shape = (-1, num_rows_of(facts), len(facts["center"]))
 
     def arrays() -> Iterator[Arrays]:
         for batch in read():

@@ -19,7 +19,7 @@ from spt_core.artifacts import FACTS, GRAPH, ModelArtifact
 from spt_core.data.series import windows_of
 from spt_core.families.onnx import INPUT, open_session
 from spt_core.families.series.config import SeriesConfig, SeriesCopying
-from spt_core.families.series.reading import EncodedWindow, WindowReader, filled, readings_of
+from spt_core.families.series.reading import EncodedWindow, WindowReader, filled, record_of
 from spt_core.heads.base import Floats, Prediction, Reasons, Scores
 from spt_core.judgement import Reason, Stretch
 from spt_core.signature import Field, Signature
@@ -72,7 +72,7 @@ class SeriesPredictor:
         seen = np.array(self._shape.seen or [(-np.inf, np.inf)] * len(self._channels), np.float64)
         span = MARGIN * (seen[:, 1] - seen[:, 0])
         self._least, self._greatest = seen[:, 0] - span, seen[:, 1] + span
-        self._moves = np.array(facts["moves"], bool)
+        self._moves = np.array(facts["moves"][: len(self._channels)], bool)
 
     def read(self, record: Mapping[str, Any]) -> EncodedWindow:
         """A request's window."""
@@ -82,7 +82,7 @@ class SeriesPredictor:
         """The windows of typed rows."""
         windows = windows_of(table[self.field.name], self._shape)
         return [
-            EncodedWindow({self.field.name: readings_of(own, self._shape)}, values)
+            EncodedWindow(record_of(self.field.name, own, self._shape), values)
             for own, values in zip(windows, filled(windows), strict=True)
         ]
 
@@ -101,16 +101,17 @@ class SeriesPredictor:
         missing: dict[str, None] = {}
         outside: dict[str, None] = {}
         for row in rows:
-            is_missing = np.isnan(row.values).all(0)
+            is_missing = np.isnan(row.values[:, : len(self._channels)]).all(0)
             missing |= dict.fromkeys(np.array(self._channels)[is_missing].tolist())
             outside |= dict.fromkeys(self._outside(row.values))
         return Cautions(missing=tuple(missing), outside=tuple(outside))
 
     def _outside(self, values: Windows) -> tuple[str, ...]:
         """Channels that read beyond all training rows, or stand still and never did there."""
-        least, greatest = values.min(0), values.max(0)
-        beyond = (least < self._least) | (greatest > self._greatest)
-        still = self._moves & (least == greatest)
+        values = values[:, : len(self._channels)]
+        beyond = (values.min(0) < self._least) | (values.max(0) > self._greatest)
+        readings = values[: self._shape.length]
+        still = self._moves & (readings.min(0) == readings.max(0))
         return tuple(
             name
             for name, is_beyond, is_still in zip(self._channels, beyond, still, strict=True)
