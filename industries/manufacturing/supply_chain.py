@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from spt_core.errors import InputError
-from spt_core.judgement import Forecast
+from spt_core.judgement import Forecast, Stretch
 from spt_core.signature import Field, SequenceShape
 from spt_core.task import IndustryType, Task
 
@@ -17,6 +17,7 @@ WINDOW_STEPS = 12
 HORIZON_STEPS = 6
 USUAL_SERVICE_LEVEL = 0.95
 USUAL_LEAD_TIME = 3
+MAX_DRIVERS = 5
 SHOWN_LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
 START_MONTH = np.datetime64("2021-01", "M")
 SAMPLE_MONTHS = 84
@@ -38,8 +39,16 @@ def respond(judgement: Forecast) -> dict[str, Any]:
         "reorder_point": point,
         "service_level": service,
         "lead_time_steps": lead_time,
+        "drivers": [_driver(stretch) for stretch in judgement.stretches[:MAX_DRIVERS]],
         "recommendation": _recommendation(judgement, point, service, lead_time),
     }
+
+
+def _driver(stretch: Stretch) -> dict[str, Any]:
+    """What a part of the request does to the expected demand."""
+    first, last = stretch.start + 1, stretch.end
+    steps = "to come" if stretch.is_ahead else f"{first} to {last} of the window"
+    return {"driver": stretch.channel, "steps": steps, "effect": _rounded(stretch.effect)}
 
 
 def _terms(judgement: Forecast) -> tuple[float, int]:
@@ -216,6 +225,20 @@ SUPPLY_CHAIN = Task(
         },
         "service_level": {"type": "number"},
         "lead_time_steps": {"type": "integer"},
+        "drivers": {
+            "type": "array",
+            "description": "what the expected demand would fall by, were these steps of a channel "
+            "as usual: of what is asked for as the window's other steps are, of all else as in "
+            "training",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "driver": {"type": "string"},
+                    "steps": {"type": "string"},
+                    "effect": {"type": "number"},
+                },
+            },
+        },
         "recommendation": {"type": "string", "description": "what to do, in a sentence"},
     },
     respond=respond,

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spt_core.artifacts import as_uri, filesystem, has_manifest, remove, write_manifest
-from spt_core.data import formats
+from spt_core.data import arrays, formats
 from spt_core.data.corpus import (
     FOLDER,
     RESERVED,
@@ -55,6 +55,10 @@ def open_corpus(
     located = str(source) if isinstance(source, str | Path) else _stored(source, storage)
     uris, kind, identity = expand(located)
     if not isinstance(source, str | Path):
+        identity = located.rsplit("/", 1)[-1]
+    if task.family == "series" and arrays.holds_arrays(uris, kind):
+        located, roles = arrays.unrolled(task, uris, kind, identity, roles=roles, storage=storage)
+        uris, kind, identity = expand(located)
         identity = located.rsplit("/", 1)[-1]
     counts = formats.columns(uris, kind)
     if kind == "jsonl":  # any line may have more keys than the first ones

@@ -218,7 +218,9 @@ def _paced(
         shape = dataclasses.replace(shape, calendar=calendar)
         if calendar:
             parts = ", ".join(part.replace("_", " ") for part in calendar)
-            detail = f"the {parts} of each step is an input: a request's readings say when they were"
+            detail = (
+                f"the {parts} of each step is an input: a request's readings say when they were"
+            )
             findings.append(Finding(kind="calendar", column=shape.time, detail=detail))
     features = (dataclasses.replace(field, shape=shape),)
     return dataclasses.replace(columns, features=features, findings=tuple(findings))

@@ -27,9 +27,10 @@ def series_facts(
     """Center and spread of each channel in training windows [N, T, C], and of values [N].
 
     Windows may have columns of the calendar and rows of the horizon behind that: `columns_ahead`
-    are those that are known there, for `ahead` steps. `moves` says of each channel whether it moved in every training window: one that stands still
-    then is broken. `target` is the channel that is foretold, `value_scale` its mean; `is_whole`
-    says that it counts, so that its quantiles are whole numbers.
+    are those that are known there, for `ahead` steps. `moves` says of each channel whether it moved
+    in every training window: one that stands still then is broken. `target` is the channel that is
+    foretold, `value_scale` its mean; `is_whole` says that it counts, so that its quantiles are
+    whole numbers.
     """
     windows = windows[:, : shape.length]
     cells = windows.reshape(-1, windows.shape[2]).astype(np.float64)

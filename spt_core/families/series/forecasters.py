@@ -214,7 +214,9 @@ def _figures(windows: Windows, own: int, shape: SequenceShape) -> NDArray[np.flo
     figures = np.column_stack([window_statistics(readings), (demand > 0).mean(1), demand[:, -6:]])
     if not shape.num_ahead:
         return figures
-    known = windows[:, shape.length :, columns_ahead(shape)].reshape(len(windows) * shape.horizon, -1)
+    known = windows[:, shape.length :, columns_ahead(shape)].reshape(
+        len(windows) * shape.horizon, -1
+    )
     numbers = np.tile(np.arange(shape.horizon, dtype=np.float32), len(windows))
     return np.column_stack([np.repeat(figures, shape.horizon, 0), known, numbers])
 
