@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from spt_core.calendar import later
 from spt_core.errors import InputError, NotFoundError, nearest
@@ -56,6 +57,7 @@ ComplianceCheck = Literal[
 
 
 Rule = Callable[[pa.Table], Sequence[str]]  # the class of each row, without a model
+Takings = Callable[[pa.Table, NDArray[np.float64]], Mapping[str, Any]]
 
 
 class IndustryType(enum.StrEnum):
@@ -157,7 +159,9 @@ class Task:
     says which way a number is better, unless a corpus says otherwise: answers then recommend
     settings of the fields that are `controllable`. `symmetries` are those of images. `rules` are
     what would be said without a model, by name: the class of each row of a typed table, InputError
-    where it lacks a column; reports show them beside the model.
+    where it lacks a column; reports show them beside the model. `realized` are columns that a
+    corpus may have of what came after a row: never inputs, they let `takings` say, of a typed table
+    and probabilities [N, K] of its rows, what acting on them earns; {} where it lacks them.
     """
 
     industry: IndustryType
@@ -195,6 +199,8 @@ class Task:
     goal: Goal | None = None
     symmetries: tuple[Symmetry, ...] = ()
     rules: Mapping[str, Rule] = dataclasses.field(default_factory=dict[str, Rule])
+    realized: tuple[str, ...] = ()
+    takings: Takings | None = None
 
     def __post_init__(self) -> None:
         """Refuse a task whose parts contradict each other."""

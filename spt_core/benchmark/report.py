@@ -49,7 +49,8 @@ class Report:
     models that could have been served, measured on validation rows. `refit` says of a registered
     model that was trained on more rows, how many and of which export these figures are. Of images,
     `pictures` are right and wrong ones with what the answer rests on, and `deletion` says how far
-    answers fall when that is hidden (pictures.py).
+    answers fall when that is hidden (pictures.py). `takings[model]` say what acting on answers
+    earns, before and after costs, where a task and its corpus tell.
     """
 
     task: str
@@ -89,6 +90,7 @@ class Report:
     refit: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     pictures: list[dict[str, Any]] = dataclasses.field(default_factory=list[dict[str, Any]])
     deletion: dict[str, float] = dataclasses.field(default_factory=dict[str, float])
+    takings: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with all fields."""

@@ -160,6 +160,9 @@ def _tabular_columns(rows: Sample, corpus: Corpus, task: Task) -> Columns:
         is_protected = name.lower() in protected or task.protects(name)
         if name in RESERVED or name == corpus.label or _is_object(name, table):
             continue
+        if name in task.realized:
+            carried.append(Field(name=name, kind="number", required=False))
+            continue
         if name == corpus.weight:
             judgement = judgements[name]
             field = Field(name=name, kind="number", minimum=LEAST_WEIGHT)
