@@ -45,6 +45,8 @@ ComplianceCheck = Literal[
 
 
 Rule = Callable[[pa.Table], Sequence[str]]  # the class of each row, without a model
+# Each field's true part [N] of the log-odds (of a number: of it) in rows of a task's own sample.
+Causes = Callable[[pa.Table], Mapping[str, Any]]
 
 
 class IndustryType(enum.StrEnum):
@@ -146,7 +148,9 @@ class Task:
     says which way a number is better, unless a corpus says otherwise: answers then recommend
     settings of the fields that are `controllable`. `symmetries` are those of images. `rules` are
     what would be said without a model, by name: the class of each row of a typed table, InputError
-    where it lacks a column; reports show them beside the model.
+    where it lacks a column; reports show them beside the model. `causes` are what the sample's
+    generator knows of single fields (NaN where a value is missing): benchmarks hold reasons against
+    them.
     """
 
     industry: IndustryType
@@ -184,6 +188,7 @@ class Task:
     goal: Goal | None = None
     symmetries: tuple[Symmetry, ...] = ()
     rules: Mapping[str, Rule] = dataclasses.field(default_factory=dict[str, Rule])
+    causes: Causes | None = None
 
     def __post_init__(self) -> None:
         """Refuse a task whose parts contradict each other."""
