@@ -15,6 +15,7 @@ from spt_core.benchmark.subject import mean_interval
 from spt_core.benchmark.tasks import BenchmarkResult, BenchmarkTask, Criterion
 from spt_core.errors import InputError, nearest
 from spt_core.judgement import Judgement, Labels, Pairs, Reason, Spans
+from spt_core.task import Task
 
 REASONS = "reasons"  # the key of an expected output that is no key of the answer
 NUM_REASONS = 4  # the first of an answer, among which an expected one must be
@@ -36,7 +37,6 @@ def custom(
     reasoning: float | None,
 ) -> BenchmarkResult:
     """The weighted score of the cases; `reasoning` is that of deletion on held-out rows, if any."""
-    _check_keys(answerer, task)
     cases = [
         _asked(answerer, record, expected, task.tolerance)
         for record, expected in zip(task.input_data, task.expected_outputs, strict=True)
@@ -141,14 +141,15 @@ def _is_named(expected: str, names: Sequence[str]) -> bool:
     return any(expected == name or expected.casefold() in name.casefold() for name in names)
 
 
-def _check_keys(answerer: Answerer, task: BenchmarkTask) -> None:
-    allowed = (*answerer.task.answer, REASONS)
+def require_keys(answered: Task, task: BenchmarkTask) -> None:
+    """Refuse cases that expect what no answer to them holds."""
+    allowed = (*answered.answer, REASONS)
     for expected in task.expected_outputs:
         for key in expected:
             if key not in allowed:
                 raise InputError(
                     f"an expected output of {task.task_id!r} must have keys of the answer of "
-                    f"{answerer.task.path} ({', '.join(allowed)}), however: {key!r}; "
+                    f"{answered.path} ({', '.join(allowed)}), however: {key!r}; "
                     f"{nearest(key, allowed)}"
                 )
 

@@ -18,7 +18,7 @@ from spt_core.benchmark.accuracy import accuracy
 from spt_core.benchmark.compliance import compliance, run_checks
 from spt_core.benchmark.comprehensive import settings_of, summarized
 from spt_core.benchmark.config import BenchmarkConfig
-from spt_core.benchmark.custom import custom
+from spt_core.benchmark.custom import custom, require_keys
 from spt_core.benchmark.decisions import decision_facts, too_few
 from spt_core.benchmark.efficiency import efficiency
 from spt_core.benchmark.inputs import input_facts, part_facts
@@ -103,6 +103,8 @@ class BenchmarkSuite:
                     "industries must be the model's own or have custom benchmarks, however: "
                     f"{model_name} is of {own}, and {industry} has none"
                 )
+            for task in self._custom.get(industry, {}).values():
+                require_keys(model.task, task)
         subject, why = self._subject(model)
         built_in = self._built_in(model, subject, why, report)
         results: dict[str, list[BenchmarkResult]] = {}
