@@ -7,7 +7,7 @@
 | compliance_validation_required | the gate rejects for any check that failed or was not made |
 | human_review_threshold | `high_risk_changes`: a person decides on these; `all_changes`: on all |
 | rollback_strategy | `automatic_on_failure`: a bad version is taken back; `manual`: it is told |
-| monitoring_integration | prometheus and grafana: see kuberay; mlflow and wandb follow retrainings |
+| monitoring_integration | prometheus, grafana: kuberay; mlflow, wandb: follow retrainings |
 
 The same keys are the `[cicd]` table of a sources file.
 """
