@@ -66,6 +66,8 @@ ComplianceCheck = Literal[
 
 Rule = Callable[[pa.Table], Sequence[str]]  # the class of each row, without a model
 Takings = Callable[[pa.Table, NDArray[np.float64]], Mapping[str, Any]]
+# Each field's true part [N] of the log-odds (of a number: of it) in rows of a task's own sample.
+Causes = Callable[[pa.Table], Mapping[str, Any]]
 
 
 class SpanPatterns(NamedTuple):
@@ -182,6 +184,8 @@ class Task:
     - `symmetries`: those of images.
     - `rules`: what would be said without a model, by name: the class of each row of a typed table,
       InputError where it lacks a column; reports show them beside the model.
+    - `causes`: what the sample's generator says of single fields (NaN where a value is missing):
+      benchmarks hold reasons against them.
     - `patterns`: find spans together with the model (heads/spans.py says which holds where they
       differ).
     - `case_matters`: capitals and marks of a text mean something, as in code: reports show n-grams
@@ -241,6 +245,7 @@ class Task:
     transfer_from: str | None = None
     realized: tuple[str, ...] = ()
     takings: Takings | None = None
+    causes: Causes | None = None
 
     def __post_init__(self) -> None:
         """Refuse a task whose parts contradict each other."""

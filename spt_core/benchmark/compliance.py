@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from spt_core.artifacts import ExportedModel
+from spt_core.benchmark.tasks import BenchmarkResult, BenchmarkType
+from spt_core.model import SpecializedModel
 from spt_core.policy import DecisionPolicy, LabelPolicy, Policy
 from spt_core.protected import attribute_of
 from spt_core.task import ComplianceCheck, Task
@@ -34,6 +36,37 @@ def run_checks(task: Task, exported: ExportedModel, policy: Policy) -> dict[str,
             "fact": fact.sentence,
         }
     return results
+
+
+def compliance(model: SpecializedModel) -> list[BenchmarkResult]:
+    """A benchmark for each check of the model's task."""
+    task, source = model.task, model.source
+    if not isinstance(source, ExportedModel):
+        source = ExportedModel(
+            uri=source.uri, artifact=source, files={}, parity={}, probes={}, size_bytes=0
+        )
+    checks = run_checks(task, source, model.policy)
+    if not checks:
+        return [
+            BenchmarkResult(
+                task_id="compliance",
+                name="Compliance",
+                benchmark_type=BenchmarkType.COMPLIANCE,
+                note="",
+                not_measured=f"{task.path} declares no compliance check",
+            )
+        ]
+    return [
+        BenchmarkResult(
+            task_id=f"compliance_{name}",
+            name=name.replace("_", " ").capitalize(),
+            benchmark_type=BenchmarkType.COMPLIANCE,
+            note=str(check["fact"]),
+            score=float(bool(check["passed"])),
+            figures={"required": check["required"]},
+        )
+        for name, check in checks.items()
+    ]
 
 
 def _protected_attributes_excluded(task: Task, exported: ExportedModel, policy: Policy) -> Fact:
