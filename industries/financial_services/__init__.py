@@ -1,5 +1,6 @@
 """Tasks of banks, lenders and payment companies. Adding one: a file, and one line here."""
 
+from industries.financial_services.credit_scoring import CREDIT_SCORING
 from industries.financial_services.feeds import FEEDS as FEEDS
 from industries.financial_services.feeds import KEYWORDS as KEYWORDS
 from industries.financial_services.fraud_detection import FRAUD_DETECTION
@@ -11,6 +12,7 @@ from industries.financial_services.trading import TRADING
 from spt_core.task import Task
 
 TASKS: tuple[Task, ...] = (
+    CREDIT_SCORING,
     FRAUD_DETECTION,
     MARKET_RISK,
     OPERATIONAL_RISK,

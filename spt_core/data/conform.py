@@ -72,17 +72,19 @@ def conform(
     required: Sequence[str] = (),
     gaps: frozenset[str] = _NONE,
     time: str | None = None,
+    refused: NDArray[np.object_] | None = None,
 ) -> tuple[pa.Table, pa.Table]:
     """The good rows in typed columns, and the bad rows as (row number, reason, row as JSON).
 
     Row numbers are the table's column `__row`, or positions; a field without a column is missing
     everywhere. A row without a value in a `required` column, or without a label, is bad, and so is
     one without a text that can be read. `gaps` are texts that stand for no value, beside the usual
-    ones. With `time`, a column `__instant` says when each row was, wherever its clock stood.
+    ones. With `time`, a column `__instant` says when each row was, wherever its clock stood. Rows
+    with a reason in `refused` [B] are bad for it.
     """
     size = table.num_rows
     numbers = table[ROW] if ROW in table.column_names else pa.chunked_array([np.arange(size)])
-    reasons = np.full(size, None, dtype=object)
+    reasons = np.full(size, None, dtype=object) if refused is None else refused.copy()
     columns: dict[str, pa.Array | pa.ChunkedArray] = {}
     spans: list[Spans | None] = [None] * size
     texts = next((field.name for field in fields if field.kind == "text"), "")

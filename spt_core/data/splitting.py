@@ -13,6 +13,7 @@ import functools
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -45,10 +46,25 @@ from spt_core.data.partition import (
     histogram_of,
     write_parts,
 )
-from spt_core.data.read import Dataset, count_rows, plain_errors, read, rows_of
+from spt_core.data.read import Dataset, count_rows, plain_errors, read, replaced, rows_of
+from spt_core.data.rewriting import Rewrite
 from spt_core.data.sampling import Sample, sample
-from spt_core.data.series import Cutting, cut_dataset, pace, telling_channels
-from spt_core.data.splits import SplitConfig, SplitKind, Splits, load_splits, table_of
+from spt_core.data.series import (
+    Cutting,
+    Pace,
+    calendar_of,
+    cut_dataset,
+    pace,
+    telling_channels,
+)
+from spt_core.data.splits import (
+    SplitConfig,
+    SplitKind,
+    Splits,
+    StepUnit,
+    load_splits,
+    table_of,
+)
 from spt_core.data.sufficiency import (
     and_more,
     class_findings,
@@ -63,25 +79,43 @@ from spt_core.task import Task
 
 GUARD_ROWS = 50_000
 WINDOW_PARTITION_BYTES = 128 << 20
+UNITS_S: Mapping[StepUnit, float] = {
+    "second": 1.0,
+    "minute": 60.0,
+    "hour": 3600.0,
+    "day": 86_400.0,
+    "week": 604_800.0,
+}
 GZIP_RATIO = 6
 MIN_DISTINCT = 0.5
 MAX_TERMS = 600  # of a vocabulary: each is a column
 MIN_TERM_ROWS = 3  # that hold a term, for a model to learn what it says
 
 
-def split(task: Task, corpus: Corpus, storage: str, config: SplitConfig | None = None) -> Splits:
-    """The corpus's Splits below `storage`; a finished one of the same content is used again."""
+def split(
+    task: Task,
+    corpus: Corpus,
+    storage: str,
+    config: SplitConfig | None = None,
+    *,
+    rewrite: Rewrite | None = None,
+) -> Splits:
+    """The corpus's Splits below `storage`; a finished one of the same content is used again.
+
+    With `rewrite`, no text is written as it was, to the parts or to the quarantine.
+    """
     config = config or SplitConfig()
     if corpus.label is None:
         raise InputError(f"a corpus needs a label to be split, however: {corpus.name} has none")
-    name = digest([corpus.to_json(), dataclasses.asdict(config), task.path, code_fingerprint()])
+    content = [corpus.to_json(), dataclasses.asdict(config), task.path, code_fingerprint()]
+    name = digest(content if rewrite is None else [*content, dict(rewrite.facts)])
     folder = f"{as_uri(storage)}/splits/{name}"
     if has_manifest(folder):
         return dataclasses.replace(load_splits(folder), reused=True)
     remove(folder)
     try:
         with plain_errors():
-            splits = _make(task, corpus, folder, config)
+            splits = _make(task, corpus, folder, config, rewrite)
         write_manifest(folder, splits.to_json())
     except BaseException:
         remove(folder)
@@ -89,15 +123,18 @@ def split(task: Task, corpus: Corpus, storage: str, config: SplitConfig | None =
     return splits
 
 
-def _make(task: Task, corpus: Corpus, folder: str, config: SplitConfig) -> Splits:
+def _make(
+    task: Task, corpus: Corpus, folder: str, config: SplitConfig, rewrite: Rewrite | None
+) -> Splits:
     assert corpus.label is not None
     sampled = sample(corpus, SAMPLE_ROWS)
-    columns = _paced(columns_of(sampled, corpus, task), sampled, corpus, config)
+    columns = _paced(task, columns_of(sampled, corpus, task), sampled, corpus, config)
     labels = columns.labels
     kind = _kind(corpus, columns, config, sampled)
     partition = _partition(task, corpus, columns, config, kind, folder)
     windows = tuple(w for w in corpus.windows if w.name not in corpus.columns)
-    written = _write(corpus, columns, partition, windows, config)
+    written = _write(corpus, columns, partition, windows, config, rewrite)
+    counts = replaced(f"{folder}/.quarantine")
     quarantine = _collect_quarantine(folder)
     num_rows_in = _accounted(corpus, written, quarantine)
     duplicates, doubt = _remove_duplicates(written, partition)
@@ -158,10 +195,13 @@ def _make(task: Task, corpus: Corpus, folder: str, config: SplitConfig) -> Split
         labels=labels,
         classes=classes_of(labels, written.classes["train"]),
         num_rows_in=num_rows_in,
+        deidentified={} if rewrite is None else {**rewrite.facts, "replaced": counts},
     )
 
 
-def _paced(columns: Columns, sampled: Sample, corpus: Corpus, config: SplitConfig) -> Columns:
+def _paced(
+    task: Task, columns: Columns, sampled: Sample, corpus: Corpus, config: SplitConfig
+) -> Columns:
     """The columns; of readings with the windows' length, step and horizon."""
     if not columns.readings:
         return columns
@@ -190,12 +230,40 @@ def _paced(columns: Columns, sampled: Sample, corpus: Corpus, config: SplitConfi
         findings.append(Finding(kind="gaps", column=shape.time, detail=detail))
     shape = dataclasses.replace(
         shape,
-        step=config.step or paced.step,
+        **_step(paced, config, shape.time),
         length=config.window_steps or shape.length,
         horizon=shape.horizon if config.horizon_steps is None else config.horizon_steps,
     )
+    if task.head == "forecasts":
+        share = config.train if _kind_of_series(corpus, columns, config) == "time" else 1.0
+        calendar = calendar_of(shape, share * paced.span_s)
+        shape = dataclasses.replace(shape, calendar=calendar)
+        if calendar:
+            parts = ", ".join(part.replace("_", " ") for part in calendar)
+            detail = (
+                f"the {parts} of each step is an input: a request's readings say when they were"
+            )
+            findings.append(Finding(kind="calendar", column=shape.time, detail=detail))
     features = (dataclasses.replace(field, shape=shape),)
     return dataclasses.replace(columns, features=features, findings=tuple(findings))
+
+
+def _step(paced: Pace, config: SplitConfig, time: str) -> dict[str, Any]:
+    """The step, and whether it is in months: as the configuration says, else as readings come."""
+    unit = config.step_unit
+    if unit is None:
+        if config.step is None:
+            return {"step": paced.step, "in_months": paced.in_months}
+        return {"step": config.step, "in_months": False}
+    if not paced.span_s:
+        raise InputError(
+            f"split.step_unit is for times, however: {time!r} holds numbers, which are their own "
+            "unit"
+        )
+    step = config.step or 1.0
+    if unit == "month":
+        return {"step": step, "in_months": True}
+    return {"step": step * UNITS_S[unit], "in_months": False}
 
 
 def _accounted(corpus: Corpus, written: Written, quarantine: Mapping[str, int]) -> int:
@@ -317,6 +385,7 @@ def _write(
     partition: Partition,
     windows: Sequence[Window],
     config: SplitConfig,
+    rewrite: Rewrite | None,
 ) -> Written:
     """Read, compute windows, deal and write: one pass, and one shuffle per entity of a window."""
     time = corpus.time if partition.time is not None else None
@@ -333,6 +402,7 @@ def _write(
         labels=partition.labels,
         required=needed,
         time=clock,
+        rewrite=rewrite,
     )
     if columns.readings:
         rows = _cut(rows, corpus, columns, config)

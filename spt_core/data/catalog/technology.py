@@ -43,7 +43,7 @@ def read_sven(folder: str) -> pa.Table:
     pairs = [pair for pair in pairs if pair["func_src_before"] != pair["func_src_after"]]
     return pa.table(
         {
-            "code": [pair[f"func_src_{when}"] for pair in pairs for when in ("before", "after")],
+            "code": [code for p in pairs for code in (p["func_src_before"], p["func_src_after"])],
             "commit": [pair["commit_link"] for pair in pairs for _ in range(2)],
             "weaknesses": [
                 label
