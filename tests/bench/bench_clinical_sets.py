@@ -8,9 +8,9 @@ nothing else is learnt from them. Sets come from the calibration cases alone, at
 the share of test cases whose set holds the diagnosis, with Wilson's interval, and the mean size.
 The model is the exported student. With `--alone` it is its network without a teacher, fitted to the
 labels in this process: a minute of one core, and no Ray. Beside it, TF-IDF and logistic regression
-on the words. Folds that are finished are used again. The student's width and rates were chosen among
-five by the accuracy on the first fold, so that figures of accuracy and size are a little too good;
-coverage is not, which no setting can buy.
+on the words. Folds that are finished are used again. The student's width and rates were chosen
+among five by the accuracy on the first fold, so that figures of accuracy and size are a little too
+good; coverage is not, which no setting can buy.
 """
 
 from __future__ import annotations
