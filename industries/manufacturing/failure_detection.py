@@ -150,6 +150,24 @@ def sample(num_rows: int, seed: int) -> pa.Table:
     )
 
 
+def causes(table: pa.Table) -> dict[str, NDArray[np.float64]]:
+    """What single readings [N] of a sample's rows add to the log-odds; NaN where one is missing.
+
+    Torque and speed, and the two temperatures, act together and are not among them.
+    """
+    wear, vibration, coolant, hours = (
+        np.array(table[name].to_pylist(), np.float64)
+        for name in ("tool_wear", "vibration", "coolant_flow", "service_hours")
+    )
+    return {
+        "tool_wear": 0.07 * np.maximum(wear - 190.0, 0.0),
+        "vibration": 1.5 * np.maximum(vibration - 4.0, 0.0),
+        "coolant_flow": 1.2 * np.maximum(9.0 - coolant, 0.0),
+        "service_hours": 0.7 * hours / 1000.0,
+        "variant": np.zeros(table.num_rows),
+    }
+
+
 FAILURE_DETECTION = Task(
     industry=IndustryType.MANUFACTURING,
     name="failure_detection",
@@ -278,6 +296,7 @@ FAILURE_DETECTION = Task(
         "service_hours": 1450,
     },
     sample=sample,
+    causes=causes,
     costs=Costs(missed_positive=2500.0, false_alarm=400.0, review=60.0),
     daily_review_capacity=60,
     daily_volume=1000,

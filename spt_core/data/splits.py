@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 SplitKind = Literal["time", "group", "random"]
 SAMPLE_BATCH_ROWS = 256  # that are read at a time for a sample: they may be images
 SERIES_RUN_ROWS = 1_000
+StepUnit = Literal["second", "minute", "hour", "day", "week", "month"]
 REFIT_PARTS: tuple[Part, ...] = ("train", "validation", "calibration")
 
 
@@ -47,9 +48,9 @@ class SplitConfig:
     A time split leaves out the rows of the `label_delay_days` before each later part, whose labels
     would not have been known yet, and the first `history_days`, which only feed windows. Of series,
     a window has `window_steps` readings (None: as the task says), `step` apart (None: as they come
-    most often), and one ends at every `stride_steps`-th of them; its label looks `horizon_steps`
-    ahead (None: as the task says). A window of a time split that, with its label, is not within one
-    part is left out.
+    most often, or one `step_unit`; where the clock counts, in its own unit), and one ends at every
+    `stride_steps`-th of them; its label looks `horizon_steps` ahead (None: as the task says). A
+    window of a time split that, with its label, is not within one part is left out.
     """
 
     kind: SplitKind | None = None
@@ -65,6 +66,7 @@ class SplitConfig:
     stride_steps: int = 1
     horizon_steps: int | None = None
     step: float | None = None
+    step_unit: StepUnit | None = None
 
     def __post_init__(self) -> None:
         """Refuse shares that do not add up and a kind that does not exist."""
@@ -74,6 +76,10 @@ class SplitConfig:
             raise InputError(f"shares must be positive and add up to 1, however: {self.shares}")
         if self.label_delay_days < 0 or self.history_days < 0 or self.max_categories < 1:
             raise InputError(f"days must be >= 0 and max_categories >= 1, however: {self}")
+        if self.step_unit is not None and self.step_unit not in get_args(StepUnit):
+            raise InputError(
+                f"a step's unit is one of {get_args(StepUnit)}, however: {self.step_unit!r}"
+            )
         if self.stride_steps < 1 or not (self.step is None or self.step > 0):
             raise InputError(
                 "stride_steps must be at least 1 and step above 0, however: "
@@ -124,8 +130,9 @@ class Splits:
     `num_rows_in` are the rows of the corpus: each is in a part, left out or in quarantine.
     `num_left_out` counts good rows that are in no part, by reason; `quarantine` counts bad rows by
     reason. `data_fingerprint` depends on the rows' content, not on files or order. `cut_times` are
-    the first moments of validation, calibration and test in a time split. `reused` says that a
-    finished folder was found, and is not stored.
+    the first moments of validation, calibration and test in a time split. `deidentified` says what
+    removed identifiers from the texts and how many of each type, if anything did. `reused` says
+    that a finished folder was found, and is not stored.
     """
 
     uri: str
@@ -151,6 +158,7 @@ class Splits:
     labels: LabelRule = BINARY
     classes: tuple[str, ...] = ()
     num_rows_in: int = 0
+    deidentified: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     reused: bool = False
 
     def to_json(self) -> dict[str, Any]:
