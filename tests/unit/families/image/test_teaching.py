@@ -77,6 +77,7 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Any:
         data_fingerprint="a",
         protected=(),
         licences=("MIT",),
+        deidentified={},
     )
 
 
@@ -321,6 +322,19 @@ def test_a_search_begins_with_the_configuration_s_own_student(
     assert "3 stages of 1, 0.5 inside" in space.shapes
     assert space.start(config(tmp_path))["dropout"] == 0.2
     assert len(space.shapes) == num_shapes
+
+
+def test_every_student_of_a_search_starts_from_its_teacher(splits: Any, tmp_path: Path) -> None:
+    training = config(tmp_path)
+    teacher = taught(splits, training)
+    space = image_space(training, teacher)
+    for shape in space.shapes:
+        own = space.configured(training, {**space.start(training), "shape": shape})
+        run = ImageDistilling(lesson(splits, teacher, own)).draft()
+        network = LEARNER.network(run, is_start=True)
+        weights = load(teacher.read(WEIGHTS))
+        assert torch.equal(network.stem.convolution.weight, weights["stem.convolution.weight"])
+        assert network(torch.rand(2, 1, 32, 32)).shape == (2, len(splits.classes))
 
 
 def test_a_search_has_no_student_of_more_stages_than_its_teacher_can_give(tmp_path: Path) -> None:
