@@ -405,7 +405,12 @@ def _typical_ahead(signature: Signature) -> dict[str, Any]:
 def example_moments(shape: SequenceShape) -> list[str]:
     """When the readings of an example were: the last one at the end of 2023."""
     steps = np.arange(1 - shape.length, 1)
-    moments = later(EXAMPLE_END_S + 0.0 * steps, steps, shape.step, in_months=shape.in_months)
+    moments = later(
+        np.full(shape.length, EXAMPLE_END_S, np.float64),
+        steps,
+        shape.step,
+        in_months=shape.in_months,
+    )
     return np.datetime_as_string(moments.astype("datetime64[s]")).tolist()
 
 
