@@ -179,9 +179,7 @@ def shard_of(read: Read, *, num_rows: int | None, seed: int) -> MemoryShard | St
             yield tuple(np.array(batch[c]) for c in ("features", "target", "weight"))  # type: ignore[misc]  # three
 
     if num_rows is not None:
-        return StreamShard(
-            arrays, num_rows=num_rows, buffer_rows=SHUFFLE_BUFFER_ROWS, seed=seed
-        )
+        return StreamShard(arrays, num_rows=num_rows, buffer_rows=SHUFFLE_BUFFER_ROWS, seed=seed)
     features, targets, weights = zip(*arrays(), strict=True)
     held = (np.concatenate(features), np.concatenate(targets), np.concatenate(weights))
     return MemoryShard(held, seed=seed)
