@@ -16,7 +16,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from spt_core.calendar import later
+from spt_core.concepts import CONCEPTS, Concept
 from spt_core.errors import InputError, NotFoundError, nearest
+from spt_core.judgement import Span
 from spt_core.policy import Costs
 from spt_core.protected import attribute_of
 from spt_core.records import flatten
@@ -52,12 +54,30 @@ EXAMPLE_END_S = 1_703_980_800.0  # 2023-12-31
 MAX_BODY_BYTES = 1_000_000  # of a request, unless its family says otherwise
 RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 ComplianceCheck = Literal[
-    "protected_attributes_excluded", "adverse_action_reasons", "data_licence_known"
+    "protected_attributes_excluded",
+    "adverse_action_reasons",
+    "data_licence_known",
+    "set_coverage_stated",
+    "advice_sourced",
+    "sex_excluded",
+    "age_excluded",
 ]
 
 
 Rule = Callable[[pa.Table], Sequence[str]]  # the class of each row, without a model
 Takings = Callable[[pa.Table, NDArray[np.float64]], Mapping[str, Any]]
+# Each field's true part [N] of the log-odds (of a number: of it) in rows of a task's own sample.
+Causes = Callable[[pa.Table], Mapping[str, Any]]
+
+
+class SpanPatterns(NamedTuple):
+    """What patterns find in a text, apart from any model, and the version of the patterns.
+
+    `find` returns spans in order that do not overlap; `version` changes whenever they could.
+    """
+
+    version: str
+    find: Callable[[str], Sequence[Span]]
 
 
 class IndustryType(enum.StrEnum):
@@ -97,7 +117,7 @@ class FamilyFacts(NamedTuple):
 FAMILIES: Mapping[Family, FamilyFacts] = {
     "tabular": FamilyFacts(
         subject=None,
-        kinds=("number", "category", "boolean", "time", "entity"),
+        kinds=("number", "category", "boolean", "time", "terms", "number_pair", "entity"),
         heads=("binary", "single_label", "ordinal", "regression"),
         batch_rows=8192,
         inline_records=16,  # of microseconds each: single requests do not wait for them
@@ -152,16 +172,33 @@ class Task:
     those of the training rows. `respond` words the head's Judgement. Costs and capacity belong to
     binary decisions; classes get thresholds per label (LabelPolicy).
 
-    `label_patterns` are regular expressions that hint at a class in new texts without a label; how
-    far each is believed is measured on labelled rows. Every new version of a `high_risk` task needs
-    a person's approval. Columns of a `protected` attribute (protected.py) are kept out of the
-    features, those of a `monitored` one are features; of both there are figures by group. `goal`
-    says which way a number is better, unless a corpus says otherwise: answers then recommend
-    settings of the fields that are `controllable`. `symmetries` are those of images. `rules` are
-    what would be said without a model, by name: the class of each row of a typed table, InputError
-    where it lacks a column; reports show them beside the model. `realized` are columns that a
-    corpus may have of what came after a row: never inputs, they let `takings` say, of a typed table
-    and probabilities [N, K] of its rows, what acting on them earns; {} where it lacks them.
+    What a task may have besides:
+
+    - `label_patterns`: regular expressions that hint at a class in new texts without a label; how
+      far each is believed is measured on labelled rows.
+    - `high_risk`: every new version needs a person's approval.
+    - `protected`, `monitored`: attributes (protected.py); columns of the former are kept out of the
+      features, those of the latter are features; of both there are figures by group.
+    - `goal`: which way a number is better, unless a corpus says otherwise: answers then recommend
+      settings of the fields that are `controllable`.
+    - `symmetries`: those of images.
+    - `rules`: what would be said without a model, by name: the class of each row of a typed table,
+      InputError where it lacks a column; reports show them beside the model.
+    - `causes`: what the sample's generator says of single fields (NaN where a value is missing):
+      benchmarks hold reasons against them.
+    - `patterns`: find spans together with the model (heads/spans.py says which holds where they
+      differ).
+    - `case_matters`: capitals and marks of a text mean something, as in code: reports show n-grams
+      of characters beside the model, whose encoder may not see them.
+    - `coverage`: beside the class that is given there is a set of classes that holds the true one
+      of so many rows to come.
+    - `advice`: of each class of which `respond` gives advice, where that comes from.
+    - `backtest_levels`: at which reports backtest forecasts of losses.
+    - `concepts`: what fields, and columns of the task's data sets, stand for (concepts.py).
+    - `transfer_from`: the task whose model one of this task may begin with.
+    - `realized`: columns that a corpus may have of what came after a row: never inputs, they let
+      `takings` say, of a typed table and probabilities [N, K] of its rows, what acting on them
+      earns; {} where it lacks them.
     """
 
     industry: IndustryType
@@ -199,8 +236,16 @@ class Task:
     goal: Goal | None = None
     symmetries: tuple[Symmetry, ...] = ()
     rules: Mapping[str, Rule] = dataclasses.field(default_factory=dict[str, Rule])
+    patterns: SpanPatterns | None = None
+    case_matters: bool = False
+    coverage: float | None = None
+    advice: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+    backtest_levels: tuple[float, ...] = ()
+    concepts: Mapping[str, Concept] = dataclasses.field(default_factory=dict[str, Concept])
+    transfer_from: str | None = None
     realized: tuple[str, ...] = ()
     takings: Takings | None = None
+    causes: Causes | None = None
 
     def __post_init__(self) -> None:
         """Refuse a task whose parts contradict each other."""
@@ -226,11 +271,27 @@ class Task:
                 "only a task of one class for each row of a table has rules, however: "
                 f"{self.name} is {self.head} on {self.family}"
             )
+        if self.patterns is not None and self.head != "span":
+            raise InputError(
+                f"only a task of spans has patterns, however: {self.name} is {self.head}"
+            )
         if self.goal is not None and (self.head != "regression" or facts.subject is not None):
             raise InputError(
                 "only a task that predicts a number from fields has a goal, however: "
                 f"{self.name} is {self.head} on {self.family}"
             )
+        if self.coverage is not None and self.head != "single_label":
+            raise InputError(
+                "only a task of one class of several has sets of a coverage, however: "
+                f"{self.name} is {self.head}"
+            )
+        if self.backtest_levels and self.head != "forecasts":
+            raise InputError(
+                f"only a task of forecasts is backtested, however: {self.name} is {self.head}"
+            )
+        strange = sorted(set(self.concepts.values()) - set(CONCEPTS))
+        if strange:
+            raise InputError(f"a concept is one of {', '.join(CONCEPTS)}, however: {strange}")
         overlap = sorted(name for name in names if self.protects(name))
         if overlap:
             raise InputError(f"protected attributes must not be fields, however: {overlap}")
@@ -344,7 +405,12 @@ def _typical_ahead(signature: Signature) -> dict[str, Any]:
 def example_moments(shape: SequenceShape) -> list[str]:
     """When the readings of an example were: the last one at the end of 2023."""
     steps = np.arange(1 - shape.length, 1)
-    moments = later(EXAMPLE_END_S + 0.0 * steps, steps, shape.step, in_months=shape.in_months)
+    moments = later(
+        np.full(shape.length, EXAMPLE_END_S, np.float64),
+        steps,
+        shape.step,
+        in_months=shape.in_months,
+    )
     return np.datetime_as_string(moments.astype("datetime64[s]")).tolist()
 
 
@@ -370,6 +436,10 @@ def _typical(field: Field) -> Any:
             return "a text"
         case "spans":
             return []
+        case "terms":
+            return list(field.categories[:2])
+        case "number_pair":
+            return "120/80"
         case "image" | "sequence":
             raise InputError(f"{field.name!r} must be in the task's example, however: it is not")
         case "number":

@@ -42,6 +42,7 @@ LOOK = "__look"  # of an image: see images.look_of
 FROM, UNTIL = "__from", "__until"  # instants that a window of readings and its label look at
 EVENTS = "__events"  # readings of a window whose label is 1
 RESERVED = (ROW, HASH, INSTANT, LOOK, FROM, UNTIL, EVENTS)
+SAMPLE = "the bundled SYNTHETIC sample"  # a corpus of the task's own generator
 # The columns of a corpus of image files: the file, the name of its folder, and its place.
 IMAGE, FOLDER, PLACE = "image", "folder", "path"
 _TABLE_FORMATS: Mapping[str, str] = {"_delta_log": "Delta Lake", ".hoodie": "Apache Hudi"}
