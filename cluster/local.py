@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psutil
+import ray
 from ray._private.authentication import authentication_token_setup as token_setup
 
 from cluster.lifecycle import (
@@ -63,6 +64,7 @@ _OPTIONS: Mapping[str, str] = {  # of `ray start`, by the names of HEAD_PORTS
 }
 _NEVER_FIXED = ("node manager", "object manager", "runtime environments")
 _LOG = "head.log"
+_RAY = Path(ray.__file__).parent
 
 
 class Head(NamedTuple):
@@ -237,16 +239,19 @@ def left_in(folder: Path) -> list[int]:
     return [
         process.pid
         for process in psutil.process_iter()
-        if process.pid != os.getpid() and _mentions(process, f"{folder}/")
+        if process.pid != os.getpid() and _is_of(process, folder)
     ]
 
 
-def _mentions(process: psutil.Process, text: str) -> bool:
+def _is_of(process: psutil.Process, folder: Path) -> bool:
+    """Whether it is a program of Ray's that was given the folder; not one that only reads there."""
     try:
+        words = process.cmdline()
+        is_rays = any(word.startswith(f"{_RAY}/") for word in words[:3])
         is_own = process.uids().real == os.getuid()
-        return is_own and any(text in word for word in process.cmdline())
-    except psutil.Error:
+    except psutil.Error:  # it has just ended
         return False
+    return is_own and is_rays and any(f"{folder}/" in word for word in words)
 
 
 def _alive(processes: Sequence[Process]) -> Iterator[int]:
