@@ -1,4 +1,4 @@
-"""One machine's cluster, from `up` to `down`: a second terminal changes what the first one serves."""
+"""One machine's cluster from `up` to `down`: a second terminal changes what the first serves."""
 
 from __future__ import annotations
 

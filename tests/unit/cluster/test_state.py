@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,13 +29,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def ended() -> Iterator[Process]:
+def ended() -> Process:
     """A process that has ended."""
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     process = process_of(child.pid)
     child.communicate(b"\n")
     assert child.returncode is not None
-    yield process
+    return process
 
 
 def cluster(process: Process, kind: state.Kind = "cluster") -> LocalCluster:
