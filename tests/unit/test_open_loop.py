@@ -30,6 +30,8 @@ def loaded(answer: Answerer, due: list[float], *, connections: int = 256) -> lis
                 num_asked += 1
                 writer.write(await answer(num_asked - 1))
         except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
             writer.close()
 
     async def run() -> list[Sent]:
