@@ -9,6 +9,7 @@ RAY_ADDRESS, where it is set, names another cluster and wins. `down` ends what `
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -85,8 +86,8 @@ def _down(args: argparse.Namespace) -> int:
     port = service_port()
     state = recorded(port)
     if state is not None and state.kind == "cluster" and not state.trouble and not args.now:
-        with ray_session(load_settings(storage=state.storage)):
-            stop_serve()  # requests that are under way are answered
+        with contextlib.suppress(SptError), ray_session(load_settings(storage=state.storage)):
+            stop_serve()  # requests that are under way are answered, where Ray still does
     ended = down(port)
     what = f"ended {len(ended)} processes" if ended else "nothing ran"
     trouble = "" if state is None or not state.trouble else f" ({state.trouble})"

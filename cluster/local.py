@@ -82,9 +82,10 @@ def local_cluster(settings: Settings) -> Generator[Head]:
     InputError when the settings name a cluster already, UnavailableError when it does not start.
     """
     if settings.ray_address is not None:
-        raise InputError(
-            "this starts a Ray of its own, however: RAY_ADDRESS names another; unset it"
-        )
+        fact = "RAY_ADDRESS names another; unset it"
+        if settings.local is not None:
+            fact = f"{_who(settings.local)} on this SPT_HTTP_PORT; set another"
+        raise InputError(f"this starts a Ray of its own, however: {fact}")
     _with_token(settings, LOOPBACK[0])
     with head_node() as head:
         put_environment({"RAY_ADDRESS": head.address})

@@ -73,6 +73,11 @@ class Settings:
     )
 
     @property
+    def takes_jobs(self) -> bool:
+        """Whether there is a Ray with a job API, which goes on without any process of a person."""
+        return self.ray_address is not None and (self.local is None or self.local.kind == "cluster")
+
+    @property
     def is_named(self) -> bool:
         """Whether RAY_ADDRESS names a cluster, whose nodes have other working folders than ours."""
         return self.ray_address is not None and self.local is None
