@@ -15,7 +15,7 @@ from jobs.overrides import override
 from jobs.recipes import RECIPES
 from jobs.recipes.config import DataConfig, PipelineConfig
 from spt_core.data.catalog import DATASETS, open_dataset
-from spt_core.data.corpus import Corpus, DatasetInfo, Roles
+from spt_core.data.corpus import SAMPLE, Corpus, DatasetInfo, Roles
 from spt_core.data.sources import open_corpus
 from spt_core.errors import InputError
 from spt_core.registry import Registry
@@ -53,7 +53,7 @@ class Run:
                 self.task.sample(data.sample_rows, data.sample_seed),
                 storage=storage,
                 info=DatasetInfo(
-                    name="the bundled SYNTHETIC sample",
+                    name=SAMPLE,
                     licences=("MIT (synthetic sample of this project)",),
                     synthetic=True,
                 ),
@@ -80,6 +80,7 @@ class Run:
                 gaps=data.gaps,
                 required=data.required,
                 weight=data.weight,
+                known_in_advance=data.known_in_advance,
             ),
             info=DatasetInfo(licences=data.licences),
         )
@@ -209,7 +210,7 @@ def _refuse_roles(arguments: argparse.Namespace, data: DataConfig) -> None:
     given += [
         f"data.{field.name}"
         for field in dataclasses.fields(DataConfig)
-        if not field.name.startswith("sample_")
+        if not field.name.startswith(("sample_", "deidentify"))
         and getattr(data, field.name) != getattr(usual, field.name)
     ]
     if given:
