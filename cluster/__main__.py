@@ -41,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _up(args: argparse.Namespace) -> int:
-    from cluster.local import Plan, join, up  # Ray takes a second, which --help need not wait for
+    # Ray takes a second, which --help need not wait for.
+    from cluster.local import Plan, down, join, up
+    from cluster.state import recorded
 
     plan = Plan(
         num_cpus=args.cpus or max(os.cpu_count() or 2, 2),
@@ -55,6 +57,10 @@ def _up(args: argparse.Namespace) -> int:
         state = join(load_settings(storage=args.storage), args.address, plan)
         _say(args, {"address": state.address}, f"this machine is a node of {state.address}")
         return 0
+    state = recorded(service_port())
+    if state is not None and state.trouble:
+        down(service_port())
+        sys.stderr.write(f"cleared what was left of an earlier cluster: {state.trouble}\n")
     settings = load_settings(storage=args.storage)
     state = up(settings, plan)
     token = _token_line(state.host, state.address, settings.http_port)

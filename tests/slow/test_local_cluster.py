@@ -30,7 +30,7 @@ from spt_core.registry import Registry
 from spt_core.task import find
 from tests.bench.bench_open_loop import Sent, arrivals, load
 from tests.live_service import ROOT, free_port_block
-from tests.tiny_models import FRAUD, tiny_export
+from tests.tiny_models import FRAUD, RISK, tiny_export
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 EXAMPLE = json.dumps(dict(find(FRAUD).example)).encode()
@@ -195,6 +195,17 @@ def test_what_cannot_be_deployed_is_said_and_the_running_version_answers_on(
     assert last.startswith("error: ")
     assert sentence in last
     assert terminal.answers() == f"{FRAUD}/default@2"
+
+
+def test_a_job_joins_what_is_up_and_registers_for_a_service_elsewhere(terminal: Terminal) -> None:
+    words = (RISK, "--recipe", "smoke", "--json")
+    ended = terminal.run("jobs.pipeline", *words, SPT_SERVICE="elsewhere")
+    assert ended.code == 0, ended.err
+    result = json.loads(ended.out.splitlines()[-1])
+    assert result["deploy"] == f"python -m jobs.deploy {RISK} --version 1"
+    assert "url" not in result
+    routes = [model["route"] for model in terminal.status()["models"]]
+    assert routes == [f"/v1/{FRAUD}"]
 
 
 def test_down_ends_all_of_it_and_leaves_nothing(terminal: Terminal) -> None:
