@@ -16,7 +16,17 @@ from spt_core.notation import Notation
 from spt_core.plain import from_plain
 
 FieldKind = Literal[
-    "number", "category", "boolean", "time", "text", "spans", "image", "sequence", "entity"
+    "number",
+    "category",
+    "boolean",
+    "time",
+    "terms",  # a set of terms, such as symptoms
+    "number_pair",  # two numbers that are written as one, such as a blood pressure
+    "text",
+    "spans",
+    "image",
+    "sequence",
+    "entity",
 ]
 Goal = Literal["lower", "higher"]
 WindowFunction = Literal["count", "mean", "sum", "label_rate"]
@@ -24,6 +34,7 @@ FIELD_KINDS: tuple[FieldKind, ...] = get_args(FieldKind)
 MAX_CHARACTERS = 100_000  # of a text
 MAX_SPANS = 64  # of a text
 MAX_READINGS = 10_000  # of a request's window
+STATES = 3  # of a term's column: nothing is told, absent, present
 
 _WINDOW = re.compile(
     r"(?P<function>count|mean|sum|label_rate)\((?P<entity>[^,()]+)(?:,(?P<value>[^,()]+?))??"
@@ -75,7 +86,8 @@ class Field:
     `controllable` says that whoever runs the process can set it; `seen` are the least and the
     greatest value of the training rows, once there are some; `notation` is how its numbers or times
     are written, in files and in requests; `complete` says that no training row lacked it. `shape`
-    is that of a sequence's windows.
+    is that of a sequence's windows. `categories` are those of the training rows, or the vocabulary
+    of a set of terms; both numbers of a pair are within the range.
     """
 
     name: str
@@ -164,10 +176,11 @@ def parse_window(text: str) -> Window:
 
 
 class Column(NamedTuple):
-    """One encoded column: the field that it comes from and which part of it."""
+    """One encoded column: the field that it comes from and which part of it, or which term."""
 
     field: str
-    part: Literal["value", "hour", "weekday", "index"]
+    part: Literal["value", "hour", "weekday", "first", "second", "index", "term"]
+    term: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,12 +212,16 @@ class Signature:
                 columns.append(Column(field.name, "value"))
             elif field.kind == "time":
                 columns += [Column(field.name, "hour"), Column(field.name, "weekday")]
+            elif field.kind == "number_pair":
+                columns += [Column(field.name, "first"), Column(field.name, "second")]
         return tuple(columns)
 
     @property
     def categories(self) -> tuple[Column, ...]:
-        """The category columns of the encoding, in order, behind the numbers."""
-        return tuple(Column(f.name, "index") for f in self.fields if f.kind == "category")
+        """The category columns of the encoding behind the numbers, in order; then the terms'."""
+        named = [Column(f.name, "index") for f in self.fields if f.kind == "category"]
+        terms = [f for f in self.fields if f.kind == "terms"]
+        return (*named, *(Column(f.name, "term", term) for f in terms for term in f.categories))
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -214,7 +231,9 @@ class Signature:
     @property
     def cardinalities(self) -> tuple[int, ...]:
         """How many indices each category column has, index 0 (missing or unseen) included."""
-        return tuple(len(f.categories) + 1 for f in self.fields if f.kind == "category")
+        named = [len(f.categories) + 1 for f in self.fields if f.kind == "category"]
+        num_terms = sum(len(f.categories) for f in self.fields if f.kind == "terms")
+        return (*named, *[STATES] * num_terms)
 
     def field(self, name: str) -> Field:
         """The field of that name."""
@@ -315,6 +334,8 @@ def _field_schema(field: Field) -> dict[str, Any]:
         "category": ["string", "number", "boolean"],
         "time": ["string", "number"],
         "entity": ["string", "number"],
+        "terms": ["array", "string"],
+        "number_pair": ["string", "array"],
         "spans": ["array"],
         "sequence": ["array", "object"],
     }
@@ -323,10 +344,12 @@ def _field_schema(field: Field) -> dict[str, Any]:
     text = " ".join(filter(None, (field.description, f"[{field.unit}]" if field.unit else "")))
     if text:
         schema["description"] = text
-    if field.minimum is not None:
-        schema["minimum"] = field.minimum
-    if field.maximum is not None:
-        schema["maximum"] = field.maximum
+    if field.kind == "number_pair":
+        return schema | {"items": _bounded({"type": "number"}, field), "examples": ["150/95"]}
+    if field.kind == "terms":
+        examples = {"examples": [list(field.categories[:5])]} if field.categories else {}
+        return schema | {"items": {"type": ["string", "number"]}} | examples
+    schema = _bounded(schema, field)
     if field.categories:
         schema["examples"] = list(field.categories[:5])
     if field.kind == "text":
@@ -340,6 +363,11 @@ def _field_schema(field: Field) -> dict[str, Any]:
         listed = {"type": "array", "minItems": field.shape.length}
         schema["properties"] = dict.fromkeys(field.shape.channels, listed)
     return schema
+
+
+def _bounded(schema: dict[str, Any], field: Field) -> dict[str, Any]:
+    bounds = {"minimum": field.minimum, "maximum": field.maximum}
+    return schema | {name: value for name, value in bounds.items() if value is not None}
 
 
 def _reading_schema(shape: SequenceShape) -> dict[str, Any]:

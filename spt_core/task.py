@@ -13,7 +13,9 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import pyarrow as pa
 
+from spt_core.concepts import CONCEPTS, Concept
 from spt_core.errors import InputError, NotFoundError, nearest
+from spt_core.judgement import Span
 from spt_core.policy import Costs
 from spt_core.protected import attribute_of
 from spt_core.records import flatten
@@ -40,13 +42,29 @@ RuntimeName = Literal["onnx", "tensorrt", "tensorrt_provider", "tensorrt_provide
 MAX_BODY_BYTES = 1_000_000  # of a request, unless its family says otherwise
 RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 ComplianceCheck = Literal[
-    "protected_attributes_excluded", "adverse_action_reasons", "data_licence_known"
+    "protected_attributes_excluded",
+    "adverse_action_reasons",
+    "data_licence_known",
+    "set_coverage_stated",
+    "advice_sourced",
+    "sex_excluded",
+    "age_excluded",
 ]
 
 
 Rule = Callable[[pa.Table], Sequence[str]]  # the class of each row, without a model
 # Each field's true part [N] of the log-odds (of a number: of it) in rows of a task's own sample.
 Causes = Callable[[pa.Table], Mapping[str, Any]]
+
+
+class SpanPatterns(NamedTuple):
+    """What patterns find in a text, apart from any model, and the version of the patterns.
+
+    `find` returns spans in order that do not overlap; `version` changes whenever they could.
+    """
+
+    version: str
+    find: Callable[[str], Sequence[Span]]
 
 
 class IndustryType(enum.StrEnum):
@@ -86,7 +104,7 @@ class FamilyFacts(NamedTuple):
 FAMILIES: Mapping[Family, FamilyFacts] = {
     "tabular": FamilyFacts(
         subject=None,
-        kinds=("number", "category", "boolean", "time", "entity"),
+        kinds=("number", "category", "boolean", "time", "terms", "number_pair", "entity"),
         heads=("binary", "single_label", "ordinal", "regression"),
         batch_rows=8192,
         inline_records=16,  # of microseconds each: single requests do not wait for them
@@ -148,9 +166,17 @@ class Task:
     says which way a number is better, unless a corpus says otherwise: answers then recommend
     settings of the fields that are `controllable`. `symmetries` are those of images. `rules` are
     what would be said without a model, by name: the class of each row of a typed table, InputError
-    where it lacks a column; reports show them beside the model. `causes` are what the sample's
-    generator knows of single fields (NaN where a value is missing): benchmarks hold reasons against
-    them.
+    where it lacks a column; reports show them beside the model. `patterns` find spans together with
+    the model (heads/spans.py says which holds where they differ). `case_matters` says that capitals
+    and marks of a text mean something, as in code: reports show n-grams of characters beside the
+    model, whose encoder may not see them. With a `coverage`, beside the class that is given there
+    is a set of classes that holds the true one of so many rows to come. `advice` maps each class
+    of which `respond` gives advice to where that comes from. Forecasts of losses are backtested at
+    the `backtest_levels` in reports.
+    `concepts` are what fields, and columns of the task's data sets, stand for (concepts.py);
+    `transfer_from` is the task whose model one of this task may begin with. `causes` are what the
+    sample's generator knows of single fields (NaN where a value is missing): benchmarks hold
+    reasons against them.
     """
 
     industry: IndustryType
@@ -188,6 +214,13 @@ class Task:
     goal: Goal | None = None
     symmetries: tuple[Symmetry, ...] = ()
     rules: Mapping[str, Rule] = dataclasses.field(default_factory=dict[str, Rule])
+    patterns: SpanPatterns | None = None
+    case_matters: bool = False
+    coverage: float | None = None
+    advice: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+    backtest_levels: tuple[float, ...] = ()
+    concepts: Mapping[str, Concept] = dataclasses.field(default_factory=dict[str, Concept])
+    transfer_from: str | None = None
     causes: Causes | None = None
 
     def __post_init__(self) -> None:
@@ -214,11 +247,27 @@ class Task:
                 "only a task of one class for each row of a table has rules, however: "
                 f"{self.name} is {self.head} on {self.family}"
             )
+        if self.patterns is not None and self.head != "span":
+            raise InputError(
+                f"only a task of spans has patterns, however: {self.name} is {self.head}"
+            )
         if self.goal is not None and (self.head != "regression" or facts.subject is not None):
             raise InputError(
                 "only a task that predicts a number from fields has a goal, however: "
                 f"{self.name} is {self.head} on {self.family}"
             )
+        if self.coverage is not None and self.head != "single_label":
+            raise InputError(
+                "only a task of one class of several has sets of a coverage, however: "
+                f"{self.name} is {self.head}"
+            )
+        if self.backtest_levels and self.head != "forecasts":
+            raise InputError(
+                f"only a task of forecasts is backtested, however: {self.name} is {self.head}"
+            )
+        strange = sorted(set(self.concepts.values()) - set(CONCEPTS))
+        if strange:
+            raise InputError(f"a concept is one of {', '.join(CONCEPTS)}, however: {strange}")
         overlap = sorted(name for name in names if self.protects(name))
         if overlap:
             raise InputError(f"protected attributes must not be fields, however: {overlap}")
@@ -323,6 +372,10 @@ def _typical(field: Field) -> Any:
             return "a text"
         case "spans":
             return []
+        case "terms":
+            return list(field.categories[:2])
+        case "number_pair":
+            return "120/80"
         case "image" | "sequence":
             raise InputError(f"{field.name!r} must be in the task's example, however: it is not")
         case "number":

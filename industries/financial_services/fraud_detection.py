@@ -186,4 +186,14 @@ FRAUD_DETECTION = Task(
     daily_volume=10_000,
     protected=ATTRIBUTES,
     compliance_checks=("protected_attributes_excluded", "data_licence_known"),
+    concepts={
+        "amount": "amount",
+        "location": "place",
+        "time": "time_of_event",
+        "merchant": "counterparty",
+        "account_pattern": "unusualness",
+        **dict.fromkeys((f"account.count_{days}d" for days in (1, 7, 30)), "frequency"),
+        **dict.fromkeys((f"account.amount_mean_{days}d" for days in (7, 30)), "usual_amount"),
+        **dict.fromkeys((f"terminal.label_rate_{days}d_after_1d" for days in (7, 30)), "past_rate"),
+    },
 )

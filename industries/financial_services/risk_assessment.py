@@ -241,4 +241,17 @@ RISK_ASSESSMENT = Task(
         "data_licence_known",
     ),
     high_risk=True,
+    concepts={
+        "customer_profile.credit_score": "score",
+        "customer_profile.annual_income": "income",
+        "customer_profile.debt_to_income": "debt",
+        "customer_profile.employment_history": "tenure",
+        "loan_details.amount": "amount",
+        "loan_details.purpose": "purpose",
+        "loan_details.term": "term",
+        # credit-taiwan
+        "LIMIT_BAL": "limit",
+        **dict.fromkeys((f"PAY_{month}" for month in (0, 2, 3, 4, 5, 6)), "arrears"),
+        **dict.fromkeys((f"PAY_AMT{month}" for month in range(1, 7)), "payment"),
+    },
 )

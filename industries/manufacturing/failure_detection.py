@@ -44,16 +44,20 @@ def respond(judgement: Decision) -> dict[str, Any]:
 
 
 def _checks(judgement: Decision) -> list[str]:
-    """What to look at, by the readings that raise the risk; nothing where the machine runs on."""
+    """What to look at: readings beyond all of training, and, unless it runs on, what is risky."""
+    beyond = [
+        f"{name} lies beyond all training rows: the answer is a guess, check it first"
+        for name in judgement.outside
+    ]
     if judgement.action == "approve":
-        return []
+        return beyond
     codes, texts = judgement.policy.reason_codes, judgement.policy.conditions
     checks = [
         texts.get(codes.get(reason.field, ""), f"see why {reason.field} is {reason.value}")
         for reason in judgement.fields
         if reason.effect > 0
     ]
-    return list(dict.fromkeys(checks))[:NUM_CHECKS]
+    return beyond + list(dict.fromkeys(checks))[:NUM_CHECKS]
 
 
 VARIANTS = ("light", "standard", "heavy")
@@ -268,8 +272,8 @@ FAILURE_DETECTION = Task(
         },
         "checks": {
             "type": "array",
-            "description": "what to look at first, by the readings that raise the risk; empty "
-            "where the machine is kept running",
+            "description": "what to look at first, by the readings that raise the risk (none "
+            "where the machine is kept running), after those that lie beyond all training rows",
             "items": {"type": "string"},
         },
         "confidence": {

@@ -14,7 +14,15 @@ from cluster.settings import actor
 from jobs.command import Run
 from jobs.service import rolled_out
 from jobs.stages.fitting import reused, rows_sentence
-from spt_core.artifacts import ExportedModel, digest, exists, lineage, read_bytes, write_bytes
+from spt_core.artifacts import (
+    ExportedModel,
+    ModelArtifact,
+    digest,
+    exists,
+    lineage,
+    read_bytes,
+    write_bytes,
+)
 from spt_core.data.splits import Splits
 from spt_core.heads import HEADS
 from spt_core.model import SpecializedModel
@@ -43,12 +51,18 @@ def benchmarked(
     policy: Policy,
     splits: Splits,
     front: Sequence[FrontPoint] = (),
+    *,
+    transfer: Mapping[str, Any] | None = None,
 ) -> tuple[Report, str]:
-    """Exported model -> Report and the address of its page; `front` is what it was chosen among."""
+    """Exported model -> Report and the address of its page; `front` is what it was chosen among.
+
+    `transfer` says what the model began with, where that was another task's.
+    """
     from spt_core.benchmark import BenchmarkSuite, report_from_json
 
     config, evaluation_set = run.config.benchmark, splits.evaluation_set()
-    name = digest([policy.version, dataclasses.asdict(config), evaluation_set.fingerprint])
+    decisive = [policy.version, dataclasses.asdict(config), evaluation_set.fingerprint]
+    name = digest([*decisive, *([] if transfer is None else [dict(transfer)])])
     uri = f"{model.uri}/report-{name}"
     with run.screen.stage("benchmark") as stage:
         if exists(f"{uri}.json") and not run.fresh:  # the JSON is written last
@@ -62,9 +76,11 @@ def benchmarked(
         report = BenchmarkSuite(config).run(
             model, evaluation_set, policy=policy, splits=splits, on_trial=on_trial
         )
-        report = dataclasses.replace(report, front=[point.to_json() for point in front])
+        report = dataclasses.replace(
+            report, front=[point.to_json() for point in front], transfer=dict(transfer or {})
+        )
         page = report.html(
-            facts=_facts(model, policy, splits),
+            facts={**_facts(model, policy, splits), **_transfer_facts(transfer)},
             findings=[dataclasses.asdict(finding) for finding in splits.findings],
             use=_use(run.task, model),
             rows=rows_sentence(splits),
@@ -214,6 +230,28 @@ def _use(task: Task, model: ExportedModel) -> dict[str, str]:
     }
 
 
+def _deidentified(artifact: ModelArtifact) -> str:
+    facts = dict(artifact.deidentified)
+    counts = ", ".join(f"{count:,} {name}" for name, count in facts.pop("replaced").items())
+    return f"{', '.join(f'{n} {fact}' for n, fact in facts.items())}; replaced: {counts or 'none'}"
+
+
+def _transfer_facts(transfer: Mapping[str, Any] | None) -> dict[str, str]:
+    """What the page says of a model's beginning."""
+    if transfer is None:
+        return {}
+    verdict, columns = transfer["verdict"], [m for m in transfer["columns"] if m["source"]]
+    matches = {"columns begun": ", ".join(f"{m['target']} <- {m['source']}" for m in columns)}
+    return {
+        "transfer": f"{transfer['config']['strategy']} from {transfer['source_version']}; kept: "
+        f"{verdict['kept']}, gain {verdict['gain']:+.4f} [{verdict['low']:+.4f}, "
+        f"{verdict['high']:+.4f}] in {verdict['loss'].replace('_', ' ')} on validation rows",
+        "licences of the source's data": ", ".join(transfer["source_licences"]) or "unknown",
+        "begun afresh": "; ".join(transfer["fresh"]),
+        **(matches if columns else {}),
+    }
+
+
 def _facts(model: ExportedModel, policy: Policy, splits: Splits) -> dict[str, Any]:
     artifact, decision = model.artifact, policy.described()
     decision |= {name: model.parity[name] for name in ("quality",) if name in model.parity}
@@ -225,6 +263,7 @@ def _facts(model: ExportedModel, policy: Policy, splits: Splits) -> dict[str, An
         "code fingerprint": artifact.code_fingerprint,
         "licences of the data": ", ".join(artifact.licences) or "unknown",
         "seed": artifact.seed,
+        **({"texts de-identified by": _deidentified(artifact)} if artifact.deidentified else {}),
         **decision,
         "farthest from the checkpoint": ", ".join(
             f"{name} {gap:.1e}" for name, gap in model.parity["max_abs_difference"].items()

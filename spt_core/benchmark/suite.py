@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from spt_core.answering import Answerer
 from spt_core.artifacts import ExportedModel, digest
 from spt_core.benchmark.accuracy import accuracy
+from spt_core.benchmark.backtests import backtest_facts
 from spt_core.benchmark.compliance import compliance, run_checks
 from spt_core.benchmark.comprehensive import settings_of, summarized
 from spt_core.benchmark.config import BenchmarkConfig
@@ -33,7 +34,7 @@ from spt_core.benchmark.subject import Measure, Subject
 from spt_core.benchmark.tasks import BenchmarkResult, BenchmarkTask, BenchmarkType
 from spt_core.benchmark.timing import json_record, machine, percentiles, quantiles, timed_calls
 from spt_core.data.corpus import SAMPLE
-from spt_core.data.splits import EvaluationSet, Splits, load_splits
+from spt_core.data.splits import EvaluationSet, Splits, load_splits, sampled_places
 from spt_core.errors import InputError, SptError
 from spt_core.families.baseline import Baselines, BaselineWork, OnTrial
 from spt_core.families.training import TRAINING
@@ -193,6 +194,7 @@ class BenchmarkSuite:
         table = evaluation_set.table(limit=config.evaluation_rows)
         group = None if splits is None else splits.corpus.group
         weight = None if splits is None else splits.corpus.weight
+        time = task.time if splits is None else splits.corpus.time
         own = answerer.outcomes(table, label, group=group, weight=weight)
         outcomes = {artifact.model_name: own}
         times = {
@@ -248,6 +250,7 @@ class BenchmarkSuite:
             too_few=too_few(own) if isinstance(policy, DecisionPolicy) else "",
             pictures=picture_facts(answerer, table, own),
             deletion=deletion_facts(answerer, table, seed=config.seed),
+            backtest=backtest_facts(outcomes, table, task, time, group or task.group),
         )
 
     def _work(
@@ -314,5 +317,6 @@ def _answer_times(
     subject = answerer.task.subject
     fields = signature.fields if subject is None else (subject,)
     some = table.select([field.name for field in fields if field.name in table.column_names])
-    records = [json_record(record) for record in some.slice(0, TIMED_RECORDS).to_pylist()]
+    chosen = pa.array(sampled_places(some.num_rows, TIMED_RECORDS))
+    records = [json_record(record) for record in some.take(chosen).to_pylist()]
     return timed_calls(answerer.answer, records, num_calls)

@@ -25,6 +25,7 @@ from spt_core.data.kinds import (
     Judged,
     holds,
     in_decimal_comma,
+    is_list,
     is_text,
     judged,
     notation_of,
@@ -483,10 +484,11 @@ def _of_notation(name: str, judgement: Judged) -> Finding | None:
 
 
 def _is_unsupported(kind: pa.DataType) -> bool:
-    """Whether a type is none of numbers, texts, times, yes and no, or nothing at all."""
+    """Whether a type is none of numbers, texts, lists of them, times, yes and no, or nothing."""
     is_of = pa.types
     return not (
         is_text(kind)
+        or is_list(kind)
         or is_of.is_boolean(kind)
         or is_of.is_integer(kind)
         or is_of.is_floating(kind)
@@ -519,7 +521,7 @@ def _is_identifier(name: str, values: pa.Array, field: Field, share: float, num_
     those that number rows differ all, and lie within twice as many numbers as there are rows, where
     as many amounts would coincide. The order of the rows says nothing.
     """
-    if field.kind in ("boolean", "time"):
+    if field.kind in ("boolean", "time", "terms", "number_pair"):
         return False
     if field.kind == "category":
         return share >= 0.95
