@@ -235,7 +235,8 @@ class ExampleRun:
         student = DistillationPipeline(self.distillation(path)).distill(teacher, splits)
         exported = export(student.artifact)
         model = SpecializedModel(exported, policy=fitted_policy(exported, splits))
-        report = BenchmarkSuite(config.benchmark).run(
+        alone = dataclasses.replace(config.benchmark, num_trials=0)  # baselines: jobs.benchmark
+        report = BenchmarkSuite(alone).run(
             exported, splits.evaluation_set(), policy=model.policy, splits=splits
         )
         version = self.registry.add(

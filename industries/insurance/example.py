@@ -18,7 +18,7 @@ FRAUD = "financial_services/fraud_detection"  # whose models claims start from
 MONITORING = {
     "insurance": {
         "sources": [
-            {"name": "EIOPA", "url": "https://www.eiopa.europa.eu/rss.xml"},
+            {"name": "EIOPA", "url": "https://www.eiopa.europa.eu/media/news_en"},
         ]
     }
 }
