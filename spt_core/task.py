@@ -158,9 +158,9 @@ class Task:
     settings of the fields that are `controllable`. `symmetries` are those of images. `rules` are
     what would be said without a model, by name: the class of each row of a typed table, InputError
     where it lacks a column; reports show them beside the model. `patterns` find spans together with
-    the model (heads/spans.py says which holds where they differ). `case_matters` says that capitals
-    and marks of a text mean something, as in code: reports show n-grams of characters beside the
-    model, whose encoder may not see them.
+    the model (heads/spans.py says which holds where they differ). `is_code` says that texts are
+    source code: reports show n-grams of characters beside the model, whose encoder may not see
+    capitals, and publications are no records.
     """
 
     industry: IndustryType
@@ -199,7 +199,7 @@ class Task:
     symmetries: tuple[Symmetry, ...] = ()
     rules: Mapping[str, Rule] = dataclasses.field(default_factory=dict[str, Rule])
     patterns: SpanPatterns | None = None
-    case_matters: bool = False
+    is_code: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a task whose parts contradict each other."""
@@ -348,7 +348,8 @@ def _typical(field: Field) -> Any:
 
 def labels_publications(task: Task) -> bool:
     """Whether a publication can be a record of the task, and gets classes as a whole."""
-    return task.facts.reads_publications and task.head in ("single_label", "multi_label", "ordinal")
+    is_prose = task.facts.reads_publications and not task.is_code
+    return is_prose and task.head in ("single_label", "multi_label", "ordinal")
 
 
 def find(path: str) -> Task:

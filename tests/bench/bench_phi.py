@@ -1,7 +1,7 @@
 """Identifiers of held-out templates, beside Presidio: python -m tests.bench.bench_phi
 
-SPT_DATA_HOME=... python -m jobs.pipeline healthcare/hipaa_compliance --dataset phi-presidio-synth \\
-    --storage S --once
+SPT_DATA_HOME=... python -m jobs.pipeline healthcare/hipaa_compliance \\
+    --dataset phi-presidio-synth --storage S --once
 python -m tests.bench.bench_phi --storage S [--ref healthcare/hipaa_compliance/default@1]
 
 The newest registered model of the data set (or `--ref`) and the patterns alone answer the test rows
