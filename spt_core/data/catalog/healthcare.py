@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from spt_core.artifacts import read_bytes
+from spt_core.data.catalog import clinical
 from spt_core.data.catalog.values import PublicDataset
 from spt_core.data.corpus import Roles
 from spt_core.images import png
@@ -132,6 +133,7 @@ def _span(mention: ElementTree.Element) -> dict[str, int | str]:
 
 
 DATASETS: tuple[PublicDataset, ...] = (
+    *clinical.DATASETS,
     PublicDataset(
         name="ddi-corpus-2013",
         task="healthcare/drug_interaction_detection",

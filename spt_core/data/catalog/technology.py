@@ -12,6 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from spt_core.artifacts import read_bytes
+from spt_core.data.catalog import software
 from spt_core.data.catalog.values import PublicDataset
 from spt_core.data.corpus import Roles
 
@@ -142,6 +143,7 @@ _SKAB_OTHERS = ("datetime", "anomaly", "changepoint")
 
 
 DATASETS: tuple[PublicDataset, ...] = (
+    *software.DATASETS,
     PublicDataset(
         name="tram-attack",
         task="technology/security_analysis",
