@@ -98,7 +98,7 @@ def tiny_table_artifact(
     fields = [_with_categories(field, table) for field in task.fields]
     for field in task.fields:
         if field.kind == "terms":  # typed rows hold them as JSON
-            cells = [cell and json.dumps(cell) for cell in table[field.name].to_pylist()]
+            cells = [None if c is None else json.dumps(c) for c in table[field.name].to_pylist()]
             place = table.column_names.index(field.name)
             table = table.set_column(place, field.name, pa.array(cells))
     signature = Signature(
