@@ -80,6 +80,7 @@ class Run:
                 gaps=data.gaps,
                 required=data.required,
                 weight=data.weight,
+                known_in_advance=data.known_in_advance,
             ),
             info=DatasetInfo(licences=data.licences),
         )

@@ -14,7 +14,7 @@ from cluster.settings import Settings, actor
 from cluster.state import database_digest
 from jobs.console import Screen
 from spt_core.errors import InputError
-from spt_core.registry import Deployment, ModelVersion, Registry
+from spt_core.registry import DEFAULT_MODEL_NAME, Deployment, ModelVersion, Registry
 from spt_core.rollout import NumReplicas, promote, replicas_within, resume, route
 from spt_core.task import example_record, find
 
@@ -24,6 +24,11 @@ def require_service(settings: Settings) -> None:
 
     A service follows one registry: what another one says would take its models away.
     """
+    if not settings.serves:
+        raise InputError(
+            "a model is taken into service where the service is, however: this cluster has none "
+            "(SPT_SERVICE=elsewhere); run this command there"
+        )
     local = settings.local
     if local is None:
         require_free_ports(settings)
@@ -88,6 +93,14 @@ def address(settings: Settings) -> str:
     """Where this machine asks the service: on loopback where that listens on every address."""
     host = "127.0.0.1" if settings.http_host in ("0.0.0.0", "::") else settings.http_host
     return f"http://{host}:{settings.http_port}"
+
+
+def elsewhere(version: ModelVersion) -> str:
+    """How the service of another cluster takes a version that was registered here."""
+    name = version.name.rpartition("/")
+    model = "" if name[2] == DEFAULT_MODEL_NAME else f" --name {name[2]}"
+    variant = f" --variant {version.variant}" if version.variant else ""
+    return f"python -m jobs.deploy {name[0]}{model} --version {version.version}{variant}"
 
 
 def curl(question: Mapping[str, Any]) -> str:

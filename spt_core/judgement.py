@@ -124,7 +124,9 @@ class Stretch(NamedTuple):
     """A channel's signed effect, and the readings [start, end) of a window that have most of it.
 
     Readings are counted from a window's first; `value` is the channel's last one, None where it has
-    none. The effect is on the log-odds, of a number on the value, of an anomaly its part of it.
+    none. The effect is on the log-odds, of a number on the value, of an anomaly its part of it, of
+    a forecast on the sum of its steps. `is_ahead` says that these are the steps to come, and what
+    is known of them in advance.
     """
 
     channel: str
@@ -132,6 +134,7 @@ class Stretch(NamedTuple):
     end: int
     value: float | None
     effect: float
+    is_ahead: bool = False
 
 
 Reason = FieldEffect | Phrase | AttentionMap | Stretch
@@ -332,6 +335,11 @@ class Forecast(NamedTuple):
     reasons: tuple[Reason, ...]
     policy: QuantilePolicy
     outside: tuple[str, ...] = ()
+
+    @property
+    def stretches(self) -> list[Stretch]:
+        """The reasons that are stretches of readings."""
+        return _stretches(self.reasons)
 
 
 Judgement = Decision | Labels | Pairs | Spans | Value | Anomaly | Forecast

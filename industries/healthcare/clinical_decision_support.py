@@ -25,12 +25,12 @@ def respond(judgement: Labels) -> dict[str, Any]:
     """The task's answer: the set of diagnoses, and what the clinicians' table says of them all."""
     likely = judgement.likely
     alarms = KNOWLEDGE.alarms(judgement.record)
-    urgencies = [KNOWLEDGE.urgency(score.label) for score in likely]
-    urgencies += [urgency for urgency, _ in alarms]
     return {
         "differential_diagnoses": [_diagnosis(score) for score in likely],
         "recommended_tests": _tests(likely),
-        "urgency_level": most_urgent(urgencies),
+        "urgency_level": most_urgent(
+            [*(KNOWLEDGE.urgency(score.label) for score in likely), *(each for each, _ in alarms)]
+        ),
         "reasoning": [
             {
                 "diagnosis": likely[0].label,

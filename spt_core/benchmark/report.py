@@ -53,6 +53,8 @@ class Report:
     at each level how often they were exceeded, with its tests (heads/backtest.py).
     `transfer` says of a model that was begun with another task's what came over, and why it, or one
     from scratch, was kept.
+    `takings[model]` say what acting on answers earns, before and after costs, where a task and its
+    corpus tell.
     """
 
     task: str
@@ -96,6 +98,7 @@ class Report:
         default_factory=dict[str, list[dict[str, Any]]]
     )
     transfer: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
+    takings: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with all fields."""

@@ -44,7 +44,7 @@ from spt_core.heads.outcomes import Outcomes, interval
 from spt_core.model import SpecializedModel, open_answerer
 from spt_core.policy import DecisionPolicy, Policy
 from spt_core.signature import Signature
-from spt_core.task import IndustryType
+from spt_core.task import IndustryType, Task
 
 TIMED_RECORDS = 500
 BASELINE_CALLS = 500
@@ -251,6 +251,7 @@ class BenchmarkSuite:
             pictures=picture_facts(answerer, table, own),
             deletion=deletion_facts(answerer, table, seed=config.seed),
             backtest=backtest_facts(outcomes, table, task, time, group or task.group),
+            takings=_takings(task, table, outcomes),
         )
 
     def _work(
@@ -282,6 +283,14 @@ class BenchmarkSuite:
             low, high = interval(metric, of, num_resamples=config.num_resamples, seed=config.seed)
             figures[name] = {"value": metric(of), "low": low, "high": high}
         return figures
+
+
+def _takings(task: Task, table: pa.Table, outcomes: Mapping[str, Outcomes]) -> dict[str, Any]:
+    """What acting on each model's answers earns; {} where nothing tells."""
+    if task.takings is None:
+        return {}
+    earned = {name: task.takings(table, of.probabilities) for name, of in outcomes.items()}
+    return {name: figures for name, figures in earned.items() if figures}
 
 
 def _subgroups(

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from spt_core.data.read import Dataset
 
 SplitKind = Literal["time", "group", "random"]
-SAMPLE_BATCH_ROWS = 4_096  # that are read at a time for a sample
+SAMPLE_BATCH_ROWS = 256  # that are read at a time for a sample: they may be images
 SERIES_RUN_ROWS = 1_000
+StepUnit = Literal["second", "minute", "hour", "day", "week", "month"]
 REFIT_PARTS: tuple[Part, ...] = ("train", "validation", "calibration")
 
 
@@ -47,9 +48,9 @@ class SplitConfig:
     A time split leaves out the rows of the `label_delay_days` before each later part, whose labels
     would not have been known yet, and the first `history_days`, which only feed windows. Of series,
     a window has `window_steps` readings (None: as the task says), `step` apart (None: as they come
-    most often), and one ends at every `stride_steps`-th of them; its label looks `horizon_steps`
-    ahead (None: as the task says). A window of a time split that, with its label, is not within one
-    part is left out.
+    most often, or one `step_unit`; where the clock counts, in its own unit), and one ends at every
+    `stride_steps`-th of them; its label looks `horizon_steps` ahead (None: as the task says). A
+    window of a time split that, with its label, is not within one part is left out.
     """
 
     kind: SplitKind | None = None
@@ -65,6 +66,7 @@ class SplitConfig:
     stride_steps: int = 1
     horizon_steps: int | None = None
     step: float | None = None
+    step_unit: StepUnit | None = None
 
     def __post_init__(self) -> None:
         """Refuse shares that do not add up and a kind that does not exist."""
@@ -74,6 +76,10 @@ class SplitConfig:
             raise InputError(f"shares must be positive and add up to 1, however: {self.shares}")
         if self.label_delay_days < 0 or self.history_days < 0 or self.max_categories < 1:
             raise InputError(f"days must be >= 0 and max_categories >= 1, however: {self}")
+        if self.step_unit is not None and self.step_unit not in get_args(StepUnit):
+            raise InputError(
+                f"a step's unit is one of {get_args(StepUnit)}, however: {self.step_unit!r}"
+            )
         if self.stride_steps < 1 or not (self.step is None or self.step > 0):
             raise InputError(
                 "stride_steps must be at least 1 and step above 0, however: "
@@ -245,8 +251,7 @@ def table_of(uris: Sequence[str], limit: int | None = None) -> pa.Table:
     tables: list[pa.Table] = []
     left = math.inf if limit is None else limit
     for uri in uris:
-        files, path = filesystem(uri)
-        file = pq.ParquetFile(path, filesystem=files)
+        file = _opened(uri)
         if left >= file.metadata.num_rows:
             tables.append(file.read())
         else:
@@ -274,15 +279,14 @@ def sampled_table(
     The first rows of a corpus that is sorted are of one class, unit or month: `sampled_places` says
     which are taken. They are read a batch at a time, those of large files too.
     """
-    opened = [pq.ParquetFile(path, filesystem=files) for files, path in map(filesystem, uris)]
     names = None if columns is None else list(columns)
-    total = sum(file.metadata.num_rows for file in opened)
+    total = sum(_opened(uri).metadata.num_rows for uri in uris)
     if limit is None or limit >= total:
-        return pa.concat_tables([file.read(columns=names) for file in opened])
+        return pa.concat_tables([_opened(uri).read(columns=names) for uri in uris])
     places, start = sampled_places(total, limit, run_rows=run_rows), 0
     tables: list[pa.Table] = []
-    for file in opened:
-        for batch in file.iter_batches(batch_size=SAMPLE_BATCH_ROWS, columns=names):
+    for uri in uris:
+        for batch in _opened(uri).iter_batches(batch_size=SAMPLE_BATCH_ROWS, columns=names):
             low, high = np.searchsorted(places, (start, start + batch.num_rows))
             chosen = pa.array(places[low:high] - start)
             tables.append(pa.Table.from_batches([batch]).take(chosen))
@@ -303,6 +307,11 @@ def sampled_places(num_rows: int, limit: int, *, run_rows: int = 1) -> NDArray[n
     draw = np.random.default_rng(0)
     starts = draw.integers(edges[:-1], edges[1:] - run_rows, endpoint=True)
     return (starts[:, None] + np.arange(run_rows)).ravel()
+
+
+def _opened(uri: str) -> pq.ParquetFile:
+    files, path = filesystem(uri)
+    return pq.ParquetFile(path, filesystem=files)
 
 
 def _run_rows(signature: Signature) -> int:

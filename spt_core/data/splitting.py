@@ -13,6 +13,7 @@ import functools
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -48,8 +49,22 @@ from spt_core.data.partition import (
 from spt_core.data.read import Dataset, count_rows, plain_errors, read, replaced, rows_of
 from spt_core.data.rewriting import Rewrite
 from spt_core.data.sampling import Sample, sample
-from spt_core.data.series import Cutting, cut_dataset, pace, telling_channels
-from spt_core.data.splits import SplitConfig, SplitKind, Splits, load_splits, table_of
+from spt_core.data.series import (
+    Cutting,
+    Pace,
+    calendar_of,
+    cut_dataset,
+    pace,
+    telling_channels,
+)
+from spt_core.data.splits import (
+    SplitConfig,
+    SplitKind,
+    Splits,
+    StepUnit,
+    load_splits,
+    table_of,
+)
 from spt_core.data.sufficiency import (
     and_more,
     class_findings,
@@ -64,8 +79,16 @@ from spt_core.task import Task
 
 GUARD_ROWS = 50_000
 WINDOW_PARTITION_BYTES = 128 << 20
+UNITS_S: Mapping[StepUnit, float] = {
+    "second": 1.0,
+    "minute": 60.0,
+    "hour": 3600.0,
+    "day": 86_400.0,
+    "week": 604_800.0,
+}
 GZIP_RATIO = 6
 MIN_DISTINCT = 0.5
+MOSTLY = 0.5  # of readings at the time of another, from which on they are of several units
 MAX_TERMS = 600  # of a vocabulary: each is a column
 MIN_TERM_ROWS = 3  # that hold a term, for a model to learn what it says
 
@@ -106,7 +129,7 @@ def _make(
 ) -> Splits:
     assert corpus.label is not None
     sampled = sample(corpus, SAMPLE_ROWS)
-    columns = _paced(columns_of(sampled, corpus, task), sampled, corpus, config)
+    columns = _paced(task, columns_of(sampled, corpus, task), sampled, corpus, config)
     labels = columns.labels
     kind = _kind(corpus, columns, config, sampled)
     partition = _partition(task, corpus, columns, config, kind, folder)
@@ -177,7 +200,9 @@ def _make(
     )
 
 
-def _paced(columns: Columns, sampled: Sample, corpus: Corpus, config: SplitConfig) -> Columns:
+def _paced(
+    task: Task, columns: Columns, sampled: Sample, corpus: Corpus, config: SplitConfig
+) -> Columns:
     """The columns; of readings with the windows' length, step and horizon."""
     if not columns.readings:
         return columns
@@ -189,6 +214,12 @@ def _paced(columns: Columns, sampled: Sample, corpus: Corpus, config: SplitConfi
     if paced is None:
         raise InputError(
             f"readings of one unit must differ in time, however: no two in {shape.time!r} do"
+        )
+    if shape.unit is None and paced.repeated >= MOSTLY:
+        raise InputError(
+            f"readings of one unit must differ in time, however: {paced.repeated:.0%} of those "
+            f"sampled have the {shape.time!r} of another; name the column of their units "
+            "(--group), or lay each unit's files in a folder such as unit=7"
         )
     findings = list(columns.findings)
     is_whole = sampled.is_whole and sampled.num_rows == sampled.table.num_rows
@@ -206,12 +237,40 @@ def _paced(columns: Columns, sampled: Sample, corpus: Corpus, config: SplitConfi
         findings.append(Finding(kind="gaps", column=shape.time, detail=detail))
     shape = dataclasses.replace(
         shape,
-        step=config.step or paced.step,
+        **_step(paced, config, shape.time),
         length=config.window_steps or shape.length,
         horizon=shape.horizon if config.horizon_steps is None else config.horizon_steps,
     )
+    if task.head == "forecasts":
+        share = config.train if _kind_of_series(corpus, columns, config) == "time" else 1.0
+        calendar = calendar_of(shape, share * paced.span_s)
+        shape = dataclasses.replace(shape, calendar=calendar)
+        if calendar:
+            parts = ", ".join(part.replace("_", " ") for part in calendar)
+            detail = (
+                f"the {parts} of each step is an input: a request's readings say when they were"
+            )
+            findings.append(Finding(kind="calendar", column=shape.time, detail=detail))
     features = (dataclasses.replace(field, shape=shape),)
     return dataclasses.replace(columns, features=features, findings=tuple(findings))
+
+
+def _step(paced: Pace, config: SplitConfig, time: str) -> dict[str, Any]:
+    """The step, and whether it is in months: as the configuration says, else as readings come."""
+    unit = config.step_unit
+    if unit is None:
+        if config.step is None:
+            return {"step": paced.step, "in_months": paced.in_months}
+        return {"step": config.step, "in_months": False}
+    if not paced.span_s:
+        raise InputError(
+            f"split.step_unit is for times, however: {time!r} holds numbers, which are their own "
+            "unit"
+        )
+    step = config.step or 1.0
+    if unit == "month":
+        return {"step": step, "in_months": True}
+    return {"step": step * UNITS_S[unit], "in_months": False}
 
 
 def _accounted(corpus: Corpus, written: Written, quarantine: Mapping[str, int]) -> int:

@@ -5,6 +5,7 @@ scores are quantiles [H, Q] of H steps, at LEVELS
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -24,7 +25,9 @@ COVERED = (0.05, 0.95)
 MEDIAN = LEVELS.index(0.5)
 CURVE_POINTS = 200
 MIN_ROWS = 30  # for a level to be corrected by
-_TOTAL = np.ones(1)
+# Of each level in a step's mean: the area under its quantiles, flat beyond the outer ones.
+_EDGES = np.array([0.0, *((a + b) / 2 for a, b in itertools.pairwise(LEVELS)), 1.0])
+MEAN_WEIGHTS = np.diff(_EDGES)
 
 
 class ForecastHead:
@@ -154,7 +157,7 @@ class ForecastHead:
     def judgement(
         self, task: Task, classes: Sequence[str], prediction: Prediction, policy: Policy
     ) -> Forecast:
-        """The quantiles of each step, and what moves the expected total."""
+        """The quantiles of each step, and what moves the sum of their means."""
         del task, classes
         decided = _quantiles(policy)
         levels = decided.moved(prediction.scores.values[None])[0]
@@ -162,7 +165,7 @@ class ForecastHead:
         return Forecast(
             prediction.record,
             steps,
-            prediction.reasons(0, _TOTAL),
+            prediction.reasons(0, MEAN_WEIGHTS),
             decided,
             prediction.outside(),
         )
