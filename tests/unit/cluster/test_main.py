@@ -122,6 +122,27 @@ def test_a_killed_head_is_told_and_what_it_left_is_ended(
     assert recorded(port) is None
 
 
+def test_a_haproxy_that_outlived_its_service_is_told_and_ended(
+    port: int, tmp_path: Path, capsys: Captured
+) -> None:
+    folder = state.private_folder(port)
+    words = ["haproxy", "-c", "import time; time.sleep(60)", "-f", f"{folder}/haproxy.cfg"]
+    others = [*words[:-1], f"{tmp_path}/haproxy.cfg"]
+    with (
+        subprocess.Popen(words, executable=sys.executable) as left,
+        subprocess.Popen(others, executable=sys.executable) as other,
+    ):
+        code, content = said(capsys, "status")
+        assert (code, content["state"]) == (1, "nothing")
+        trouble = f"HAProxy {left.pid} outlived its service; `down` ends it"
+        assert content["troubles"] == [trouble]
+        assert said(capsys, "down") == (0, {"ended": [left.pid]})
+        assert left.wait(timeout=10) != 0
+        assert other.poll() is None  # another service's
+        other.kill()
+    assert said(capsys, "status")[1]["troubles"] == []
+
+
 def test_status_names_every_port_that_its_processes_listen_on(
     port: int, tmp_path: Path, capsys: Captured
 ) -> None:
