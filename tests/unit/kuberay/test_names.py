@@ -126,6 +126,24 @@ def test_every_node_of_the_service_has_the_variables_of_the_tuned_path(name: str
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
+def test_a_jobs_head_knows_how_far_its_cluster_grows(name: str) -> None:
+    spec = clusters(f"overlays/{name}")["RayCluster/spt-jobs"]
+    most: dict[str, int] = {}
+    for group in spec["workerGroupSpecs"]:
+        (container,) = group["template"]["spec"]["containers"]
+        asked = container["resources"]["requests"]
+        for resource, key in (("CPU", "cpu"), ("GPU", "nvidia.com/gpu")):
+            number = int(asked.get(key, 0)) * group["maxReplicas"]
+            most[resource] = most.get(resource, 0) + number
+    (head,) = spec["headGroupSpec"]["template"]["spec"]["containers"]
+    given = dict(part.split("=") for part in literals(head)["SPT_SCALES_TO"].split(","))
+    assert {name: int(number) for name, number in given.items()} == {
+        name: number for name, number in most.items() if number
+    }
+    assert literals(head)["SPT_SERVICE"] == "elsewhere"
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
 def test_ray_is_the_pinned_one(name: str) -> None:
     for spec in clusters(f"overlays/{name}").values():
         assert f"ray=={spec['rayVersion']}\n" in (ROOT / "constraints.txt").read_text()
