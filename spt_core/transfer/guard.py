@@ -23,7 +23,7 @@ NUM_RESAMPLES = 500
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """What was kept, and why.
+    """What was kept, and why; where both answer alike, that is the one from scratch.
 
     `gain` is by how much the mean `loss` of the transferred model is lower on the validation rows,
     with `low` and `high` of its paired 95 % bootstrap interval (whole groups are resampled);
@@ -70,9 +70,10 @@ def judged(
     # A zero is added so that none is said with a minus.
     low, high = sorted(sign * difference[end] + 0.0 for end in ("low", "high"))
     gain = sign * difference["value"] + 0.0
+    is_alike = gain == low == high == 0  # and one from scratch owes nothing to the source
     figures = [{name: loss(of), task.metric: metric_of(task)(of)} for of in (after, before)]
     return Verdict(
-        kept="transferred" if gain >= -margin else "scratch",
+        kept="transferred" if gain >= -margin and not is_alike else "scratch",
         loss=name,
         metric=task.metric,
         gain=gain,
