@@ -6,10 +6,12 @@
 | SPT_DATABASE_URL | SQLite or Postgres (postgresql+psycopg://...) | spt.db below a local root |
 | SPT_DATA_HOME | cache folder of public data sets | ./data |
 | SPT_HTTP_HOST, SPT_HTTP_PORT | where Serve listens | 127.0.0.1, 8000 |
+| SPT_SERVICE | `elsewhere` on a cluster that trains and never serves | here |
 | SPT_RUNTIME | what runs texts in replicas, one of RUNTIMES | onnx |
 | SPT_REVIEWER_KEY | a principal's credential, for jobs.review and jobs.watch | |
 | SPT_SECRET_{SOURCE ID} | the key that a source's API wants, sent in its secret_header | |
-| RAY_ADDRESS | the cluster to join; unset means an embedded local Ray | |
+| SPT_REPLICAS | how many replicas a task has, such as INDUSTRY/TASK=2,INDUSTRY/TASK=1..4 | 1 each |
+| RAY_ADDRESS | the cluster to join; unset means this machine's, or an embedded local Ray | |
 | MLFLOW_TRACKING_URI, WANDB_API_KEY, WANDB_MODE | switch their tracker on | |
 """
 
@@ -19,12 +21,37 @@ import dataclasses
 import getpass
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cluster.state import LocalCluster, recorded
 from spt_core.artifacts import as_uri
 from spt_core.errors import InputError
-from spt_core.task import RUNTIMES, RuntimeName, Tracker
+from spt_core.task import RUNTIMES, RuntimeName, Tracker, find
+
+# Every port that a service or a cluster of this machine holds, as its distance from SPT_HTTP_PORT.
+# What Ray opens beyond them (its workers') are ports that the system gives, on the same address.
+SERVICE_PORTS: Mapping[str, int] = {
+    "HTTP": 0,
+    "HAProxy metrics": 1,
+    "HAProxy statistics": 2,
+    "Serve's fallback proxy": 3,
+}
+HEAD_PORTS: Mapping[str, int] = {
+    "Ray": 4,
+    "dashboard": 5,
+    "dashboard agent": 6,
+    "dashboard agent, gRPC": 7,
+    "metrics": 8,
+    "dashboard metrics": 9,
+    "autoscaler metrics": 10,
+    "Ray client": 11,
+    "node manager": 12,
+    "object manager": 13,
+    "runtime environments": 14,
+}
+REPLICA_CPUS = 0.25  # what a replica takes of Ray's count of processors
+REPLICA_PORTS = range(20, 91)  # what HAProxy reaches the replicas at, one for each
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +65,22 @@ class Settings:
     http_port: int
     ray_address: str | None
     trackers: tuple[Tracker, ...]
+    # This machine's own Ray, started before, where `ray_address` is that one's.
+    local: LocalCluster | None = None
+    serves: bool = True  # whether models are taken into service on the cluster of `ray_address`
+    replicas: Mapping[str, tuple[int, int]] = dataclasses.field(
+        default_factory=dict[str, tuple[int, int]]
+    )
+
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether there is a Ray with a job API, which goes on without any process of a person."""
+        return self.ray_address is not None and (self.local is None or self.local.kind == "cluster")
+
+    @property
+    def is_named(self) -> bool:
+        """Whether RAY_ADDRESS names a cluster, whose nodes have other working folders than ours."""
+        return self.ray_address is not None and self.local is None
 
 
 def load_settings(*, storage: str | None = None, database_url: str | None = None) -> Settings:
@@ -52,6 +95,8 @@ def load_settings(*, storage: str | None = None, database_url: str | None = None
     if address is not None and named is not None:
         require_absolute(named, "the storage root")
     root = as_uri(named or "spt_storage")
+    port = service_port()
+    local = None if address is not None else _local(port)
     database = database_url or os.environ.get("SPT_DATABASE_URL") or _local_database(root)
     if address is not None and database.startswith("sqlite:///"):
         require_absolute(database.removeprefix("sqlite:///"), "a SQLite database")
@@ -65,10 +110,44 @@ def load_settings(*, storage: str | None = None, database_url: str | None = None
         database_url=database,
         data_home=os.environ.get("SPT_DATA_HOME") or "data",
         http_host=os.environ.get("SPT_HTTP_HOST") or "127.0.0.1",
-        http_port=_port(os.environ.get("SPT_HTTP_PORT") or "8000"),
-        ray_address=address,
+        http_port=port,
+        ray_address=address if local is None else local.address,
         trackers=tuple(trackers),
+        local=local,
+        serves=_serves(os.environ.get("SPT_SERVICE") or "here"),
+        replicas=replicas(),
     )
+
+
+def service_port() -> int:
+    """The port of the service, and of all that belongs to it."""
+    return _port(os.environ.get("SPT_HTTP_PORT") or "8000")
+
+
+def ports_of(port: int, names: Mapping[str, int]) -> dict[str, int]:
+    """The numbers of named ports for a service's port."""
+    return {name: port + offset for name, offset in names.items()}
+
+
+def replicas() -> dict[str, tuple[int, int]]:
+    """How many replicas SPT_REPLICAS gives which task: at least and at most."""
+    given: dict[str, tuple[int, int]] = {}
+    for part in filter(None, (os.environ.get("SPT_REPLICAS") or "").replace(" ", "").split(",")):
+        name, _, numbers = part.partition("=")
+        given[find(name).path] = read_replicas(numbers, f"SPT_REPLICAS of {name}")
+    return given
+
+
+def read_replicas(text: str, what: str) -> tuple[int, int]:
+    """(2, 2) of "2", (1, 4) of "1..4": at least so many replicas, and at most."""
+    low, dots, high = text.partition("..")
+    numbers = (low, high if dots else low)
+    if not all(number.isdecimal() for number in numbers) or not 1 <= int(low) <= int(numbers[1]):
+        raise InputError(
+            f"{what} must be a number of replicas such as 2, or a range such as 1..4, however: "
+            f"{text!r}"
+        )
+    return int(low), int(numbers[1])
 
 
 def require_absolute(location: str, what: str) -> None:
@@ -125,6 +204,19 @@ def put_environment(variables: dict[str, str]) -> None:
         os.environ.setdefault(name, value)
 
 
+def _local(port: int) -> LocalCluster | None:
+    """This machine's Ray of the port, which is joined; None where a job starts one for itself."""
+    state = recorded(port)
+    if state is None or state.kind == "node":
+        return None
+    if state.trouble and state.kind == "cluster":
+        raise InputError(
+            f"the cluster of port {port} must run, however: {state.trouble}; `python -m cluster "
+            "down` clears what is left of it, `up` starts it again"
+        )
+    return None if state.trouble else state
+
+
 def _local_database(root: str) -> str:
     if not root.startswith("file://"):
         raise InputError(
@@ -132,6 +224,12 @@ def _local_database(root: str) -> str:
             "set"  # the root may hold a key
         )
     return f"sqlite:///{Path(root.removeprefix('file://')) / 'spt.db'}"
+
+
+def _serves(text: str) -> bool:
+    if text not in ("here", "elsewhere"):
+        raise InputError(f"SPT_SERVICE must be here or elsewhere, however: {text!r}")
+    return text == "here"
 
 
 def _port(text: str) -> int:

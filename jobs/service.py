@@ -9,12 +9,35 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from cluster.lifecycle import start_serve
+from cluster.lifecycle import announce, require_free_ports, start_serve
 from cluster.settings import Settings, actor
+from cluster.state import database_digest
 from jobs.console import Screen
-from spt_core.registry import Deployment, ModelVersion, Registry
-from spt_core.rollout import promote, resume, route
+from spt_core.errors import InputError
+from spt_core.registry import DEFAULT_MODEL_NAME, Deployment, ModelVersion, Registry
+from spt_core.rollout import NumReplicas, promote, replicas_within, resume, route
 from spt_core.task import example_record, find
+
+
+def require_service(settings: Settings) -> None:
+    """InputError where nothing could be deployed here; ask before anything long starts.
+
+    A service follows one registry: what another one says would take its models away.
+    """
+    if not settings.serves:
+        raise InputError(
+            "a model is taken into service where the service is, however: this cluster has none "
+            "(SPT_SERVICE=elsewhere); run this command there"
+        )
+    local = settings.local
+    if local is None:
+        require_free_ports(settings)
+    elif local.database != database_digest(settings.database_url):
+        raise InputError(
+            f"a service follows one registry, however: the one at {address(settings)} follows "
+            f"that of {local.storage}; name that storage (--storage, SPT_STORAGE), or set another "
+            "SPT_HTTP_PORT for a service of your own"
+        )
 
 
 def rolled_out(
@@ -23,22 +46,33 @@ def rolled_out(
     registry: Registry,
     version: ModelVersion,
     *,
-    num_replicas: int | None = None,
+    num_replicas: NumReplicas | None = None,
     reason: str = "",
 ) -> Deployment:
-    """The version's live deployment, beside everything else that the registry says should serve."""
+    """The version's live deployment, beside everything else that the registry says should serve.
+
+    A service that this process has started can be changed by others from then on.
+    """
+    otherwise = {task: replicas_within(*bounds) for task, bounds in settings.replicas.items()}
     with screen.stage("deploy") as stage:
         stage.say("starting the service")
-        start_serve(settings)
-        if settings.ray_address is None and registry.serving():
+        is_new = start_serve(settings)
+        if is_new and not settings.is_named and registry.serving():
             stage.say("bringing up what served before")
-            for deployment in resume(registry):
+            for deployment in resume(registry, otherwise=otherwise):
                 if deployment.error:
                     screen.warn("  not served", f": {deployment.ref}: {deployment.error}")
         stage.say(f"rolling out {version.ref}")
         deployment = promote(
-            registry, version, actor=actor(), reason=reason, num_replicas=num_replicas
+            registry,
+            version,
+            actor=actor(),
+            reason=reason,
+            num_replicas=num_replicas,
+            otherwise=otherwise,
         )
+        if settings.ray_address is None:
+            announce(settings)
         stage.say(f"{version.ref} serves at {route(version)}")
     return deployment
 
@@ -61,6 +95,14 @@ def address(settings: Settings) -> str:
     return f"http://{host}:{settings.http_port}"
 
 
+def elsewhere(version: ModelVersion) -> str:
+    """How the service of another cluster takes a version that was registered here."""
+    name = version.name.rpartition("/")
+    model = "" if name[2] == DEFAULT_MODEL_NAME else f" --name {name[2]}"
+    variant = f" --variant {version.variant}" if version.variant else ""
+    return f"python -m jobs.deploy {name[0]}{model} --version {version.version}{variant}"
+
+
 def curl(question: Mapping[str, Any]) -> str:
     """The question that `asked` asked, as a command line."""
     record = json.dumps(question["record"])
@@ -70,7 +112,10 @@ def curl(question: Mapping[str, Any]) -> str:
 def serve_until_interrupted(screen: Screen, settings: Settings) -> None:
     """Keep the embedded service up; Ctrl-C or SIGTERM ends it."""
     here = address(settings)
-    screen.say(f"serving at {here} (models: {here}/v1/models); Ctrl-C ends")
+    screen.say(
+        f"serving at {here} (models: {here}/v1/models); Ctrl-C ends; jobs.deploy from another "
+        "terminal changes it"
+    )
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         while True:

@@ -21,6 +21,7 @@ from ray.util.metrics import Counter
 
 from cluster.settings import replica_runtime
 from serve.problems import PROBLEM_TYPE, Problem
+from serve.scaling import Load
 from serve.tally import Tally
 from spt_core.answering import Answerer, Cautions
 from spt_core.artifacts import load_exported
@@ -66,6 +67,7 @@ class ModelServer:
         self._was_checked = False
         self.current: Served | None = None
         self.tally = Tally()
+        self._load = Load()
         self._cautions = Counter(
             "spt_input_cautions",
             "answers to requests with what no training row had: missing, outside or unseen fields",
@@ -104,6 +106,13 @@ class ModelServer:
     def windows(self) -> dict[str, list[dict[str, Any]]]:
         """What each version did lately, for the roll-out's watcher."""
         return self.tally.windows()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve's hook, where the task has a range of replicas: how busy and how slow this one is.
+
+        On the loop that answers requests.
+        """
+        return self._load.figures(self.tally.slow_ms())
 
     def cautioned(self, ref: str, cautions: Cautions) -> None:
         """Count an answer to a request that had what training rows never had."""
@@ -158,6 +167,8 @@ class HotRoute:
             status, kind, content = problem.status, PROBLEM_TYPE, problem.body()
             if status == 405:
                 headers.append((b"allow", b"POST"))
+            if status == 503:
+                headers.append((b"retry-after", b"1"))
         except Exception:  # noqa: BLE001  # the HTTP edge: a bug is a problem document too
             _log.exception("answering %s", scope["path"])
             problem = Problem(500, "this is a fault of the service; its log says more")

@@ -14,9 +14,18 @@ from cluster.settings import actor
 from jobs.command import Run
 from jobs.service import rolled_out
 from jobs.stages.fitting import reused, rows_sentence
-from spt_core.artifacts import ExportedModel, digest, exists, lineage, read_bytes, write_bytes
+from spt_core.artifacts import (
+    ExportedModel,
+    ModelArtifact,
+    digest,
+    exists,
+    lineage,
+    read_bytes,
+    write_bytes,
+)
 from spt_core.data.splits import Splits
 from spt_core.heads import HEADS
+from spt_core.model import SpecializedModel
 from spt_core.policy import Policy
 from spt_core.registry import Deployment, ModelVersion
 from spt_core.task import Task, find
@@ -82,6 +91,54 @@ def benchmarked(
     return report, f"{uri}.html"
 
 
+def all_benchmarks(
+    run: Run, version: ModelVersion, report: Report | None = None
+) -> tuple[dict[str, Any], str]:
+    """A version -> the results of all benchmarks, and the address of their page."""
+    from spt_core.benchmark import BenchmarkSuite
+    from spt_core.benchmark.comprehensive import PROTOCOL, page, settings_of
+
+    config = run.config.benchmark
+    name = digest([PROTOCOL, version.policy.version, settings_of(config)])
+    uri = f"{version.exported.uri}/benchmarks-{name}"
+    with run.screen.stage("measure") as stage:
+        if exists(f"{uri}.json") and not run.fresh:  # the JSON is written last
+            stage.say(f"{uri}.html{reused(True)}")
+            return json.loads(read_bytes(f"{uri}.json")), f"{uri}.html"
+        stage.say("reasons, groups, gaps, typos, months, time and size")
+        content = BenchmarkSuite(config).run_comprehensive_benchmark(
+            model=SpecializedModel(version.exported, policy=version.policy),
+            model_name=version.ref,
+            report=report,
+        )
+        write_bytes(f"{uri}.html", page([content]).encode())
+        write_bytes(f"{uri}.json", json.dumps(content).encode())
+        stage.say(f"{uri}.html")
+    return content, f"{uri}.html"
+
+
+def versions_beside(run: Run) -> tuple[list[dict[str, Any]], dict[str, str], str]:
+    """Every version of the run's model, benchmarked on the newest one's rows, and their page.
+
+    What cannot be put beside the newest one is left out with why: other rows, other cases.
+    """
+    from spt_core.benchmark.comprehensive import page, unlike
+
+    versions = run.registry().versions(f"{run.task.path}/{run.arguments.name}")
+    newest, _ = all_benchmarks(run, versions[-1])
+    contents, left_out = [newest], dict[str, str]()
+    for version in reversed(versions[:-1]):
+        content, _ = all_benchmarks(run, version)
+        if why := unlike(newest, content):
+            left_out[version.ref] = why
+        else:
+            contents.append(content)
+    name = digest([[content["protocol"], content["model_name"]] for content in contents])
+    uri = f"{run.settings.storage}/benchmarks/{name}.html"
+    write_bytes(uri, page(contents, left_out).encode())
+    return contents, left_out, uri
+
+
 def registered(
     run: Run,
     model: ExportedModel,
@@ -135,6 +192,14 @@ def show_report(run: Run, report: Report) -> None:
             run.screen.warn("  compliance", f" {name}: {check['fact']}")
 
 
+def show_benchmarks(run: Run, contents: Sequence[Mapping[str, Any]]) -> None:
+    """One result of all benchmarks, or several side by side, for a person."""
+    from spt_core.benchmark.comprehensive import grid_of, side_by_side
+
+    grid = grid_of(contents[0]) if len(contents) == 1 else side_by_side(contents)
+    run.screen.table(grid.title, grid.header, grid.rows)
+
+
 def _with_interval(figure: Mapping[str, float]) -> str:
     return f"{figure['value']:.4f} [{figure['low']:.3f}, {figure['high']:.3f}]"
 
@@ -165,6 +230,12 @@ def _use(task: Task, model: ExportedModel) -> dict[str, str]:
     }
 
 
+def _deidentified(artifact: ModelArtifact) -> str:
+    facts = dict(artifact.deidentified)
+    counts = ", ".join(f"{count:,} {name}" for name, count in facts.pop("replaced").items())
+    return f"{', '.join(f'{n} {fact}' for n, fact in facts.items())}; replaced: {counts or 'none'}"
+
+
 def _transfer_facts(transfer: Mapping[str, Any] | None) -> dict[str, str]:
     """What the page says of a model's beginning."""
     if transfer is None:
@@ -192,6 +263,7 @@ def _facts(model: ExportedModel, policy: Policy, splits: Splits) -> dict[str, An
         "code fingerprint": artifact.code_fingerprint,
         "licences of the data": ", ".join(artifact.licences) or "unknown",
         "seed": artifact.seed,
+        **({"texts de-identified by": _deidentified(artifact)} if artifact.deidentified else {}),
         **decision,
         "farthest from the checkpoint": ", ".join(
             f"{name} {gap:.1e}" for name, gap in model.parity["max_abs_difference"].items()

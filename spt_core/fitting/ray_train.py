@@ -212,6 +212,7 @@ def write_artifact(
         classes=tuple(run.facts.get("classes", ())),
         notes=trained.notes,
         twin=twin,
+        deidentified=splits.deidentified,
     )
     write_manifest(uri, artifact.to_json())
     return artifact

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from spt_core.artifacts import read_bytes
-from spt_core.data.catalog.market import read_binance, read_ohlcv
+from spt_core.data.catalog.market import read_binance, read_index, read_ohlcv
 from spt_core.data.catalog.values import PublicDataset
 from spt_core.data.corpus import Roles
 from spt_core.signature import Field, Window
@@ -355,6 +355,27 @@ DATASETS: tuple[PublicDataset, ...] = (
             "trade (0.3 to 3.4, from six days). "
             "The bars of GBPUSD (one month of 2012, bid and ask) are read by that bench alone; of "
             "347 of them the ask lies below the bid, and they are refused."
+        ),
+    ),
+    PublicDataset(
+        name="market-sp500",
+        folder="trading-ohlcv",
+        task="financial_services/market_risk",
+        source="https://github.com/stefan-jansen/machine-learning-for-trading",
+        licence="MIT (repository); the vendor's data, research use",
+        files={
+            "sp500_index_daily.csv.gz": (
+                "0d24c45f93ab5aec817569e1d66f8371471f54bb86cb32705f7e35c97336bda1"
+            )
+        },
+        read=read_index,
+        roles=Roles(label="loss_pct", time="session", group="instrument"),
+        notes=(
+            "5,030 daily log returns of the S&P 500, 2006 to 2025; of the years before 2007 there "
+            "is no whole window. The closes (87 in 2006, 682 in 2025) are not the index's own, and "
+            "look like those of a fund on it with dividends. Split by time: about three years "
+            "test, with 8 exceedances to be expected at 99 %: so few that tests see gross errors "
+            "alone."
         ),
     ),
     PublicDataset(

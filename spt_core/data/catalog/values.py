@@ -17,8 +17,8 @@ class PublicDataset:
     `files` maps each file to its sha256. `read` turns the folder's URI into a table, for formats
     that a Corpus does not take; without it the first file is the corpus. `settings` are what else
     it asks for, as --set takes it: a job that names the data set begins with them. `home` is the
-    industry whose folder holds it, where that is not the task's, and `folder` its name there, where
-    it is not the data set's.
+    industry whose folder holds it, where that is not the task's, `folder` the folder's name, where
+    that is not the set's: one folder may be read in several ways.
     """
 
     name: str
