@@ -3,7 +3,7 @@
 An approval is for one candidate: name it by its sha as `show` prints it (eight characters do).
 Whoever triggered the run, or edited its labels or configuration, cannot approve it. A run that
 failed or cannot be judged is given another try or is discarded, and so is one that is held. All of
-this, labels and configurations are a principal's: his credential is in SPT_REVIEWER_KEY.
+this, labels and configurations are a principal's: his key is in SPT_API_KEY (jobs.keys gives them).
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
-from cluster.settings import Settings, actor, load_settings, reviewer_key
+from cluster.settings import Settings, api_key, load_settings
+from jobs.access import entitled
 from jobs.console import Screen
 from jobs.exits import run as call
+from spt_core.access import ROLES
 from spt_core.continuous.gate import gate_config
-from spt_core.continuous.ledger import Decision, ItemRef, Ledger, Principal, RetrainState, Role
+from spt_core.continuous.ledger import Decision, ItemRef, Ledger, Principal, RetrainState
 from spt_core.continuous.retraining import retrain_config, task_of
 from spt_core.continuous.review import (
     authenticated,
-    credential,
     explained,
     hold_until,
     listed,
@@ -35,8 +36,8 @@ from spt_core.registry import Registry
 SHORT_SHA = 8
 _EPILOG = """\
 examples:
-  python -m jobs.review principals add rita --role reviewer     prints her credential, once
-  export SPT_REVIEWER_KEY=...                                   the credential
+  python -m jobs.keys issue rita --role reviewer                prints her key, once
+  export SPT_API_KEY=...                                        the key
   python -m jobs.review list
   python -m jobs.review show technology.security_analysis-3
   python -m jobs.review approve technology.security_analysis-3 5f1c09ab --reason "looks right" \\
@@ -57,12 +58,12 @@ class Desk(NamedTuple):
 
     @property
     def principal(self) -> Principal:
-        """Who holds the credential in SPT_REVIEWER_KEY."""
-        shown = reviewer_key()
+        """Who holds the credential in SPT_API_KEY."""
+        shown = api_key()
         if shown is None:
             raise ForbiddenError(
-                "this needs a principal's credential in SPT_REVIEWER_KEY, however: it is not set; "
-                "see `python -m jobs.review principals add`"
+                "this needs a principal's credential in SPT_API_KEY, however: it is not set; "
+                "see `python -m jobs.keys`"
             )
         return authenticated(self.ledger, shown)
 
@@ -276,12 +277,19 @@ def _principals(desk: Desk) -> None:
     if args.name is None:
         raise InputError(f"principals {args.action} needs a name, however: there is none")
     if args.action == "revoke":
-        removed = ledger.remove_principal(args.name, actor=actor())
+        by = entitled(desk.settings, "admin", "revoking a principal")
+        removed = ledger.remove_principal(args.name, actor=by)
         text = "revoked" if removed else "there was no such principal"
         desk.screen.result({"name": args.name, "revoked": removed}, f"{args.name}: {text}")
         return
-    shown = credential(args.name, ledger.add_principal(args.name, args.role, actor=actor()))
-    desk.screen.warn("shown this once", ": for SPT_REVIEWER_KEY, and as bearer token")
+    by = entitled(desk.settings, "admin", "naming a principal")
+    if not ledger.keys():
+        raise ForbiddenError(
+            "an admin names principals, however: there is none yet; "
+            "`python -m jobs.keys bootstrap NAME` makes the first"
+        )
+    shown = ledger.add_principal(args.name, args.role, actor=by)
+    desk.screen.warn("shown this once", ": for SPT_API_KEY, and as bearer token")
     desk.screen.result({"name": args.name, "roles": args.role, "credential": shown}, shown)
 
 
@@ -357,7 +365,7 @@ def _parser() -> argparse.ArgumentParser:
     principals.add_argument("action", choices=["add", "list", "revoke"])
     principals.add_argument("name", metavar="NAME", nargs="?")
     principals.add_argument(
-        "--role", action="append", choices=get_args(Role), default=[], help="may be repeated"
+        "--role", action="append", choices=ROLES, default=[], help="may be repeated"
     )
     return parser
 

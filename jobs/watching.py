@@ -16,8 +16,8 @@ import uvloop
 from cluster.settings import (
     Settings,
     actor,
+    api_key,
     load_settings,
-    reviewer_key,
     source_secrets,
 )
 from jobs.console import Screen
@@ -198,13 +198,13 @@ def _options(args: argparse.Namespace, settings: Settings, file: SourcesFile) ->
 
 def _configurer(settings: Settings) -> str:
     """Who changes what is watched: a principal; the user as long as there are none."""
-    ledger, shown = Ledger(settings.database_url), reviewer_key()
+    ledger, shown = Ledger(settings.database_url), api_key()
     if shown is not None:
         return authenticated(ledger, shown).name
     if ledger.principals():
         raise ForbiddenError(
             "what is watched must be configured under a principal's name, however: there are "
-            "principals, and SPT_REVIEWER_KEY is not set; whoever changes it cannot approve what "
+            "principals, and SPT_API_KEY is not set; whoever changes it cannot approve what "
             "comes of it"
         )
     return actor()
@@ -270,11 +270,11 @@ def _watcher(settings: Settings) -> Mapping[str, Any] | None:
 def _signed(args: argparse.Namespace) -> tuple[Ledger, Principal]:
     """The ledger, and who holds the credential in the environment."""
     ledger = Ledger(load_settings(storage=args.storage).database_url)
-    shown = reviewer_key()
+    shown = api_key()
     if shown is None:
         raise ForbiddenError(
-            "this needs a principal's credential in SPT_REVIEWER_KEY, however: it is not set; see "
-            "`python -m jobs.review principals add`"
+            "this needs a principal's credential in SPT_API_KEY, however: it is not set; see "
+            "`python -m jobs.keys`"
         )
     principal = authenticated(ledger, shown)
     require_role(principal, "operator")

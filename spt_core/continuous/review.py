@@ -5,8 +5,6 @@ ledger + registry -> the page of one retraining; a credential -> the Principal w
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
@@ -24,20 +22,12 @@ from spt_core.registry import Registry
 SHOWN_GOLDEN = 5
 
 
-def credential(name: str, key: str) -> str:
-    """What a principal shows, on the command line and as a bearer token: his name and his key."""
-    return f"{base64.urlsafe_b64encode(name.encode()).decode().rstrip('=')}.{key}"
-
-
 def authenticated(ledger: Ledger, shown: str) -> Principal:
-    """The principal whose credential this is; ForbiddenError for anybody else."""
-    encoded, _, key = shown.partition(".")
-    try:
-        padded = encoded + "=" * (-len(encoded) % 4)
-        name = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError, ValueError):
-        name = ""
-    return ledger.authenticate(name, key)
+    """The principal whose key this is, with the key's roles; ForbiddenError for anybody else."""
+    key = ledger.holder(shown)
+    if key is None:
+        raise ForbiddenError("a key must be a principal's and valid, however: this one is not")
+    return Principal(name=key.principal, roles=key.roles)
 
 
 def require_role(principal: Principal, role: str) -> None:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
+from spt_core.access import Role
 from spt_core.errors import CorruptArtifactError, InputError
 
 SourceState = Literal["NEW", "OK", "DEGRADED", "PAUSED"]
@@ -30,10 +31,8 @@ RetrainState = Literal[
 ]
 Verdict = Literal["NEEDS_REVIEW", "PROMOTED", "REJECTED"]
 Decision = Literal["approve", "reject"]
-Role = Literal["reviewer", "operator", "admin"]
 SOURCE_STATES: tuple[SourceState, ...] = get_args(SourceState)
 RETRAIN_STATES: tuple[RetrainState, ...] = get_args(RetrainState)
-ROLES: tuple[Role, ...] = get_args(Role)
 
 # A bucket has one retraining under way at a time; FAILED waits for a person and blocks nobody.
 UNDER_WAY: tuple[RetrainState, ...] = (
