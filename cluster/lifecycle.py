@@ -20,7 +20,13 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cluster.settings import Settings, put_environment
+from cluster.settings import (
+    Settings,
+    connections_per_address,
+    is_authenticated,
+    put_environment,
+    tls_files,
+)
 from spt_core.errors import ConflictError, InputError, MachineError
 
 ROOT = Path(__file__).parent.parent
@@ -115,7 +121,11 @@ def start_serve(settings: Settings) -> None:
     require_free_ports(settings)
     with _only_errors("ray.serve"):
         serve.start(
-            http_options={"host": settings.http_host, "port": settings.http_port},
+            # Embedded, HAProxy alone may listen elsewhere (cluster/haproxy): replicas need not.
+            http_options={
+                "host": "127.0.0.1" if settings.ray_address is None else settings.http_host,
+                "port": settings.http_port,
+            },
             proxy_location="HeadOnly" if settings.ray_address is None else "EveryNode",
         )
 
@@ -154,10 +164,11 @@ def embedded_environment(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_STATS_PORT": str(port + _PORT_OFFSETS["HAProxy statistics"]),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(port + _REPLICA_PORTS[0]),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(port + _REPLICA_PORTS[1]),
-        "RAY_SERVE_HAPROXY_BINARY_PATH": str(ROOT / "cluster" / "haproxy-local"),
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(ROOT / "cluster" / "haproxy"),
         # One HAProxy hears at once of a replica that ends; the default waits 30 s for others.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
-        "SPT_HAPROXY_ERRORS": str(ROOT / "cluster" / "errors"),
+        "SPT_HAPROXY_HOST": settings.http_host,
+        "SPT_CONNECTIONS_PER_ADDRESS": str(connections_per_address()),
         "SPT_EMBEDDED": "1",
         "SPT_SERVICE_DATABASE_URL": settings.database_url,
         "SPT_HAPROXY_BINARY": _haproxy_binary(),
@@ -174,6 +185,7 @@ def serve_environment() -> Mapping[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response response-timeout",
         "RAY_SERVE_HAPROXY_RETRIES": "3",
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "30",
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.middleware:middlewares",
         "OMP_NUM_THREADS": "1",
     }
@@ -183,10 +195,11 @@ def require_free_ports(settings: Settings) -> None:
     """InputError where an embedded service could not listen; ask before anything long starts."""
     if settings.ray_address is not None:
         return
-    if settings.http_host not in LOOPBACK:
+    tls_files()
+    if settings.http_host not in LOOPBACK and not is_authenticated():
         raise InputError(
-            "an embedded service listens on this machine only, however: SPT_HTTP_HOST is "
-            f"{settings.http_host}; put a gateway with authentication in front, or use a cluster"
+            "without authentication a service listens on this machine only, however: SPT_HTTP_HOST "
+            f"is {settings.http_host}; set SPT_AUTHENTICATION=on (see `python -m jobs.keys`)"
         )
     stop_stale_haproxy(_private_folder(settings.http_port))
     port = settings.http_port

@@ -6,6 +6,9 @@ database may do everything, under his user's name.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from cluster.settings import Settings, actor, api_key
 from spt_core.access import MEANING, Role
 from spt_core.continuous.ledger import Ledger
@@ -29,7 +32,9 @@ def entitled(settings: Settings, role: Role, deed: str, *, path: str | None = No
     elif key is None:
         why = "the key in SPT_API_KEY is no valid one"
     elif role not in key.roles:
-        why = f"the key {key.key_id} of {key.principal!r} is for {', '.join(key.roles) or 'nothing'}"
+        why = (
+            f"the key {key.key_id} of {key.principal!r} is for {', '.join(key.roles) or 'nothing'}"
+        )
     else:
         why = f"the key {key.key_id} of {key.principal!r} is for {', '.join(key.tasks)}"
     who = key.principal if key is not None else "nobody"
@@ -40,6 +45,6 @@ def entitled(settings: Settings, role: Role, deed: str, *, path: str | None = No
     )
 
 
-def noted(settings: Settings, name: str, event: str, **body: str | int | None) -> None:
+def noted(settings: Settings, name: str, event: str, body: Mapping[str, Any]) -> None:
     """Write the audit entry of something that the registry has changed for somebody."""
     Ledger(settings.database_url).note(event, body, actor=name)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
+import ssl
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
 from cluster.lifecycle import start_serve
-from cluster.settings import Settings, actor
+from cluster.settings import Settings, api_key, is_authenticated, tls_files
+from jobs.access import entitled, noted
 from jobs.console import Screen
 from spt_core.registry import Deployment, ModelVersion, Registry
 from spt_core.rollout import promote, resume, route
@@ -27,6 +30,7 @@ def rolled_out(
     reason: str = "",
 ) -> Deployment:
     """The version's live deployment, beside everything else that the registry says should serve."""
+    by = entitled(settings, "operator", "a deployment", path=version.name)
     with screen.stage("deploy") as stage:
         stage.say("starting the service")
         start_serve(settings)
@@ -36,9 +40,8 @@ def rolled_out(
                 if deployment.error:
                     screen.warn("  not served", f": {deployment.ref}: {deployment.error}")
         stage.say(f"rolling out {version.ref}")
-        deployment = promote(
-            registry, version, actor=actor(), reason=reason, num_replicas=num_replicas
-        )
+        deployment = promote(registry, version, actor=by, reason=reason, num_replicas=num_replicas)
+        noted(settings, by, "deployment.made", deployment.to_json())
         stage.say(f"{version.ref} serves at {route(version)}")
     return deployment
 
@@ -49,22 +52,43 @@ def asked(settings: Settings, version: ModelVersion) -> dict[str, Any]:
     record = example_record(find(artifact.task), artifact.signature)
     url = f"{address(settings)}{route(version)}"
     body = json.dumps(record).encode()
-    request = urllib.request.Request(url, body, {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as response:
-        answer = json.loads(response.read())
+    headers, key = {"content-type": "application/json"}, api_key()
+    if key is not None:
+        headers["authorization"] = f"Bearer {key}"
+    request = urllib.request.Request(url, body, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30, context=_tls()) as response:
+            answer = json.loads(response.read())
+    except urllib.error.HTTPError as error:
+        if error.code not in (401, 403):
+            raise
+        answer = {"refused": json.loads(error.read())["detail"]}  # an operator need be no client
     return {"url": url, "record": record, "answer": answer}
 
 
 def address(settings: Settings) -> str:
     """Where this machine asks the service: on loopback where that listens on every address."""
     host = "127.0.0.1" if settings.http_host in ("0.0.0.0", "::") else settings.http_host
-    return f"http://{host}:{settings.http_port}"
+    return f"{'http' if tls_files() is None else 'https'}://{host}:{settings.http_port}"
+
+
+def _tls() -> ssl.SSLContext | None:
+    """Trusts the very certificate that the service was given, whatever name it is for."""
+    files = tls_files()
+    if files is None:
+        return None
+    context = ssl.create_default_context(cafile=files[0])
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
 
 
 def curl(question: Mapping[str, Any]) -> str:
     """The question that `asked` asked, as a command line."""
     record = json.dumps(question["record"])
-    return f"curl -s {question['url']} -H 'content-type: application/json' \\\n  -d '{record}'"
+    key = ' -H "authorization: Bearer $SPT_API_KEY"' if is_authenticated() else ""
+    kind = "-H 'content-type: application/json'"
+    return f"curl -s {question['url']}{key} {kind} \\\n  -d '{record}'"
 
 
 def serve_until_interrupted(screen: Screen, settings: Settings) -> None:

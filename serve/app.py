@@ -8,7 +8,7 @@ import ray
 from ray import serve
 from ray.serve import Application
 
-from cluster.settings import replica_runtime
+from cluster.settings import logs_are_json, replica_runtime
 from serve.api import Api
 from serve.model_server import ModelServer
 from spt_core.families.serving import ON_GPU
@@ -18,7 +18,11 @@ from spt_core.task import RuntimeName, find
 MAX_ONGOING_REQUESTS = 100
 MAX_QUEUED_REQUESTS = 1000
 NUM_CPUS = 0.25
-_LOGGING = {"enable_access_log": False, "log_level": "WARNING"}
+_LOGGING = {
+    "enable_access_log": False,
+    "log_level": "WARNING",
+    "encoding": "JSON" if logs_are_json() else "TEXT",
+}
 
 _ModelServer = serve.deployment(
     name="ModelServer",

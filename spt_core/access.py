@@ -54,9 +54,7 @@ class Key:
 
     def covers(self, path: str) -> bool:
         """Whether the key is for a task or a model of it: INDUSTRY/TASK[/MODEL_NAME]."""
-        return any(
-            one in (EVERY_TASK, path) or path.startswith(f"{one}/") for one in self.tasks
-        )
+        return any(one in (EVERY_TASK, path) or path.startswith(f"{one}/") for one in self.tasks)
 
 
 def new_key() -> str:

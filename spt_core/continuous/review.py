@@ -26,7 +26,9 @@ def authenticated(ledger: Ledger, shown: str) -> Principal:
     """The principal whose key this is, with the key's roles; ForbiddenError for anybody else."""
     key = ledger.holder(shown)
     if key is None:
-        raise ForbiddenError("a key must be a principal's and valid, however: this one is not")
+        raise ForbiddenError(
+            "the key must be one of those of a principal that are valid, however: it is not"
+        )
     return Principal(name=key.principal, roles=key.roles)
 
 

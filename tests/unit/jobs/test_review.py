@@ -173,7 +173,7 @@ def test_another_candidate_than_the_present_one_is_refused(
 
 def test_a_revoked_principal_decides_nothing_more(desk: Desk, waiting: Retrain) -> None:
     assert desk.call("principals", "revoke", "rita", by="ada")["revoked"]
-    with pytest.raises(ForbiddenError, match="a principal's and valid"):
+    with pytest.raises(ForbiddenError, match="those of a principal that are valid"):
         desk.call("approve", waiting.retrain_id, waiting.candidate_sha, "--reason", "x", by="rita")
     assert [one["name"] for one in desk.call("principals", "list")["principals"]] == ["ada", "otto"]
 

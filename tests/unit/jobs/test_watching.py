@@ -136,7 +136,7 @@ def test_once_there_are_principals_one_of_them_configures_what_is_watched(
     with pytest.raises(ForbiddenError, match="SPT_API_KEY is not set"):
         main(call)
     monkeypatch.setenv("SPT_API_KEY", "b2xnYQ.wrong")
-    with pytest.raises(ForbiddenError, match="must be those of a principal"):
+    with pytest.raises(ForbiddenError, match="must be one of those of a principal"):
         main(call)
     assert ledger.sources() == []
     monkeypatch.setenv("SPT_API_KEY", key)
