@@ -8,7 +8,7 @@
 | SPT_HTTP_HOST, SPT_HTTP_PORT | where Serve listens | 127.0.0.1, 8000 |
 | SPT_RUNTIME | what runs texts in replicas, one of RUNTIMES | onnx |
 | SPT_API_KEY, SPT_API_KEY_FILE | a principal's key, or a file of mode 0600 that holds it | |
-| SPT_AUTHENTICATION | on: every route wants a key; off: the service listens on loopback alone | off |
+| SPT_AUTHENTICATION | on: every route wants a key; off: it listens on loopback alone | off |
 | SPT_TLS_CERTIFICATE, SPT_TLS_KEY | PEM files with which HAProxy speaks TLS | |
 | SPT_CONNECTIONS_PER_ADDRESS | what HAProxy takes of one address at a time | 512 |
 | SPT_LOG_FORMAT | of the service's processes: text or json | text |

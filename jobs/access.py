@@ -22,7 +22,7 @@ def entitled(settings: Settings, role: Role, deed: str, *, path: str | None = No
     by `noted`, once it is done.
     """
     ledger, shown = Ledger(settings.database_url), api_key()
-    if shown is None and not ledger.keys():
+    if shown is None and not ledger.api_keys():
         return actor()
     key = None if shown is None else ledger.holder(shown)
     if key is not None and role in key.roles and (path is None or key.covers(path)):

@@ -77,7 +77,7 @@ def _issue(desk: Desk) -> None:
 
 
 def _list(desk: Desk) -> None:
-    now_s, keys = time.time(), desk.ledger.keys()
+    now_s, keys = time.time(), desk.ledger.api_keys()
     rows = [
         [
             key.key_id,
@@ -139,7 +139,7 @@ def seconds(text: str) -> float:
 
 
 def _require_bootstrap(desk: Desk) -> None:
-    if not desk.ledger.keys():
+    if not desk.ledger.api_keys():
         raise ForbiddenError(
             "an admin gives keys, however: there is none yet; "
             "`python -m jobs.keys bootstrap NAME` makes the first"

@@ -7,6 +7,7 @@ alias is "champion" where they are left out.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
 import sys
@@ -20,8 +21,8 @@ from rich.text import Text
 from cluster.settings import actor, load_settings
 from jobs.access import entitled, noted
 from jobs.exits import run
-from spt_core.artifacts import as_uri
-from spt_core.errors import InputError
+from spt_core.artifacts import as_uri, load_artifact
+from spt_core.errors import InputError, NotFoundError
 from spt_core.registry import ModelVersion, Registry, compliance
 
 _REF = "INDUSTRY/TASK[/MODEL_NAME][@VERSION_OR_ALIAS], the champion if nothing follows the name"
@@ -114,6 +115,7 @@ def _show(registry: Registry, args: argparse.Namespace) -> Shown:
         *_refit(version),
         *(("variant", _variant_line(variant)) for variant in variants),
         *(("lineage", uri) for uri in version.lineage),
+        *(("run", address) for address in runs_of(version)),
         ("licences", ", ".join(version.licences) or "none recorded"),
         ("report", version.report_uri or "in the registry only"),
     ]
@@ -122,8 +124,18 @@ def _show(registry: Registry, args: argparse.Namespace) -> Shown:
         "ref": version.ref,
         "aliases": aliases.split(),
         "variants": [variant.ref for variant in variants],
+        "runs": runs_of(version),
     }
     return Shown(content, version.ref, ("what", "value"), rows)
+
+
+def runs_of(version: ModelVersion) -> list[str]:
+    """Where trackers show how the model and those that it came from were trained."""
+    runs = list(version.exported.artifact.runs)
+    for uri in version.lineage:
+        with contextlib.suppress(NotFoundError):  # a version outlives files that were moved
+            runs += load_artifact(uri).runs
+    return list(dict.fromkeys(runs))
 
 
 def _refit(version: ModelVersion) -> list[tuple[str, str]]:

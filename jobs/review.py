@@ -283,7 +283,7 @@ def _principals(desk: Desk) -> None:
         desk.screen.result({"name": args.name, "revoked": removed}, f"{args.name}: {text}")
         return
     by = entitled(desk.settings, "admin", "naming a principal")
-    if not ledger.keys():
+    if not ledger.api_keys():
         raise ForbiddenError(
             "an admin names principals, however: there is none yet; "
             "`python -m jobs.keys bootstrap NAME` makes the first"

@@ -1,6 +1,6 @@
 """Who may ask what over HTTP: a request's key, against what its route wants.
 
-Keyring (the database's keys, read every few seconds in a thread) -> Gate.check(...) -> Refusal or None
+Keyring (the database's keys, read anew every few seconds) -> Gate.check(...) -> Refusal | None
 
 A check is a SHA-256, a look-up and comparisons: microseconds, whether the key is right or wrong.
 """
@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, final
 
 from cluster.settings import is_authenticated, service_database_url
+from serve.meters import RaySink
 from spt_core.access import ROLES, Key, Role
 from spt_core.errors import InputError
 
@@ -55,7 +56,7 @@ class Refusal(NamedTuple):
 class Book(Protocol):
     """What a keyring asks of the ledger."""
 
-    def keys(self) -> list[Key]:
+    def api_keys(self) -> list[Key]:
         """Every key, with the roles that it has still."""
         ...
 
@@ -97,7 +98,7 @@ class Keyring:
     def refresh(self) -> None:
         """Read the keys, and write what was refused; what cannot be written waits."""
         self._book = self._book or self._open_book()
-        keys = {key.digest[:8]: key for key in self._book.keys()}
+        keys = {key.digest[:8]: key for key in self._book.api_keys()}
         self._keys, self.read_s = keys, time.time()
         bodies, num_more = list(self._refused), self._num_more
         if num_more:
@@ -108,19 +109,24 @@ class Keyring:
                 self._refused.popleft()
             self._num_more -= num_more
 
-    def watch(self) -> None:
-        """Refresh for ever, in a thread of its own; while the database is away, the last keys hold
-        (those that expire still do), and the log says so.
-        """
-        threading.Thread(target=self._watch, name="keyring", daemon=True).start()
+    def watch(self, report_age: Callable[[float], None]) -> None:
+        """Refresh for ever, in a thread of its own, and report how many seconds old the keys are.
 
-    def _watch(self) -> None:
+        While the database is away the last keys hold, but for those that expire.
+        """
+        threading.Thread(
+            target=self._watch, args=(report_age,), name="keyring", daemon=True
+        ).start()
+
+    def _watch(self, report_age: Callable[[float], None]) -> None:
+        began_s = time.time()
         while True:
             try:
                 self.refresh()
             except Exception:  # noqa: BLE001  # whatever a database raises: it is asked again
                 age = "never" if self.read_s is None else f"{time.time() - self.read_s:.0f} s ago"
                 _log.warning("keys cannot be read; they were read %s", age, exc_info=True)
+            report_age(time.time() - (self.read_s or began_s))
             time.sleep(REFRESH_S)
 
 
@@ -270,6 +276,6 @@ def gate() -> Gate | None:
 
         return Ledger(url)
 
-    keyring = Keyring(open_book)
-    keyring.watch()
+    keyring, sink = Keyring(open_book), RaySink()
+    keyring.watch(lambda age_s: sink.level("spt_keys_age_seconds", age_s))
     return Gate(keyring)

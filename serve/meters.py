@@ -6,12 +6,15 @@ usual names (`_bucket` with `le`, `_sum`, `_count`): Ray's own histogram takes s
 
 | metric | labels | what |
 |---|---|---|
-| spt_requests | task, version, status | answers by HTTP status; version is "none" before one was asked |
-| spt_request_seconds | task, version, stage, le | `receive`: until the body was there; `answer`: from there |
-| spt_scores | task, version, le | the answers' probability (or confidence) |
-| spt_recommendations | task, version, recommendation | what was recommended; MAX_VALUES words, then `other` |
-| spt_refused_requests | why | requests that the gate turned away: missing, wrong, expired, role, ... |
-| spt_input_cautions | version, kind | answers to what no training row had |
+| spt_requests | task, version, status | answers by HTTP status |
+| spt_request_seconds | task, version, stage | `receive` the body; then `answer` |
+| spt_scores | task, version | the answers' probability, or their confidence |
+| spt_recommendations | task, version, recommendation | MAX_VALUES words, then `other` |
+| spt_refused_requests | why | what the gate turned away: missing, wrong, expired, role, ... |
+| spt_keys_age_seconds | | how long ago a process has read the API keys |
+| spt_input_cautions | version, kind | answers to what no training row had (model_server.py) |
+
+A version is the whole reference, or "none" before one was asked.
 """
 
 from __future__ import annotations
@@ -181,7 +184,7 @@ class Meters:
         for ref, sums in self._versions.items():
             if not sums.statuses:
                 continue
-            labels = {"task": self._task, "version": ref.rpartition("@")[2] or "none"}
+            labels = {"task": self._task, "version": ref or "none"}
             for status, number in sums.statuses.items():
                 self._sink.count("spt_requests", number, {**labels, "status": str(status)})
             for word, number in sums.recommendations.items():

@@ -146,7 +146,7 @@ class ModelArtifact:
     `classes` are what it tells apart, none of decisions and numbers; `notes` are what whoever
     trained it should know, a sentence each. `twin` is the model (of what is served its export)
     whose figures, calibration and thresholds one has that was refitted on the rows that these came
-    from; "" of others.
+    from; "" of others. `runs` are where trackers show its training: addresses.
     """
 
     uri: str
@@ -168,6 +168,7 @@ class ModelArtifact:
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     twin: str = ""
+    runs: tuple[str, ...] = ()
 
     def read(self, name: str) -> bytes:
         """A file of this artifact, checked against its digest."""

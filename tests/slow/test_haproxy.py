@@ -1,4 +1,4 @@
-"""HAProxy as Serve starts it: half-sent requests, one address' connections, upgrades, TLS, sockets."""
+"""HAProxy as Serve starts it: half-sent requests, limits, upgrades, TLS, who may listen where."""
 
 from __future__ import annotations
 

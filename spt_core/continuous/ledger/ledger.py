@@ -389,7 +389,7 @@ class Ledger:
         with self._database.read() as connection:
             return keys.held(connection, shown, now_s)
 
-    def keys(self) -> list[Key]:
+    def api_keys(self) -> list[Key]:
         """Every key that was ever given, oldest first, with the roles that it has still."""
         with self._database.read() as connection:
             return keys.in_force(connection)

@@ -73,12 +73,12 @@ def test_only_an_admin_gives_and_takes_keys(desk: Desk, admin: str) -> None:
     for words in (
         ("issue", "eve", "--role", "client"),
         ("revoke", olga["key_id"]),
-        ("rotate", desk.ledger.keys()[0].key_id),
+        ("rotate", desk.ledger.api_keys()[0].key_id),
     ):
         for shown in (olga["key"], "spt_wrong"):
             with pytest.raises(ForbiddenError, match="needs a key with the role admin"):
                 desk.call(*words, key=shown)
-    assert [key.principal for key in desk.ledger.keys()] == ["ada", "olga"]
+    assert [key.principal for key in desk.ledger.api_keys()] == ["ada", "olga"]
 
 
 def test_a_key_has_no_role_that_its_principal_lacks(desk: Desk, admin: str) -> None:
@@ -89,7 +89,7 @@ def test_a_key_has_no_role_that_its_principal_lacks(desk: Desk, admin: str) -> N
 
 def test_a_revoked_and_an_expired_key_open_nothing(desk: Desk, admin: str) -> None:
     made = desk.call("issue", "olga", "--role", "admin", "--expires", "1h", key=admin)
-    (_, olga) = desk.ledger.keys()
+    (_, olga) = desk.ledger.api_keys()
     assert olga.expires_s is not None
     assert 3500 < olga.expires_s - time.time() < 3700
     later = Ledger(f"sqlite:///{desk.folder}/spt.db", clock=lambda: time.time() + 3700)

@@ -63,7 +63,7 @@ class Book:
     def __init__(self, *keys: Key) -> None:
         self.held, self.noted = list(keys), []
 
-    def keys(self) -> list[Key]:
+    def api_keys(self) -> list[Key]:
         return self.held
 
     def note_all(self, event: str, bodies: Sequence[Any], *, actor: str) -> None:
