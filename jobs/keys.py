@@ -9,6 +9,7 @@ Replicas see a change within 5 seconds, without a restart.
 from __future__ import annotations
 
 import argparse
+import collections
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ from spt_core.continuous.ledger import Ledger
 from spt_core.continuous.ledger.audit import stamp
 from spt_core.errors import ForbiddenError, InputError
 
+NUM_REFUSED = 50
 _UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 _EPILOG = """\
 examples:
@@ -119,12 +121,27 @@ def _rotate(desk: Desk) -> None:
     _shown(desk, text)
 
 
+def _refused(desk: Desk) -> None:
+    """The latest entries of the audit log about refusals, newest last."""
+    entries = collections.deque(
+        (entry for entry in desk.ledger.audit() if entry.event == "access.refused"), NUM_REFUSED
+    )
+    columns = ("by", "who", "address", "method", "path", "deed", "status", "why")
+    rows = [
+        [entry.at, *(str(entry.body.get(name) or "-") for name in columns)] for entry in entries
+    ]
+    desk.screen.table(f"{len(rows)} refusals", ["at", *columns], rows)
+    content = [{"at": entry.at, "actor": entry.actor, **entry.body} for entry in entries]
+    desk.screen.result({"refused": content}, "")
+
+
 _COMMANDS: Mapping[str, Callable[[Desk], None]] = {
     "bootstrap": _bootstrap,
     "issue": _issue,
     "list": _list,
     "revoke": _revoke,
     "rotate": _rotate,
+    "refused": _refused,
 }
 
 
@@ -194,6 +211,7 @@ def _parser() -> argparse.ArgumentParser:
     issue.add_argument(
         "--requests-per-s", type=float, metavar="N", help="of one replica (default: no limit)"
     )
+    command("refused", f"the last {NUM_REFUSED} refusals: who, what, when, why; never a key")
     command("list", "all keys: whose, what for, until when; never their text")
     revoke = command("revoke", "end a key (role admin)")
     revoke.add_argument("key_id", metavar="KEY_ID")

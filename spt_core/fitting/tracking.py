@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from spt_core.errors import MissingPackageError
 from spt_core.task import Tracker
 
+
 class Log:
     """Sends metrics to every tracker; `runs` are the addresses at which they show them."""
 

@@ -477,6 +477,11 @@ class Ledger:
         with self._database.read() as connection:
             return retrain.select(connection, state=state, bucket=bucket)
 
+    def num_retrains(self) -> dict[RetrainState, int]:
+        """How many retrainings are in each state."""
+        with self._database.read() as connection:
+            return retrain.num_by_state(connection)
+
     def transitions(self, retrain_id: str) -> list[Transition]:
         """Every move of a retraining, oldest first."""
         with self._database.read() as connection:

@@ -57,6 +57,8 @@ def test_the_first_admin_is_made_once(desk: Desk) -> None:
         desk.call("issue", "eve", "--role", "admin")
     assert "principal.bootstrapped" in desk.events()
     assert desk.events()[-1] == "access.refused"
+    (refused,) = desk.call("refused")["refused"][-1:]
+    assert (refused["deed"], refused["why"]) == ("giving a key", "SPT_API_KEY is not set")
 
 
 def test_a_key_is_shown_once_and_kept_as_a_digest(desk: Desk, admin: str) -> None:

@@ -27,6 +27,7 @@ from cluster.lifecycle import serve_environment
 from jobs import registry, submit
 from jobs.command import parser
 from serve.api import reapply_registered
+from serve.meters import METRICS
 from spt_core.continuous.meters import COUNTS, LEVELS
 from spt_core.task import find
 from tests.unit.kuberay.manifests import (
@@ -60,7 +61,7 @@ SCHEMAS = {
     "deployments": DeploymentSchema,
     "http_options": HTTPOptionsSchema,
 }
-OUR_METRICS = {*COUNTS, *LEVELS, "spt_input_cautions"}
+OUR_METRICS = {*COUNTS, *LEVELS, "spt_input_cautions", *METRICS}
 
 
 def serve_configuration(folder: str) -> dict[str, Any]:
