@@ -93,8 +93,13 @@ def curl(question: Mapping[str, Any]) -> str:
 
 def serve_until_interrupted(screen: Screen, settings: Settings) -> None:
     """Keep the embedded service up; Ctrl-C or SIGTERM ends it."""
+    import ray  # runs by now
+
     here = address(settings)
     screen.say(f"serving at {here} (models: {here}/v1/models); Ctrl-C ends")
+    ports = {node["MetricsExportPort"] for node in ray.nodes() if node["Alive"]}
+    metrics = ", ".join(f"http://127.0.0.1:{port}/metrics" for port in sorted(ports))
+    screen.say(f"metrics: {metrics} (python -m cluster.monitoring)")
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         while True:
