@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
-from cluster.settings import Settings, api_key, load_settings
+from cluster.settings import Settings, actor, api_key, load_settings
 from jobs.access import entitled
 from jobs.console import Screen
 from jobs.exits import run as call
@@ -73,7 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     settings = load_settings(storage=args.storage)
     desk = Desk(settings, Ledger(settings.database_url), Screen(as_json=args.json), args)
-    _COMMANDS[args.command](desk)
+    try:
+        _COMMANDS[args.command](desk)
+    except ForbiddenError as error:
+        if args.command != "principals":  # which has noted it
+            body = {"by": "command line", "deed": f"review {args.command}", "why": str(error)}
+            desk.ledger.note("access.refused", body, actor=actor())
+        raise
     return 0
 
 
@@ -178,7 +184,9 @@ def _decide(desk: Desk, decision: Decision, not_before: float) -> None:
             f"a candidate is named by {SHORT_SHA} or more characters of its sha, however: "
             f"{args.candidate!r}"
         )
-    present = desk.ledger.retrain(args.retrain_id).candidate_sha
+    retrain = desk.ledger.retrain(args.retrain_id)
+    require_role(principal, "reviewer", retrain.bucket)
+    present = retrain.candidate_sha
     candidate = present if present.startswith(args.candidate) else args.candidate
     moved = desk.ledger.decide(
         args.retrain_id,
@@ -196,7 +204,7 @@ def _decide(desk: Desk, decision: Decision, not_before: float) -> None:
 
 def _retry(desk: Desk) -> None:
     principal, args = desk.principal, desk.args
-    require_role(principal, "operator")
+    require_role(principal, "operator", desk.ledger.retrain(args.retrain_id).bucket)
     desk.ledger.try_again(args.retrain_id, args.reason, actor=principal.name)
     begun = desk.ledger.retrain(args.retrain_id)
     desk.screen.result(
@@ -207,7 +215,7 @@ def _retry(desk: Desk) -> None:
 
 def _discard(desk: Desk) -> None:
     principal, args = desk.principal, desk.args
-    require_role(principal, "operator")
+    require_role(principal, "operator", desk.ledger.retrain(args.retrain_id).bucket)
     moved = desk.ledger.discard(args.retrain_id, args.reason, actor=principal.name)
     state = desk.ledger.retrain(args.retrain_id).state
     again = "" if moved else " (so discarded before)"
@@ -227,6 +235,7 @@ def _label(desk: Desk) -> None:
             f"{args.item_key!r}"
         )
     latest = max(revisions, key=lambda item: item.rev)
+    require_role(principal, "operator", latest.bucket)
     task = task_of(latest.bucket)
     try:
         label = read_label(args.label, rule_of(task), Context(None, None))
@@ -241,7 +250,7 @@ def _label(desk: Desk) -> None:
 
 def _configure(desk: Desk) -> None:
     principal, args = desk.principal, desk.args
-    require_role(principal, "operator")
+    require_role(principal, "operator", args.bucket)
     task_of(args.bucket)
     try:
         given = json.loads(args.body)
@@ -257,7 +266,9 @@ def _configure(desk: Desk) -> None:
 
 
 def _thaw(desk: Desk) -> None:
-    thawed = desk.ledger.thaw(desk.args.bucket, desk.args.reason, admin=desk.principal)
+    principal = desk.principal
+    require_role(principal, "admin", desk.args.bucket)
+    thawed = desk.ledger.thaw(desk.args.bucket, desk.args.reason, admin=principal)
     text = "thawed" if thawed else "was not frozen"
     desk.screen.result({"bucket": desk.args.bucket, "thawed": thawed}, f"{desk.args.bucket} {text}")
 

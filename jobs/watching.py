@@ -134,6 +134,7 @@ def trigger(args: argparse.Namespace) -> int:
             f"{nearest(model, models)}"
         )
     monitoring = from_plain(Monitoring, content)
+    require_role(principal, "operator", monitoring.bucket)
     require_champion(load_settings(storage=args.storage).database_url, model)
     asked = manual_trigger(monitoring, ledger.pending(monitoring.bucket), args.reason)
     begun = ledger.trigger(asked, actor=principal.name)
@@ -148,6 +149,7 @@ def release(args: argparse.Namespace) -> int:
     """Let a retraining go on that was held for a person to look at."""
     ledger, principal = _signed(args)
     hold = ledger.hold(args.retrain_id)
+    require_role(principal, "operator", ledger.retrain(args.retrain_id).bucket)
     ledger.release(args.retrain_id, actor=principal.name)
     begun = ledger.retrain(args.retrain_id)
     Screen(as_json=args.json).result(

@@ -54,7 +54,12 @@ class Key:
 
     def covers(self, path: str) -> bool:
         """Whether the key is for a task or a model of it: INDUSTRY/TASK[/MODEL_NAME]."""
-        return any(one in (EVERY_TASK, path) or path.startswith(f"{one}/") for one in self.tasks)
+        return covers(self.tasks, path)
+
+
+def covers(tasks: Iterable[str], path: str) -> bool:
+    """Whether a model, INDUSTRY/TASK[/MODEL_NAME], is among what a key is for."""
+    return any(one in (EVERY_TASK, path) or path.startswith(f"{one}/") for one in tasks)
 
 
 def new_key() -> str:

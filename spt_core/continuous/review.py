@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
+from spt_core.access import covers
 from spt_core.artifacts import load_artifact
 from spt_core.continuous.effective_dates import effective_dates, moment_of
 from spt_core.continuous.ledger import DEPLOY, Item, Ledger, Principal, Retrain, RetrainState
@@ -29,15 +30,20 @@ def authenticated(ledger: Ledger, shown: str) -> Principal:
         raise ForbiddenError(
             "the key must be one of those of a principal that are valid, however: it is not"
         )
-    return Principal(name=key.principal, roles=key.roles)
+    return Principal(name=key.principal, roles=key.roles, tasks=key.tasks)
 
 
-def require_role(principal: Principal, role: str) -> None:
-    """Return if the principal has the role."""
+def require_role(principal: Principal, role: str, bucket: str | None = None) -> None:
+    """Return if the principal's key is for the role, and for the model of a bucket."""
     if role not in principal.roles:
         raise ForbiddenError(
             f"this needs a principal with the role {role!r}, however: {principal.name!r} has "
             f"{', '.join(principal.roles)}"
+        )
+    if bucket is not None and not covers(principal.tasks, bucket.replace(".", "/")):
+        raise ForbiddenError(
+            f"this needs a key for {bucket}, however: that of {principal.name!r} is for "
+            f"{', '.join(principal.tasks)}"
         )
 
 

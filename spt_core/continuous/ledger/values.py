@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
-from spt_core.access import Role
+from spt_core.access import EVERY_TASK, Role
 from spt_core.errors import CorruptArtifactError, InputError
 
 SourceState = Literal["NEW", "OK", "DEGRADED", "PAUSED"]
@@ -334,10 +334,11 @@ class AuditHead(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Principal:
-    """Somebody who has proven to hold the key of a name."""
+    """Somebody who has proven to hold the key of a name; the roles and tasks are the key's."""
 
     name: str
     roles: tuple[Role, ...]
+    tasks: tuple[str, ...] = (EVERY_TASK,)
 
 
 def from_json(kind: type[T], content: Mapping[str, Any]) -> T:

@@ -178,6 +178,22 @@ def test_a_revoked_principal_decides_nothing_more(desk: Desk, waiting: Retrain) 
     assert [one["name"] for one in desk.call("principals", "list")["principals"]] == ["ada", "otto"]
 
 
+def test_a_key_does_no_more_than_it_is_for(desk: Desk, waiting: Retrain) -> None:
+    ledger = Ledger(f"sqlite:///{desk.folder}/spt.db")
+    ledger.name_principal("both", ["client", "reviewer"], actor="test")
+    desk.keys["narrow"] = ledger.issue_key("both", roles=["client"], actor="test")
+    other = ["another_industry"]
+    desk.keys["other"] = ledger.issue_key("both", roles=["reviewer"], tasks=other, actor="test")
+    words = ["approve", waiting.retrain_id, waiting.candidate_sha, "--reason", "x"]
+    with pytest.raises(ForbiddenError, match="the role 'reviewer', however: 'both' has client"):
+        desk.call(*words, by="narrow")
+    with pytest.raises(ForbiddenError, match="that of 'both' is for another_industry"):
+        desk.call(*words, by="other")
+    assert ledger.retrain(waiting.retrain_id).state == "NEEDS_REVIEW"
+    refused = [entry.body["deed"] for entry in ledger.audit() if entry.event == "access.refused"]
+    assert refused == ["review approve"] * 2
+
+
 def test_labels_are_an_operator_s_and_must_be_classes_names(desk: Desk, waiting: Retrain) -> None:
     assert desk.call("label", "cert", "1", "T1055", by="otto")["by"] == "otto"
     with pytest.raises(ForbiddenError, match="operator"):
