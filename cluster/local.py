@@ -1,38 +1,68 @@
-"""A Ray cluster of one node on 127.0.0.1, with the dashboard and jobs an embedded Ray lacks."""
+"""A Ray cluster of this machine, with the dashboard and jobs that an embedded Ray lacks.
+
+`up` leaves it running and `down` ends it (python -m cluster); `local_cluster` has it for a block.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
+import os
 import random
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 from ray._private.authentication import authentication_token_setup as token_setup
 
-from cluster.lifecycle import embedded_environment, stay_on_loopback
-from cluster.settings import Settings, put_environment
+from cluster.lifecycle import (
+    LOOPBACK,
+    haproxies,
+    object_store_bytes,
+    refuse_taken,
+    require_free_ports,
+    stop_stale_haproxy,
+    use_environment,
+)
+from cluster.settings import HEAD_PORTS, Settings, ports_of, put_environment
+from cluster.state import (
+    LocalCluster,
+    Process,
+    database_digest,
+    forget,
+    new_folder,
+    owned_by,
+    private_folder,
+    process_of,
+    record,
+    recorded,
+    remove_ended,
+)
 from spt_core.errors import InputError, UnavailableError
 
-START_S, STOP_S = 90.0, 3.0
+START_S, STOP_S, JOIN_S = 90.0, 3.0, 8.0
 _PORT_RANGE = range(20_000, 32_000)  # below Linux' ephemeral ports, which Ray's processes take
-_PORTS = (
-    "port",
-    "dashboard-port",
-    "dashboard-agent-listen-port",
-    "dashboard-agent-grpc-port",
-    "ray-client-server-port",
-    "metrics-export-port",
-)
+_OPTIONS: Mapping[str, str] = {  # of `ray start`, by the names of HEAD_PORTS
+    "Ray": "port",
+    "dashboard": "dashboard-port",
+    "dashboard agent": "dashboard-agent-listen-port",
+    "dashboard agent, gRPC": "dashboard-agent-grpc-port",
+    "metrics": "metrics-export-port",
+    "Ray client": "ray-client-server-port",
+    "node manager": "node-manager-port",
+    "object manager": "object-manager-port",
+    "runtime environments": "runtime-env-agent-port",
+}
+_NEVER_FIXED = ("node manager", "object manager", "runtime environments")
+_LOG = "head.log"
 
 
 class Head(NamedTuple):
@@ -53,9 +83,7 @@ def local_cluster(settings: Settings) -> Generator[Head]:
         raise InputError(
             "this starts a Ray of its own, however: RAY_ADDRESS names another; unset it"
         )
-    stay_on_loopback(embedded_environment(settings))
-    logging.getLogger(token_setup.__name__).setLevel(logging.ERROR)
-    token_setup.enable_token_auth_by_default()  # as ray.init does, and `ray start` does not
+    _with_token(settings, LOOPBACK[0])
     with head_node() as head:
         put_environment({"RAY_ADDRESS": head.address})
         yield head
@@ -67,27 +95,231 @@ def head_node(variables: Mapping[str, str] | None = None) -> Generator[Head]:
 
     RAY_ADDRESS must not be set here: Ray's client would ask that cluster whether it does.
     """
-    folder = Path(tempfile.mkdtemp(prefix="spt-ray-"))  # sockets need a short path
-    ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
-    process = subprocess.Popen(
-        [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--num-cpus=2"]
-        + ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", "--disable-usage-stats"]
-        + [f"--temp-dir={folder}", *(f"--{name}={port}" for name, port in ports.items())],
-        env=variables,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    remove_ended()
+    folder = new_folder()
+    names = [name for name in _OPTIONS if name not in _NEVER_FIXED]
+    ports = dict(zip(names, _free_ports(len(names)), strict=True))
+    process = _head(folder, ports, num_cpus=2, variables=variables)
     head = Head(
-        f"127.0.0.1:{ports['port']}",
-        f"http://127.0.0.1:{ports['dashboard-port']}",
-        f"http://127.0.0.1:{ports['metrics-export-port']}/metrics",
+        f"{LOOPBACK[0]}:{ports['Ray']}",
+        f"http://{LOOPBACK[0]}:{ports['dashboard']}",
+        f"http://{LOOPBACK[0]}:{ports['metrics']}/metrics",
     )
     try:
         _wait_until_it_takes_jobs(process, head.dashboard)
         yield head
     finally:
-        _end(process)
+        _end([process.pid])
+        process.wait()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What `up` starts: a head with so many CPUs and GPUs, and as many nodes like it beside it.
+
+    `host` is where other machines reach this one; on loopback nobody does.
+    """
+
+    num_cpus: int
+    num_gpus: int = 0
+    num_workers: int = 0
+    host: str = LOOPBACK[0]
+
+
+def up(settings: Settings, plan: Plan) -> LocalCluster:
+    """The cluster of this port, started unless it runs; it outlives this process.
+
+    InputError where a port is taken or another Ray of this port runs, UnavailableError where it
+    does not start.
+    """
+    if settings.ray_address is not None and settings.local is None:
+        raise InputError("`up` starts a Ray, however: RAY_ADDRESS names another; unset it")
+    port = settings.http_port
+    state = recorded(port)
+    if state is not None and not state.trouble:
+        if state.kind == "cluster":
+            return state
+        raise InputError(
+            f"one Ray has the port {port}, however: {_who(state)}; end it, or set SPT_HTTP_PORT"
+        )
+    down(port)  # what a killed one has left
+    require_free_ports(settings)
+    ports = ports_of(port, HEAD_PORTS)
+    refuse_taken(ports, plan.host)
+    remove_ended()
+    folder = new_folder()
+    _with_token(settings, plan.host)
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        started.append(_head(folder, ports, num_cpus=plan.num_cpus, plan=plan, log=folder / _LOG))
+        dashboard = f"http://{plan.host}:{ports['dashboard']}"
+        _wait_until_it_takes_jobs(started[0], dashboard)
+        address = f"{plan.host}:{ports['Ray']}"
+        started += [_node(address, folder, plan) for _ in range(plan.num_workers)]
+        head, *nodes = (process_of(process.pid) for process in started)
+        owned_by(folder, head)
+    except BaseException:
+        _end([process.pid for process in started])
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    state = LocalCluster(
+        kind="cluster",
+        address=address,
+        dashboard=dashboard,
+        process=head,
+        nodes=tuple(nodes),
+        folder=str(folder),
+        host=plan.host,
+        storage=settings.storage,
+        database=database_digest(settings.database_url),
+    )
+    record(port, state)
+    return state
+
+
+def join(settings: Settings, address: str, plan: Plan) -> LocalCluster:
+    """This machine as a worker node of another machine's cluster, until `down`."""
+    state = recorded(settings.http_port)
+    if state is not None and not state.trouble:
+        raise InputError(
+            f"one Ray has the port {settings.http_port}, however: {_who(state)}; end it, or set "
+            "SPT_HTTP_PORT"
+        )
+    down(settings.http_port)
+    remove_ended()
+    folder = new_folder()
+    _with_token(settings, plan.host)
+    process = _node(address, folder, plan)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(JOIN_S)
+    if process.poll() is not None:
+        fact = _last_line(folder / _LOG)
+        shutil.rmtree(folder, ignore_errors=True)
+        raise UnavailableError(f"this machine must join the cluster at {address}, however: {fact}")
+    owned_by(folder, process_of(process.pid))
+    state = LocalCluster(
+        kind="node",
+        address=address,
+        dashboard="",
+        process=process_of(process.pid),
+        folder=str(folder),
+        host=plan.host,
+    )
+    record(settings.http_port, state)
+    return state
+
+
+def down(port: int) -> list[int]:
+    """End what `up` has started for the port, and what a killed one has left; which processes.
+
+    A job that serves is left alone: it ends by Ctrl-C.
+    """
+    state = recorded(port)
+    if state is not None and state.kind == "run" and not state.trouble:
+        raise InputError(
+            f"`down` ends what `up` has started, however: {_who(state)}; Ctrl-C ends it"
+        )
+    ended: list[int] = []
+    if state is not None and state.kind != "run":
+        ended = sorted({*_alive((state.process, *state.nodes)), *left_in(Path(state.folder))})
+        _end(ended)
+        shutil.rmtree(state.folder, ignore_errors=True)
+    folder = private_folder(port)
+    ended += haproxies(folder)
+    stop_stale_haproxy(folder)
+    forget(port)
+    return ended
+
+
+def left_in(folder: Path) -> list[int]:
+    """This user's processes of the Ray with that temporary folder, which its head may survive."""
+    return [
+        process.pid
+        for process in psutil.process_iter()
+        if process.pid != os.getpid() and _mentions(process, f"{folder}/")
+    ]
+
+
+def _mentions(process: psutil.Process, text: str) -> bool:
+    try:
+        is_own = process.uids().real == os.getuid()
+        return is_own and any(text in word for word in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def _alive(processes: Sequence[Process]) -> Iterator[int]:
+    return (process.pid for process in processes if not process.end)
+
+
+def _who(state: LocalCluster) -> str:
+    names = {
+        "cluster": "a cluster runs",
+        "run": "a job serves",
+        "node": f"this machine is a node of {state.address}",
+    }
+    return f"{names[state.kind]} (process {state.process.pid})"
+
+
+def _with_token(settings: Settings, host: str) -> None:
+    """This process' children ask for the token, and have it."""
+    use_environment(settings, host)
+    logging.getLogger(token_setup.__name__).setLevel(logging.ERROR)
+    token_setup.enable_token_auth_by_default()  # as ray.init does, and `ray start` does not
+
+
+def _head(
+    folder: Path,
+    ports: Mapping[str, int],
+    *,
+    num_cpus: int,
+    plan: Plan | None = None,
+    variables: Mapping[str, str] | None = None,
+    log: Path | None = None,
+) -> subprocess.Popen[bytes]:
+    plan = plan or Plan(num_cpus=num_cpus)
+    words = [f"--{_OPTIONS[name]}={port}" for name, port in ports.items() if name in _OPTIONS]
+    words += ["--head", f"--dashboard-host={plan.host}", f"--num-cpus={num_cpus}"]
+    return _start(folder, plan, words, variables=variables, log=log)
+
+
+def _node(address: str, folder: Path, plan: Plan) -> subprocess.Popen[bytes]:
+    words = [f"--address={address}", f"--num-cpus={plan.num_cpus}"]
+    words += ["--dashboard-agent-listen-port=0"]
+    return _start(folder, plan, words, log=folder / _LOG)
+
+
+def _start(
+    folder: Path,
+    plan: Plan,
+    words: Sequence[str],
+    *,
+    variables: Mapping[str, str] | None = None,
+    log: Path | None = None,
+) -> subprocess.Popen[bytes]:
+    """`ray start --block`, in a session of its own where it is to outlive this process."""
+    line = [str(Path(sys.executable).parent / "ray"), "start", "--block", "--disable-usage-stats"]
+    line += [f"--node-ip-address={plan.host}", f"--temp-dir={folder}", *words]
+    if plan.num_gpus:
+        line.append(f"--num-gpus={plan.num_gpus}")
+    if log is not None:
+        line.append(f"--object-store-memory={object_store_bytes()}")
+    with contextlib.ExitStack() as stack:
+        out = subprocess.DEVNULL if log is None else stack.enter_context(log.open("ab"))
+        return subprocess.Popen(
+            line,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=log is not None,
+        )
+
+
+def _last_line(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "it says nothing"
 
 
 def _free_ports(number: int) -> list[int]:
@@ -119,14 +351,18 @@ def _wait_until_it_takes_jobs(process: subprocess.Popen[bytes], dashboard: str) 
     )
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask it to end, and then make it: by itself it takes half a minute."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        family = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(signal.SIGTERM)
-        psutil.wait_procs(family, timeout=STOP_S)
-        for one in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                one.kill()
-    process.kill()
-    process.wait()
+def _end(pids: Sequence[int]) -> None:
+    """Ask them to end with their children, and then make them: alone they take half a minute."""
+    family: list[psutil.Process] = []
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            family += [process, *process.children(recursive=True)]
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    psutil.wait_procs(family, timeout=STOP_S)
+    for one in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+    psutil.wait_procs(family, timeout=STOP_S)

@@ -13,7 +13,8 @@
 | SPT_CONNECTIONS_PER_ADDRESS | what HAProxy takes of one address at a time | 512 |
 | SPT_LOG_FORMAT | of the service's processes: text or json | text |
 | SPT_SECRET_{SOURCE ID} | the key that a source's API wants, sent in its secret_header | |
-| RAY_ADDRESS | the cluster to join; unset means an embedded local Ray | |
+| SPT_REPLICAS | how many replicas a task has, such as INDUSTRY/TASK=2,INDUSTRY/TASK=1..4 | 1 each |
+| RAY_ADDRESS | the cluster to join; unset means this machine's, or an embedded local Ray | |
 | MLFLOW_TRACKING_URI, WANDB_API_KEY, WANDB_MODE | switch their tracker on | |
 """
 
@@ -25,12 +26,37 @@ import os
 import socket
 import ssl
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cluster.state import LocalCluster, recorded
 from spt_core.artifacts import as_uri
 from spt_core.errors import InputError
-from spt_core.task import RUNTIMES, RuntimeName, Tracker
+from spt_core.task import RUNTIMES, RuntimeName, Tracker, find
+
+# Every port that a service or a cluster of this machine holds, as its distance from SPT_HTTP_PORT.
+# What Ray opens beyond them (its workers') are ports that the system gives, on the same address.
+SERVICE_PORTS: Mapping[str, int] = {
+    "HTTP": 0,
+    "HAProxy metrics": 1,
+    "HAProxy statistics": 2,
+    "Serve's fallback proxy": 3,
+}
+HEAD_PORTS: Mapping[str, int] = {
+    "Ray": 4,
+    "dashboard": 5,
+    "dashboard agent": 6,
+    "dashboard agent, gRPC": 7,
+    "metrics": 8,
+    "dashboard metrics": 9,
+    "autoscaler metrics": 10,
+    "Ray client": 11,
+    "node manager": 12,
+    "object manager": 13,
+    "runtime environments": 14,
+}
+REPLICA_CPUS = 0.25  # what a replica takes of Ray's count of processors
+REPLICA_PORTS = range(20, 91)  # what HAProxy reaches the replicas at, one for each
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +70,16 @@ class Settings:
     http_port: int
     ray_address: str | None
     trackers: tuple[Tracker, ...]
+    # This machine's own Ray, started before, where `ray_address` is that one's.
+    local: LocalCluster | None = None
+    replicas: Mapping[str, tuple[int, int]] = dataclasses.field(
+        default_factory=dict[str, tuple[int, int]]
+    )
+
+    @property
+    def is_named(self) -> bool:
+        """Whether RAY_ADDRESS names a cluster, whose nodes have other working folders than ours."""
+        return self.ray_address is not None and self.local is None
 
 
 def load_settings(*, storage: str | None = None, database_url: str | None = None) -> Settings:
@@ -58,6 +94,8 @@ def load_settings(*, storage: str | None = None, database_url: str | None = None
     if address is not None and named is not None:
         require_absolute(named, "the storage root")
     root = as_uri(named or "spt_storage")
+    port = service_port()
+    local = None if address is not None else _local(port)
     database = database_url or os.environ.get("SPT_DATABASE_URL") or _local_database(root)
     if address is not None and database.startswith("sqlite:///"):
         require_absolute(database.removeprefix("sqlite:///"), "a SQLite database")
@@ -71,10 +109,43 @@ def load_settings(*, storage: str | None = None, database_url: str | None = None
         database_url=database,
         data_home=os.environ.get("SPT_DATA_HOME") or "data",
         http_host=os.environ.get("SPT_HTTP_HOST") or "127.0.0.1",
-        http_port=_port(os.environ.get("SPT_HTTP_PORT") or "8000"),
-        ray_address=address,
+        http_port=port,
+        ray_address=address if local is None else local.address,
         trackers=tuple(trackers),
+        local=local,
+        replicas=replicas(),
     )
+
+
+def service_port() -> int:
+    """The port of the service, and of all that belongs to it."""
+    return _port(os.environ.get("SPT_HTTP_PORT") or "8000")
+
+
+def ports_of(port: int, names: Mapping[str, int]) -> dict[str, int]:
+    """The numbers of named ports for a service's port."""
+    return {name: port + offset for name, offset in names.items()}
+
+
+def replicas() -> dict[str, tuple[int, int]]:
+    """How many replicas SPT_REPLICAS gives which task: at least and at most."""
+    given: dict[str, tuple[int, int]] = {}
+    for part in filter(None, (os.environ.get("SPT_REPLICAS") or "").replace(" ", "").split(",")):
+        name, _, numbers = part.partition("=")
+        given[find(name).path] = read_replicas(numbers, f"SPT_REPLICAS of {name}")
+    return given
+
+
+def read_replicas(text: str, what: str) -> tuple[int, int]:
+    """(2, 2) of "2", (1, 4) of "1..4": at least so many replicas, and at most."""
+    low, dots, high = text.partition("..")
+    numbers = (low, high if dots else low)
+    if not all(number.isdecimal() for number in numbers) or not 1 <= int(low) <= int(numbers[1]):
+        raise InputError(
+            f"{what} must be a number of replicas such as 2, or a range such as 1..4, however: "
+            f"{text!r}"
+        )
+    return int(low), int(numbers[1])
 
 
 def require_absolute(location: str, what: str) -> None:
@@ -168,6 +239,19 @@ def put_environment(variables: dict[str, str]) -> None:
     """Set variables that Ray reads when it starts; what the user has set stays."""
     for name, value in variables.items():
         os.environ.setdefault(name, value)
+
+
+def _local(port: int) -> LocalCluster | None:
+    """This machine's Ray of the port, which is joined; None where a job starts one for itself."""
+    state = recorded(port)
+    if state is None or state.kind == "node":
+        return None
+    if state.trouble and state.kind == "cluster":
+        raise InputError(
+            f"the cluster of port {port} must run, however: {state.trouble}; `python -m cluster "
+            "down` clears what is left of it, `up` starts it again"
+        )
+    return None if state.trouble else state
 
 
 def _local_database(root: str) -> str:

@@ -2,6 +2,12 @@
 
 from types import ModuleType
 
-from industries import financial_services, healthcare, manufacturing, technology
+from industries import financial_services, healthcare, insurance, manufacturing, technology
 
-INDUSTRIES: tuple[ModuleType, ...] = (financial_services, healthcare, manufacturing, technology)
+INDUSTRIES: tuple[ModuleType, ...] = (
+    financial_services,
+    healthcare,
+    insurance,
+    manufacturing,
+    technology,
+)

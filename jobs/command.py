@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Generator
 
+from cluster.checks import require_workers, room
 from cluster.lifecycle import ray_session
 from cluster.settings import Settings, load_settings, require_absolute
 from jobs.console import Screen
@@ -14,7 +15,7 @@ from jobs.overrides import override
 from jobs.recipes import RECIPES
 from jobs.recipes.config import DataConfig, PipelineConfig
 from spt_core.data.catalog import DATASETS, open_dataset
-from spt_core.data.corpus import Corpus, DatasetInfo, Roles
+from spt_core.data.corpus import SAMPLE, Corpus, DatasetInfo, Roles
 from spt_core.data.sources import open_corpus
 from spt_core.errors import InputError
 from spt_core.registry import Registry
@@ -41,7 +42,7 @@ class Run:
         """The data that the flags name: a location, a public data set, or the bundled sample."""
         arguments, data, storage = self.arguments, self.config.data, self.settings.storage
         if arguments.dataset is not None:
-            if self.settings.ray_address is not None:
+            if self.settings.is_named:
                 require_absolute(self.settings.data_home, "SPT_DATA_HOME")
             return open_dataset(
                 arguments.dataset, data_home=self.settings.data_home, storage=storage
@@ -52,12 +53,12 @@ class Run:
                 self.task.sample(data.sample_rows, data.sample_seed),
                 storage=storage,
                 info=DatasetInfo(
-                    name="the bundled SYNTHETIC sample",
+                    name=SAMPLE,
                     licences=("MIT (synthetic sample of this project)",),
                     synthetic=True,
                 ),
             )
-        if self.settings.ray_address is not None:
+        if self.settings.is_named:
             require_absolute(arguments.data, "--data")
         return open_corpus(
             self.task,
@@ -79,6 +80,7 @@ class Run:
                 gaps=data.gaps,
                 required=data.required,
                 weight=data.weight,
+                known_in_advance=data.known_in_advance,
             ),
             info=DatasetInfo(licences=data.licences),
         )
@@ -208,7 +210,7 @@ def _refuse_roles(arguments: argparse.Namespace, data: DataConfig) -> None:
     given += [
         f"data.{field.name}"
         for field in dataclasses.fields(DataConfig)
-        if not field.name.startswith("sample_")
+        if not field.name.startswith(("sample_", "deidentify"))
         and getattr(data, field.name) != getattr(usual, field.name)
     ]
     if given:
@@ -224,4 +226,7 @@ def started(run: Run) -> Generator[Run]:
     """The run with Ray up and the storage root held against a second run of the same kind."""
     name = f"run:{run.settings.storage}:{run.task.path}/{run.arguments.name}"
     with run.registry().lease(name), ray_session(run.settings):
+        for training in (run.config.training, run.config.distillation.training):
+            num_gpus = 1.0 if training.use_gpu else 0.0
+            require_workers(training.num_workers, num_gpus=num_gpus, room=room())
         yield run

@@ -1,7 +1,8 @@
 """Put a registered version into service, change its policy, or go back: python -m jobs.deploy ...
 
-Without RAY_ADDRESS a service is started here with everything that the registry says should serve,
-and runs until Ctrl-C. With it, the cluster's service follows and the command returns.
+Where a service runs (`make run`, `python -m cluster up`, a cluster in RAY_ADDRESS), it follows
+without a restart, and the command returns. Else one is started here with everything that the
+registry says should serve, and runs until Ctrl-C.
 """
 
 from __future__ import annotations
@@ -12,22 +13,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cluster.lifecycle import ray_session, require_free_ports, stop_serve
-from cluster.settings import actor, load_settings
+from cluster.checks import require_replicas, room
+from cluster.lifecycle import ray_session, stop_serve
+from cluster.settings import REPLICA_CPUS, actor, load_settings, read_replicas
 from jobs.console import Screen
 from jobs.exits import run as call
-from jobs.service import asked, curl, rolled_out, serve_until_interrupted
+from jobs.service import (
+    asked,
+    curl,
+    require_service,
+    rolled_out,
+    serve_until_interrupted,
+)
 from spt_core.data.splits import load_splits
 from spt_core.errors import InputError, NotFoundError
 from spt_core.heads import HEADS
 from spt_core.policy import Policy, policy_from_json
 from spt_core.registry import CHAMPION, ModelVersion, Registry, ref_of
+from spt_core.rollout import replicas_within
 from spt_core.task import find
 
 _EPILOG = """\
 examples:
   python -m jobs.deploy financial_services/fraud_detection
   python -m jobs.deploy financial_services/fraud_detection --version 7 --replicas 2
+  python -m jobs.deploy financial_services/fraud_detection --replicas 1..4
   python -m jobs.deploy financial_services/fraud_detection --variant edge
   python -m jobs.deploy financial_services/fraud_detection --rollback
   python -m jobs.registry show financial_services/fraud_detection --json > p.json
@@ -42,16 +52,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = load_settings(storage=args.storage)
     screen = Screen(as_json=args.json)
     registry = Registry(settings.database_url)
+    bounds = None if args.replicas is None else read_replicas(args.replicas, "--replicas")
+    require_service(settings)
     version = chosen_version(registry, f"{args.task}/{args.name}", args)
-    require_free_ports(settings)
     with ray_session(settings):
         try:
+            if bounds is not None:
+                require_replicas(bounds[0], num_cpus=REPLICA_CPUS, room=room())
             deployment = rolled_out(
                 screen,
                 settings,
                 registry,
                 version,
-                num_replicas=args.replicas,
+                num_replicas=None if bounds is None else replicas_within(*bounds),
                 reason="rollback" if args.rollback else "",
             )
             question = asked(settings, version)
@@ -167,7 +180,9 @@ def _parser() -> argparse.ArgumentParser:
         help="a JSON policy: deploy it with that version's model, as a new version",
     )
     parser.add_argument(
-        "--replicas", type=int, metavar="N", help="default: as many as there are, or one"
+        "--replicas",
+        metavar="N|MIN..MAX",
+        help="so many, or by load and latency target (default: as there are, SPT_REPLICAS, one)",
     )
     parser.add_argument("--once", action="store_true", help="end after one answer, do not serve")
     parser.add_argument("--storage", metavar="URI", help="default: SPT_STORAGE or ./spt_storage")

@@ -9,10 +9,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from cluster.lifecycle import require_free_ports, stop_serve
+from cluster.lifecycle import stop_serve
 from jobs.command import Run, parser, read_run, started
 from jobs.exits import run as call
-from jobs.service import asked, curl, serve_until_interrupted
+from jobs.service import asked, curl, require_service, serve_until_interrupted
 from jobs.stages.exporting import optimized, refitted
 from jobs.stages.fitting import prepared, refuse_incompatible, students_of, trained
 from jobs.stages.judging import benchmarked, decided, deployed, registered, show_report
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--once", action="store_true", help="end after the answer instead of serving"
     )
     run = read_run(command_line.parse_args(arguments))
-    require_free_ports(run.settings)
+    require_service(run.settings)
     with started(run):
         try:
             _show(run, *pipeline(run))

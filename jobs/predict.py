@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from spt_core.scoring import QUARANTINE, score_corpus  # ray and pandas
 
     task, settings = find(given.task), load_settings(storage=given.storage)
-    if settings.ray_address is not None:
+    if settings.is_named:
         require_absolute(given.data, "--data")
         require_absolute(given.output, "--output")
     screen = Screen(as_json=given.json)

@@ -127,7 +127,20 @@ def run_of(
     def recipe(task: Task) -> PipelineConfig:
         return as_trained(RECIPES[config.recipe or "default"](task), champion, config)
 
-    return read_run(arguments, recipe=recipe), champion
+    return tracked(read_run(arguments, recipe=recipe), config), champion
+
+
+def tracked(run: Run, config: RetrainConfig) -> Run:
+    """The run followed by the bucket's trackers too."""
+    trackers = tuple(dict.fromkeys((*run.settings.trackers, *config.trackers)))
+    distillation = run.config.distillation
+    student = dataclasses.replace(distillation.training, trackers=trackers)
+    own = dataclasses.replace(
+        run.config,
+        training=dataclasses.replace(run.config.training, trackers=trackers),
+        distillation=dataclasses.replace(distillation, training=student),
+    )
+    return dataclasses.replace(run, config=own)
 
 
 def as_trained(

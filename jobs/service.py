@@ -11,13 +11,31 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from cluster.lifecycle import start_serve
+from cluster.lifecycle import announce, require_free_ports, start_serve
 from cluster.settings import Settings, api_key, is_authenticated, tls_files
+from cluster.state import database_digest
 from jobs.access import entitled, noted
 from jobs.console import Screen
+from spt_core.errors import InputError
 from spt_core.registry import Deployment, ModelVersion, Registry
-from spt_core.rollout import promote, resume, route
+from spt_core.rollout import NumReplicas, promote, replicas_within, resume, route
 from spt_core.task import example_record, find
+
+
+def require_service(settings: Settings) -> None:
+    """InputError where nothing could be deployed here; ask before anything long starts.
+
+    A service follows one registry: what another one says would take its models away.
+    """
+    local = settings.local
+    if local is None:
+        require_free_ports(settings)
+    elif local.database != database_digest(settings.database_url):
+        raise InputError(
+            f"a service follows one registry, however: the one at {address(settings)} follows "
+            f"that of {local.storage}; name that storage (--storage, SPT_STORAGE), or set another "
+            "SPT_HTTP_PORT for a service of your own"
+        )
 
 
 def rolled_out(
@@ -26,22 +44,35 @@ def rolled_out(
     registry: Registry,
     version: ModelVersion,
     *,
-    num_replicas: int | None = None,
+    num_replicas: NumReplicas | None = None,
     reason: str = "",
 ) -> Deployment:
-    """The version's live deployment, beside everything else that the registry says should serve."""
+    """The version's live deployment, beside everything else that the registry says should serve.
+
+    A service that this process has started can be changed by others from then on.
+    """
     by = entitled(settings, "operator", "a deployment", path=version.name)
+    otherwise = {task: replicas_within(*bounds) for task, bounds in settings.replicas.items()}
     with screen.stage("deploy") as stage:
         stage.say("starting the service")
-        start_serve(settings)
-        if settings.ray_address is None and registry.serving():
+        is_new = start_serve(settings)
+        if is_new and not settings.is_named and registry.serving():
             stage.say("bringing up what served before")
-            for deployment in resume(registry):
+            for deployment in resume(registry, otherwise=otherwise):
                 if deployment.error:
                     screen.warn("  not served", f": {deployment.ref}: {deployment.error}")
         stage.say(f"rolling out {version.ref}")
-        deployment = promote(registry, version, actor=by, reason=reason, num_replicas=num_replicas)
+        deployment = promote(
+            registry,
+            version,
+            actor=by,
+            reason=reason,
+            num_replicas=num_replicas,
+            otherwise=otherwise,
+        )
         noted(settings, by, "deployment.made", deployment.to_json())
+        if settings.ray_address is None:
+            announce(settings)
         stage.say(f"{version.ref} serves at {route(version)}")
     return deployment
 
@@ -96,7 +127,10 @@ def serve_until_interrupted(screen: Screen, settings: Settings) -> None:
     import ray  # runs by now
 
     here = address(settings)
-    screen.say(f"serving at {here} (models: {here}/v1/models); Ctrl-C ends")
+    screen.say(
+        f"serving at {here} (models: {here}/v1/models); Ctrl-C ends; jobs.deploy from another "
+        "terminal changes it"
+    )
     ports = {node["MetricsExportPort"] for node in ray.nodes() if node["Alive"]}
     metrics = ", ".join(f"http://127.0.0.1:{port}/metrics" for port in sorted(ports))
     screen.say(f"metrics: {metrics} (python -m cluster.monitoring)")

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from cluster.settings import service_database_url
+from cluster.settings import replicas, service_database_url
 from serve.model_server import IMAGE_TYPES, MAX_RECORDS
 from serve.problems import PROBLEM_TYPE, Problem
 from spt_core.errors import InputError
@@ -71,12 +71,13 @@ def reapply_registered(*, num_replicas: int) -> None:
     """Have Serve serve what the registry of this service says."""
     # Only here: a task's replica imports this module too, and has no use for the registry.
     from spt_core.registry import Registry
-    from spt_core.rollout import reapply
+    from spt_core.rollout import reapply, replicas_within
 
     url = service_database_url()
     if url is None:
         raise InputError("a service's nodes must have SPT_DATABASE_URL, however: it is not set")
-    refs = reapply(Registry(url), num_replicas=num_replicas)
+    otherwise = {task: replicas_within(*bounds) for task, bounds in replicas().items()}
+    refs = reapply(Registry(url), num_replicas=num_replicas, otherwise=otherwise)
     _log.warning("the registry says that %s should serve", ", ".join(refs) or "nothing")
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import ray
 from ray import serve
 from ray.serve import Application
+from ray.serve.config import BackpressureConfig
 
-from cluster.settings import logs_are_json, replica_runtime
+from cluster.settings import REPLICA_CPUS, is_embedded, logs_are_json, replica_runtime
 from serve.api import Api
 from serve.model_server import ModelServer
 from spt_core.families.serving import ON_GPU
@@ -17,7 +18,8 @@ from spt_core.task import RuntimeName, find
 # Serve's default of 5 would queue requests that a microsecond model could answer at once.
 MAX_ONGOING_REQUESTS = 100
 MAX_QUEUED_REQUESTS = 1000
-NUM_CPUS = 0.25
+RETRY_AFTER_S = 1  # a full replica says so
+_HEAD = "node:__internal_head__"  # a resource that Ray gives its head, and nobody else
 _LOGGING = {
     "enable_access_log": False,
     "log_level": "WARNING",
@@ -28,8 +30,9 @@ _ModelServer = serve.deployment(
     name="ModelServer",
     max_ongoing_requests=MAX_ONGOING_REQUESTS,
     max_queued_requests=MAX_QUEUED_REQUESTS,
+    backpressure_config=BackpressureConfig(retry_after_s=RETRY_AFTER_S),
     logging_config=_LOGGING,
-    ray_actor_options={"num_cpus": NUM_CPUS},
+    ray_actor_options={"num_cpus": REPLICA_CPUS},
     health_check_period_s=5,
 )(serve.ingress()(ModelServer))
 
@@ -44,7 +47,14 @@ _Api = serve.deployment(
 def task_application(args: dict[str, Any]) -> Application:
     """One task's model server; its version comes with the user configuration."""
     options = actor_options(args["task"], replica_runtime())
-    return _ModelServer.options(ray_actor_options=options).bind(args["task"])
+    return _ModelServer.options(ray_actor_options={**options, **beside_haproxy()}).bind(
+        args["task"]
+    )
+
+
+def beside_haproxy() -> dict[str, Any]:
+    """On this machine's own cluster replicas stay on the head, whose loopback HAProxy asks."""
+    return {"resources": {_HEAD: 0.001}} if is_embedded() else {}
 
 
 def actor_options(task: str, runtime: RuntimeName) -> dict[str, float]:
@@ -53,12 +63,12 @@ def actor_options(task: str, runtime: RuntimeName) -> dict[str, float]:
     Where there is none it starts all the same and says what it lacks, instead of waiting for one.
     """
     if runtime == "onnx" or find(task).family not in ON_GPU:
-        return {"num_cpus": NUM_CPUS}
+        return {"num_cpus": REPLICA_CPUS}
     num_gpus = min(1.0, ray.cluster_resources().get("GPU", 0.0))
-    return {"num_cpus": NUM_CPUS, "num_gpus": num_gpus}
+    return {"num_cpus": REPLICA_CPUS, "num_gpus": num_gpus}
 
 
 def api_application(args: dict[str, Any]) -> Application:
     """Everything that is not the hot route: models, health, documentation."""
     del args
-    return _Api.bind()
+    return _Api.options(ray_actor_options={"num_cpus": 0.1, **beside_haproxy()}).bind()

@@ -22,6 +22,7 @@ from ray.util.metrics import Counter
 from cluster.settings import replica_runtime
 from serve.meters import Meters
 from serve.problems import PROBLEM_TYPE, Problem
+from serve.scaling import Load
 from serve.tally import Tally
 from spt_core.answering import Answerer, Cautions
 from spt_core.artifacts import load_exported
@@ -82,6 +83,7 @@ class ModelServer:
         self.current: Served | None = None
         self.tally = Tally()
         self.meters = Meters(self._task.path)
+        self._load = Load()
         self._cautions = Counter(
             "spt_input_cautions",
             "answers to requests with what no training row had: missing, outside or unseen fields",
@@ -120,6 +122,13 @@ class ModelServer:
     def windows(self) -> dict[str, list[dict[str, Any]]]:
         """What each version did lately, for the roll-out's watcher."""
         return self.tally.windows()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve's hook, where the task has a range of replicas: how busy and how slow this one is.
+
+        On the loop that answers requests.
+        """
+        return self._load.figures(self.tally.slow_ms())
 
     def cautioned(self, ref: str, cautions: Cautions) -> None:
         """Count an answer to a request that had what training rows never had."""
@@ -175,6 +184,8 @@ class HotRoute:
             status, kind, content = problem.status, PROBLEM_TYPE, problem.body()
             if status == 405:
                 headers.append((b"allow", b"POST"))
+            if status == 503:
+                headers.append((b"retry-after", b"1"))
         except ClientGoneError:
             _log.debug("the client hung up: POST %s", scope["path"])
             return

@@ -7,12 +7,14 @@ the replicas' windows, and compares a new version with the one before it, which 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Any
 
-from spt_core.traffic import WINDOW_S, latency_bin, size_bin
+from spt_core.traffic import WINDOW_S, latency_bin, quantile_ms, size_bin
 
 MAX_WINDOWS = 360  # an hour
 MAX_VERSIONS = 3
+SLOW = 0.95
 
 
 class Tally:
@@ -53,6 +55,13 @@ class Tally:
             ]
             for ref, windows in self._windows.items()
         }
+
+    def slow_ms(self) -> float:
+        """What 95 % of the requests of the present window do not exceed; 0 where there are none."""
+        number, latency = int(time.time() / WINDOW_S), Counter[int]()
+        for windows in self._windows.values():
+            latency.update(windows.get(number, {}).get("latency", {}))
+        return quantile_ms(latency, SLOW) if latency else 0.0
 
     def _version(self, ref: str) -> dict[int, dict[str, Any]]:
         if len(self._windows) == MAX_VERSIONS:

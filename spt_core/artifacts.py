@@ -146,7 +146,8 @@ class ModelArtifact:
     `classes` are what it tells apart, none of decisions and numbers; `notes` are what whoever
     trained it should know, a sentence each. `twin` is the model (of what is served its export)
     whose figures, calibration and thresholds one has that was refitted on the rows that these came
-    from; "" of others. `runs` are where trackers show its training: addresses.
+    from; "" of others. `deidentified` says what removed identifiers from its training texts and how
+    many of each type, if anything did. `runs` are where trackers show its training: addresses.
     """
 
     uri: str
@@ -168,6 +169,7 @@ class ModelArtifact:
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     twin: str = ""
+    deidentified: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     runs: tuple[str, ...] = ()
 
     def read(self, name: str) -> bytes:

@@ -1,14 +1,16 @@
 """What a model says of one record, and why: head + policy -> Judgement -> the task's words.
 
 Every judgement carries the `record` as it was read, flat, and the `policy` that decided. `outside`,
-of classes, numbers and anomalies, names the fields (of readings the channels) whose value lies
-beyond all training rows: the answer there is a guess.
+of decisions, classes, numbers and anomalies, names the fields (of readings the channels) whose
+value lies beyond all training rows: the answer there is a guess.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
+
+import numpy as np
 
 from spt_core.policy import (
     AlarmPolicy,
@@ -29,6 +31,17 @@ class FieldEffect(NamedTuple):
     field: str
     value: Any
     effect: float
+
+
+class UnseenTerm(NamedTuple):
+    """A term of a record that the model's vocabulary lacks, and the one that is written most alike.
+
+    It had no part in the answer.
+    """
+
+    field: str
+    term: str
+    nearest: str | None
 
 
 class Phrase(NamedTuple):
@@ -111,7 +124,9 @@ class Stretch(NamedTuple):
     """A channel's signed effect, and the readings [start, end) of a window that have most of it.
 
     Readings are counted from a window's first; `value` is the channel's last one, None where it has
-    none. The effect is on the log-odds, of a number on the value, of an anomaly its part of it.
+    none. The effect is on the log-odds, of a number on the value, of an anomaly its part of it, of
+    a forecast on the sum of its steps. `is_ahead` says that these are the steps to come, and what
+    is known of them in advance.
     """
 
     channel: str
@@ -119,18 +134,23 @@ class Stretch(NamedTuple):
     end: int
     value: float | None
     effect: float
+    is_ahead: bool = False
 
 
 Reason = FieldEffect | Phrase | AttentionMap | Stretch
 
 
 class Span(NamedTuple):
-    """Characters `start` to `end` (exclusive) of a text, as they stand there, and what they are."""
+    """Characters `start` to `end` (exclusive) of a text, as they stand there, and what they are.
+
+    `source` says who names it where a task has patterns beside its model: the one, the other, both.
+    """
 
     start: int
     end: int
     text: str
     label: str = ""
+    source: Literal["", "pattern", "model", "pattern and model"] = ""
 
 
 class Settings(NamedTuple):
@@ -174,6 +194,7 @@ class Decision(NamedTuple):
     confidence: float
     reasons: tuple[Reason, ...]
     policy: DecisionPolicy
+    outside: tuple[str, ...] = ()
 
     @property
     def fields(self) -> list[FieldEffect]:
@@ -217,12 +238,22 @@ class LabelScore(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """Classes of a record: the `scores` of all of them, most probable first."""
+    """Classes of a record: the `scores` of all of them, most probable first.
+
+    `unseen` are terms that had no part in it.
+    """
 
     record: Mapping[str, Any]
     scores: tuple[LabelScore, ...]
     policy: LabelPolicy
     outside: tuple[str, ...] = ()
+    unseen: tuple[UnseenTerm, ...] = ()
+
+    @property
+    def likely(self) -> tuple[LabelScore, ...]:
+        """The set that holds the true class as often as the policy's coverage says; never empty."""
+        (members,) = self.policy.sets(np.array([[score.probability for score in self.scores]]))
+        return tuple(s for s, is_in in zip(self.scores, members.tolist(), strict=True) if is_in)
 
 
 class PairScores(NamedTuple):
@@ -304,6 +335,11 @@ class Forecast(NamedTuple):
     reasons: tuple[Reason, ...]
     policy: QuantilePolicy
     outside: tuple[str, ...] = ()
+
+    @property
+    def stretches(self) -> list[Stretch]:
+        """The reasons that are stretches of readings."""
+        return _stretches(self.reasons)
 
 
 Judgement = Decision | Labels | Pairs | Spans | Value | Anomaly | Forecast

@@ -129,12 +129,17 @@ class LabelPolicy:
     (single_label, pair and ordinal heads), unless it has a threshold that it does not reach: then
     the most probable of those that do, or `fallback` when there is none. Without it, every label
     that reaches its threshold is given (multi_label).
+
+    With a `coverage` there is a set of labels beside the given one, which holds the true label of
+    so many of the rows to come while they are like those that its `set_threshold` comes from.
     """
 
     kind: ClassVar[str] = "labels"
     thresholds: Mapping[str, float]
     most_probable: bool
     fallback: str | None = None
+    coverage: float | None = None
+    set_threshold: float | None = None
     version: str = ""
 
     def __post_init__(self) -> None:
@@ -142,11 +147,36 @@ class LabelPolicy:
         bad = {k: v for k, v in self.thresholds.items() if not 0.0 <= v <= 1.0}
         if bad:
             raise InputError(f"label thresholds must be in [0, 1], however: {bad}")
+        if self.coverage is not None and not 0.0 < self.coverage < 1.0:
+            raise InputError(f"a set's coverage must be in (0, 1), however: {self.coverage}")
+        if self.set_threshold is not None and not 0.0 <= self.set_threshold <= 1.0:
+            raise InputError(f"a set's threshold must be in [0, 1], however: {self.set_threshold}")
         _stamp(self)
 
     def figures(self) -> dict[str, float]:
         """Its numbers by name."""
-        return {f"{name}_threshold": value for name, value in self.thresholds.items()}
+        figures = {f"{name}_threshold": value for name, value in self.thresholds.items()}
+        of_sets = {"set_coverage": self.coverage, "set_threshold": self.set_threshold}
+        return figures | {name: value for name, value in of_sets.items() if value is not None}
+
+    def sets(self, probabilities: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+        """The labels [N, K] of each item's set by probabilities [N, K]; no set is empty.
+
+        Those that reach the threshold; where none does, the case is unlike those that it comes
+        from, and the most probable ones until together they are as probable as the coverage. Of
+        a policy without a coverage, the most probable one.
+        """
+        order = np.argsort(-probabilities, axis=1, kind="stable")
+        ranked = np.take_along_axis(probabilities, order, axis=1)
+        is_first = np.arange(ranked.shape[1]) == 0
+        chosen = np.broadcast_to(is_first, ranked.shape)
+        if self.coverage is not None and self.set_threshold is not None:
+            reaches = ranked >= self.set_threshold
+            until = (ranked.cumsum(1) - ranked) < self.coverage
+            chosen = np.where(reaches.any(1, keepdims=True), reaches, until) | is_first
+        members = np.zeros(probabilities.shape, np.bool_)
+        np.put_along_axis(members, order, chosen, axis=1)
+        return members
 
     def given(self, probabilities: Mapping[str, float]) -> frozenset[str]:
         """The labels that these calibrated probabilities earn."""
@@ -176,11 +206,18 @@ class LabelPolicy:
         """What a person is told of it."""
         rule = "the most probable label" if self.most_probable else "every label from its threshold"
         thresholds = ", ".join(f"{name} {value:.4g}" for name, value in self.thresholds.items())
-        return {"policy": f"{self.version}: {rule}{f' ({thresholds})' if thresholds else ''}"}
+        described = {"policy": f"{self.version}: {rule}{f' ({thresholds})' if thresholds else ''}"}
+        if self.coverage is not None and self.set_threshold is not None:
+            described["sets"] = (
+                f"of coverage {self.coverage:.0%}: labels from a probability of "
+                f"{self.set_threshold:.4g} on; measured on rows that trained nothing, it holds "
+                "while cases are as they were then"
+            )
+        return described
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `policy_from_json` reads back."""
-        return {"kind": self.kind, **dataclasses.asdict(self)}
+        return {"kind": self.kind, **_content(self)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -314,17 +351,76 @@ class QuantilePolicy:
         return {"kind": self.kind, **dataclasses.asdict(self)}
 
 
-Policy = DecisionPolicy | LabelPolicy | IntervalPolicy | AlarmPolicy | QuantilePolicy
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class SpanPolicy:
+    """Every span is given; how many of each label are missed was counted, and travels along.
+
+    Of the `support` true spans of a label in rows that trained nothing, `recalled` had both ends
+    and the label right, by the model and the patterns of version `patterns` together (empty: no
+    patterns). A span with other ends counts as missed.
+    """
+
+    kind: ClassVar[str] = "spans"
+    support: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
+    recalled: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
+    patterns: str = ""
+    version: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse counts that are none, and stamp the version."""
+        for name in sorted({*self.support, *self.recalled}):
+            recalled, number = self.recalled.get(name, 0), self.support.get(name, 0)
+            if not 0 <= recalled <= number:
+                raise InputError(
+                    "at most all spans of a label are recalled, however: "
+                    f"{name!r} has {recalled} of {number}"
+                )
+        _stamp(self)
+
+    def figures(self) -> dict[str, float]:
+        """Its numbers by name."""
+        return {
+            f"{name}_recall": self.recalled.get(name, 0) / number
+            for name, number in self.support.items()
+            if number
+        }
+
+    def described(self) -> dict[str, Any]:
+        """What a person is told of it."""
+        counts = ", ".join(
+            f"{name} {self.recalled.get(name, 0)} of {number}"
+            for name, number in self.support.items()
+        )
+        content = {
+            "policy": f"{self.version}: every span is given",
+            "spans recalled in rows that trained nothing": counts or "not measured",
+        }
+        return content | ({"version of the patterns": self.patterns} if self.patterns else {})
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `policy_from_json` reads back."""
+        return {"kind": self.kind, **dataclasses.asdict(self)}
+
+
+Policy = DecisionPolicy | LabelPolicy | IntervalPolicy | AlarmPolicy | QuantilePolicy | SpanPolicy
 KINDS: Mapping[
     str,
     type[DecisionPolicy]
     | type[LabelPolicy]
     | type[IntervalPolicy]
     | type[AlarmPolicy]
-    | type[QuantilePolicy],
+    | type[QuantilePolicy]
+    | type[SpanPolicy],
 ] = {
     policy.kind: policy
-    for policy in (DecisionPolicy, LabelPolicy, IntervalPolicy, AlarmPolicy, QuantilePolicy)
+    for policy in (
+        DecisionPolicy,
+        LabelPolicy,
+        IntervalPolicy,
+        AlarmPolicy,
+        QuantilePolicy,
+        SpanPolicy,
+    )
 }
 
 
@@ -350,9 +446,16 @@ def policy_from_json(content: Mapping[str, Any]) -> Policy:
         raise InputError(f"a {kind} policy must have its keys, however: {error}") from error
 
 
+def _content(policy: Any) -> dict[str, Any]:
+    """A policy's fields; those of sets are younger than policies without them, and their names."""
+    content = dataclasses.asdict(policy)
+    younger = ("coverage", "set_threshold")
+    return {k: v for k, v in content.items() if v is not None or k not in younger}
+
+
 def _stamp(policy: Any) -> None:  # any of the dataclasses above, which are frozen
     """Name a policy by its content, unless it has a name."""
     if not policy.version:
-        content = {k: v for k, v in dataclasses.asdict(policy).items() if k != "version"}
+        content = {k: v for k, v in _content(policy).items() if k != "version"}
         text = json.dumps(content, sort_keys=True)
         object.__setattr__(policy, "version", hashlib.sha256(text.encode()).hexdigest()[:12])

@@ -25,6 +25,7 @@ from spt_core.task import example_record, find
 LEASE = "rollout"
 API_APPLICATION = "api"
 READ_BACK_TIMEOUT_S = 180.0
+LOOK_BACK_S, UPSCALE_DELAY_S, DOWNSCALE_DELAY_S = 5.0, 3.0, 60.0  # of replicas that follow a load
 ASK_TIMEOUT_S = 20.0
 _POLL_S = 0.1
 
@@ -43,6 +44,21 @@ class Replica:
     error: str
 
 
+class Scaled(NamedTuple):
+    """Replicas that follow the load and the task's latency target, within bounds."""
+
+    min_replicas: int
+    max_replicas: int
+
+
+NumReplicas = int | Scaled
+
+
+def replicas_within(least: int, most: int) -> NumReplicas:
+    """A fixed number of replicas, or a range that follows the load."""
+    return least if least == most else Scaled(least, most)
+
+
 class Service(Protocol):
     """What serves: takes a whole configuration and says what became of it. One caller at a time."""
 
@@ -50,11 +66,11 @@ class Service(Protocol):
         """Start moving to the configuration; an application that it leaves out is deleted."""
         ...
 
-    def replicas(self, application: str, num_replicas: int) -> list[Replica] | None:
+    def replicas(self, application: str, num_replicas: NumReplicas) -> list[Replica] | None:
         """What every replica says; None while not just so many are running."""
         ...
 
-    def num_replicas(self, application: str) -> int | None:
+    def num_replicas(self, application: str) -> NumReplicas | None:
         """How many replicas the application is meant to have; None for one that is not there."""
         ...
 
@@ -63,7 +79,7 @@ class Target(NamedTuple):
     """What an application should come to."""
 
     version: ModelVersion
-    num_replicas: int
+    num_replicas: NumReplicas
 
 
 def promote(
@@ -72,18 +88,20 @@ def promote(
     *,
     actor: str,
     reason: str = "",
-    num_replicas: int | None = None,
+    num_replicas: NumReplicas | None = None,
+    otherwise: Mapping[str, NumReplicas] | None = None,
     service: Service | None = None,
     champion_before: str | None = None,
 ) -> Deployment:
     """The live deployment of the version; RolloutError when a replica refused it.
 
-    Without `num_replicas` there are as many as before, or one. `champion_before` is the reference
-    that must be the champion now ("": none), if this version is not so already: ConflictError.
+    Without `num_replicas` there are as many as before, or what `otherwise` says of the task, or
+    one. `champion_before` is the reference that must be the champion now ("": none), if this
+    version is not so already: ConflictError.
     """
     name, number = version.name, version.version
-    if num_replicas is not None and num_replicas < 1:
-        raise InputError(f"a service needs at least one replica, however: {num_replicas}")
+    if num_replicas is not None:
+        _require_replicas(num_replicas)
     service = service or RayServe()
     with registry.lease(LEASE):
         before = registry.aliases(name).get(CHAMPION)
@@ -98,7 +116,7 @@ def promote(
             {} if num_replicas is None else {application_name(version): num_replicas}
         )
         try:
-            targets = _apply(registry, service, num_by_application)
+            targets = _apply(registry, service, num_by_application, otherwise=otherwise)
             _await(next(target for target in targets if target.version.name == name), service)
         except RolloutError as error:
             registry.mark(deployment, "failed", str(error))
@@ -121,9 +139,15 @@ def _require_champion(version: ModelVersion, before: int | None, expected: str |
         )
 
 
-def resume(registry: Registry, *, service: Service | None = None) -> list[Deployment]:
+def resume(
+    registry: Registry,
+    *,
+    otherwise: Mapping[str, NumReplicas] | None = None,
+    service: Service | None = None,
+) -> list[Deployment]:
     """Bring Serve to what the registry says, as after a restart; the deployments, all tried.
 
+    `otherwise` says by task how many replicas an application has that is not there; else one.
     One whose `error` is set was refused: a pending one has failed and its predecessor serves; a
     live one stays what should serve, and its replicas go on trying to load it.
     """
@@ -131,7 +155,8 @@ def resume(registry: Registry, *, service: Service | None = None) -> list[Deploy
     with registry.lease(LEASE):
         serving = registry.serving()
         resumed: list[Deployment] = []
-        for deployment, target in zip(serving, _apply(registry, service, {}), strict=True):
+        targets = _apply(registry, service, {}, otherwise=otherwise)
+        for deployment, target in zip(serving, targets, strict=True):
             try:
                 _await(target, service)
                 resumed.append(registry.mark(deployment, "live"))
@@ -142,17 +167,33 @@ def resume(registry: Registry, *, service: Service | None = None) -> list[Deploy
         return resumed
 
 
-def reapply(registry: Registry, *, num_replicas: int, service: Service | None = None) -> list[str]:
+def reapply(
+    registry: Registry,
+    *,
+    num_replicas: int,
+    otherwise: Mapping[str, NumReplicas] | None = None,
+    service: Service | None = None,
+) -> list[str]:
     """Apply all that the registry says should serve, and wait for none of it; the references.
 
     For a Serve whose configuration somebody else has written, as KubeRay's operator does.
-    `num_replicas` is for applications that are not there.
+    `num_replicas`, or what `otherwise` says of a task, is for applications that are not there.
     """
-    if num_replicas < 1:
-        raise InputError(f"a service needs at least one replica, however: {num_replicas}")
+    _require_replicas(num_replicas)
     with registry.lease(LEASE):
-        targets = _apply(registry, service or RayServe(), {}, otherwise=num_replicas)
+        targets = _apply(
+            registry, service or RayServe(), {}, otherwise=otherwise, default=num_replicas
+        )
     return [target.version.ref for target in targets]
+
+
+def _require_replicas(num_replicas: NumReplicas) -> None:
+    least, most = num_replicas if isinstance(num_replicas, Scaled) else (num_replicas,) * 2
+    if not 1 <= least <= most:
+        raise InputError(
+            f"a service needs at least one replica, and at most as many as it may have, however: "
+            f"{num_replicas}"
+        )
 
 
 def render(targets: Sequence[Target]) -> dict[str, Any]:
@@ -166,7 +207,7 @@ def render(targets: Sequence[Target]) -> dict[str, Any]:
             "deployments": [
                 {
                     "name": "ModelServer",
-                    "num_replicas": num_replicas,
+                    **_scaling(version, num_replicas),
                     "user_config": {
                         "ref": version.ref,
                         "exported": version.exported.uri,
@@ -189,6 +230,25 @@ def render(targets: Sequence[Target]) -> dict[str, Any]:
     return {"applications": [*applications, api]}
 
 
+def _scaling(version: ModelVersion, num_replicas: NumReplicas) -> dict[str, Any]:
+    """Serve's fields for a number of replicas, or for a range of them (serve/scaling.py)."""
+    if not isinstance(num_replicas, Scaled):
+        return {"num_replicas": num_replicas}
+    latency_ms = find(_task_path(version)).latency_target_ms
+    return {
+        "autoscaling_config": {
+            **num_replicas._asdict(),
+            "look_back_period_s": LOOK_BACK_S,
+            "upscale_delay_s": UPSCALE_DELAY_S,
+            "downscale_delay_s": DOWNSCALE_DELAY_S,
+            "policy": {
+                "policy_function": "serve.scaling:LoadAndLatency",
+                "policy_kwargs": {"latency_target_ms": latency_ms},
+            },
+        }
+    }
+
+
 def application_name(version: ModelVersion) -> str:
     """Serve's name for a task's application; a model name beyond the default has its own."""
     return version.name.removesuffix(f"/{DEFAULT_MODEL_NAME}").replace("/", "-")
@@ -209,7 +269,7 @@ class RayServe:
 
         _client().deploy_apps(ServeDeploySchema.model_validate(configuration))
 
-    def replicas(self, application: str, num_replicas: int) -> list[Replica] | None:
+    def replicas(self, application: str, num_replicas: NumReplicas) -> list[Replica] | None:
         """What every replica says; RolloutError when Serve cannot start them."""
         from ray import serve
         from ray.exceptions import RayError
@@ -226,8 +286,9 @@ class RayServe:
             contents = handle.broadcast("served").results(timeout_s=10)
         except (RayError, TimeoutError):  # a replica that is just ending, or not there yet
             return None
+        least, most = num_replicas if isinstance(num_replicas, Scaled) else (num_replicas,) * 2
         return (
-            [Replica(**content) for content in contents] if len(contents) == num_replicas else None
+            [Replica(**content) for content in contents] if least <= len(contents) <= most else None
         )
 
     def ask(self, application: str, method: str, *arguments: Any) -> list[Any]:
@@ -246,11 +307,22 @@ class RayServe:
                 f"every replica of {application} must answer, however: {str(error)[:300]}"
             ) from error
 
-    def num_replicas(self, application: str) -> int | None:
+    def num_replicas(self, application: str) -> NumReplicas | None:
         """The target that Serve's controller holds."""
-        applications = _client().get_serve_details()["applications"]
+        applications = serve_details()["applications"]
         deployments = applications.get(application, {"deployments": {}})["deployments"]
-        return deployments["ModelServer"]["target_num_replicas"] if deployments else None
+        if not deployments:
+            return None
+        server = deployments["ModelServer"]
+        scaling = server["deployment_config"].get("autoscaling_config")
+        if scaling:
+            return Scaled(scaling["min_replicas"], scaling["max_replicas"])
+        return server["target_num_replicas"]
+
+
+def serve_details() -> dict[str, Any]:
+    """What Serve's controller says of its applications."""
+    return _client().get_serve_details()
 
 
 def _client() -> Any:  # Serve's client, of a private type
@@ -267,18 +339,27 @@ def _client() -> Any:  # Serve's client, of a private type
 
 
 def _apply(
-    registry: Registry, service: Service, num_replicas: Mapping[str, int], *, otherwise: int = 1
+    registry: Registry,
+    service: Service,
+    num_replicas: Mapping[str, NumReplicas],
+    *,
+    otherwise: Mapping[str, NumReplicas] | None = None,
+    default: int = 1,
 ) -> list[Target]:
     """Apply everything that the registry says should serve, in the order of `serving`.
 
-    `num_replicas` by application; where it says nothing there are as many as before, or
-    `otherwise`.
+    `num_replicas` by application; where it says nothing there are as many as before, or what
+    `otherwise` says of the task, or `default`.
     """
     targets: list[Target] = []
     for deployment in registry.serving():
         version = registry.get(deployment.ref)
         name = application_name(version)
-        number = num_replicas.get(name) or service.num_replicas(name) or otherwise
+        number = (
+            num_replicas.get(name)
+            or service.num_replicas(name)
+            or (otherwise or {}).get(_task_path(version), default)
+        )
         targets.append(Target(version, number))
     service.apply(render(targets))
     return targets

@@ -11,12 +11,23 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, cast, get_args
 
+from spt_core.calendar import CalendarPart
 from spt_core.errors import InputError, nearest
 from spt_core.notation import Notation
 from spt_core.plain import from_plain
 
 FieldKind = Literal[
-    "number", "category", "boolean", "time", "text", "spans", "image", "sequence", "entity"
+    "number",
+    "category",
+    "boolean",
+    "time",
+    "terms",  # a set of terms, such as symptoms
+    "number_pair",  # two numbers that are written as one, such as a blood pressure
+    "text",
+    "spans",
+    "image",
+    "sequence",
+    "entity",
 ]
 Goal = Literal["lower", "higher"]
 WindowFunction = Literal["count", "mean", "sum", "label_rate"]
@@ -24,6 +35,8 @@ FIELD_KINDS: tuple[FieldKind, ...] = get_args(FieldKind)
 MAX_CHARACTERS = 100_000  # of a text
 MAX_SPANS = 64  # of a text
 MAX_READINGS = 10_000  # of a request's window
+STATES = 3  # of a term's column: nothing is told, absent, present
+KNOWN_IN_ADVANCE = "known_in_advance"  # of a request, beside its window
 
 _WINDOW = re.compile(
     r"(?P<function>count|mean|sum|label_rate)\((?P<entity>[^,()]+)(?:,(?P<value>[^,()]+?))??"
@@ -46,9 +59,15 @@ class SequenceShape:
     """What a window of readings holds: [T, C], T of `length`, C of `channels`, in order.
 
     Readings are one `step` apart: seconds where `time` is a time, else in the unit of that column
-    (cycles, rows). `time` and `unit` are the columns of a long table that say when a reading was
-    and of what. `horizon` is how many steps after the last reading the label speaks of. `seen` are
-    the least and the greatest value of each channel in the training rows, once there are some.
+    (cycles, rows); `in_months` says that they are calendar months. `time` and `unit` are the
+    columns of a long table that say when a reading was and of what. `horizon` is how many steps
+    after the last reading the label speaks of. `seen` are the least and the greatest value of each
+    channel in the training rows, once there are some.
+
+    The channels `in_advance` are known for the horizon too, such as a promotion or a price, and the
+    parts of the `calendar` follow from when the last reading was. Where there are any, a window is
+    [T + H, C + 2 * parts]: the horizon's rows hold what is known then, the last columns the sine
+    and the cosine of each part.
     """
 
     length: int
@@ -58,6 +77,9 @@ class SequenceShape:
     unit: str | None = None
     horizon: int = 0
     seen: tuple[tuple[float, float], ...] = ()
+    in_months: bool = False
+    in_advance: tuple[str, ...] = ()
+    calendar: tuple[CalendarPart, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a window without readings."""
@@ -67,6 +89,21 @@ class SequenceShape:
                 f"above 0, however: {self.length=}, {self.horizon=}, {self.step=}"
             )
 
+    @property
+    def num_ahead(self) -> int:
+        """Rows of a window behind its readings: the horizon's, where something is known of it."""
+        return self.horizon if self.in_advance or self.calendar else 0
+
+    @property
+    def num_rows(self) -> int:
+        """All rows of a window."""
+        return self.length + self.num_ahead
+
+    @property
+    def num_columns(self) -> int:
+        """All columns of a window: its channels, and two for each part of the calendar."""
+        return len(self.channels) + 2 * len(self.calendar)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Field:
@@ -75,7 +112,8 @@ class Field:
     `controllable` says that whoever runs the process can set it; `seen` are the least and the
     greatest value of the training rows, once there are some; `notation` is how its numbers or times
     are written, in files and in requests; `complete` says that no training row lacked it. `shape`
-    is that of a sequence's windows.
+    is that of a sequence's windows. `categories` are those of the training rows, or the vocabulary
+    of a set of terms; both numbers of a pair are within the range.
     """
 
     name: str
@@ -164,10 +202,11 @@ def parse_window(text: str) -> Window:
 
 
 class Column(NamedTuple):
-    """One encoded column: the field that it comes from and which part of it."""
+    """One encoded column: the field that it comes from and which part of it, or which term."""
 
     field: str
-    part: Literal["value", "hour", "weekday", "index"]
+    part: Literal["value", "hour", "weekday", "first", "second", "index", "term"]
+    term: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,12 +238,16 @@ class Signature:
                 columns.append(Column(field.name, "value"))
             elif field.kind == "time":
                 columns += [Column(field.name, "hour"), Column(field.name, "weekday")]
+            elif field.kind == "number_pair":
+                columns += [Column(field.name, "first"), Column(field.name, "second")]
         return tuple(columns)
 
     @property
     def categories(self) -> tuple[Column, ...]:
-        """The category columns of the encoding, in order, behind the numbers."""
-        return tuple(Column(f.name, "index") for f in self.fields if f.kind == "category")
+        """The category columns of the encoding behind the numbers, in order; then the terms'."""
+        named = [Column(f.name, "index") for f in self.fields if f.kind == "category"]
+        terms = [f for f in self.fields if f.kind == "terms"]
+        return (*named, *(Column(f.name, "term", term) for f in terms for term in f.categories))
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -214,7 +257,9 @@ class Signature:
     @property
     def cardinalities(self) -> tuple[int, ...]:
         """How many indices each category column has, index 0 (missing or unseen) included."""
-        return tuple(len(f.categories) + 1 for f in self.fields if f.kind == "category")
+        named = [len(f.categories) + 1 for f in self.fields if f.kind == "category"]
+        num_terms = sum(len(f.categories) for f in self.fields if f.kind == "terms")
+        return (*named, *[STATES] * num_terms)
 
     def field(self, name: str) -> Field:
         """The field of that name."""
@@ -266,6 +311,10 @@ class Signature:
                     holder["properties"][parent]["type"] = "object"
                     if parent not in holder["required"]:
                         holder["required"].append(parent)
+        for shape in (field.shape for field in self.fields if field.shape is not None):
+            if shape.in_advance:
+                root["properties"][KNOWN_IN_ADVANCE] = _in_advance_schema(shape)
+                root["required"].append(KNOWN_IN_ADVANCE)
         return root
 
     def to_json(self) -> dict[str, Any]:
@@ -289,8 +338,16 @@ def _problems_of_shape(
     problems += [f"channel {channel!r} of {name!r} is gone" for channel in gone]
     if shape.length > before.length:
         problems.append(f"windows of {name!r} are longer: {shape.length} readings")
-    if shape.step != before.step:
-        problems.append(f"readings of {name!r} are {shape.step:g} apart, not {before.step:g}")
+    if (shape.step, shape.in_months) != (before.step, before.in_months):
+        apart, was = (f"{s.step:g}{' months' * s.in_months}" for s in (shape, before))
+        problems.append(f"readings of {name!r} are {apart} apart, not {was}")
+    if shape.calendar and not before.calendar:
+        problems.append(f"readings of {name!r} must say when they were")
+    if shape.in_advance != before.in_advance:
+        now, then = (", ".join(s.in_advance) or "nothing" for s in (shape, before))
+        problems.append(f"{KNOWN_IN_ADVANCE!r} takes {now}, not {then}")
+    elif shape.in_advance and shape.horizon != before.horizon:
+        problems.append(f"{KNOWN_IN_ADVANCE!r} takes {shape.horizon} steps, not {before.horizon}")
     return problems
 
 
@@ -315,6 +372,8 @@ def _field_schema(field: Field) -> dict[str, Any]:
         "category": ["string", "number", "boolean"],
         "time": ["string", "number"],
         "entity": ["string", "number"],
+        "terms": ["array", "string"],
+        "number_pair": ["string", "array"],
         "spans": ["array"],
         "sequence": ["array", "object"],
     }
@@ -323,10 +382,12 @@ def _field_schema(field: Field) -> dict[str, Any]:
     text = " ".join(filter(None, (field.description, f"[{field.unit}]" if field.unit else "")))
     if text:
         schema["description"] = text
-    if field.minimum is not None:
-        schema["minimum"] = field.minimum
-    if field.maximum is not None:
-        schema["maximum"] = field.maximum
+    if field.kind == "number_pair":
+        return schema | {"items": _bounded({"type": "number"}, field), "examples": ["150/95"]}
+    if field.kind == "terms":
+        examples = {"examples": [list(field.categories[:5])]} if field.categories else {}
+        return schema | {"items": {"type": ["string", "number"]}} | examples
+    schema = _bounded(schema, field)
     if field.categories:
         schema["examples"] = list(field.categories[:5])
     if field.kind == "text":
@@ -342,8 +403,29 @@ def _field_schema(field: Field) -> dict[str, Any]:
     return schema
 
 
+def _bounded(schema: dict[str, Any], field: Field) -> dict[str, Any]:
+    bounds = {"minimum": field.minimum, "maximum": field.maximum}
+    return schema | {name: value for name, value in bounds.items() if value is not None}
+
+
 def _reading_schema(shape: SequenceShape) -> dict[str, Any]:
     """One reading: its channels, null where one has none, and when it was, if the client says."""
     channels = {name: {"type": ["number", "null"]} for name in shape.channels}
     clock = {shape.time: {"type": ["string", "number"]}} if shape.time not in channels else {}
-    return {"type": "object", "properties": {**clock, **channels}, "required": [*channels]}
+    required = [*clock, *channels] if shape.calendar else [*channels]
+    return {"type": "object", "properties": {**clock, **channels}, "required": required}
+
+
+def _in_advance_schema(shape: SequenceShape) -> dict[str, Any]:
+    """What is known of the steps to come: a list of a number for each step, by channel."""
+    steps = {"minItems": shape.horizon, "maxItems": shape.horizon}
+    values = {"type": "array", "items": {"type": "number"}, **steps}
+    step = dict.fromkeys(shape.in_advance, {"type": "number"})
+    return {
+        "type": ["object", "array"],
+        "description": f"of each of the {shape.horizon} steps after the last reading, in order",
+        "properties": dict.fromkeys(shape.in_advance, values),
+        "required": [*shape.in_advance],
+        "items": {"type": "object", "properties": step, "required": [*shape.in_advance]},
+        **steps,
+    }

@@ -11,13 +11,26 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from spt_core.calendar import later
+from spt_core.concepts import CONCEPTS, Concept
 from spt_core.errors import InputError, NotFoundError, nearest
+from spt_core.judgement import Span
 from spt_core.policy import Costs
 from spt_core.protected import attribute_of
 from spt_core.records import flatten
-from spt_core.signature import Field, FieldKind, Goal, SequenceShape, Signature, Window
+from spt_core.signature import (
+    KNOWN_IN_ADVANCE,
+    Field,
+    FieldKind,
+    Goal,
+    SequenceShape,
+    Signature,
+    Window,
+)
 
 Family = Literal["tabular", "text", "image", "series"]
 Head = Literal[
@@ -37,14 +50,34 @@ Tracker = Literal["mlflow", "wandb"]
 # What runs a replica's graphs: ONNX Runtime on the processor, a TensorRT engine, ONNX Runtime's
 # TensorRT provider; the last says that what the provider does not take may run elsewhere.
 RuntimeName = Literal["onnx", "tensorrt", "tensorrt_provider", "tensorrt_provider_or_cpu"]
+EXAMPLE_END_S = 1_703_980_800.0  # 2023-12-31
 MAX_BODY_BYTES = 1_000_000  # of a request, unless its family says otherwise
 RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 ComplianceCheck = Literal[
-    "protected_attributes_excluded", "adverse_action_reasons", "data_licence_known"
+    "protected_attributes_excluded",
+    "adverse_action_reasons",
+    "data_licence_known",
+    "set_coverage_stated",
+    "advice_sourced",
+    "sex_excluded",
+    "age_excluded",
 ]
 
 
 Rule = Callable[[pa.Table], Sequence[str]]  # the class of each row, without a model
+Takings = Callable[[pa.Table, NDArray[np.float64]], Mapping[str, Any]]
+# Each field's true part [N] of the log-odds (of a number: of it) in rows of a task's own sample.
+Causes = Callable[[pa.Table], Mapping[str, Any]]
+
+
+class SpanPatterns(NamedTuple):
+    """What patterns find in a text, apart from any model, and the version of the patterns.
+
+    `find` returns spans in order that do not overlap; `version` changes whenever they could.
+    """
+
+    version: str
+    find: Callable[[str], Sequence[Span]]
 
 
 class IndustryType(enum.StrEnum):
@@ -84,7 +117,7 @@ class FamilyFacts(NamedTuple):
 FAMILIES: Mapping[Family, FamilyFacts] = {
     "tabular": FamilyFacts(
         subject=None,
-        kinds=("number", "category", "boolean", "time", "entity"),
+        kinds=("number", "category", "boolean", "time", "terms", "number_pair", "entity"),
         heads=("binary", "single_label", "ordinal", "regression"),
         batch_rows=8192,
         inline_records=16,  # of microseconds each: single requests do not wait for them
@@ -139,14 +172,33 @@ class Task:
     those of the training rows. `respond` words the head's Judgement. Costs and capacity belong to
     binary decisions; classes get thresholds per label (LabelPolicy).
 
-    `label_patterns` are regular expressions that hint at a class in new texts without a label; how
-    far each is believed is measured on labelled rows. Every new version of a `high_risk` task needs
-    a person's approval. Columns of a `protected` attribute (protected.py) are kept out of the
-    features, those of a `monitored` one are features; of both there are figures by group. `goal`
-    says which way a number is better, unless a corpus says otherwise: answers then recommend
-    settings of the fields that are `controllable`. `symmetries` are those of images. `rules` are
-    what would be said without a model, by name: the class of each row of a typed table, InputError
-    where it lacks a column; reports show them beside the model.
+    What a task may have besides:
+
+    - `label_patterns`: regular expressions that hint at a class in new texts without a label; how
+      far each is believed is measured on labelled rows.
+    - `high_risk`: every new version needs a person's approval.
+    - `protected`, `monitored`: attributes (protected.py); columns of the former are kept out of the
+      features, those of the latter are features; of both there are figures by group.
+    - `goal`: which way a number is better, unless a corpus says otherwise: answers then recommend
+      settings of the fields that are `controllable`.
+    - `symmetries`: those of images.
+    - `rules`: what would be said without a model, by name: the class of each row of a typed table,
+      InputError where it lacks a column; reports show them beside the model.
+    - `causes`: what the sample's generator says of single fields (NaN where a value is missing):
+      benchmarks hold reasons against them.
+    - `patterns`: find spans together with the model (heads/spans.py says which holds where they
+      differ).
+    - `case_matters`: capitals and marks of a text mean something, as in code: reports show n-grams
+      of characters beside the model, whose encoder may not see them.
+    - `coverage`: beside the class that is given there is a set of classes that holds the true one
+      of so many rows to come.
+    - `advice`: of each class of which `respond` gives advice, where that comes from.
+    - `backtest_levels`: at which reports backtest forecasts of losses.
+    - `concepts`: what fields, and columns of the task's data sets, stand for (concepts.py).
+    - `transfer_from`: the task whose model one of this task may begin with.
+    - `realized`: columns that a corpus may have of what came after a row: never inputs, they let
+      `takings` say, of a typed table and probabilities [N, K] of its rows, what acting on them
+      earns; {} where it lacks them.
     """
 
     industry: IndustryType
@@ -184,6 +236,16 @@ class Task:
     goal: Goal | None = None
     symmetries: tuple[Symmetry, ...] = ()
     rules: Mapping[str, Rule] = dataclasses.field(default_factory=dict[str, Rule])
+    patterns: SpanPatterns | None = None
+    case_matters: bool = False
+    coverage: float | None = None
+    advice: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+    backtest_levels: tuple[float, ...] = ()
+    concepts: Mapping[str, Concept] = dataclasses.field(default_factory=dict[str, Concept])
+    transfer_from: str | None = None
+    realized: tuple[str, ...] = ()
+    takings: Takings | None = None
+    causes: Causes | None = None
 
     def __post_init__(self) -> None:
         """Refuse a task whose parts contradict each other."""
@@ -209,11 +271,27 @@ class Task:
                 "only a task of one class for each row of a table has rules, however: "
                 f"{self.name} is {self.head} on {self.family}"
             )
+        if self.patterns is not None and self.head != "span":
+            raise InputError(
+                f"only a task of spans has patterns, however: {self.name} is {self.head}"
+            )
         if self.goal is not None and (self.head != "regression" or facts.subject is not None):
             raise InputError(
                 "only a task that predicts a number from fields has a goal, however: "
                 f"{self.name} is {self.head} on {self.family}"
             )
+        if self.coverage is not None and self.head != "single_label":
+            raise InputError(
+                "only a task of one class of several has sets of a coverage, however: "
+                f"{self.name} is {self.head}"
+            )
+        if self.backtest_levels and self.head != "forecasts":
+            raise InputError(
+                f"only a task of forecasts is backtested, however: {self.name} is {self.head}"
+            )
+        strange = sorted(set(self.concepts.values()) - set(CONCEPTS))
+        if strange:
+            raise InputError(f"a concept is one of {', '.join(CONCEPTS)}, however: {strange}")
         overlap = sorted(name for name in names if self.protects(name))
         if overlap:
             raise InputError(f"protected attributes must not be fields, however: {overlap}")
@@ -274,7 +352,8 @@ def _speaks_of(column: str, attributes: tuple[str, ...]) -> bool:
 def example_record(task: Task, signature: Signature) -> Mapping[str, Any]:
     """A record that the model takes: the task's example where it fits, else typical values."""
     fields_by_name = {field.name: field for field in task.fields}
-    values = flatten(task.example)
+    ahead = _typical_ahead(signature)
+    values = flatten({n: v for n, v in task.example.items() if n != KNOWN_IN_ADVANCE})
     fitting = {
         field.name: values[field.name]
         for field in signature.fields
@@ -286,20 +365,59 @@ def example_record(task: Task, signature: Signature) -> Mapping[str, Any]:
         fields = [field for field in fields if field.required]
         if fitting.keys() >= {field.name for field in fields}:
             return task.example
-    return {**{field.name: _typical(field) for field in fields}, **fitting}
+    if any(task.subject is not None and name == task.subject.name for name in fitting):
+        ahead = {n: v for n, v in task.example.items() if n == KNOWN_IN_ADVANCE}
+    return {**{field.name: _typical(field) for field in fields}, **fitting, **ahead}
 
 
 def _is_same(field: Field, other: Field) -> bool:
     """Whether a value of one field is one of the other."""
-    shapes = [f.shape and (f.shape.channels, f.shape.length, f.shape.step) for f in (field, other)]
-    return field.kind == other.kind and shapes[0] == shapes[1]
+    return field.kind == other.kind and _asked(field.shape) == _asked(other.shape)
 
 
-def _typical_window(shape: SequenceShape) -> list[dict[str, float]]:
+def _asked(shape: SequenceShape | None) -> Sequence[Any]:
+    """What of a shape a client's window must fit."""
+    if shape is None:
+        return ()
+    ahead = (shape.in_advance, shape.horizon if shape.in_advance else 0)
+    return (shape.channels, shape.length, shape.step, shape.in_months, *ahead)
+
+
+def _typical_window(shape: SequenceShape) -> list[dict[str, Any]]:
     """Readings that stand in the middle of what each channel has read."""
+    middles = _middles(shape)
+    readings: list[dict[str, Any]] = [dict(middles) for _ in range(shape.length)]
+    if shape.calendar:
+        moments = example_moments(shape)
+        readings = [{shape.time: at, **r} for at, r in zip(moments, readings, strict=True)]
+    return readings
+
+
+def _typical_ahead(signature: Signature) -> dict[str, Any]:
+    """What is known in advance, by the middle of what each such channel has read."""
+    shape = next((f.shape for f in signature.fields if f.shape is not None), None)
+    if shape is None or not shape.in_advance:
+        return {}
+    middles = _middles(shape)
+    return {KNOWN_IN_ADVANCE: {n: [middles[n]] * shape.horizon for n in shape.in_advance}}
+
+
+def example_moments(shape: SequenceShape) -> list[str]:
+    """When the readings of an example were: the last one at the end of 2023."""
+    steps = np.arange(1 - shape.length, 1)
+    moments = later(
+        np.full(shape.length, EXAMPLE_END_S, np.float64),
+        steps,
+        shape.step,
+        in_months=shape.in_months,
+    )
+    return np.datetime_as_string(moments.astype("datetime64[s]")).tolist()
+
+
+def _middles(shape: SequenceShape) -> dict[str, float]:
     ends = shape.seen or [(0.0, 0.0)] * len(shape.channels)
     middles = [round((low + high) / 2, 6) for low, high in ends]
-    return [dict(zip(shape.channels, middles, strict=True)) for _ in range(shape.length)]
+    return dict(zip(shape.channels, middles, strict=True))
 
 
 def _typical(field: Field) -> Any:
@@ -318,6 +436,10 @@ def _typical(field: Field) -> Any:
             return "a text"
         case "spans":
             return []
+        case "terms":
+            return list(field.categories[:2])
+        case "number_pair":
+            return "120/80"
         case "image" | "sequence":
             raise InputError(f"{field.name!r} must be in the task's example, however: it is not")
         case "number":

@@ -105,6 +105,23 @@ def drawn(num_rows: int, seed: int) -> Drawn:
     return Drawn(table, log_odds, compromised)
 
 
+def causes(table: pa.Table) -> dict[str, NDArray[np.float64]]:
+    """What single fields [N] of a sample's rows add to the log-odds, each by itself.
+
+    The amount is not among them: what is usual for an account is in no field.
+    """
+    hours = np.array([moment.hour for moment in table["time"].to_pylist()])
+    merchant = np.array(table["merchant"].to_pylist())
+    pattern = np.array(table["account_pattern"].to_pylist())
+    location = np.array(table["location"].to_pylist())
+    return {
+        "location": np.where(location == "different_country", 3.5, 0.0),
+        "time": np.where(hours < 5, 3.0, 0.0),
+        "merchant": np.select([merchant == "unknown", merchant == "gambling"], [3.0, 2.5]),
+        "account_pattern": np.select([pattern == "unusual", pattern == "dormant"], [3.0, 4.0]),
+    }
+
+
 FRAUD_DETECTION = Task(
     industry=IndustryType.FINANCIAL_SERVICES,
     name="fraud_detection",
@@ -163,9 +180,20 @@ FRAUD_DETECTION = Task(
         "account_pattern": "unusual",
     },
     sample=sample,
+    causes=causes,
     costs=Costs(missed_positive=250.0, false_alarm=15.0, review=5.0),
     daily_review_capacity=200,
     daily_volume=10_000,
     protected=ATTRIBUTES,
     compliance_checks=("protected_attributes_excluded", "data_licence_known"),
+    concepts={
+        "amount": "amount",
+        "location": "place",
+        "time": "time_of_event",
+        "merchant": "counterparty",
+        "account_pattern": "unusualness",
+        **dict.fromkeys((f"account.count_{days}d" for days in (1, 7, 30)), "frequency"),
+        **dict.fromkeys((f"account.amount_mean_{days}d" for days in (7, 30)), "usual_amount"),
+        **dict.fromkeys((f"terminal.label_rate_{days}d_after_1d" for days in (7, 30)), "past_rate"),
+    },
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from spt_core.judgement import Decision
 from spt_core.policy import Costs
@@ -127,6 +128,26 @@ def sample(num_rows: int, seed: int) -> pa.Table:
     )
 
 
+def causes(table: pa.Table) -> dict[str, NDArray[np.float64]]:
+    """What single fields [N] of a sample's rows add to the log-odds; income and loan act together.
+
+    NaN where a credit score is missing.
+    """
+    history = [text.split() for text in table["customer_profile.employment_history"].to_pylist()]
+    years = np.array([float(words[0]) for words in history])
+    unstable = np.array([words[-1] == "unstable" for words in history])
+    purposes = table["loan_details.purpose"].to_pylist()
+    score = np.array(table["customer_profile.credit_score"].to_pylist(), np.float64)
+    debt = np.asarray(table["customer_profile.debt_to_income"], np.float64)
+    return {
+        "customer_profile.credit_score": -1.1 * (score - 680) / 100,
+        "customer_profile.debt_to_income": 3.0 * np.maximum(debt - 0.3, 0),
+        "customer_profile.employment_history": 0.6 * unstable - 0.08 * np.minimum(years, 10),
+        "loan_details.purpose": PURPOSE_EFFECTS[[PURPOSES.index(name) for name in purposes]],
+        "loan_details.term": np.zeros(table.num_rows),
+    }
+
+
 RISK_ASSESSMENT = Task(
     industry=IndustryType.FINANCIAL_SERVICES,
     name="risk_assessment",
@@ -199,6 +220,7 @@ RISK_ASSESSMENT = Task(
         "loan_details": {"amount": 250000, "purpose": "home_purchase", "term": 30},
     },
     sample=sample,
+    causes=causes,
     costs=Costs(missed_positive=12_000.0, false_alarm=2_500.0, review=400.0),
     daily_review_capacity=120,
     daily_volume=400,
@@ -219,4 +241,17 @@ RISK_ASSESSMENT = Task(
         "data_licence_known",
     ),
     high_risk=True,
+    concepts={
+        "customer_profile.credit_score": "score",
+        "customer_profile.annual_income": "income",
+        "customer_profile.debt_to_income": "debt",
+        "customer_profile.employment_history": "tenure",
+        "loan_details.amount": "amount",
+        "loan_details.purpose": "purpose",
+        "loan_details.term": "term",
+        # credit-taiwan
+        "LIMIT_BAL": "limit",
+        **dict.fromkeys((f"PAY_{month}" for month in (0, 2, 3, 4, 5, 6)), "arrears"),
+        **dict.fromkeys((f"PAY_AMT{month}" for month in range(1, 7)), "payment"),
+    },
 )

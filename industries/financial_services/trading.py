@@ -9,8 +9,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from industries.financial_services.trading_costs import takings
 from spt_core.data.market import BASIS_POINTS, Event, Quote, Trade
-from spt_core.data.market_rows import DIRECTION, DIRECTIONS, QUIET, market_rows, mean_move_bps
+from spt_core.data.market_rows import (
+    DIRECTION,
+    DIRECTIONS,
+    MOVE,
+    QUIET,
+    market_rows,
+    mean_move_bps,
+)
 from spt_core.errors import InputError
 from spt_core.judgement import Labels
 from spt_core.signature import Field
@@ -337,4 +345,6 @@ TRADING = Task(
     compliance_checks=("data_licence_known",),
     latency_target_ms=1.0,
     rules={"last direction": last_direction, "no move": no_move},
+    realized=(MOVE,),
+    takings=takings,
 )

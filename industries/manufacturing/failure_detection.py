@@ -44,16 +44,20 @@ def respond(judgement: Decision) -> dict[str, Any]:
 
 
 def _checks(judgement: Decision) -> list[str]:
-    """What to look at, by the readings that raise the risk; nothing where the machine runs on."""
+    """What to look at: readings beyond all of training, and, unless it runs on, what is risky."""
+    beyond = [
+        f"{name} lies beyond all training rows: the answer is a guess, check it first"
+        for name in judgement.outside
+    ]
     if judgement.action == "approve":
-        return []
+        return beyond
     codes, texts = judgement.policy.reason_codes, judgement.policy.conditions
     checks = [
         texts.get(codes.get(reason.field, ""), f"see why {reason.field} is {reason.value}")
         for reason in judgement.fields
         if reason.effect > 0
     ]
-    return list(dict.fromkeys(checks))[:NUM_CHECKS]
+    return beyond + list(dict.fromkeys(checks))[:NUM_CHECKS]
 
 
 VARIANTS = ("light", "standard", "heavy")
@@ -144,6 +148,24 @@ def sample(num_rows: int, seed: int) -> pa.Table:
             "is_failure": is_failure.astype(np.int8),
         }
     )
+
+
+def causes(table: pa.Table) -> dict[str, NDArray[np.float64]]:
+    """What single readings [N] of a sample's rows add to the log-odds; NaN where one is missing.
+
+    Torque and speed, and the two temperatures, act together and are not among them.
+    """
+    wear, vibration, coolant, hours = (
+        np.array(table[name].to_pylist(), np.float64)
+        for name in ("tool_wear", "vibration", "coolant_flow", "service_hours")
+    )
+    return {
+        "tool_wear": 0.07 * np.maximum(wear - 190.0, 0.0),
+        "vibration": 1.5 * np.maximum(vibration - 4.0, 0.0),
+        "coolant_flow": 1.2 * np.maximum(9.0 - coolant, 0.0),
+        "service_hours": 0.7 * hours / 1000.0,
+        "variant": np.zeros(table.num_rows),
+    }
 
 
 FAILURE_DETECTION = Task(
@@ -250,8 +272,8 @@ FAILURE_DETECTION = Task(
         },
         "checks": {
             "type": "array",
-            "description": "what to look at first, by the readings that raise the risk; empty "
-            "where the machine is kept running",
+            "description": "what to look at first, by the readings that raise the risk (none "
+            "where the machine is kept running), after those that lie beyond all training rows",
             "items": {"type": "string"},
         },
         "confidence": {
@@ -274,6 +296,7 @@ FAILURE_DETECTION = Task(
         "service_hours": 1450,
     },
     sample=sample,
+    causes=causes,
     costs=Costs(missed_positive=2500.0, false_alarm=400.0, review=60.0),
     daily_review_capacity=60,
     daily_volume=1000,

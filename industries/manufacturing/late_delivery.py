@@ -45,16 +45,20 @@ def respond(judgement: Decision) -> dict[str, Any]:
 
 
 def _checks(judgement: Decision) -> list[str]:
-    """What to ask, by the fields that raise the risk; nothing where the plan is kept."""
+    """What to ask: of fields beyond all of training, and, unless the plan is kept, of the risky."""
+    beyond = [
+        f"{name} lies beyond all training rows: the answer is a guess, check it first"
+        for name in judgement.outside
+    ]
     if judgement.action == "approve":
-        return []
+        return beyond
     codes, texts = judgement.policy.reason_codes, judgement.policy.conditions
     checks = [
         texts.get(codes.get(reason.field, ""), f"see what {reason.field} {reason.value} means here")
         for reason in judgement.fields
         if reason.effect > 0
     ]
-    return list(dict.fromkeys(checks))[:NUM_CHECKS]
+    return beyond + list(dict.fromkeys(checks))[:NUM_CHECKS]
 
 
 SAMPLE_START_S = 1_704_067_200  # 2024-01-01T00:00:00
@@ -239,8 +243,8 @@ LATE_DELIVERY = Task(
         },
         "checks": {
             "type": "array",
-            "description": "what to ask or arrange first, by the fields that raise the risk; empty "
-            "where the plan is kept",
+            "description": "what to ask or arrange first, by the fields that raise the risk (none "
+            "where the plan is kept), after those that lie beyond all training rows",
             "items": {"type": "string"},
         },
         "confidence": {

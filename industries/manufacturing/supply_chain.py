@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from spt_core.errors import InputError
-from spt_core.judgement import Forecast
+from spt_core.judgement import Forecast, Stretch
 from spt_core.signature import Field, SequenceShape
 from spt_core.task import IndustryType, Task
 
@@ -17,9 +17,10 @@ WINDOW_STEPS = 12
 HORIZON_STEPS = 6
 USUAL_SERVICE_LEVEL = 0.95
 USUAL_LEAD_TIME = 3
+MAX_DRIVERS = 5
 SHOWN_LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
 START_MONTH = np.datetime64("2021-01", "M")
-SAMPLE_MONTHS = 45
+SAMPLE_MONTHS = 84
 
 
 def respond(judgement: Forecast) -> dict[str, Any]:
@@ -38,8 +39,16 @@ def respond(judgement: Forecast) -> dict[str, Any]:
         "reorder_point": point,
         "service_level": service,
         "lead_time_steps": lead_time,
+        "drivers": [_driver(stretch) for stretch in judgement.stretches[:MAX_DRIVERS]],
         "recommendation": _recommendation(judgement, point, service, lead_time),
     }
+
+
+def _driver(stretch: Stretch) -> dict[str, Any]:
+    """What a part of the request does to the expected demand."""
+    first, last = stretch.start + 1, stretch.end
+    steps = "to come" if stretch.is_ahead else f"{first} to {last} of the window"
+    return {"driver": stretch.channel, "steps": steps, "effect": _rounded(stretch.effect)}
 
 
 def _terms(judgement: Forecast) -> tuple[float, int]:
@@ -102,11 +111,11 @@ def _rounded(value: float) -> float:
 def sample(num_rows: int, seed: int) -> pa.Table:
     """A SYNTHETIC corpus of spare parts' monthly demand, much of it intermittent.
 
-    Every part has 45 months. In a month it is asked for with a probability between 0.1 and 0.9,
+    Every part has 84 months. In a month it is asked for with a probability between 0.1 and 0.9,
     then for 1 plus a Poisson number with a mean between 0.2 and 4; both are the part's own. A third
     of the parts have twice the probability in winter (November to February), a tenth fall out of
-    use, with a probability that falls to nothing over the 45 months. `promotion` is 1 in 5 % of
-    months and doubles the size. `warehouse_code` never changes.
+    use, with a probability that falls to nothing over the 84 months. `promotion` is 1 in 5 % of
+    months, known in advance, and doubles the size. `warehouse_code` never changes.
     """
     draw = np.random.default_rng(seed)
     num_parts = -(-num_rows // SAMPLE_MONTHS)
@@ -138,7 +147,12 @@ def _example() -> dict[str, Any]:
         {"month": f"{month}-01", "promotion": 0.0, "demand": float(value)}
         for month, value in zip(months.tolist(), demand, strict=True)
     ]
-    return {"readings": readings, "service_level": 0.95, "lead_time_steps": 3}
+    return {
+        "readings": readings,
+        "known_in_advance": {"promotion": [0.0, 0.0, 1.0, 0.0, 0.0, 0.0]},
+        "service_level": 0.95,
+        "lead_time_steps": 3,
+    }
 
 
 SUPPLY_CHAIN = Task(
@@ -161,14 +175,17 @@ SUPPLY_CHAIN = Task(
         Field(
             name="readings",
             kind="sequence",
-            description="the part's last steps, oldest first, one a month",
+            description="the part's last steps, oldest first, one a month; what is planned for "
+            "the next ones is known in advance",
             shape=SequenceShape(
                 length=WINDOW_STEPS,
                 channels=("promotion", "demand"),
-                step=31 * 86_400.0,
+                in_months=True,
                 time="month",
                 unit="part",
                 horizon=HORIZON_STEPS,
+                in_advance=("promotion",),
+                calendar=("time_of_year",),
             ),
         ),
         Field(
@@ -208,6 +225,20 @@ SUPPLY_CHAIN = Task(
         },
         "service_level": {"type": "number"},
         "lead_time_steps": {"type": "integer"},
+        "drivers": {
+            "type": "array",
+            "description": "what the expected demand would fall by, were these steps of a channel "
+            "as usual: of what is asked for as the window's other steps are, of all else as in "
+            "training",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "driver": {"type": "string"},
+                    "steps": {"type": "string"},
+                    "effect": {"type": "number"},
+                },
+            },
+        },
         "recommendation": {"type": "string", "description": "what to do, in a sentence"},
     },
     respond=respond,

@@ -12,6 +12,7 @@ from spt_core.distillation import DistillationConfig
 from spt_core.optimization import SearchConfig
 from spt_core.signature import Goal
 from spt_core.training import TrainingConfig
+from spt_core.transfer import TransferConfig
 from spt_core.vocabulary.config import StudyConfig
 
 
@@ -21,7 +22,9 @@ class DataConfig:
 
     `types` say what columns hold, as in `diag_1:category` or `booked:time(day_first)`; `gaps` are
     texts that stand for no value; `required` are inputs without which there is no answer; `weight`
-    is the column of how many rows a row stands for.
+    is the column of how many rows a row stands for; `known_in_advance` are the channels of a
+    forecast that are known for its horizon too (None: as the task says). `deidentify` removes Safe
+    Harbor's identifiers from texts as they are read, of any source (spt_core/deidentification.py).
     """
 
     protected: tuple[str, ...] = ()
@@ -35,7 +38,9 @@ class DataConfig:
     gaps: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     weight: str | None = None
+    known_in_advance: tuple[str, ...] | None = None
     licences: tuple[str, ...] = ("the owner's own data",)
+    deidentify: bool = False
     sample_rows: int = 30_000
     sample_seed: int = 0
 
@@ -57,6 +62,7 @@ class PipelineConfig:
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
     refit: bool = True
     vocabulary: StudyConfig = dataclasses.field(default_factory=StudyConfig)
+    transfer: TransferConfig = dataclasses.field(default_factory=TransferConfig)
 
 
 def resized(

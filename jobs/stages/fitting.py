@@ -13,8 +13,10 @@ from jobs.command import Run
 from jobs.console import Stage
 from spt_core.compression.limits import Limits
 from spt_core.data.splits import Splits
+from spt_core.deidentification import TASK, Deidentifier, deidentifier
+from spt_core.errors import InputError
 from spt_core.model import SpecializedModel
-from spt_core.registry import CHAMPION, require_compatible
+from spt_core.registry import CHAMPION, DEFAULT_MODEL_NAME, require_compatible
 from spt_core.task import Task
 from spt_core.training import TrainingConfig
 
@@ -28,15 +30,19 @@ def prepared(run: Run) -> Splits:
     """Corpus -> Splits."""
     from spt_core.data.splitting import split
 
+    rewrite = deidentifying(run)
     with run.screen.stage("prepare") as stage:
         stage.say("reading")
         corpus = run.corpus()
         stage.say(f"checking and splitting {corpus.name}")
         with run.registry().lease(f"prepare:{run.settings.storage}"):  # names share the splits
-            splits = split(run.task, corpus, run.settings.storage, run.config.split)
+            splits = split(
+                run.task, corpus, run.settings.storage, run.config.split, rewrite=rewrite
+            )
         rows = ", ".join(f"{count:,} {part}" for part, count in splits.num_rows.items())
         stage.say(f"{rows} rows{reused(splits.reused)}")
     _show_rows(run, splits)
+    _show_deidentified(run, splits)
     for finding in splits.findings:
         where = f" {finding.column}" if finding.column else ""
         run.screen.warn(f"  {finding.kind}", f"{where}: {finding.detail}")
@@ -47,6 +53,42 @@ def prepared(run: Run) -> Splits:
             f"{splits.uri}/quarantine.parquet",
         )
     return splits
+
+
+def deidentifying(run: Run) -> Deidentifier | None:
+    """What removes identifiers from the run's texts, if it asks for that.
+
+    The champion of the task that finds them works beside the patterns, when there is one.
+    """
+    if not run.config.data.deidentify:
+        return None
+    if run.config.distillation.unlabelled is not None:
+        raise InputError(
+            "texts of a de-identified run are read with its corpus, however: "
+            "distillation.unlabelled names others, which would stay as they are"
+        )
+    registry, name = run.registry(), f"{TASK}/{DEFAULT_MODEL_NAME}"
+    if name not in registry.names() or CHAMPION not in registry.aliases(name):
+        return deidentifier(run.task)
+    version = registry.get(f"{name}@{CHAMPION}")
+    return deidentifier(run.task, ref=version.ref, exported=version.exported, policy=version.policy)
+
+
+def _show_deidentified(run: Run, splits: Splits) -> None:
+    facts = splits.deidentified
+    if not facts:
+        return
+    counts = ", ".join(f"{count:,} {name}" for name, count in facts["replaced"].items())
+    run.screen.say(
+        f"  de-identified by patterns {facts['patterns']} and the model {facts['model']}: "
+        f"{counts or 'nothing replaced'}"
+    )
+    if "exported" not in facts:
+        run.screen.warn(
+            "  de-identified",
+            ": by patterns alone, which find no names and hardly any places; deploy a model of "
+            f"{TASK} to look for those",
+        )
 
 
 def _show_rows(run: Run, splits: Splits) -> None:

@@ -3,12 +3,20 @@
 from typing import TYPE_CHECKING, Any
 
 from spt_core.benchmark.config import BenchmarkConfig
+from spt_core.benchmark.tasks import BenchmarkTask, BenchmarkType
 
 if TYPE_CHECKING:
     from spt_core.benchmark.report import Report, report_from_json
     from spt_core.benchmark.suite import BenchmarkSuite
 
-__all__ = ["BenchmarkConfig", "BenchmarkSuite", "Report", "report_from_json"]
+__all__ = [
+    "BenchmarkConfig",
+    "BenchmarkSuite",
+    "BenchmarkTask",
+    "BenchmarkType",
+    "Report",
+    "report_from_json",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,8 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from spt_core.artifacts import ExportedModel
-from spt_core.policy import DecisionPolicy, Policy
+from spt_core.benchmark.tasks import BenchmarkResult, BenchmarkType
+from spt_core.model import SpecializedModel
+from spt_core.policy import DecisionPolicy, LabelPolicy, Policy
+from spt_core.protected import attribute_of
 from spt_core.task import ComplianceCheck, Task
+from spt_core.terms import term_of
 
 
 class Fact(NamedTuple):
@@ -32,6 +36,37 @@ def run_checks(task: Task, exported: ExportedModel, policy: Policy) -> dict[str,
             "fact": fact.sentence,
         }
     return results
+
+
+def compliance(model: SpecializedModel) -> list[BenchmarkResult]:
+    """A benchmark for each check of the model's task."""
+    task, source = model.task, model.source
+    if not isinstance(source, ExportedModel):
+        source = ExportedModel(
+            uri=source.uri, artifact=source, files={}, parity={}, probes={}, size_bytes=0
+        )
+    checks = run_checks(task, source, model.policy)
+    if not checks:
+        return [
+            BenchmarkResult(
+                task_id="compliance",
+                name="Compliance",
+                benchmark_type=BenchmarkType.COMPLIANCE,
+                note="",
+                not_measured=f"{task.path} declares no compliance check",
+            )
+        ]
+    return [
+        BenchmarkResult(
+            task_id=f"compliance_{name}",
+            name=name.replace("_", " ").capitalize(),
+            benchmark_type=BenchmarkType.COMPLIANCE,
+            note=str(check["fact"]),
+            score=float(bool(check["passed"])),
+            figures={"required": check["required"]},
+        )
+        for name, check in checks.items()
+    ]
 
 
 def _protected_attributes_excluded(task: Task, exported: ExportedModel, policy: Policy) -> Fact:
@@ -74,8 +109,69 @@ def _data_licence_known(task: Task, exported: ExportedModel, policy: Policy) -> 
     return Fact(True, f"the training data's licences: {', '.join(licences)}")
 
 
+def _set_coverage_stated(task: Task, exported: ExportedModel, policy: Policy) -> Fact:
+    """An answer is a set of classes that says how often it holds the true one."""
+    del exported
+    if not isinstance(policy, LabelPolicy) or policy.coverage is None:
+        return Fact(False, "the policy states no coverage of sets of classes")
+    if task.coverage is not None and policy.coverage < task.coverage:
+        return Fact(
+            False, f"sets cover {policy.coverage:.0%}, the task asks for {task.coverage:.0%}"
+        )
+    return Fact(True, f"sets cover {policy.coverage:.0%}, by rows that trained nothing")
+
+
+def _advice_sourced(task: Task, exported: ExportedModel, policy: Policy) -> Fact:
+    """What is advised for a class comes from a table that names its sources."""
+    del policy
+    names = exported.artifact.classes
+    without = [name for name in names if term_of(name, "class") not in task.advice]
+    if without:
+        return Fact(False, f"classes without sourced advice: {', '.join(without)}")
+    return Fact(True, f"the advice for each of {len(names)} classes names its sources")
+
+
+def _sex_excluded(task: Task, exported: ExportedModel, policy: Policy) -> Fact:
+    """Directive 2004/113/EC, Article 5(1); Test-Achats (C-236/09): premiums and benefits."""
+    del task, policy
+    named = _speaking_of("sex", exported)
+    if named:
+        return Fact(False, f"sex among the inputs, against 2004/113/EC: {', '.join(named)}")
+    return Fact(True, f"no input's name speaks of sex (2004/113/EC); {_by_group('sex', exported)}")
+
+
+def _age_excluded(task: Task, exported: ExportedModel, policy: Policy) -> Fact:
+    """Age may be used where relevant actuarial data show a difference of risk: to be stated.
+
+    So the UK's Equality Act 2010, Schedule 3, paragraph 20A; Article 21 of the EU's Charter.
+    """
+    del task, policy
+    named = _speaking_of("age", exported)
+    if named:
+        return Fact(
+            False, f"a person's age among the inputs, without actuarial data: {', '.join(named)}"
+        )
+    return Fact(True, f"no input's name speaks of a person's age; {_by_group('age', exported)}")
+
+
+def _speaking_of(attribute: str, exported: ExportedModel) -> list[str]:
+    fields = exported.artifact.signature.fields
+    return [field.name for field in fields if attribute_of(field.name) == attribute]
+
+
+def _by_group(attribute: str, exported: ExportedModel) -> str:
+    columns = [n for n in exported.artifact.protected if attribute_of(n) == attribute]
+    if columns:
+        return f"figures by group of {', '.join(columns)} are in the report"
+    return "the data tell none, so that there are no figures by group"
+
+
 CHECKS: Mapping[ComplianceCheck, Check] = {
     "protected_attributes_excluded": _protected_attributes_excluded,
     "adverse_action_reasons": _adverse_action_reasons,
     "data_licence_known": _data_licence_known,
+    "set_coverage_stated": _set_coverage_stated,
+    "advice_sourced": _advice_sourced,
+    "sex_excluded": _sex_excluded,
+    "age_excluded": _age_excluded,
 }

@@ -12,7 +12,9 @@ class BenchmarkConfig:
     """How thoroughly to measure.
 
     `num_trials` Optuna trials per baseline (0 leaves baselines out), on at most `baseline_rows`
-    training rows; `num_resamples` bootstrap draws; `num_calls` timed single-row answers.
+    training rows; `num_resamples` bootstrap draws; `num_calls` timed single-row answers. Of
+    held-out rows, `reasoning_rows` are answered without their reasons, and `altered_rows` with
+    values missing and with typos.
     """
 
     num_trials: int = 20
@@ -20,6 +22,8 @@ class BenchmarkConfig:
     evaluation_rows: int = 1_000_000
     num_resamples: int = 200
     num_calls: int = 2000
+    reasoning_rows: int = 200
+    altered_rows: int = 1000
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -28,4 +32,9 @@ class BenchmarkConfig:
             raise InputError(
                 "a benchmark needs num_trials >= 0, num_resamples >= 10 and num_calls >= 100, "
                 f"however: {self.num_trials=}, {self.num_resamples=}, {self.num_calls=}"
+            )
+        if min(self.reasoning_rows, self.altered_rows) < 1:
+            raise InputError(
+                "reasoning_rows and altered_rows must be at least 1, however: "
+                f"{self.reasoning_rows=}, {self.altered_rows=}"
             )

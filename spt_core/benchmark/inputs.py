@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from spt_core.answering import Answerer
 from spt_core.artifacts import filesystem
 from spt_core.data.partition import PARTS, Part
-from spt_core.data.splits import Splits
+from spt_core.data.splits import Splits, sampled_places
 from spt_core.judgement import FieldEffect
 
 EXPLAINED_ROWS = 500
@@ -28,7 +28,8 @@ def input_facts(answerer: Answerer, table: pa.Table) -> list[dict[str, Any]]:
     """
     if answerer.task.subject is not None:
         return []
-    rows = answerer.predictor.encode(table.slice(0, EXPLAINED_ROWS))
+    chosen = sampled_places(table.num_rows, EXPLAINED_ROWS)
+    rows = answerer.predictor.encode(table.take(pa.array(chosen)))
     sums: dict[str, float] = {}
     num_rows = 0
     for prediction in answerer.predictor.explain(rows):

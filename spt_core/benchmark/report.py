@@ -49,7 +49,12 @@ class Report:
     models that could have been served, measured on validation rows. `refit` says of a registered
     model that was trained on more rows, how many and of which export these figures are. Of images,
     `pictures` are right and wrong ones with what the answer rests on, and `deletion` says how far
-    answers fall when that is hidden (pictures.py).
+    answers fall when that is hidden (pictures.py). Of forecasts of losses, `backtest[model]` says
+    at each level how often they were exceeded, with its tests (heads/backtest.py).
+    `transfer` says of a model that was begun with another task's what came over, and why it, or one
+    from scratch, was kept.
+    `takings[model]` say what acting on answers earns, before and after costs, where a task and its
+    corpus tell.
     """
 
     task: str
@@ -89,6 +94,11 @@ class Report:
     refit: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     pictures: list[dict[str, Any]] = dataclasses.field(default_factory=list[dict[str, Any]])
     deletion: dict[str, float] = dataclasses.field(default_factory=dict[str, float])
+    backtest: dict[str, list[dict[str, Any]]] = dataclasses.field(
+        default_factory=dict[str, list[dict[str, Any]]]
+    )
+    transfer: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
+    takings: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with all fields."""

@@ -75,18 +75,21 @@ def _members(
     table: pa.Table, protected: tuple[str, ...]
 ) -> Iterator[tuple[str, list[tuple[str, NDArray[np.bool_]]]]]:
     """Each protected column, with the rows [N] of each of its groups that is large enough."""
+    for column, groups in members(table, protected):
+        large = [(name, rows) for name, rows in groups if rows.sum() >= MIN_GROUP_ROWS]
+        yield column, large
+
+
+def members(
+    table: pa.Table, protected: tuple[str, ...]
+) -> Iterator[tuple[str, list[tuple[str, NDArray[np.bool_]]]]]:
+    """Each protected column, with the rows [N] of each of its groups, the largest first."""
     for column in protected:
         if column not in table.column_names:
             continue
         groups = _groups(column, table[column].to_pandas())
-        yield (
-            column,
-            [
-                (name, (groups == name).to_numpy())
-                for name in groups.value_counts().index[:MAX_GROUPS]
-                if (groups == name).sum() >= MIN_GROUP_ROWS
-            ],
-        )
+        names = groups.value_counts().index[:MAX_GROUPS]
+        yield column, [(str(name), (groups == name).to_numpy()) for name in names]
 
 
 def _groups(column: str, values: pd.Series) -> pd.Series:

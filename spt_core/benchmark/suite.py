@@ -1,7 +1,11 @@
-"""BenchmarkSuite: one exported model on one frozen evaluation set, with baselines beside it."""
+"""BenchmarkSuite: models on frozen held-out rows, beside baselines, and by many benchmarks at once.
+
+ExportedModel + EvaluationSet -> Report; SpecializedModel -> the specification's JSON
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,29 +13,49 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from spt_core.answering import Answerer
-from spt_core.artifacts import ExportedModel
-from spt_core.benchmark.compliance import run_checks
+from spt_core.artifacts import ExportedModel, digest
+from spt_core.benchmark.accuracy import accuracy
+from spt_core.benchmark.backtests import backtest_facts
+from spt_core.benchmark.compliance import compliance, run_checks
+from spt_core.benchmark.comprehensive import settings_of, summarized
 from spt_core.benchmark.config import BenchmarkConfig
+from spt_core.benchmark.custom import custom, require_keys
 from spt_core.benchmark.decisions import decision_facts, too_few
+from spt_core.benchmark.efficiency import efficiency
 from spt_core.benchmark.inputs import input_facts, part_facts
 from spt_core.benchmark.memory import resident_bytes
 from spt_core.benchmark.pictures import deletion_facts, picture_facts
+from spt_core.benchmark.reasoning import reasoning
 from spt_core.benchmark.report import Report
+from spt_core.benchmark.robustness import robustness
+from spt_core.benchmark.safety import safety
 from spt_core.benchmark.subgroups import subgroup_figures, subgroup_metrics
+from spt_core.benchmark.subject import Measure, Subject
+from spt_core.benchmark.tasks import BenchmarkResult, BenchmarkTask, BenchmarkType
 from spt_core.benchmark.timing import json_record, machine, percentiles, quantiles, timed_calls
-from spt_core.data.splits import EvaluationSet, Splits
+from spt_core.data.corpus import SAMPLE
+from spt_core.data.splits import EvaluationSet, Splits, load_splits, sampled_places
+from spt_core.errors import InputError, SptError
 from spt_core.families.baseline import Baselines, BaselineWork, OnTrial
 from spt_core.families.training import TRAINING
 from spt_core.heads.base import AnswerHead
 from spt_core.heads.metrics import confusion
 from spt_core.heads.outcomes import Outcomes, interval
-from spt_core.model import open_answerer
+from spt_core.model import SpecializedModel, open_answerer
 from spt_core.policy import DecisionPolicy, Policy
 from spt_core.signature import Signature
+from spt_core.task import IndustryType, Task
 
 TIMED_RECORDS = 500
 BASELINE_CALLS = 500
 Array = NDArray[np.float64]
+# What is measured on held-out rows; what the model's files say is compliance and efficiency.
+MEASURES: Mapping[BenchmarkType, Measure] = {
+    BenchmarkType.DOMAIN_KNOWLEDGE: accuracy,
+    BenchmarkType.REASONING: reasoning,
+    BenchmarkType.SAFETY: safety,
+    BenchmarkType.ROBUSTNESS: robustness,
+}
 
 
 class BenchmarkSuite:
@@ -39,6 +63,115 @@ class BenchmarkSuite:
 
     def __init__(self, config: BenchmarkConfig | None = None) -> None:
         self._config = config or BenchmarkConfig()
+        self._custom: dict[IndustryType, dict[str, BenchmarkTask]] = {}
+
+    def add_custom_benchmark(self, industry: IndustryType, task: BenchmarkTask) -> None:
+        """From now on the models of an industry are asked these cases too."""
+        if industry != task.industry:
+            raise InputError(
+                f"a benchmark is added to its own industry, however: {task.task_id!r} is of "
+                f"{task.industry}, not of {industry}"
+            )
+        own = self._custom.setdefault(IndustryType(industry), {})
+        if task.task_id in own:
+            raise InputError(
+                f"a benchmark's id must be its own, however: {industry} has two {task.task_id!r}"
+            )
+        own[task.task_id] = task
+
+    def run_comprehensive_benchmark(
+        self,
+        *,
+        model: SpecializedModel,
+        model_name: str,
+        industries: Sequence[IndustryType] | None = None,
+        report: Report | None = None,
+    ) -> dict[str, Any]:
+        """The specification's JSON of all benchmarks of a model, and its parts beside that.
+
+        Args:
+            model: exported or a checkpoint; it names the rows that it has never seen.
+            model_name: what it is called in the result.
+            industries: whose benchmarks are run: the model's own, and those with custom ones; None
+                takes the model's.
+            report: what `run` has measured of the same model, so that its memory is not again.
+        """
+        own = model.task.industry
+        asked = [IndustryType(one) for one in industries or [own]]
+        for industry in asked:
+            if industry != own and not self._custom.get(industry):
+                raise InputError(
+                    "industries must be the model's own or have custom benchmarks, however: "
+                    f"{model_name} is of {own}, and {industry} has none"
+                )
+            for task in self._custom.get(industry, {}).values():
+                require_keys(model.task, task)
+        subject, why = self._subject(model)
+        built_in = self._built_in(model, subject, why, report)
+        results: dict[str, list[BenchmarkResult]] = {}
+        for industry in dict.fromkeys(asked):
+            mine = self._custom.get(industry, {}).values()
+            results[industry.value] = [
+                *(built_in if industry == own else ()),
+                *(custom(model.open(), task, self._config, _deletion(built_in)) for task in mine),
+            ]
+        return summarized(model_name, results, self._protocol(model, subject, asked))
+
+    def _subject(self, model: SpecializedModel) -> tuple[Subject | None, str]:
+        """The model with its held-out rows; None and why where it names none."""
+        uri = model.artifact.splits
+        if not uri:
+            return None, "the model does not name the rows that it was trained beside"
+        try:
+            splits = load_splits(uri)
+            table = splits.evaluation_set().table(limit=self._config.evaluation_rows)
+        except (SptError, OSError) as error:
+            return None, f"its held-out rows cannot be read: {error}"
+        corpus, answerer = splits.corpus, model.open()
+        return Subject(
+            model=model,
+            answerer=answerer,
+            splits=splits,
+            table=table,
+            of=answerer.outcomes(table, splits.label, group=corpus.group, weight=corpus.weight),
+            config=self._config,
+            is_sample=splits.synthetic and corpus.name == SAMPLE,
+        ), ""
+
+    def _built_in(
+        self, model: SpecializedModel, subject: Subject | None, why: str, report: Report | None
+    ) -> list[BenchmarkResult]:
+        checks = compliance(model)
+        if subject is None:
+            return [*(_not_measured(kind, why) for kind in MEASURES), *checks]
+        memory_bytes = None if report is None else report.memory_bytes
+        return [
+            *(result for measure in MEASURES.values() for result in measure(subject)),
+            *checks,
+            efficiency(subject, memory_bytes=memory_bytes),
+        ]
+
+    def _protocol(
+        self, model: SpecializedModel, subject: Subject | None, industries: Sequence[IndustryType]
+    ) -> dict[str, Any]:
+        rows = None if subject is None else subject.splits.evaluation_set()
+        cases = [
+            [task.task_id, task.input_data, task.expected_outputs, task.evaluation_criteria]
+            for industry in sorted(set(industries))
+            for task in self._custom.get(industry, {}).values()
+        ]
+        return {
+            "task": model.task.path,
+            "metric": model.task.metric,
+            "evaluation_set": "" if rows is None else rows.uri,
+            "evaluation_fingerprint": "" if rows is None else rows.fingerprint,
+            "num_rows": 0 if subject is None else subject.table.num_rows,
+            "synthetic": rows is not None and rows.synthetic,
+            "settings": settings_of(self._config),
+            "custom": digest(cases) if cases else "",
+            "model": model.source.uri,
+            "machine": machine(),
+        }
 
     def run(
         self,
@@ -61,6 +194,7 @@ class BenchmarkSuite:
         table = evaluation_set.table(limit=config.evaluation_rows)
         group = None if splits is None else splits.corpus.group
         weight = None if splits is None else splits.corpus.weight
+        time = task.time if splits is None else splits.corpus.time
         own = answerer.outcomes(table, label, group=group, weight=weight)
         outcomes = {artifact.model_name: own}
         times = {
@@ -116,6 +250,8 @@ class BenchmarkSuite:
             too_few=too_few(own) if isinstance(policy, DecisionPolicy) else "",
             pictures=picture_facts(answerer, table, own),
             deletion=deletion_facts(answerer, table, seed=config.seed),
+            backtest=backtest_facts(outcomes, table, task, time, group or task.group),
+            takings=_takings(task, table, outcomes),
         )
 
     def _work(
@@ -149,6 +285,14 @@ class BenchmarkSuite:
         return figures
 
 
+def _takings(task: Task, table: pa.Table, outcomes: Mapping[str, Outcomes]) -> dict[str, Any]:
+    """What acting on each model's answers earns; {} where nothing tells."""
+    if task.takings is None:
+        return {}
+    earned = {name: task.takings(table, of.probabilities) for name, of in outcomes.items()}
+    return {name: figures for name, figures in earned.items() if figures}
+
+
 def _subgroups(
     table: pa.Table, protected: tuple[str, ...], of: Outcomes, policy: Policy, head: AnswerHead
 ) -> dict[str, list[dict[str, Any]]]:
@@ -158,6 +302,17 @@ def _subgroups(
     if len(of.labels) != table.num_rows:
         return {}
     return subgroup_metrics(table, protected, of, head.metrics_under(policy))
+
+
+def _deletion(results: Sequence[BenchmarkResult]) -> float | None:
+    return next((r.score for r in results if r.task_id == "reasoning_deletion"), None)
+
+
+def _not_measured(kind: BenchmarkType, why: str) -> BenchmarkResult:
+    name = kind.value.replace("_", " ").capitalize()
+    return BenchmarkResult(
+        task_id=kind.value, name=name, benchmark_type=kind, note="", not_measured=why
+    )
 
 
 def _answer_times(
@@ -171,5 +326,6 @@ def _answer_times(
     subject = answerer.task.subject
     fields = signature.fields if subject is None else (subject,)
     some = table.select([field.name for field in fields if field.name in table.column_names])
-    records = [json_record(record) for record in some.slice(0, TIMED_RECORDS).to_pylist()]
+    chosen = pa.array(sampled_places(some.num_rows, TIMED_RECORDS))
+    records = [json_record(record) for record in some.take(chosen).to_pylist()]
     return timed_calls(answerer.answer, records, num_calls)

@@ -91,7 +91,9 @@ def _usage(exported: ExportedModel, content: bytes) -> str:
         inputs=session.get_inputs(),
         outputs=session.get_outputs(),
         columns=[
-            {"field": column.field, "categories": signature.field(column.field).categories}
+            {"field": f"{column.field}: {column.term}", "categories": ("absent", "present")}
+            if column.term
+            else {"field": column.field, "categories": signature.field(column.field).categories}
             for column in signature.columns
         ],
     )

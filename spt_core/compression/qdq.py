@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ from spt_core.compression.quantize import (
     write_proven,
 )
 from spt_core.compression.static import Feeds, quiet
+from spt_core.data.splits import sampled_places
 from spt_core.errors import InputError
 from spt_core.families.serving import ON_GPU, SERVING
 from spt_core.policy import Policy
@@ -48,12 +50,12 @@ def quantize_symmetric(
 ) -> ExportedModel:
     """The model as a Q/DQ graph, with the task's metric on labelled rows before and after.
 
-    As `quantize`, but the first rows, half of them at most, give the activations' ranges, and the
+    As `quantize`: some of the rows, half of them at most, give the activations' ranges, and the
     metric is of the others: ranges that are read off a row fit it better than the next one.
     """
     config = config or QuantizeConfig()
     require_int8(exported)
-    rows = table.slice(0, config.max_rows)
+    rows = table.take(pa.array(sampled_places(table.num_rows, config.max_rows)))
     if rows.num_rows < 2:
         raise InputError(
             f"ranges and quality need rows of their own, however: there are {rows.num_rows}"
@@ -61,12 +63,14 @@ def quantize_symmetric(
     uri = f"{exported.artifact.uri}/qdq-{proof_name(exported, rows, label, policy, config)}"
     if not fresh and has_manifest(uri):
         return load_exported(uri)
-    num_calibration = min(MAX_CALIBRATION_ROWS, rows.num_rows // 2)
+    num_fed = min(MAX_CALIBRATION_ROWS, rows.num_rows // 2)
+    is_fed = np.zeros(rows.num_rows, np.bool_)
+    is_fed[sampled_places(rows.num_rows, num_fed)] = True
     family = exported.artifact.family
     predictor: Any = SERVING[family].open(exported.artifact, exported.read)
-    encoded = predictor.encode(rows.slice(0, num_calibration))
+    encoded = predictor.encode(rows.filter(pa.array(is_fed)))
     content = qdq_graph(exported.read(GRAPH), ON_GPU[family].feeds(predictor, encoded))
-    others = rows.slice(num_calibration)
+    others = rows.filter(pa.array(~is_fed))
     return write_proven(uri, exported, content, others, label, policy, config)
 
 

@@ -31,6 +31,7 @@ from spt_core.artifacts import (
 )
 from spt_core.compression.static import MAX_CALIBRATION_ROWS, quiet, static_graph
 from spt_core.data.hashing import row_hashes
+from spt_core.data.splits import sampled_places
 from spt_core.errors import InputError, QualityError
 from spt_core.export.exporter import write_export
 from spt_core.families.graph import Exported, gap
@@ -82,7 +83,7 @@ def quantize(
     """
     config = config or QuantizeConfig()
     require_int8(exported)
-    rows = table.slice(0, config.max_rows)
+    rows = table.take(pa.array(sampled_places(table.num_rows, config.max_rows)))
     uri = f"{exported.artifact.uri}/int8-{proof_name(exported, rows, label, policy, config)}"
     if not fresh and has_manifest(uri):
         return load_exported(uri)
@@ -93,7 +94,7 @@ def quantize(
     # Ranges that are read off a row fit it better than the next one: quality is of the others.
     is_fed = np.zeros(rows.num_rows, np.bool_)
     num_fed = min(MAX_CALIBRATION_ROWS, rows.num_rows // 2)
-    is_fed[np.linspace(0, rows.num_rows - 1, num_fed).astype(int)] = True
+    is_fed[sampled_places(rows.num_rows, num_fed)] = True
     fed, others = (rows.filter(pa.array(chosen)) for chosen in (is_fed, ~is_fed))
     predictor: Any = SERVING[exported.artifact.family].open(exported.artifact, exported.read)
     feeds = convolutions.feeds(predictor, predictor.encode(fed))

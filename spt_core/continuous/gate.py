@@ -24,6 +24,8 @@ class GateConfig:
         max_churn: the share of changed answers above which a person decides.
         max_golden_misses: the share of wrong golden records above which a person decides.
         validation_required: whether a person decides in any case.
+        compliance_required: whether every compliance check of the task must have been made and
+            passed; else those that the training requires.
         review_days: the time that a person has; then it is rejected.
     """
 
@@ -31,6 +33,7 @@ class GateConfig:
     max_churn: float = 0.1
     max_golden_misses: float = 0.1
     validation_required: bool = False
+    compliance_required: bool = False
     review_days: float = 14.0
 
     def __post_init__(self) -> None:
@@ -118,8 +121,10 @@ def _faults(evaluation: Mapping[str, Any], config: GateConfig) -> Iterator[str]:
             where = f"{part['slice']} of {one['name']}"
             below = bool(part.get("lower_is_better", lower))
             yield from _fault(where, (part["champion"], part["candidate"]), below, config)
+    if config.compliance_required and "compliance" not in evaluation:
+        yield "compliance must be validated, and its checks have not been made"
     for name, check in evaluation.get("compliance", {}).items():
-        if not check["passed"] and check["required"]:
+        if not check["passed"] and (check["required"] or config.compliance_required):
             yield f"the required compliance check {name} failed: {check['fact']}"
 
 

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from spt_core.traffic import WINDOW_S, Window, merged, quantile_ms
+from spt_core.validation import validated
 
 Rule = Literal["golden_probe", "error_rate", "latency", "drift"]
 
@@ -41,7 +42,10 @@ class Finding(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class LiveRules:
-    """The limits. A p99 that is worse by less than `min_slower_ms` is noise of the machine."""
+    """The limits. A p99 that is worse by less than `min_slower_ms` is noise of the machine.
+
+    Without `takes_back` what is wrong is told, and a person takes the version back.
+    """
 
     sure: float = 0.9
     max_golden_misses: float = 0.1
@@ -54,6 +58,12 @@ class LiveRules:
     min_window_requests: int = 50
     min_slower_ms: float = 1.0
     max_psi: float = 0.25
+    takes_back: bool = True
+
+
+def live_rules(content: Mapping[str, Any], usual: LiveRules) -> LiveRules:
+    """The rules that a bucket's `live_rules` object holds; what it does not say is as usual."""
+    return validated(LiveRules, {**dataclasses.asdict(usual), **content}, "a bucket's live_rules")
 
 
 def decide(
@@ -73,7 +83,10 @@ def decide(
         _latency(over, merged(champion), rules),
         _drift(merged(candidate), merged(champion), rules),
     ]
-    return sorted((one for one in findings if one is not None), key=lambda one: not one.is_bad)
+    kept = [one for one in findings if one is not None]
+    if not rules.takes_back:
+        kept = [one._replace(is_bad=False) for one in kept]
+    return sorted(kept, key=lambda one: not one.is_bad)
 
 
 def population_stability(expected: Mapping[int, int], actual: Mapping[int, int]) -> float:

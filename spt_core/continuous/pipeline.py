@@ -22,6 +22,7 @@ from aiohttp.abc import AbstractResolver
 
 from spt_core.artifacts import as_uri
 from spt_core.continuous.classifier import open_classifier
+from spt_core.continuous.delivery import Delivery, from_cicd_config
 from spt_core.continuous.feeds.source import Source
 from spt_core.continuous.fetch.fetcher import FetchPolicy
 from spt_core.continuous.jobs import ChampionJobs, LocalJobs
@@ -44,6 +45,8 @@ _LOG = logging.getLogger(__name__)
 class ContinuousTrainingPipeline:
     """What watches; `monitoring_config` is the specification's dictionary, or a sources file.
 
+    `cicd_config` is the specification's other one: how what comes of it gets into service. Both are
+    in force from the next start on, and in the audit log.
     `jobs` starts retrainings (a process of this machine by default); `steps` are called with the
     ledger and the leader's fence after each look at the jobs: gate, roll-out and the like.
     """
@@ -52,6 +55,7 @@ class ContinuousTrainingPipeline:
         self,
         monitoring_config: Mapping[str, Any] | SourcesFile | None = None,
         *,
+        cicd_config: Mapping[str, Any] | None = None,
         options: WatchOptions | None = None,
         jobs: JobApi | None = None,
         steps: Sequence[Step] = (),
@@ -63,6 +67,9 @@ class ContinuousTrainingPipeline:
             self._file = monitoring_config
         else:
             self._file = from_monitoring_config(monitoring_config or {})
+        if cicd_config is not None:
+            delivery = from_cicd_config(cicd_config)
+            self._file = dataclasses.replace(self._file, delivery=delivery)
         self._options, self._jobs, self._steps = options or WatchOptions(), jobs, steps
         self._resolver, self._clock = resolver, clock
         self.meters = meters or Counters()
@@ -89,6 +96,11 @@ class ContinuousTrainingPipeline:
     def monitoring(self) -> tuple[Monitoring, ...]:
         """What is watched for."""
         return self._file.watched
+
+    @property
+    def delivery(self) -> Delivery | None:
+        """How candidates come into service; None leaves it to each bucket's configuration."""
+        return self._file.delivery
 
     async def start_monitoring(self) -> None:
         """Watch until `stop` is called or this is cancelled."""

@@ -28,8 +28,12 @@ def register(store: Ledger, file: SourcesFile, *, actor: str) -> None:
     configurations = store.configurations()
     for bucket in {*watched, *configurations}:
         before = configurations.get(bucket, {})
+        body = before
         if before.get("monitoring") != watched.get(bucket):
             body = {**before, "monitoring": watched.get(bucket)}
+        if file.delivery is not None and bucket in watched:
+            body = file.delivery.configured(body)
+        if body != before:
             store.configured(bucket, body, actor=actor)
 
 

@@ -30,7 +30,7 @@ from spt_core.data.splits import Splits
 from spt_core.errors import CorruptArtifactError, InputError, NotFoundError
 from spt_core.policy import Policy
 from spt_core.registry import DEFAULT_MODEL_NAME
-from spt_core.task import Task, find, labels_publications
+from spt_core.task import Task, Tracker, find, labels_publications
 from spt_core.validation import validated
 
 LabelSource = Literal["human", "taxonomy", "weak", ""]
@@ -58,6 +58,7 @@ class RetrainConfig:
         min_term_uses: uses in the new texts below which a term gets none.
         slices: columns of the evaluation set whose groups are judged by themselves, and
             `class:NAME` for a class.
+        trackers: experiment trackers that follow it, beside those that the environment names.
     """
 
     recipe: str = ""
@@ -72,6 +73,7 @@ class RetrainConfig:
     max_new_tokens: int = 20
     min_term_uses: int = 5
     slices: tuple[str, ...] = ()
+    trackers: tuple[Tracker, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse shares and counts that make no training set."""

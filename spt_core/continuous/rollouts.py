@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from spt_core.continuous.ledger import DEPLOY, ROLL_BACK, Fence, Ledger, OutboxEntry, Retrain
-from spt_core.continuous.live_rules import Finding, LiveRules, ProbeAnswer, decide
+from spt_core.continuous.live_rules import Finding, LiveRules, ProbeAnswer, decide, live_rules
 from spt_core.errors import CorruptArtifactError, FencedError, SptError
 from spt_core.registry import CHAMPION, Deployment, ModelVersion, Registry
 from spt_core.rollout import RolloutError
@@ -248,11 +248,12 @@ class _Pass:
         golden = [one for one in retrain.evaluation.get("golden", ()) if one["candidate_right"]]
         answers = self._live.probe(candidate, golden)
         windows = self._live.windows(candidate)
+        configuration = self._ledger.configuration(retrain.bucket)
         findings = decide(
             windows.get(candidate.ref, ()),
             [self._baseline(retrain, windows)],
             answers,
-            self._rules,
+            live_rules(configuration.get("live_rules", {}), self._rules),
             now_s=time.monotonic() + self._ahead_s,
         )
         for finding in findings:

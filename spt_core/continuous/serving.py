@@ -11,6 +11,7 @@ from spt_core.continuous.live_rules import ProbeAnswer
 from spt_core.errors import SptError, UnavailableError
 from spt_core.registry import CHAMPION, Deployment, ModelVersion, Registry
 from spt_core.rollout import (
+    NumReplicas,
     RayServe,
     Replica,
     RolloutError,
@@ -140,7 +141,7 @@ class _Watched:
         with _asked():
             self._service.apply(configuration)
 
-    def replicas(self, application: str, num_replicas: int) -> list[Replica] | None:
+    def replicas(self, application: str, num_replicas: NumReplicas) -> list[Replica] | None:
         """What every replica says, after a look at the others where it is time."""
         if time.monotonic() - self._looked_s >= LOOK_EVERY_S:
             self._meanwhile()
@@ -148,7 +149,7 @@ class _Watched:
         with _asked():
             return self._service.replicas(application, num_replicas)
 
-    def num_replicas(self, application: str) -> int | None:
+    def num_replicas(self, application: str) -> NumReplicas | None:
         """What is meant to be there."""
         with _asked():
             return self._service.num_replicas(application)

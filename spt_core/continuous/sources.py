@@ -22,6 +22,9 @@ links = { css = "main a", url_pattern = "/rules/", min_links = 5, max_churn = 0.
 keywords = ["regulation", "compliance", "capital", "risk"]
 trigger_threshold = 10
 
+[cicd]                                             # see delivery.py; without it, as buckets say
+performance_regression_threshold = 0.05
+
 The specification's dictionaries say the same: `source_from_mapping`, `from_monitoring_config`.
 """
 
@@ -35,6 +38,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from spt_core.continuous.delivery import Delivery, from_cicd_config
 from spt_core.continuous.feeds.source import Source
 from spt_core.continuous.fetch.fetcher import DEFAULT_USER_AGENT
 from spt_core.continuous.monitoring import (
@@ -70,15 +74,20 @@ class _File:
     monitoring: Mapping[str, dict[str, Any]] = dataclasses.field(
         default_factory=dict[str, dict[str, Any]]
     )
+    cicd: dict[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class SourcesFile:
-    """What a TOML file says: whom to ask, as whom, and what is watched for ((): by default)."""
+    """What a TOML file says: whom to ask, as whom, and what is watched for ((): by default).
+
+    `delivery` is how candidates come into service; None leaves it to each bucket's configuration.
+    """
 
     sources: tuple[Source, ...]
     user_agent: str = DEFAULT_USER_AGENT
     monitoring: tuple[Monitoring, ...] = ()
+    delivery: Delivery | None = None
 
     def __post_init__(self) -> None:
         """Refuse two sources with one id, and two monitorings of one model."""
@@ -144,6 +153,7 @@ def sources_from(content: Mapping[str, Any], where: str) -> SourcesFile:
             sources=(*shipped, *own),
             user_agent=file.fetch.user_agent,
             monitoring=tuple(monitoring),
+            delivery=None if file.cicd is None else from_cicd_config(file.cicd, f"{where}: cicd"),
         )
     except InputError as error:
         raise InputError(f"{where}: {error}") from error

@@ -2,6 +2,7 @@
 
 number -> float64 (NaN is missing), category and entity -> large_string (the text that
 `records.category_text` makes), boolean -> bool, time -> timestamp[us] of wall-clock time,
+terms -> large_string of a sorted JSON list, number_pair -> large_string such as 150/95,
 text -> large_string, spans -> large_string of canonical JSON, image -> large_binary of the encoded
 image beside `__look`, label -> float32 0 or 1, or what the
 head of the task asks for (labels.py).
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +43,7 @@ from spt_core.notation import (
 )
 from spt_core.records import category_text
 from spt_core.signature import Field
+from spt_core.terms import PAIR_RULE, TERMS_RULE, pair_of, pair_text, terms_of, terms_text
 
 BAD_SCHEMA = pa.schema([(ROW, pa.int64()), ("reason", pa.string()), ("record", pa.string())])
 _ZONE = r"(\d\d:\d\d(?::\d\d(?:\.\d+)?)?)(?:Z|[+-]\d\d(?::?\d\d)?)$"
@@ -70,17 +72,19 @@ def conform(
     required: Sequence[str] = (),
     gaps: frozenset[str] = _NONE,
     time: str | None = None,
+    refused: NDArray[np.object_] | None = None,
 ) -> tuple[pa.Table, pa.Table]:
     """The good rows in typed columns, and the bad rows as (row number, reason, row as JSON).
 
     Row numbers are the table's column `__row`, or positions; a field without a column is missing
     everywhere. A row without a value in a `required` column, or without a label, is bad, and so is
     one without a text that can be read. `gaps` are texts that stand for no value, beside the usual
-    ones. With `time`, a column `__instant` says when each row was, wherever its clock stood.
+    ones. With `time`, a column `__instant` says when each row was, wherever its clock stood. Rows
+    with a reason in `refused` [B] are bad for it.
     """
     size = table.num_rows
     numbers = table[ROW] if ROW in table.column_names else pa.chunked_array([np.arange(size)])
-    reasons = np.full(size, None, dtype=object)
+    reasons = np.full(size, None, dtype=object) if refused is None else refused.copy()
     columns: dict[str, pa.Array | pa.ChunkedArray] = {}
     spans: list[Spans | None] = [None] * size
     texts = next((field.name for field in fields if field.kind == "text"), "")
@@ -128,6 +132,9 @@ def _read_field(
         _note(reasons, typed.bad, rule(field))
     if field.kind == "number":
         _note(reasons, *_beyond(typed.values, field))
+    elif field.kind == "number_pair":
+        for numbers in pair_columns(typed.values):
+            _note(reasons, *_beyond(numbers, field))
     elif field.kind == "text":
         for mask, reason in text_problems(typed.values, field.name):
             _note(reasons, mask, reason)
@@ -164,6 +171,8 @@ def rule(field: Field) -> str:
         "boolean": "true or false",
         "time": "an ISO 8601 time, seconds since 1970 or a time of day",
         "text": "a text",
+        "terms": TERMS_RULE,
+        "number_pair": PAIR_RULE,
     }.get(field.kind, "a text, a number or true/false")
     return f"the field {field.name!r} must be {needs}"
 
@@ -184,10 +193,45 @@ def typed_column(column: pa.Array, field: Field, gaps: frozenset[str] = _NONE) -
             return boolean_column(column)
         case "time":
             return time_column(column, field.notation)
+        case "terms":
+            return _each_cell(column, lambda cell: terms_text(terms_of(cell, field.name)))
+        case "number_pair":
+            return _each_cell(column, lambda cell: pair_text(pair_of(cell, field.name)))
         case _:
             typed = text_column(column)
             is_read = not gaps or _is_text(column.type)
             return typed if is_read else typed._replace(values=without_gaps(typed.values, gaps))
+
+
+def pair_columns(pairs: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
+    """Both numbers of a typed column of pairs, as columns of float64."""
+    halves = pc.split_pattern(pairs, "/")
+    first, second = (pc.list_element(halves, place) for place in (0, 1))
+    return first.cast(pa.float64()), second.cast(pa.float64())
+
+
+def _each_cell(column: pa.Array, text_of: Callable[[object], str]) -> Typed:
+    """The cells as canonical texts; those that `text_of` refuses are bad."""
+    encoded = column.dictionary_encode() if _is_text(column.type) else None
+    cells = column.to_pylist() if encoded is None else encoded.dictionary.to_pylist()
+    texts: list[str | None] = []
+    bad = np.zeros(len(cells), bool)
+    for place, cell in enumerate(cells):
+        try:
+            texts.append(None if cell is None else text_of(cell))
+        except InputError:
+            texts.append(None)
+            bad[place] = True
+    values = pa.array(texts, pa.large_string())
+    if encoded is not None:
+        places = np.asarray(pc.fill_null(encoded.indices, 0), np.int64)
+        bad = (
+            bad[places] & np.asarray(column.is_valid())
+            if len(cells)
+            else np.zeros(len(column), bool)
+        )
+        values = values.take(encoded.indices)
+    return Typed(values, bad if bad.any() else None)
 
 
 def _without_gap_numbers(column: pa.Array, gaps: frozenset[str]) -> pa.Array:

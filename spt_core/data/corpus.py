@@ -42,6 +42,7 @@ LOOK = "__look"  # of an image: see images.look_of
 FROM, UNTIL = "__from", "__until"  # instants that a window of readings and its label look at
 EVENTS = "__events"  # readings of a window whose label is 1
 RESERVED = (ROW, HASH, INSTANT, LOOK, FROM, UNTIL, EVENTS)
+SAMPLE = "the bundled SYNTHETIC sample"  # a corpus of the task's own generator
 # The columns of a corpus of image files: the file, the name of its folder, and its place.
 IMAGE, FOLDER, PLACE = "image", "folder", "path"
 _TABLE_FORMATS: Mapping[str, str] = {"_delta_log": "Delta Lake", ".hoodie": "Apache Hudi"}
@@ -60,6 +61,7 @@ class Roles:
     `booked:time(day_first)`; `gaps` are texts that stand for no value, beside the usual ones;
     `required` are the inputs without which there is no answer. `weight` is how many rows a row
     stands for, where one class was down-sampled: training, calibration and every figure obey it.
+    `known_in_advance` are the channels of a forecast that are known for its horizon too.
     """
 
     label: str | None = None
@@ -78,6 +80,7 @@ class Roles:
     gaps: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     weight: str | None = None
+    known_in_advance: tuple[str, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +120,7 @@ class Corpus:
     gaps: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     weight: str | None = None
+    known_in_advance: tuple[str, ...] | None = None
     columns: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
     licences: tuple[str, ...] = ()
     synthetic: bool = False
@@ -150,6 +154,7 @@ class Finding:
         "proxy",
         "label",
         "gaps",
+        "calendar",
     ]
     column: str
     detail: str

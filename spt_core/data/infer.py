@@ -25,6 +25,7 @@ from spt_core.data.kinds import (
     Judged,
     holds,
     in_decimal_comma,
+    is_list,
     is_text,
     judged,
     notation_of,
@@ -159,6 +160,9 @@ def _tabular_columns(rows: Sample, corpus: Corpus, task: Task) -> Columns:
     for name in names:
         is_protected = name.lower() in protected or task.protects(name)
         if name in RESERVED or name == corpus.label or _is_object(name, table):
+            continue
+        if name in task.realized:
+            carried.append(Field(name=name, kind="number", required=False))
             continue
         if name == corpus.weight:
             judgement = judgements[name]
@@ -344,6 +348,7 @@ def _series_columns(rows: Sample, corpus: Corpus, task: Task) -> Columns:
             channels=tuple(channel.name for channel in channels),
             time=corpus.time,
             unit=corpus.group,
+            in_advance=_in_advance(channels, findings, corpus, subject.shape.in_advance),
         ),
     )
     return Columns(
@@ -352,6 +357,26 @@ def _series_columns(rows: Sample, corpus: Corpus, task: Task) -> Columns:
         findings=tuple(findings),
         readings=tuple(channels),
     )
+
+
+def _in_advance(
+    channels: Sequence[Field],
+    findings: Sequence[Finding],
+    corpus: Corpus,
+    usual: Sequence[str],
+) -> tuple[str, ...]:
+    """The channels that are known in advance: the corpus's, else those of the task's it has."""
+    names = [channel.name for channel in channels]
+    if corpus.known_in_advance is None:
+        return tuple(name for name in usual if name in names)
+    for name in corpus.known_in_advance:
+        if name not in names:
+            reasons = [finding.detail for finding in findings if finding.column == name]
+            raise InputError(
+                "what is known in advance must be a channel of numbers that vary, however: "
+                f"{name!r} of {corpus.name}: {reasons[0] if reasons else 'it is none'}"
+            )
+    return corpus.known_in_advance
 
 
 def _carried_of_series(rows: Sample, corpus: Corpus) -> tuple[list[Field], list[Finding]]:
@@ -389,6 +414,11 @@ def reading_signature(signature: Signature, corpus: Corpus) -> Signature:
     own = dataclasses.replace(corpus, time=shape.time, group=shape.unit, entities=())
     rows = sample(own, SAMPLE_ROWS)
     carried, _ = _carried_of_series(rows, own)
+    if (shape.calendar or shape.in_months) and carried[0].kind != "time":
+        raise InputError(
+            f"the model's steps are of the calendar, so that {shape.time!r} must hold times, "
+            f"however: in {corpus.name} it holds numbers"
+        )
     ends = shape.seen or ((None,) * len(shape.channels))
     channels = [
         Field(name=name, kind="number", required=False, seen=seen)
@@ -483,10 +513,11 @@ def _of_notation(name: str, judgement: Judged) -> Finding | None:
 
 
 def _is_unsupported(kind: pa.DataType) -> bool:
-    """Whether a type is none of numbers, texts, times, yes and no, or nothing at all."""
+    """Whether a type is none of numbers, texts, lists of them, times, yes and no, or nothing."""
     is_of = pa.types
     return not (
         is_text(kind)
+        or is_list(kind)
         or is_of.is_boolean(kind)
         or is_of.is_integer(kind)
         or is_of.is_floating(kind)
@@ -519,7 +550,7 @@ def _is_identifier(name: str, values: pa.Array, field: Field, share: float, num_
     those that number rows differ all, and lie within twice as many numbers as there are rows, where
     as many amounts would coincide. The order of the rows says nothing.
     """
-    if field.kind in ("boolean", "time"):
+    if field.kind in ("boolean", "time", "terms", "number_pair"):
         return False
     if field.kind == "category":
         return share >= 0.95

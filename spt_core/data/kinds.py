@@ -55,8 +55,10 @@ MIN_POINTED, MANY_POINTED = 5, 30  # of decimals one in ten would end with a zer
 MIN_UNIT_GAP = 50.0  # between numbers of two units since 1970; times around 1970 leave none
 MAX_OTHER_UNITS = 0.1  # of a column, such as the end of the year 9999
 MIN_NUMBERS_IN_TEXT = 0.5  # of the texts of a category, for its owner to be told of the others
-_SETTABLE: tuple[FieldKind, ...] = ("number", "category", "boolean", "time")
-_TYPE = re.compile(r"(?P<name>.+):(?P<kind>[a-z]+)(?:\((?P<notation>[a-z_]+)\))?")
+_SETTABLE: tuple[FieldKind, ...] = (
+    *("number", "category", "boolean", "time", "terms", "number_pair"),
+)
+_TYPE = re.compile(r"(?P<name>.+):(?P<kind>[a-z_]+)(?:\((?P<notation>[a-z_]+)\))?")
 
 
 class Judged(NamedTuple):
@@ -115,6 +117,8 @@ def judged(name: str, column: pa.Array, gaps: frozenset[str] = frozenset()) -> J
         return Judged("number", detail="durations, in seconds")
     if pa.types.is_temporal(kind):
         return Judged("time")
+    if is_list(kind):
+        return Judged("terms")
     if not is_text(kind):
         if _is_named_code(name, column):
             return Judged("category", detail="whole numbers that the name calls codes")
@@ -173,6 +177,13 @@ def notation_of(field: Field, column: pa.Array, gaps: frozenset[str] = frozenset
 def is_text(kind: pa.DataType) -> bool:
     """Whether a type is that of texts."""
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether a type is that of lists of texts, or of nothing but empty ones."""
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        return False
+    return is_text(kind.value_type) or pa.types.is_null(kind.value_type)
 
 
 def _judged_text(name: str, column: pa.Array) -> Judged:

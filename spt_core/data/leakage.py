@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from spt_core.data.conform import pair_columns
 from spt_core.data.corpus import Finding
 from spt_core.data.hashing import Hashes, uniform
 from spt_core.errors import InputError
@@ -28,6 +30,7 @@ MAX_R2 = 0.995  # of a number's ranks told by one column
 NUM_BINS = 200  # of a number column, where its values stand for classes or numbers
 MIN_ROWS = 50  # below which one column tells everything by chance
 MIN_PER_CLASS = 5
+MAX_TERMS = 100  # of a column of sets: the commonest
 MAX_GROUPS = 20  # of a protected attribute that features are held against
 MIN_PROXY = 0.5  # of the mistakes that the commonest group makes, a proxy makes no more
 HASHES_IN_MEMORY = 20_000_000
@@ -61,7 +64,8 @@ def refuse_label_like(
         if field.kind == "entity" or field.name not in table.column_names:
             continue
         is_category = field.kind == "category"
-        value = max(likeness(c, is_category) for c in _facets(table, field, time))
+        facets = _facets(table, field, time)
+        value = max((likeness(column, is_category) for column in facets), default=0.0)
         if value < limit:
             continue
         if field.name in accepted:
@@ -113,8 +117,12 @@ def proxies(
 
 
 def _facets(table: pa.Table, field: Field, time: str | None) -> list[pa.ChunkedArray]:
-    """What is judged of a column: itself, or the numbers that a time consists of."""
+    """What is judged of a column: itself, the numbers that a time or a pair consists of, terms."""
     column = table[field.name]
+    if field.kind == "number_pair":
+        return [*map(pa.chunked_array, ([half] for half in pair_columns(column.combine_chunks())))]
+    if field.kind == "terms":
+        return _terms(column)
     if field.kind != "time":
         return [column]
     micros = column.cast(pa.int64())
@@ -125,6 +133,16 @@ def _facets(table: pa.Table, field: Field, time: str | None) -> list[pa.ChunkedA
     if time is not None and time in table.column_names:
         facets.append(pc.subtract(micros, table[time].cast(pa.int64())))
     return facets
+
+
+def _terms(column: pa.ChunkedArray) -> list[pa.ChunkedArray]:
+    """For each of the commonest terms of a column of sets whether a row has it."""
+    sets = [None if cell is None else set(json.loads(cell)) for cell in column.to_pylist()]
+    common = Counter(term for members in sets for term in members or ()).most_common(MAX_TERMS)
+    return [
+        pa.chunked_array([[None if s is None else float(term in s) for s in sets]])
+        for term, _ in common
+    ]
 
 
 def _measure(

@@ -6,6 +6,8 @@ be readable, and all of it wrong.
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -93,6 +95,14 @@ def _of_values(field: Field, column: pa.Array, gaps: frozenset[str]) -> list[str
             example = typed.values.filter(pa.array(unseen))[0].as_py()
             what = "values that training never saw"
             return [f"{field.name} holds {what} in {_share(unseen)}, such as {example!r}"]
+    if field.kind == "terms" and field.categories:
+        cells = typed.values.to_pylist()
+        others = [set(json.loads(cell)) - set(field.categories) if cell else None for cell in cells]
+        share = np.array([bool(terms) for terms in others])
+        if share.mean() >= MIN_UNSEEN:
+            example = next(min(terms) for terms in others if terms)
+            what = "terms that training hardly saw"
+            return [f"{field.name} holds {what} in {_share(share)}, such as {example!r}"]
     if field.kind == "number" and field.seen is not None:
         values = np.asarray(pc.fill_null(typed.values, np.nan), np.float64)
         with np.errstate(invalid="ignore"):

@@ -18,6 +18,7 @@ from spt_core.data.market import BASIS_POINTS, Bar, Event, MarketFeatures, Quote
 from spt_core.errors import InputError
 
 DIRECTION = "direction"
+MOVE = "realized_move_bps"  # what came, by which a report says what decisions earn; no feature
 DIRECTIONS = ("down", "flat", "up")
 QUIET = 0.5  # in volatilities: a smaller move is flat
 
@@ -112,6 +113,7 @@ def market_rows(
     ]
     signs = (moves > limits).astype(int) - (moves < np.negative(limits)).astype(int)
     labels = np.array(DIRECTIONS)[1 + signs]
+    table = table.append_column(MOVE, pa.array(moves))
     return MarketRows(
         table.append_column(DIRECTION, pa.array(labels)),
         moves,

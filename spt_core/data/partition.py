@@ -45,7 +45,8 @@ class Partition:
     `cuts_us` are the first moments of the later parts, rows within `delay_us` before one of them
     and before `start_us` are left out. `identity` names the columns that rows are identical by,
     `content` those that the fingerprint covers. Rows whose `window` of readings is null, and those
-    of a time split whose window or label lies in two parts, are left out.
+    of a time split whose window or label lies in two parts, are left out. The texts of `categories`
+    are counted in the training rows, and the members of the sets of `terms`.
     """
 
     folder: str
@@ -63,6 +64,7 @@ class Partition:
     delay_us: int = 0
     start_us: int | None = None
     window: str | None = None
+    terms: tuple[str, ...] = ()
 
     def assign(self, table: pa.Table, hashes: Hashes) -> Ints:
         """The index of each row's part in PARTS; negative when it is in none."""
@@ -141,6 +143,13 @@ def _train_facts(rows: pa.Table, partition: Partition) -> dict[str, Any]:
             top = pc.select_k_unstable(counts, most, [("", "descending")])
             words, counts = words.take(top), counts.take(top)
         texts[name] = [words.to_pylist(), counts.to_pylist()]
+    for name in partition.terms:
+        of_sets = pc.value_counts(rows[name].combine_chunks().drop_null()).to_pylist()
+        members: Counter[str] = Counter()
+        for entry in of_sets:
+            members.update(dict.fromkeys(json.loads(entry["values"]), entry["counts"]))
+        some = dict(members.most_common(10 * partition.max_categories))
+        texts[name] = [[*some], [*some.values()]]
     missing = [name for name in rows.column_names if rows[name].null_count]
     return {"texts": texts, "missing": missing}
 
@@ -189,9 +198,10 @@ class Written:
         total = sum(self._hash_sums[name] for name in parts) % 2**64
         return f"{sum(self.num_rows[name] for name in parts)}-{total:016x}"
 
-    def categories(self, name: str) -> tuple[str, ...]:
-        """The texts of a training column, the most frequent first."""
+    def categories(self, name: str, *, min_rows: int = 1) -> tuple[str, ...]:
+        """The texts of a training column, or its sets' members, the most frequent first."""
         counts = self._texts.get(name, Counter())
+        counts = {text: count for text, count in counts.items() if count >= min_rows}
         return tuple(sorted(counts, key=lambda text: (-counts[text], text))[: self._max_categories])
 
 

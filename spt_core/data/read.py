@@ -14,16 +14,18 @@ import functools
 import itertools
 import json
 import os
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import ray.data
 from ray.data import DataContext, Dataset
 from ray.exceptions import RayError
 
-from spt_core.artifacts import filesystem
+from spt_core.artifacts import filesystem, read_bytes, write_bytes
 from spt_core.data import formats
 from spt_core.data.conform import BAD_SCHEMA, conform
 from spt_core.data.corpus import (
@@ -34,8 +36,11 @@ from spt_core.data.corpus import (
 from spt_core.data.image_files import with_files
 from spt_core.data.labels import BINARY, LabelRule
 from spt_core.data.raw import plain_integers
+from spt_core.data.rewriting import WITHHELD, Rewrite, rewritten
 from spt_core.errors import InputError, SptError
 from spt_core.signature import Field
+
+REPLACED = "replaced-"  # files of counts beside those of the quarantine
 
 
 def read(
@@ -48,13 +53,15 @@ def read(
     labels: LabelRule = BINARY,
     required: Sequence[str] = (),
     time: str | None = None,
+    rewrite: Rewrite | None = None,
 ) -> Dataset:
     """The corpus's good rows: the fields and the label in their types, and `__row`.
 
     With `time`, the name of one of the fields, also `__instant`.
 
     Bad rows go to Parquet files in the folder `quarantine`, one per fragment that has any, which
-    must be on a file system that all workers see. `columns` limits what is decoded of Parquet.
+    must be on a file system that all workers see; beside them files of how many parts of texts
+    `rewrite` replaced (see `replaced`). `columns` limits what is decoded of Parquet.
     Runs when the Dataset is consumed; wrap that in `plain_errors`.
     """
     quiet_context()
@@ -70,6 +77,7 @@ def read(
         required=tuple(required),
         gaps=frozenset(corpus.gaps),
         time=time,
+        rewrite=rewrite,
     )
     work = [dataclasses.asdict(fragment) for fragment in _fragments(corpus)]
     # A list that is null in one block and a list in the next would not have one schema.
@@ -97,6 +105,7 @@ class ReadJob:
     required: tuple[str, ...]
     gaps: frozenset[str]
     time: str | None
+    rewrite: Rewrite | None = None
 
 
 def read_files(uris: Sequence[str]) -> Dataset:
@@ -168,6 +177,8 @@ def _read_fragments(work: pa.Table, job: ReadJob) -> Iterator[pa.Table]:
 def _good_rows(fragment: formats.Fragment, job: ReadJob) -> Iterator[pa.Table]:
     texts = {f.name for f in job.fields if f.kind in ("category", "entity")}
     images = [f.name for f in job.fields if f.kind == "image"]
+    words = next((f.name for f in job.fields if f.kind == "text"), None)
+    counts: Counter[str] = Counter()
     texts |= {job.label} if job.label is not None else set()
     writer: pq.ParquetWriter | None = None
     try:
@@ -178,6 +189,10 @@ def _good_rows(fragment: formats.Fragment, job: ReadJob) -> Iterator[pa.Table]:
                 if name in table.column_names:
                     cells = with_files(table[name], fragment.uri)
                     table = table.set_column(table.column_names.index(name), name, cells)
+            refused = None
+            if job.rewrite is not None and words is not None and words in table.column_names:
+                table, refused, some = rewritten(table, words, job.rewrite)
+                counts.update(some)
             good, bad = conform(
                 table,
                 job.fields,
@@ -187,6 +202,7 @@ def _good_rows(fragment: formats.Fragment, job: ReadJob) -> Iterator[pa.Table]:
                 required=job.required,
                 gaps=job.gaps,
                 time=job.time,
+                refused=refused,
             )
             if good.num_rows + bad.num_rows != table.num_rows:
                 raise InputError(
@@ -194,18 +210,37 @@ def _good_rows(fragment: formats.Fragment, job: ReadJob) -> Iterator[pa.Table]:
                     f"{table.num_rows:,} rows {good.num_rows:,} are good and {bad.num_rows:,} bad"
                 )
             if raw.refused:
-                refused = pa.Table.from_pylist(
+                lines = pa.Table.from_pylist(
                     [dict(zip(BAD_SCHEMA.names, entry, strict=True)) for entry in raw.refused],
                     schema=BAD_SCHEMA,
                 )
-                bad = pa.concat_tables([bad, refused])
+                bad = pa.concat_tables([bad, lines if job.rewrite is None else _withheld(lines)])
             if bad.num_rows:
                 writer = writer or _quarantine_writer(fragment, job)
                 writer.write_table(bad)
             yield good
+        if job.rewrite is not None:
+            place = f"{job.quarantine}/{REPLACED}{fragment.first_row:014d}.json"
+            write_bytes(place, json.dumps(counts).encode())
     finally:
         if writer is not None:
             writer.close()
+
+
+def replaced(quarantine: str) -> dict[str, int]:
+    """How many parts of texts were replaced, by kind, in rows that were read into this folder."""
+    files, path = filesystem(quarantine)
+    counts: Counter[str] = Counter()
+    for info in files.get_file_info(pafs.FileSelector(path, allow_not_found=True)):
+        if info.base_name.startswith(REPLACED):
+            counts.update(json.loads(read_bytes(f"{quarantine}/{info.base_name}")))
+    return dict(sorted(counts.items()))
+
+
+def _withheld(lines: pa.Table) -> pa.Table:
+    """Lines that could not be read, without what they hold: nothing of them was rewritten."""
+    at = BAD_SCHEMA.names.index("record")
+    return lines.set_column(at, BAD_SCHEMA.field(at), pa.array([WITHHELD] * lines.num_rows))
 
 
 def _quarantine_writer(fragment: formats.Fragment, job: ReadJob) -> pq.ParquetWriter:

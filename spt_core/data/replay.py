@@ -105,6 +105,9 @@ def with_training(
         data_fingerprint=_joined(fingerprints.values()),
         licences=tuple(sorted({*splits.licences, *licences})),
         classes=(*splits.classes, *new),
+        deidentified={**splits.deidentified, "added rows": "as they were"}
+        if splits.deidentified
+        else {},
         reused=False,
     )
     write_manifest(uri, new_splits.to_json())

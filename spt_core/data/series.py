@@ -2,11 +2,14 @@
 
 A window has T steps, the last of which is a reading. Each step takes the last reading within half a
 step of it, and none that came after the window's end: readings that come at odd moments are
-resampled so, and a step without a reading is a gap (null). What is kept of a reading beside its
-channels (label, unit, time) is that of the window's end.
+resampled so, and a step without a reading is a gap (null). Where steps are calendar months, each
+month takes its last reading. What is kept of a reading beside its channels (label, unit, time) is
+that of the window's end. Where something is known in advance, a window goes on over the horizon: it
+holds those channels there, and nothing of the others.
 
 No window ends at a reading that has less than T - 1 steps of its unit before it, whose window is
-mostly gaps, whose label is not known for the whole horizon, or that lies between two strides.
+mostly gaps, whose label, or what is to be known in advance, is not there for the whole horizon, or
+that lies between two strides; nor at one that holds nothing but what was known in advance.
 """
 
 from __future__ import annotations
@@ -14,13 +17,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from spt_core.calendar import CYCLES_S, CalendarPart, later, months, phases
 from spt_core.data.corpus import EVENTS, FROM, INSTANT, UNTIL
 from spt_core.data.hashing import column_hashes
 from spt_core.signature import SequenceShape
@@ -38,6 +42,9 @@ STEP_TOLERANCE = 0.01
 TELLING = 0.9999  # a correlation with the label that no sensor has
 MIN_TOLD = 20
 MICROS = 1e6
+SHORTEST_MONTH_S = 28 * 86_400.0
+EVEN_SHARE = 0.9  # of equal distances, from which on steps are no months
+NUM_CYCLES = 2  # of a part of the calendar that training rows must go through, to learn from it
 BUCKET = "__bucket"
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -47,11 +54,15 @@ class Pace(NamedTuple):
     """How far apart readings are: the step, and the share of distances that are another.
 
     `repeated` is the share of readings that come at the very moment of another of their unit.
+    `in_months` says that steps are calendar months; `span_s` is the time from the first reading to
+    the last, 0 where the clock counts.
     """
 
     step: float
     uneven: float
     repeated: float
+    in_months: bool = False
+    span_s: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,12 +84,17 @@ def pace(table: pa.Table, time: str, unit: str | None) -> Pace | None:
     """How far apart the sampled readings of each unit are; None where no two differ in time.
 
     The step is the most frequent distance; where none is frequent, the lower quartile: a sample may
-    lack every other reading.
+    lack every other reading. Distances that are months, and not all as long, are counted in months.
     """
     times, units = moments(table[time]), unit_numbers(table, unit)
     order = np.lexsort((times, units))
-    gaps = np.diff(times[order])[np.diff(units[order]) == 0]
+    same = np.diff(units[order]) == 0
+    gaps = np.diff(times[order])[same]
     repeated = int((gaps == 0).sum())
+    is_time = pa.types.is_timestamp(table[time].type)
+    in_months = is_time and _are_months(gaps[gaps > 0])
+    if in_months:
+        gaps = np.diff(months(times[order]))[same]
     gaps = gaps[np.isfinite(gaps) & (gaps > 0)]
     if not len(gaps):
         return None
@@ -87,7 +103,29 @@ def pace(table: pa.Table, time: str, unit: str | None) -> Pace | None:
     is_usual = counts[place] >= USUAL_SHARE * len(gaps)
     step = float(values[place]) if is_usual else float(np.quantile(gaps, 0.25))
     uneven = float(np.mean(np.abs(gaps / step - 1.0) > STEP_TOLERANCE))
-    return Pace(step, uneven, repeated / len(times))
+    span_s = float(times.max() - times.min()) if is_time else 0.0
+    return Pace(step, uneven, repeated / len(times), in_months, span_s)
+
+
+def _are_months(gaps_s: Floats) -> bool:
+    if not len(gaps_s) or gaps_s.min() < SHORTEST_MONTH_S:
+        return False
+    return bool(np.unique(gaps_s, return_counts=True)[1].max() < EVEN_SHARE * len(gaps_s))
+
+
+def calendar_of(shape: SequenceShape, span_s: float) -> tuple[CalendarPart, ...]:
+    """What of the calendar a forecast may rest on, by the time that its training targets cover.
+
+    A part whose cycle is not longer than a step says nothing, and one of which there are fewer than
+    NUM_CYCLES cannot be told from chance.
+    """
+    step_s = shape.step * (SHORTEST_MONTH_S if shape.in_months else 1.0)
+    covered = span_s - (shape.length - 1) * step_s
+    return tuple(
+        part
+        for part, cycle in CYCLES_S.items()
+        if cycle >= 2 * step_s and covered >= NUM_CYCLES * cycle
+    )
 
 
 def telling_channels(table: pa.Table, cutting: Cutting) -> list[str]:
@@ -147,10 +185,10 @@ def cut(table: pa.Table, cutting: Cutting) -> pa.Table:
     table, times, units = table.take(pa.array(rows)), times[rows], units[rows]
     kept = [n for n in table.column_names if n not in shape.channels or n == cutting.label]
     columns = {name: table[name] for name in kept}
-    timeline = _Timeline(times, units, shape)
+    timeline = _Timeline(months(times) if shape.in_months else times, units, shape)
     values = np.column_stack([_numbers(table, name) for name in shape.channels])
     parts = [
-        _windows(timeline, values.astype(np.float32), start, cutting.stride)
+        _windows(timeline, values.astype(np.float32), times, start, cutting.stride)
         for start in range(0, max(len(times), 1), ROWS_AT_ONCE)
     ]
     windows = pa.chunked_array(parts, WINDOWS)
@@ -159,10 +197,9 @@ def cut(table: pa.Table, cutting: Cutting) -> pa.Table:
         windows = pc.if_else(pa.array(is_known), windows, pa.scalar(None, WINDOWS))
     if INSTANT in table.column_names:
         # What a forecast looks back on was known by then: its label alone reaches over a cut.
-        span = 0.0 if cutting.head == "forecasts" else (shape.length - 1) * shape.step
-        ahead = shape.horizon * shape.step
-        columns[FROM] = pc.subtract(table[INSTANT], pa.scalar(round(span * MICROS), pa.int64()))
-        columns[UNTIL] = pc.add(table[INSTANT], pa.scalar(round(ahead * MICROS), pa.int64()))
+        back = 0 if cutting.head == "forecasts" else 1 - shape.length
+        columns[FROM] = _moved(table[INSTANT], back, shape)
+        columns[UNTIL] = _moved(table[INSTANT], shape.horizon, shape)
     if cutting.head == "anomalies" and cutting.label is not None:
         columns[EVENTS] = pa.array(timeline.sums(_numbers(table, cutting.label)).astype(np.int32))
     return pa.table({**columns, cutting.name: windows})
@@ -174,6 +211,15 @@ def moments(column: pa.ChunkedArray) -> Floats:
         micros = column.cast(pa.timestamp("us")).cast(pa.int64())
         return np.asarray(pc.fill_null(micros, 0), np.float64) / MICROS
     return np.asarray(pc.fill_null(column.cast(pa.float64()), np.nan), np.float64)
+
+
+def _moved(instants: pa.ChunkedArray, steps: int, shape: SequenceShape) -> pa.Array | Any:
+    """Instants in microseconds, so many steps later."""
+    if not shape.in_months:
+        return pc.add(instants, pa.scalar(round(steps * shape.step * MICROS), pa.int64()))
+    seconds = np.asarray(instants, np.float64) / MICROS
+    moved = later(seconds, np.full(len(seconds), steps), shape.step, in_months=True)
+    return pa.array(np.rint(moved * MICROS).astype(np.int64))
 
 
 def unit_numbers(table: pa.Table, unit: str | None) -> Ints:
@@ -240,15 +286,46 @@ class _Timeline:
         return totals
 
 
-def _windows(timeline: _Timeline, values: NDArray[np.float32], start: int, stride: int) -> pa.Array:
+def _windows(
+    timeline: _Timeline, values: NDArray[np.float32], times: Floats, start: int, stride: int
+) -> pa.Array:
     shape = timeline.shape
     rows = np.arange(start, min(start + ROWS_AT_ONCE, len(timeline)))
     chosen = timeline.has_history(rows) & timeline.is_strided(rows, stride)
+    is_ahead = np.isin(shape.channels, shape.in_advance)
+    if shape.in_advance:
+        chosen &= np.isfinite(values[rows][:, ~is_ahead]).any(1)
     steps = timeline.steps(rows[chosen], 1 - shape.length, 1)
     enough = (steps < 0).mean(1) <= MAX_GAPS if len(steps) else np.zeros(0, bool)
     chosen[chosen], steps = enough, steps[enough]
     windows = np.where((steps >= 0)[..., None], values[steps], np.float32(np.nan))
+    if not shape.num_ahead:
+        return as_column(windows, chosen)
+    steps = timeline.steps(rows[chosen], 1, shape.horizon + 1)
+    is_there = (steps >= 0)[..., None] & is_ahead
+    ahead = np.where(is_there, values[steps], np.float32(np.nan))
+    enough = np.isfinite(ahead[:, :, is_ahead]).all((1, 2))
+    chosen[chosen] = enough
+    windows = with_horizon(windows[enough], ahead[enough], times[rows[chosen]], shape)
     return as_column(windows, chosen)
+
+
+def with_horizon(
+    readings: NDArray[np.float32],
+    ahead: NDArray[np.float32],
+    last_s: Floats,
+    shape: SequenceShape,
+) -> NDArray[np.float32]:
+    """Windows [N, T + H, C + 2 * parts] of readings [N, T, C] and what is known ahead [N, H, C].
+
+    `last_s` [N] says when each window's last reading was, in seconds since 1970.
+    """
+    windows = np.concatenate([readings, ahead], 1)
+    if not shape.calendar:
+        return windows
+    steps = np.arange(1 - shape.length, shape.horizon + 1)
+    moments_s = later(last_s[:, None], steps[None], shape.step, in_months=shape.in_months)
+    return np.concatenate([windows, phases(moments_s, shape.calendar)], 2)
 
 
 def as_column(
@@ -268,7 +345,7 @@ def as_column(
 
 def windows_of(column: pa.ChunkedArray, shape: SequenceShape) -> NDArray[np.float32]:
     """The windows [N, T, C] of a column without nulls; gaps are NaN."""
-    size = (-1, shape.length, len(shape.channels))
+    size = (-1, shape.num_rows, shape.num_columns)
     arrays = [
         np.asarray(pc.fill_null(chunk.flatten().flatten().cast(pa.float32()), np.nan)).reshape(size)
         for chunk in column.chunks

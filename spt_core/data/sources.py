@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spt_core.artifacts import as_uri, filesystem, has_manifest, remove, write_manifest
-from spt_core.data import formats
+from spt_core.data import arrays, formats
 from spt_core.data.corpus import (
     FOLDER,
     RESERVED,
@@ -56,6 +56,10 @@ def open_corpus(
     uris, kind, identity = expand(located)
     if not isinstance(source, str | Path):
         identity = located.rsplit("/", 1)[-1]
+    if task.family == "series" and arrays.holds_arrays(uris, kind):
+        located, roles = arrays.unrolled(task, uris, kind, identity, roles=roles, storage=storage)
+        uris, kind, identity = expand(located)
+        identity = located.rsplit("/", 1)[-1]
     counts = formats.columns(uris, kind)
     if kind == "jsonl":  # any line may have more keys than the first ones
         more = sampled_columns(uris, kind, identity, SAMPLE_ROWS)
@@ -88,6 +92,7 @@ def open_corpus(
         gaps=roles.gaps,
         required=roles.required,
         weight=_weight(task, roles),
+        known_in_advance=_in_advance(task, roles, label),
         columns=counts,
         licences=info.licences,
         synthetic=info.synthetic,
@@ -115,6 +120,19 @@ def _weight(task: Task, roles: Roles) -> str | None:
     return roles.weight
 
 
+def _in_advance(task: Task, roles: Roles, label: str) -> tuple[str, ...] | None:
+    if roles.known_in_advance and task.head != "forecasts":
+        raise InputError(
+            "a forecast alone looks at what is known in advance, however: "
+            f"{task.path} is {task.head} on {task.family}"
+        )
+    if label in (roles.known_in_advance or ()):
+        raise InputError(
+            f"what is forecast is not known in advance, however: {label!r} is named as both"
+        )
+    return roles.known_in_advance
+
+
 def _require_roles(roles: Roles, columns: Sequence[str], file: str) -> None:
     for what, names in (
         ("time", [roles.time] if roles.time else []),
@@ -127,6 +145,7 @@ def _require_roles(roles: Roles, columns: Sequence[str], file: str) -> None:
         ("controllable", roles.controllable),
         ("required", roles.required),
         ("weight", [roles.weight] if roles.weight else []),
+        ("known-in-advance", roles.known_in_advance or ()),
     ):
         require_columns(names, columns, what=what, file=file)
 

@@ -10,8 +10,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from spt_core.artifacts import (
     filesystem,
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from spt_core.data.read import Dataset
 
 SplitKind = Literal["time", "group", "random"]
+SAMPLE_BATCH_ROWS = 4_096  # that are read at a time for a sample
+SERIES_RUN_ROWS = 1_000
+StepUnit = Literal["second", "minute", "hour", "day", "week", "month"]
 REFIT_PARTS: tuple[Part, ...] = ("train", "validation", "calibration")
 
 
@@ -43,9 +48,9 @@ class SplitConfig:
     A time split leaves out the rows of the `label_delay_days` before each later part, whose labels
     would not have been known yet, and the first `history_days`, which only feed windows. Of series,
     a window has `window_steps` readings (None: as the task says), `step` apart (None: as they come
-    most often), and one ends at every `stride_steps`-th of them; its label looks `horizon_steps`
-    ahead (None: as the task says). A window of a time split that, with its label, is not within one
-    part is left out.
+    most often, or one `step_unit`; where the clock counts, in its own unit), and one ends at every
+    `stride_steps`-th of them; its label looks `horizon_steps` ahead (None: as the task says). A
+    window of a time split that, with its label, is not within one part is left out.
     """
 
     kind: SplitKind | None = None
@@ -61,6 +66,7 @@ class SplitConfig:
     stride_steps: int = 1
     horizon_steps: int | None = None
     step: float | None = None
+    step_unit: StepUnit | None = None
 
     def __post_init__(self) -> None:
         """Refuse shares that do not add up and a kind that does not exist."""
@@ -70,6 +76,10 @@ class SplitConfig:
             raise InputError(f"shares must be positive and add up to 1, however: {self.shares}")
         if self.label_delay_days < 0 or self.history_days < 0 or self.max_categories < 1:
             raise InputError(f"days must be >= 0 and max_categories >= 1, however: {self}")
+        if self.step_unit is not None and self.step_unit not in get_args(StepUnit):
+            raise InputError(
+                f"a step's unit is one of {get_args(StepUnit)}, however: {self.step_unit!r}"
+            )
         if self.stride_steps < 1 or not (self.step is None or self.step > 0):
             raise InputError(
                 "stride_steps must be at least 1 and step above 0, however: "
@@ -106,8 +116,8 @@ class EvaluationSet:
         return parquet_files(self.uri)
 
     def table(self, limit: int | None = None) -> pa.Table:
-        """Its rows; the first `limit` of them when given."""
-        return table_of(self.files(), limit)
+        """Its rows; at most `limit` of them, from all over, when given."""
+        return sampled_table(self.files(), limit, run_rows=_run_rows(self.signature))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,8 +130,9 @@ class Splits:
     `num_rows_in` are the rows of the corpus: each is in a part, left out or in quarantine.
     `num_left_out` counts good rows that are in no part, by reason; `quarantine` counts bad rows by
     reason. `data_fingerprint` depends on the rows' content, not on files or order. `cut_times` are
-    the first moments of validation, calibration and test in a time split. `reused` says that a
-    finished folder was found, and is not stored.
+    the first moments of validation, calibration and test in a time split. `deidentified` says what
+    removed identifiers from the texts and how many of each type, if anything did. `reused` says
+    that a finished folder was found, and is not stored.
     """
 
     uri: str
@@ -147,6 +158,7 @@ class Splits:
     labels: LabelRule = BINARY
     classes: tuple[str, ...] = ()
     num_rows_in: int = 0
+    deidentified: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     reused: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -166,8 +178,8 @@ class Splits:
         return read_files(self.files(part))
 
     def table(self, part: Part, limit: int | None = None) -> pa.Table:
-        """A part in memory; the first `limit` rows when given."""
-        return table_of(self.files(part), limit)
+        """A part in memory; at most `limit` rows, from all over it, when given."""
+        return sampled_table(self.files(part), limit, run_rows=_run_rows(self.signature))
 
     def quarantined(self) -> pa.Table:
         """Row number, reason and original row (JSON) of every bad row."""
@@ -254,6 +266,55 @@ def table_of(uris: Sequence[str], limit: int | None = None) -> pa.Table:
         if left <= 0:
             break
     return pa.concat_tables(tables)
+
+
+def sampled_table(
+    uris: Sequence[str],
+    limit: int | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    run_rows: int = 1,
+) -> pa.Table:
+    """Parquet files in memory; at most `limit` rows, from all over them, when given.
+
+    The first rows of a corpus that is sorted are of one class, unit or month: `sampled_places` says
+    which are taken. They are read a batch at a time, those of large files too.
+    """
+    opened = [pq.ParquetFile(path, filesystem=files) for files, path in map(filesystem, uris)]
+    names = None if columns is None else list(columns)
+    total = sum(file.metadata.num_rows for file in opened)
+    if limit is None or limit >= total:
+        return pa.concat_tables([file.read(columns=names) for file in opened])
+    places, start = sampled_places(total, limit, run_rows=run_rows), 0
+    tables: list[pa.Table] = []
+    for file in opened:
+        for batch in file.iter_batches(batch_size=SAMPLE_BATCH_ROWS, columns=names):
+            low, high = np.searchsorted(places, (start, start + batch.num_rows))
+            chosen = pa.array(places[low:high] - start)
+            tables.append(pa.Table.from_batches([batch]).take(chosen))
+            start += batch.num_rows
+    return pa.concat_tables(tables)
+
+
+def sampled_places(num_rows: int, limit: int, *, run_rows: int = 1) -> NDArray[np.int64]:
+    """Which of rows make a sample of at most `limit`, ascending; the same ones each time.
+
+    The rows are cut into equal stretches, and of each `run_rows` in a row are drawn: every part of
+    them is there by its size, and no period of theirs meets the sample's own.
+    """
+    if limit >= num_rows:
+        return np.arange(num_rows)
+    run_rows = max(min(run_rows, limit), 1)
+    edges = np.linspace(0, num_rows, limit // run_rows + 1).astype(np.int64)
+    draw = np.random.default_rng(0)
+    starts = draw.integers(edges[:-1], edges[1:] - run_rows, endpoint=True)
+    return (starts[:, None] + np.arange(run_rows)).ravel()
+
+
+def _run_rows(signature: Signature) -> int:
+    """How many rows of a sample follow each other: alarms are told by the windows beside them."""
+    is_series = any(field.kind == "sequence" for field in signature.fields)
+    return SERIES_RUN_ROWS if is_series else 1
 
 
 def _valid_part(part: Part) -> Part:

@@ -7,13 +7,13 @@ Afterwards a sample of the training rows is searched for columns that give the l
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
 import functools
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +34,7 @@ from spt_core.data.conform import BAD_SCHEMA, conform, has_dates, time_column
 from spt_core.data.corpus import HASH, INSTANT, Corpus, Finding
 from spt_core.data.hashing import Hashes
 from spt_core.data.infer import SAMPLE_ROWS, Columns, columns_of
-from spt_core.data.labels import NAMES, SETS, LabelRule, classes_of
+from spt_core.data.labels import classes_of
 from spt_core.data.leakage import is_among, proxies, ranges, refuse_label_like
 from spt_core.data.partition import (
     DAY_US,
@@ -46,10 +46,32 @@ from spt_core.data.partition import (
     histogram_of,
     write_parts,
 )
-from spt_core.data.read import Dataset, count_rows, plain_errors, read, rows_of
+from spt_core.data.read import Dataset, count_rows, plain_errors, read, replaced, rows_of
+from spt_core.data.rewriting import Rewrite
 from spt_core.data.sampling import Sample, sample
-from spt_core.data.series import Cutting, cut_dataset, pace, telling_channels
-from spt_core.data.splits import SplitConfig, SplitKind, Splits, load_splits, table_of
+from spt_core.data.series import (
+    Cutting,
+    Pace,
+    calendar_of,
+    cut_dataset,
+    pace,
+    telling_channels,
+)
+from spt_core.data.splits import (
+    SplitConfig,
+    SplitKind,
+    Splits,
+    StepUnit,
+    load_splits,
+    table_of,
+)
+from spt_core.data.sufficiency import (
+    and_more,
+    class_findings,
+    few_of_class,
+    require_classes,
+    require_table_classes,
+)
 from spt_core.data.windows import add_windows_to_dataset
 from spt_core.errors import InputError
 from spt_core.signature import Field, Signature, Window
@@ -57,25 +79,43 @@ from spt_core.task import Task
 
 GUARD_ROWS = 50_000
 WINDOW_PARTITION_BYTES = 128 << 20
+UNITS_S: Mapping[StepUnit, float] = {
+    "second": 1.0,
+    "minute": 60.0,
+    "hour": 3600.0,
+    "day": 86_400.0,
+    "week": 604_800.0,
+}
 GZIP_RATIO = 6
 MIN_DISTINCT = 0.5
-MIN_OF_CLASS = 10  # rows of a class in a part, below which a figure is one of chance
-MAX_CLASSES = 500  # of a table: a forest of each is grown in every round
+MAX_TERMS = 600  # of a vocabulary: each is a column
+MIN_TERM_ROWS = 3  # that hold a term, for a model to learn what it says
 
 
-def split(task: Task, corpus: Corpus, storage: str, config: SplitConfig | None = None) -> Splits:
-    """The corpus's Splits below `storage`; a finished one of the same content is used again."""
+def split(
+    task: Task,
+    corpus: Corpus,
+    storage: str,
+    config: SplitConfig | None = None,
+    *,
+    rewrite: Rewrite | None = None,
+) -> Splits:
+    """The corpus's Splits below `storage`; a finished one of the same content is used again.
+
+    With `rewrite`, no text is written as it was, to the parts or to the quarantine.
+    """
     config = config or SplitConfig()
     if corpus.label is None:
         raise InputError(f"a corpus needs a label to be split, however: {corpus.name} has none")
-    name = digest([corpus.to_json(), dataclasses.asdict(config), task.path, code_fingerprint()])
+    content = [corpus.to_json(), dataclasses.asdict(config), task.path, code_fingerprint()]
+    name = digest(content if rewrite is None else [*content, dict(rewrite.facts)])
     folder = f"{as_uri(storage)}/splits/{name}"
     if has_manifest(folder):
         return dataclasses.replace(load_splits(folder), reused=True)
     remove(folder)
     try:
         with plain_errors():
-            splits = _make(task, corpus, folder, config)
+            splits = _make(task, corpus, folder, config, rewrite)
         write_manifest(folder, splits.to_json())
     except BaseException:
         remove(folder)
@@ -83,30 +123,33 @@ def split(task: Task, corpus: Corpus, storage: str, config: SplitConfig | None =
     return splits
 
 
-def _make(task: Task, corpus: Corpus, folder: str, config: SplitConfig) -> Splits:
+def _make(
+    task: Task, corpus: Corpus, folder: str, config: SplitConfig, rewrite: Rewrite | None
+) -> Splits:
     assert corpus.label is not None
     sampled = sample(corpus, SAMPLE_ROWS)
-    columns = _paced(columns_of(sampled, corpus, task), sampled, corpus, config)
+    columns = _paced(task, columns_of(sampled, corpus, task), sampled, corpus, config)
     labels = columns.labels
     kind = _kind(corpus, columns, config, sampled)
     partition = _partition(task, corpus, columns, config, kind, folder)
     windows = tuple(w for w in corpus.windows if w.name not in corpus.columns)
-    written = _write(corpus, columns, partition, windows, config)
+    written = _write(corpus, columns, partition, windows, config, rewrite)
+    counts = replaced(f"{folder}/.quarantine")
     quarantine = _collect_quarantine(folder)
     num_rows_in = _accounted(corpus, written, quarantine)
     duplicates, doubt = _remove_duplicates(written, partition)
     left_out = dict(written.left_out)
-    findings = [*columns.findings, *doubt, *_class_findings(corpus.label, written, labels)]
+    findings = [*columns.findings, *doubt, *class_findings(corpus.label, written, labels)]
     if duplicates:
         left_out["identical to a training row"] = duplicates
     if task.subject is not None and task.subject.kind == "image":
         num_alike, of_looks = remove_alike(written, partition)
         findings += of_looks
         left_out |= {REASON: num_alike} if num_alike else {}
-    _require_classes(corpus.label, labels, written, quarantine)
+    require_classes(corpus.label, labels, written, quarantine)
     if task.subject is None:
-        _require_table_classes(corpus.label, labels, written)
-    findings += _few(corpus.label, labels, written)
+        require_table_classes(corpus.label, labels, written)
+    findings += few_of_class(corpus.label, labels, written)
     signature = _signature(task, corpus, columns, windows, written)
     if columns.readings:
         _refuse_telling(folder, _cutting(corpus, columns, config))
@@ -152,10 +195,13 @@ def _make(task: Task, corpus: Corpus, folder: str, config: SplitConfig) -> Split
         labels=labels,
         classes=classes_of(labels, written.classes["train"]),
         num_rows_in=num_rows_in,
+        deidentified={} if rewrite is None else {**rewrite.facts, "replaced": counts},
     )
 
 
-def _paced(columns: Columns, sampled: Sample, corpus: Corpus, config: SplitConfig) -> Columns:
+def _paced(
+    task: Task, columns: Columns, sampled: Sample, corpus: Corpus, config: SplitConfig
+) -> Columns:
     """The columns; of readings with the windows' length, step and horizon."""
     if not columns.readings:
         return columns
@@ -184,12 +230,40 @@ def _paced(columns: Columns, sampled: Sample, corpus: Corpus, config: SplitConfi
         findings.append(Finding(kind="gaps", column=shape.time, detail=detail))
     shape = dataclasses.replace(
         shape,
-        step=config.step or paced.step,
+        **_step(paced, config, shape.time),
         length=config.window_steps or shape.length,
         horizon=shape.horizon if config.horizon_steps is None else config.horizon_steps,
     )
+    if task.head == "forecasts":
+        share = config.train if _kind_of_series(corpus, columns, config) == "time" else 1.0
+        calendar = calendar_of(shape, share * paced.span_s)
+        shape = dataclasses.replace(shape, calendar=calendar)
+        if calendar:
+            parts = ", ".join(part.replace("_", " ") for part in calendar)
+            detail = (
+                f"the {parts} of each step is an input: a request's readings say when they were"
+            )
+            findings.append(Finding(kind="calendar", column=shape.time, detail=detail))
     features = (dataclasses.replace(field, shape=shape),)
     return dataclasses.replace(columns, features=features, findings=tuple(findings))
+
+
+def _step(paced: Pace, config: SplitConfig, time: str) -> dict[str, Any]:
+    """The step, and whether it is in months: as the configuration says, else as readings come."""
+    unit = config.step_unit
+    if unit is None:
+        if config.step is None:
+            return {"step": paced.step, "in_months": paced.in_months}
+        return {"step": config.step, "in_months": False}
+    if not paced.span_s:
+        raise InputError(
+            f"split.step_unit is for times, however: {time!r} holds numbers, which are their own "
+            "unit"
+        )
+    step = config.step or 1.0
+    if unit == "month":
+        return {"step": step, "in_months": True}
+    return {"step": step * UNITS_S[unit], "in_months": False}
 
 
 def _accounted(corpus: Corpus, written: Written, quarantine: Mapping[str, int]) -> int:
@@ -264,6 +338,7 @@ def _partition(
         identity=tuple(dict.fromkeys(name for name in seen if name != apart)),
         content=(*content, corpus.label),
         categories=tuple(f.name for f in columns.features if f.kind == "category"),
+        terms=tuple(f.name for f in columns.features if f.kind == "terms"),
         shares=config.shares,
         seed=config.seed,
         max_categories=config.max_categories,
@@ -310,6 +385,7 @@ def _write(
     partition: Partition,
     windows: Sequence[Window],
     config: SplitConfig,
+    rewrite: Rewrite | None,
 ) -> Written:
     """Read, compute windows, deal and write: one pass, and one shuffle per entity of a window."""
     time = corpus.time if partition.time is not None else None
@@ -326,6 +402,7 @@ def _write(
         labels=partition.labels,
         required=needed,
         time=clock,
+        rewrite=rewrite,
     )
     if columns.readings:
         rows = _cut(rows, corpus, columns, config)
@@ -357,7 +434,7 @@ def _refuse_telling(folder: str, cutting: Cutting) -> None:
     if telling:
         raise InputError(
             f"no channel may give the label {cutting.label!r} away, however: {telling[0]!r} does "
-            f"by its last reading alone{_and_more(telling)}; --set data.drop={','.join(telling)}"
+            f"by its last reading alone{and_more(telling)}; --set data.drop={','.join(telling)}"
         )
 
 
@@ -456,137 +533,6 @@ def _hashes(uris: Sequence[str], low: np.uint64, high: np.uint64) -> Hashes:
     return np.concatenate(arrays)
 
 
-def _class_findings(label: str, written: Written, labels: LabelRule) -> list[Finding]:
-    """The classes that training rows lack: rows of other parts keep them, to be judged by."""
-    train = {name for name, count in written.classes["train"].items() if count > 0}
-    absent = [name for name in labels.classes if name not in {*train, labels.negative_class}]
-    findings = [
-        Finding(kind="absent_class", column=label, detail=f"no training row has the class {name!r}")
-        for name in absent
-    ]
-    for part in PARTS[1:]:
-        unseen = {n: c for n, c in written.classes[part].items() if c > 0 and n not in train}
-        for name, count in sorted(unseen.items()):
-            detail = f"{part} has {count} of {name!r}, training rows none: each is a sure mistake"
-            findings.append(Finding(kind="unseen_class", column=label, detail=detail))
-    return findings
-
-
-def _few(label: str, labels: LabelRule, written: Written) -> list[Finding]:
-    """The parts with so few rows of a class that figures on them say little."""
-    if labels.head != "binary":
-        return []
-    findings: list[Finding] = []
-    for what, is_positive in (("positive", True), ("negative", False)):
-        positives, rows = written.num_positives, written.num_rows
-        counts = {p: positives[p] if is_positive else rows[p] - positives[p] for p in PARTS}
-        few = [f"{count} in {part}" for part, count in counts.items() if count < MIN_OF_CLASS]
-        if few:
-            detail = (
-                f"{what} rows: {', '.join(few)}; with fewer than {MIN_OF_CLASS} what is chosen, "
-                "calibrated or measured by them is mostly chance: bring more of them"
-            )
-            findings.append(Finding(kind="few", column=label, detail=detail))
-    return findings
-
-
-def _require_classes(
-    label: str, labels: LabelRule, written: Written, quarantine: Mapping[str, int]
-) -> None:
-    """Refuse a label, or a part, that a model could not be trained on or judged by."""
-    worst = max(quarantine, key=lambda reason: quarantine[reason], default="")
-    hint = f"; {sum(quarantine.values())} rows are bad, most because {worst}" if quarantine else ""
-    if sum(written.num_rows.values()) == 0:
-        raise InputError(f"a corpus must have good rows, however: it has none{hint}")
-    if labels.head == "binary":
-        _require_both(label, written, hint)
-        return
-    if labels.head == "anomalies":
-        _require_anomalies(label, written, hint)
-    advice = f"bring more rows, or choose other shares or another kind of split{hint}"
-    classes = sorted(name for name, count in written.classes["train"].items() if count > 0)
-    if labels.head in NAMES and len(classes) < 2:
-        raise InputError(
-            f"the label {label!r} must have two classes in training rows, however: it has "
-            f"{classes}; {advice}"
-        )
-    for part in PARTS:
-        rows, some = written.num_rows[part], written.num_positives[part]
-        if not rows or (labels.head in SETS and not some):
-            what = "a label that is not empty" if labels.head in SETS else "a row"
-            raise InputError(
-                f"every part must have {what}, however: {part} has {rows} rows, {some} of them "
-                f"with a label; {advice}"
-            )
-
-
-def _require_anomalies(label: str, written: Written, hint: str) -> None:
-    """Refuse parts that a detector could not be judged by; it learns from usual readings alone."""
-    for part in ("validation", "test"):
-        rows, some = written.num_rows[part], written.num_positives[part]
-        if some in (0, rows):
-            raise InputError(
-                f"{part} rows must hold anomalies and usual readings, to judge by, however: "
-                f"{some:,} of {rows:,} have a {label!r} of 1; choose other shares (split.train, "
-                f"split.validation, ...) or another kind of split{hint}"
-            )
-
-
-def _require_table_classes(label: str, labels: LabelRule, written: Written) -> None:
-    """Refuse classes of a table that no model could tell apart.
-
-    Texts may have rare classes: their teacher has read before, and knows what their names mean.
-    """
-    if labels.head not in NAMES:
-        return
-    counts: Counter[str] = Counter()
-    for part in PARTS:
-        counts.update(written.classes[part])
-    if len(counts) > MAX_CLASSES:
-        raise InputError(
-            f"the label {label!r} of a table may have {MAX_CLASSES} classes, however: it has "
-            f"{len(counts):,}; merge those that are treated alike, or predict a number"
-        )
-    spellings: dict[float, str] = {}
-    for name in sorted(counts):
-        with contextlib.suppress(ValueError):
-            other = spellings.setdefault(float(name), name)
-            if other != name:
-                raise InputError(
-                    f"the label {label!r} must write a class in one way, however: {other!r} and "
-                    f"{name!r} are the same number"
-                )
-    alone = sorted(name for name, count in counts.items() if count == 1)
-    if alone:
-        raise InputError(
-            f"every class of {label!r} must have two rows, to learn from one and be judged by "
-            f"another, however: {alone[0]!r} has one{_and_more(alone)}; merge it with another "
-            "class, or leave its row out"
-        )
-
-
-def _and_more(names: Sequence[str]) -> str:
-    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-
-
-def _require_both(label: str, written: Written, hint: str) -> None:
-    total, positives = sum(written.num_rows.values()), sum(written.num_positives.values())
-    if positives in (0, total):
-        value = "positive" if positives else "negative"
-        raise InputError(
-            f"the label {label!r} must have two classes, however: all {total} rows are "
-            f"{value}{hint}"
-        )
-    for part in PARTS:
-        rows, some = written.num_rows[part], written.num_positives[part]
-        if some in (0, rows):
-            raise InputError(
-                f"every part must have rows of both classes, however: {part} has {rows} rows, "
-                f"{some} of them positive; bring more rows, or choose other shares or another "
-                f"kind of split{hint}"
-            )
-
-
 def _signature(
     task: Task, corpus: Corpus, columns: Columns, windows: Sequence[Window], written: Written
 ) -> Signature:
@@ -603,7 +549,7 @@ def _signature(
         fields.append(
             dataclasses.replace(
                 field,
-                categories=written.categories(field.name) if field.kind == "category" else (),
+                categories=_categories(field, written),
                 required=required,
                 complete=is_complete and task.subject is None,
             )
@@ -615,6 +561,13 @@ def _signature(
         goal=corpus.goal,
         gaps=corpus.gaps,
     )
+
+
+def _categories(field: Field, written: Written) -> tuple[str, ...]:
+    """What a model can know of a category or a set of terms, the most frequent first."""
+    if field.kind == "terms":
+        return written.categories(field.name, min_rows=MIN_TERM_ROWS)[:MAX_TERMS]
+    return written.categories(field.name) if field.kind == "category" else ()
 
 
 def _spread_sample(uris: Sequence[str], limit: int) -> pa.Table:

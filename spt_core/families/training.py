@@ -9,17 +9,20 @@ from spt_core.artifacts import ModelArtifact
 from spt_core.data.splits import Splits
 from spt_core.families.baseline import Baselines, BaselineWork
 from spt_core.families.candidate import Candidate, only_the_student
+from spt_core.families.carrying import Transferring
 from spt_core.families.graph import Exported
 from spt_core.families.image.baselines import tune_image_baselines
 from spt_core.families.image.distilling import ImageDistilling, narrowed_image
 from spt_core.families.image.exporting import export_image
 from spt_core.families.image.space import image_space
 from spt_core.families.image.teaching import ImageTeaching
+from spt_core.families.image.transferring import ImageTransferring
 from spt_core.families.series.baselines import tune_series_baselines
 from spt_core.families.series.distilling import SeriesDistilling, narrowed_series
 from spt_core.families.series.exporting import export_series
 from spt_core.families.series.space import series_space
 from spt_core.families.series.teaching import SeriesTeaching
+from spt_core.families.series.transferring import SeriesTransferring
 from spt_core.families.space import Space
 from spt_core.families.tabular.baselines import tune_baselines
 from spt_core.families.tabular.candidates import refitted_files, table_candidates
@@ -27,11 +30,13 @@ from spt_core.families.tabular.distilling import TableDistilling, narrowed_stude
 from spt_core.families.tabular.exporting import export_table
 from spt_core.families.tabular.space import table_space
 from spt_core.families.tabular.teaching import TableTeaching
+from spt_core.families.tabular.transferring import TableTransferring
 from spt_core.families.text.baselines import tune_text_baselines
 from spt_core.families.text.distilling import TextDistilling, narrowed_text
 from spt_core.families.text.exporting import export_text
 from spt_core.families.text.space import text_space
 from spt_core.families.text.teaching import TextTeaching
+from spt_core.families.text.transferring import TextTransferring
 from spt_core.fitting.config import TrainingConfig
 from spt_core.fitting.lesson import Lesson
 from spt_core.fitting.plan import FitPlan, StudentPlan
@@ -46,7 +51,8 @@ class Training(NamedTuple):
     `space` is what a search may change of a student of that teacher. A teacher and a lesson may
     have a twin, whose calibration and figures they take; `refitted` are the files of a blend like
     a twin's, of a teacher and a student on more rows, where the family has blends. `cross_fits`:
-    students learn from a lesson's teachers of folds.
+    students learn from a lesson's teachers of folds. `transferring` is how a teacher begins with
+    one of another task.
     """
 
     teach: Callable[[Splits, TrainingConfig, ModelArtifact | None], FitPlan]
@@ -57,6 +63,7 @@ class Training(NamedTuple):
     refitted: Callable[[ModelArtifact, ModelArtifact, ModelArtifact], Mapping[str, bytes]] | None
     narrowed: Callable[[Any, ModelArtifact, float], Any]
     space: Callable[[TrainingConfig, ModelArtifact], Space]
+    transferring: Transferring
     cross_fits: bool = False
 
 
@@ -70,6 +77,7 @@ TRAINING: Mapping[str, Training] = {
         refitted=refitted_files,
         narrowed=narrowed_student,
         space=table_space,
+        transferring=TableTransferring(),
         cross_fits=True,
     ),
     "text": Training(
@@ -81,6 +89,7 @@ TRAINING: Mapping[str, Training] = {
         refitted=None,
         narrowed=narrowed_text,
         space=text_space,
+        transferring=TextTransferring(),
     ),
     "image": Training(
         teach=ImageTeaching,
@@ -91,6 +100,7 @@ TRAINING: Mapping[str, Training] = {
         refitted=None,
         narrowed=narrowed_image,
         space=image_space,
+        transferring=ImageTransferring(),
     ),
     "series": Training(
         teach=SeriesTeaching,
@@ -101,5 +111,6 @@ TRAINING: Mapping[str, Training] = {
         refitted=None,
         narrowed=narrowed_series,
         space=series_space,
+        transferring=SeriesTransferring(),
     ),
 }

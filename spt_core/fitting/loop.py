@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from spt_core.fitting.config import TrainingConfig
 from spt_core.fitting.plan import TrainingRun
 from spt_core.fitting.shards import Batch, Shard
+from spt_core.fitting.starting import Layers
 from spt_core.fitting.strategy import STRATEGIES, Strategy, has_bf16
 
 BEST = "best.safetensors"
@@ -56,18 +57,20 @@ def fit(
     accelerator = Accelerator(
         cpu=not config.use_gpu, mixed_precision="bf16" if is_bf16_gpu else "no"
     )
-    model = run.learner.network(run, is_start=resume is None)
+    model = run.learner.network(run, is_start=resume is None and run.start is None)
     _freeze(model, config.specialized_layers)
-    optimizer = _optimizer(model, run)
+    layers = Layers(model, run, is_new=resume is None)
+    optimizer = _optimizer(model, run, layers)
     batches = math.ceil(train.num_rows / config.batch_size)
     steps_per_epoch = math.ceil(batches / config.gradient_accumulation_steps)
     schedule = _schedule(optimizer, config, steps_per_epoch)
     position, best = _Position(), None
     if resume is not None:
         position, best = _restore(resume, model, schedule)
+    layers.set_epoch(position.epoch)
     strategy = STRATEGIES[config.strategy](accelerator, model, optimizer, config, resume)
-    session = _Session(run, accelerator, strategy, schedule, position, report, best)
-    if position.num_worse < _patience(config):
+    session = _Session(run, accelerator, strategy, schedule, layers, position, report, best)
+    if position.num_worse < _patience(config) or position.epoch <= layers.last_change:
         session.train(train, validation)
     session.finish()
 
@@ -81,19 +84,21 @@ class _Session:
         accelerator: Accelerator,
         strategy: Strategy,
         schedule: torch.optim.lr_scheduler.LRScheduler,
+        layers: Layers,
         position: _Position,
         report: Report,
         best: dict[str, Tensor] | None,
     ) -> None:
         self._run, self._config = run, run.config
         self._accelerator, self._model = accelerator, strategy.model
-        self._strategy, self._schedule = strategy, schedule
+        self._strategy, self._schedule, self._layers = strategy, schedule, layers
         self._at, self._report = position, report
         self._best = best
 
     def train(self, train: Shard, validation: Shard | None) -> None:
         config, at = self._config, self._at
         while at.epoch < config.num_epochs:
+            self._unfreeze()
             losses: list[Tensor] = []
             is_due = False
             batches = train.batches(
@@ -119,7 +124,7 @@ class _Session:
                 self._evaluate(validation, save=config.save_strategy != "no", extra=extra)
             else:
                 self._log(extra, save=config.save_strategy == "epoch")
-            if at.num_worse >= _patience(config):
+            if at.num_worse >= _patience(config) and at.epoch > self._layers.last_change:
                 break
 
     def finish(self) -> None:
@@ -129,12 +134,24 @@ class _Session:
             best_epoch = at.best_epoch or at.epoch
             self._report({"epoch": at.epoch, "final": 1.0, BEST_EPOCH: best_epoch}, folder)
 
+    def _unfreeze(self) -> None:
+        """Train what the epoch asks for; what is new has epochs of its own to become better in."""
+        if self._layers.set_epoch(self._at.epoch):
+            self._strategy.follow()
+            self._model = self._strategy.model
+        if self._at.batch == 0 and self._layers.changes_in(self._at.epoch):
+            self._at.num_worse = 0
+            self._strategy.forget(self._layers.freed())
+
     def _step(self, batch: Batch, *, is_boundary: bool) -> Tensor:
         self._model.train()
+        self._layers.keep_still()
         # Dropout is a function of (seed, step), so that a resumed run equals an undisturbed one.
         torch.manual_seed(self._config.seed * 1_000_003 + self._at.step)
         placed = batch.to(self._accelerator.device)
         loss = self._run.learner.loss(self._model, placed, self._run)
+        apart = self._layers.distance()
+        loss = loss if apart is None else loss + apart
         self._strategy.step(loss, is_boundary=is_boundary)
         if is_boundary:
             self._schedule.step()
@@ -214,14 +231,18 @@ def _freeze(model: nn.Module, trained: list[str] | None) -> None:
         parameter.requires_grad = any(name.startswith(f"{layer}.") for layer in trained)
 
 
-def _optimizer(model: nn.Module, run: TrainingRun) -> torch.optim.Optimizer:
-    """AdamW, fused; matrices decay, and each parameter learns at its family's share of the rate."""
+def _optimizer(model: nn.Module, run: TrainingRun, layers: Layers) -> torch.optim.Optimizer:
+    """AdamW, fused; matrices decay, and each parameter learns at its family's share of the rate.
+
+    What is held where it began does not decay.
+    """
     config = run.config
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             rate = run.learner.rate(name, run)
-            groups.setdefault((rate, parameter.ndim > 1), []).append(parameter)
+            decays = parameter.ndim > 1 and name not in layers.undecayed
+            groups.setdefault((rate, decays), []).append(parameter)
     return torch.optim.AdamW(
         [
             {

@@ -49,6 +49,23 @@ class Learner(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """What a transferred network begins with, and from which epoch on each part of it is trained.
+
+    `folder` holds the whole weights and which of their entries a source gave (starting.py), `files`
+    their sha256. `first_epochs` are the epochs, counted from 0, from which parameters are trained;
+    of those that it lacks nothing that the source gave ever is. `l2_sp` is how strongly what the
+    source gave is held where it was: alpha of Li, Grandvalet and Davoine, "Explicit Inductive Bias
+    for Transfer Learning with Convolutional Networks" (ICML 2018).
+    """
+
+    folder: str
+    files: Mapping[str, str]
+    first_epochs: Mapping[str, int]
+    l2_sp: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingRun:
     """Everything that a worker needs to know; `facts` are the family's, from training rows.
 
@@ -68,6 +85,7 @@ class TrainingRun:
     head: Head = "binary"
     temperature: float = 1.0
     state_weight: float = 0.0
+    start: Start | None = None
 
     def __post_init__(self) -> None:
         """Refuse layers that the network lacks: on the driver, and not once more in each worker."""

@@ -215,6 +215,7 @@ def write_artifact(
         classes=tuple(run.facts.get("classes", ())),
         notes=trained.notes,
         twin=twin,
+        deidentified=splits.deidentified,
         runs=runs,
     )
     write_manifest(uri, artifact.to_json())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -63,6 +63,41 @@ class MemoryShard:
         for rows in order.split(size)[start:]:
             inputs, targets, weights = (tensor[rows] for tensor in self._tensors)
             yield Batch((inputs,), targets, weights)
+
+
+class StreamShard:
+    """A shard that is read again every epoch, through a buffer of about `buffer_rows`."""
+
+    def __init__(
+        self, read: Callable[[], Iterator[Arrays]], *, num_rows: int, buffer_rows: int, seed: int
+    ) -> None:
+        self._read, self._buffer_rows, self._seed = read, buffer_rows, seed
+        self.num_rows = num_rows
+
+    def batches(self, *, size: int, epoch: int, shuffle: bool, start: int = 0) -> Iterator[Batch]:
+        """Shuffled within buffers by (seed, epoch, buffer)."""
+        number = 0
+        for index, buffer in enumerate(self._buffers(size)):
+            memory = MemoryShard(buffer, seed=(self._seed * 1_009 + index) % 2**31)
+            for batch in memory.batches(size=size, epoch=epoch, shuffle=shuffle):
+                if number >= start:
+                    yield batch
+                number += 1
+
+    def _buffers(self, size: int) -> Iterator[Arrays]:
+        most = max(self._buffer_rows // size, 1) * size
+        held: list[Arrays] = []
+        num_held = 0
+        for arrays in self._read():
+            held.append(arrays)
+            num_held += len(arrays[1])
+            while num_held >= most:
+                inputs, targets, weights = joined(held)
+                yield inputs[:most], targets[:most], weights[:most]
+                held = [(inputs[most:], targets[most:], weights[most:])]
+                num_held -= most
+        if num_held:
+            yield joined(held)
 
 
 def joined(parts: Sequence[Arrays]) -> Arrays:

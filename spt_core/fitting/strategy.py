@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -47,6 +47,14 @@ class Strategy(Protocol):
 
     def save(self, folder: Path) -> None:
         """Write this worker's part of the optimizer's state, if it has one."""
+        ...
+
+    def follow(self) -> None:
+        """Take other parameters than before as the trained ones; `model` may be another object."""
+        ...
+
+    def forget(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Drop what the optimizer has gathered of parameters."""
         ...
 
 
@@ -90,6 +98,18 @@ class Replicated:
         """All workers have the same state: the main one writes it."""
         if self._accelerator.is_main_process:
             torch.save(self._optimizer.state_dict(), folder / _OPTIMIZER)
+
+    def follow(self) -> None:
+        """DDP averages the gradients of what was trained when it was made: it is made anew."""
+        if self._accelerator.num_processes > 1:
+            plain: Any = self._accelerator.unwrap_model(self.model)  # accelerate has no types
+            self.model = self._accelerator.prepare_model(plain)
+
+    def forget(self, parameters: Sequence[nn.Parameter]) -> None:
+        """They begin anew, as if the optimizer had never seen them."""
+        state: Any = self._optimizer.state  # accelerate has no types
+        for parameter in parameters:
+            state.pop(parameter, None)
 
 
 class Sharded:
@@ -137,6 +157,14 @@ class Sharded:
             content = {name: value for name, value in state.items() if name not in _REBUILT}
             content["zero_stage"] = int(content["zero_stage"])
             torch.save(content, folder / self._shard)
+
+    def follow(self) -> None:
+        """Refused before any worker starts: shards are of what is trained from the beginning."""
+        raise NotImplementedError
+
+    def forget(self, parameters: Sequence[nn.Parameter]) -> None:
+        """As above."""
+        raise NotImplementedError
 
     def _load(self, content: dict[str, Any]) -> None:
         optimizer, rank = self._engine.optimizer, self._accelerator.process_index

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from spt_core.heads.outcomes import OutcomeMetric, Outcomes
-from spt_core.judgement import Judgement, Reason, Settings, Span
+from spt_core.judgement import Judgement, Reason, Settings, Span, UnseenTerm
 from spt_core.policy import IntervalPolicy, Policy
 from spt_core.task import Task
 
@@ -43,8 +43,8 @@ class Prediction(NamedTuple):
 
     `reasons(item, direction)` are what an item rests on, strongest first: the effects on its scores
     along `direction` [K], which is d(what the judgement is about) / d scores. `outside()` names the
-    fields that lie beyond all training rows; `settings` searches those that somebody can set, where
-    the model's number has a goal.
+    fields that lie beyond all training rows, `unseen()` terms that the model's vocabulary lacks;
+    `settings` searches the fields that somebody can set, where the model's number has a goal.
     """
 
     record: Mapping[str, Any]
@@ -52,6 +52,7 @@ class Prediction(NamedTuple):
     reasons: Reasons
     outside: Callable[[], tuple[str, ...]] = tuple
     settings: SettingsSearch | None = None
+    unseen: Callable[[], tuple[UnseenTerm, ...]] = tuple
 
 
 class Summary(NamedTuple):

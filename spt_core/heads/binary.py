@@ -151,6 +151,7 @@ class Binary:
             max(probability, 1.0 - probability),
             prediction.reasons(0, _ALL),
             policy,
+            prediction.outside(),
         )
 
     def headline(self, task: Task, classes: Sequence[str], scores: Scores) -> float:

@@ -5,6 +5,7 @@ scores are quantiles [H, Q] of H steps, at LEVELS
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -24,7 +25,9 @@ COVERED = (0.05, 0.95)
 MEDIAN = LEVELS.index(0.5)
 CURVE_POINTS = 200
 MIN_ROWS = 30  # for a level to be corrected by
-_TOTAL = np.ones(1)
+# Of each level in a step's mean: the area under its quantiles, flat beyond the outer ones.
+_EDGES = np.array([0.0, *((a + b) / 2 for a, b in itertools.pairwise(LEVELS)), 1.0])
+MEAN_WEIGHTS = np.diff(_EDGES)
 
 
 class ForecastHead:
@@ -57,7 +60,7 @@ class ForecastHead:
         true = outcomes.labels.sum(1)
         order = np.argsort(true, kind="stable")
         kept = order[np.unique(np.linspace(0, len(order) - 1, CURVE_POINTS).astype(int))]
-        levels = _by_step(outcomes)
+        levels = by_step(outcomes)
         return {
             "true": true[kept].tolist(),
             "value": outcomes.probabilities.sum(1)[kept].tolist(),
@@ -74,7 +77,7 @@ class ForecastHead:
         """The total of the horizon; a true one is told as the answer is where 90 % hold it."""
         totals = outcomes.probabilities.sum(1)
         if of_labels:
-            true, levels = outcomes.labels.sum(1), _by_step(outcomes)
+            true, levels = outcomes.labels.sum(1), by_step(outcomes)
             low, high = (levels[:, :, LEVELS.index(level)].sum(1) for level in COVERED)
             totals = np.where((low <= true) & (true <= high), totals, true)
         return [(f"{total:g}",) for total in totals.tolist()]
@@ -141,7 +144,7 @@ class ForecastHead:
             )
         shifts: list[float] = []
         for place, level in enumerate(LEVELS):
-            miss = (outcomes.labels - _by_step(outcomes)[:, :, place]).ravel()
+            miss = (outcomes.labels - by_step(outcomes)[:, :, place]).ravel()
             held = float(np.mean(miss <= 0.0))
             shifts.append(0.0 if held >= level else float(np.quantile(miss, level)))
         return QuantilePolicy(levels=LEVELS, shifts=tuple(shifts))
@@ -154,7 +157,7 @@ class ForecastHead:
     def judgement(
         self, task: Task, classes: Sequence[str], prediction: Prediction, policy: Policy
     ) -> Forecast:
-        """The quantiles of each step, and what moves the expected total."""
+        """The quantiles of each step, and what moves the sum of their means."""
         del task, classes
         decided = _quantiles(policy)
         levels = decided.moved(prediction.scores.values[None])[0]
@@ -162,7 +165,7 @@ class ForecastHead:
         return Forecast(
             prediction.record,
             steps,
-            prediction.reasons(0, _TOTAL),
+            prediction.reasons(0, MEAN_WEIGHTS),
             decided,
             prediction.outside(),
         )
@@ -193,14 +196,14 @@ def scaled_quantile_loss(of: Outcomes) -> float:
 
 def coverage(of: Outcomes) -> float:
     """The share of steps between their 5 % and 95 % quantiles."""
-    levels = _by_step(of)
+    levels = by_step(of)
     low, high = (levels[:, :, LEVELS.index(level)] for level in COVERED)
     return float(np.mean((low <= of.labels) & (of.labels <= high)))
 
 
 def service_shortfall(of: Outcomes) -> float:
     """How far the 95 % quantile falls short of holding 95 % of the steps; 0 where it does."""
-    held = float(np.mean(of.labels <= _by_step(of)[:, :, LEVELS.index(0.95)]))
+    held = float(np.mean(of.labels <= by_step(of)[:, :, LEVELS.index(0.95)]))
     return max(0.95 - held, 0.0)
 
 
@@ -211,13 +214,13 @@ def rmse(of: Outcomes) -> float:
 
 def _losses(of: Outcomes) -> Floats:
     places = [LEVELS.index(level) for level in MEASURED]
-    miss = of.labels[:, :, None] - _by_step(of)[:, :, places]
+    miss = of.labels[:, :, None] - by_step(of)[:, :, places]
     levels = np.array(MEASURED)
     return np.maximum(levels * miss, (levels - 1.0) * miss)
 
 
-def _by_step(of: Outcomes) -> Floats:
-    """The quantiles [N, H, Q]."""
+def by_step(of: Outcomes) -> Floats:
+    """The quantiles [N, H, Q] that are given."""
     return of.given.reshape(len(of.given), -1, len(LEVELS))
 
 

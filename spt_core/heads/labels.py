@@ -14,6 +14,7 @@ import numpy as np
 
 from spt_core.heads import metrics
 from spt_core.heads.base import Floats, Prediction, Reasons, Scores, Summary, Truth
+from spt_core.heads.conformal import conformal_quantile
 from spt_core.heads.outcomes import OutcomeMetric, Outcomes, outcomes
 from spt_core.judgement import Labels, LabelScore
 from spt_core.policy import LabelPolicy, Policy
@@ -90,9 +91,10 @@ class ClassHead:
     metrics: Mapping[str, OutcomeMetric]
 
     def metrics_under(self, policy: Policy) -> Mapping[str, OutcomeMetric]:
-        """The same under any policy."""
-        del policy
-        return self.metrics
+        """The same, and what a policy of sets says: how many hold the true class, their size."""
+        if not isinstance(policy, LabelPolicy) or policy.coverage is None:
+            return self.metrics
+        return {**self.metrics, **set_metrics(policy)}
 
     def curves(self, outcomes: Outcomes) -> dict[str, list[float]]:
         """None."""
@@ -178,7 +180,13 @@ class LabelHead(ClassHead):
         return LabelPolicy(thresholds=thresholds, most_probable=not self.is_multi)
 
     def policy(self, task: Task, outcomes: Outcomes) -> LabelPolicy:
-        """The policy of best F1."""
+        """The policy of best F1, with sets of the task's coverage."""
+        policy = self._best(task, outcomes)
+        if task.coverage is None:
+            return policy
+        return with_sets(policy, outcomes, task.coverage)
+
+    def _best(self, task: Task, outcomes: Outcomes) -> LabelPolicy:
         classes, labels, probabilities = outcomes.classes, outcomes.labels, outcomes.probabilities
         if self.is_multi:
             return fit_thresholds(classes, labels, probabilities)
@@ -186,9 +194,11 @@ class LabelHead(ClassHead):
         return fit_balance(classes, labels, probabilities, negative)
 
     def refitted(self, edited: Policy, before: Policy, outcomes: Callable[[], Outcomes]) -> Policy:
-        """As it was written: thresholds come from nothing that a policy holds."""
-        del before, outcomes
-        return edited
+        """As it was written; a set's threshold anew where its coverage alone was edited."""
+        new, old = of_labels(edited), of_labels(before)
+        if new.coverage in (None, old.coverage) or new.set_threshold != old.set_threshold:
+            return new
+        return with_sets(new, outcomes(), new.coverage)
 
     def judgement(
         self, task: Task, classes: Sequence[str], prediction: Prediction, policy: Policy
@@ -205,6 +215,8 @@ class LabelHead(ClassHead):
             *order[:NUM_EXPLAINED],
             *(k for k, name in enumerate(classes) if name in given),
         }
+        if decided.coverage is not None:
+            explained.update(np.flatnonzero(decided.sets(probabilities[None])[0]).tolist())
         return Labels(
             prediction.record,
             label_scores(
@@ -219,6 +231,7 @@ class LabelHead(ClassHead):
             ),
             decided,
             prediction.outside(),
+            prediction.unseen(),
         )
 
     def headline(self, task: Task, classes: Sequence[str], scores: Scores) -> float:
@@ -300,6 +313,35 @@ def of_labels(policy: Policy) -> LabelPolicy:
     """The policy, which must be one of labels: whoever opened the model has checked it."""
     assert isinstance(policy, LabelPolicy), "labels are decided by thresholds"
     return policy
+
+
+def with_sets(policy: LabelPolicy, of: Outcomes, coverage: float) -> LabelPolicy:
+    """The policy with sets of classes that hold the true one of a share of rows to come.
+
+    Split conformal prediction: a class is in the set from the probability on that the true class of
+    all but 1 - coverage of the rows reaches (Sadinle, Lei and Wasserman, "Least Ambiguous
+    Set-Valued Classifiers With Bounded Error Levels", JASA 2019). It holds for rows that are
+    exchangeable with these, on average over them and not for each class or kind of row. Rows whose
+    class the model does not know are in no set, and count.
+    """
+    true = (of.labels * of.probabilities).sum(1)
+    threshold = -conformal_quantile(-true, of.groups, coverage, "a set")
+    return dataclasses.replace(
+        policy, coverage=coverage, set_threshold=max(threshold, 0.0), version=""
+    )
+
+
+def set_metrics(policy: LabelPolicy) -> Mapping[str, OutcomeMetric]:
+    """The share of rows whose set holds the true class, and the mean number of classes in one."""
+
+    def coverage(of: Outcomes) -> float:
+        held = (policy.sets(of.probabilities) & (of.labels > 0)).any(1)
+        return float(np.average(held, weights=of.weights))
+
+    def size(of: Outcomes) -> float:
+        return float(np.average(policy.sets(of.probabilities).sum(1), weights=of.weights))
+
+    return {"set_coverage": OutcomeMetric(coverage), "mean_set_size": OutcomeMetric(size, True)}
 
 
 def fit_thresholds(classes: Sequence[str], labels: Floats, probabilities: Floats) -> LabelPolicy:

@@ -1,4 +1,4 @@
-"""What stands where in a text: tags of tokens -> spans.
+"""What stands where in a text: tags of tokens -> spans, beside those of a task's patterns.
 
 scores are logits [N, 2C + 1] of the N tokens' tags: 0 is outside, then B and I of each of C classes
 """
@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from spt_core.errors import InputError
 from spt_core.heads import metrics
 from spt_core.heads.base import Floats, Prediction, Scores, Summary, Truth
 from spt_core.heads.labels import ClassHead, most_probable, softmax
 from spt_core.heads.outcomes import OutcomeMetric, Outcomes, outcomes
 from spt_core.judgement import Span, Spans
-from spt_core.policy import LabelPolicy, Policy
+from spt_core.policy import Policy, SpanPolicy
 from spt_core.task import Task
 
 
@@ -45,7 +46,8 @@ class SpanHead(ClassHead):
         del policy
         texts: list[str] = truth.table[task.text_field.name].to_pylist()
         predictions = [
-            spans_of(text, row, classes) for text, row in zip(texts, scores, strict=True)
+            united(task, text, spans_of(text, row, classes))
+            for text, row in zip(texts, scores, strict=True)
         ]
         return span_outcomes(predictions, truth, classes)
 
@@ -60,18 +62,26 @@ class SpanHead(ClassHead):
             names, targets, probabilities, most_probable(probabilities), negative_class="0"
         )
 
-    def default_policy(self, task: Task, classes: Sequence[str]) -> LabelPolicy:
-        """The most probable tag: spans have no thresholds."""
-        del task, classes
-        return LabelPolicy(thresholds={}, most_probable=True)
+    def default_policy(self, task: Task, classes: Sequence[str]) -> SpanPolicy:
+        """The most probable tag: spans have no thresholds, and nothing is counted yet."""
+        del classes
+        return SpanPolicy(patterns=_version(task))
 
-    def policy(self, task: Task, outcomes: Outcomes) -> LabelPolicy:
-        """The same."""
-        return self.default_policy(task, outcomes.classes)
+    def policy(self, task: Task, outcomes: Outcomes) -> SpanPolicy:
+        """The same, with the spans of each class that are true and those of them that are found."""
+        hits = (outcomes.labels * outcomes.given).sum(0)
+        support = outcomes.labels.sum(0)
+        return SpanPolicy(
+            support={n: int(count) for n, count in zip(outcomes.classes, support, strict=True)},
+            recalled={n: int(count) for n, count in zip(outcomes.classes, hits, strict=True)},
+            patterns=_version(task),
+        )
 
     def refitted(self, edited: Policy, before: Policy, outcomes: Callable[[], Outcomes]) -> Policy:
-        """As it was written."""
-        del before, outcomes
+        """As it was: there is nothing to decide, and counts are measured."""
+        del outcomes
+        if edited.figures() != before.figures():
+            raise InputError("the counts of a spans policy are measured, however: they were edited")
         return edited
 
     def judgement(
@@ -79,7 +89,8 @@ class SpanHead(ClassHead):
     ) -> Spans:
         """What was found."""
         text = prediction.record[task.text_field.name]
-        return Spans(prediction.record, spans_of(text, prediction.scores, classes), policy)
+        spans = united(task, text, spans_of(text, prediction.scores, classes))
+        return Spans(prediction.record, spans, policy)
 
     def headline(self, task: Task, classes: Sequence[str], scores: Scores) -> float:
         """None: a text has any number of spans."""
@@ -122,6 +133,38 @@ def spans_of(text: str, scores: Scores, classes: Sequence[str]) -> tuple[Span, .
             spans.append(Span(start, last_end, "", label))
             is_open = True
     return tuple(span._replace(text=text[span.start : span.end]) for span in spans)
+
+
+def united(task: Task, text: str, spans: Sequence[Span]) -> tuple[Span, ...]:
+    """The model's spans of a text and those of the task's patterns, in order, without overlaps.
+
+    Spans that overlap become one, from the first to the last of their characters, so that nothing
+    that either names is left out; it has the label of the longest of them, of equally long ones
+    the pattern's.
+    """
+    if task.patterns is None:
+        return tuple(spans)
+    both = [span._replace(source="model") for span in spans]
+    both += [span._replace(source="pattern") for span in task.patterns.find(text)]
+    joined: list[list[Span]] = []
+    for span in sorted(both, key=lambda span: (span.start, span.end)):
+        if joined and span.start < max(other.end for other in joined[-1]):
+            joined[-1].append(span)
+        else:
+            joined.append([span])
+    return tuple(_one_of(text, spans) for spans in joined)
+
+
+def _one_of(text: str, spans: Sequence[Span]) -> Span:
+    start, end = spans[0].start, max(span.end for span in spans)
+    first = max(spans, key=lambda span: (span.end - span.start, span.source == "pattern"))
+    is_both = len({span.source for span in spans}) > 1
+    source = "pattern and model" if is_both else first.source
+    return Span(start, end, text[start:end], first.label, source)
+
+
+def _version(task: Task) -> str:
+    return "" if task.patterns is None else task.patterns.version
 
 
 def span_outcomes(

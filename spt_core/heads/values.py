@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from spt_core.errors import InputError
 from spt_core.heads import metrics
 from spt_core.heads.base import Floats, Prediction, Scores, Summary, Truth
+from spt_core.heads.conformal import conformal_quantile
 from spt_core.heads.outcomes import OutcomeMetric, Outcomes, outcomes
 from spt_core.judgement import Value
 from spt_core.policy import IntervalPolicy, Policy
@@ -173,24 +173,11 @@ def _margin(outcomes: Outcomes, coverage: float) -> float:
 
     Conformalized quantile regression (Romano, Patterson and Candes, NeurIPS 2019); split conformal
     prediction where the model gives a value alone. It holds for rows that are exchangeable with
-    these: while the process stays as it was. Where rows come in groups, these are what is
-    exchangeable: each weighs the same, one more that is to come included (Dunn, Wasserman and
-    Ramdas, JASA 2023, pooled distributions).
+    these: while the process stays as it was.
     """
     true = outcomes.labels[:, 0]
     beyond = np.maximum(outcomes.given[:, 0] - true, true - outcomes.given[:, 1])
-    _, group, sizes = np.unique(outcomes.groups, return_inverse=True, return_counts=True)
-    needed = math.ceil(round(coverage / (1 - coverage), 9))  # 0.9 / 0.1 is a little above 9
-    if len(sizes) < needed:
-        unit = "rows" if len(sizes) == len(true) else "groups of rows"
-        raise InputError(
-            f"an interval of coverage {coverage:g} needs {needed} {unit} that trained nothing, "
-            f"however: there are {len(sizes)}"
-        )
-    order = np.argsort(beyond, kind="stable")
-    share = np.cumsum(1 / sizes[group[order]]) / (len(sizes) + 1)
-    # Sums of floats: a share that is reached but for their rounding is reached.
-    return float(beyond[order][np.searchsorted(share, coverage - 1e-9)])
+    return conformal_quantile(beyond, outcomes.groups, coverage, "an interval")
 
 
 def _interval(policy: Policy) -> IntervalPolicy:

@@ -174,6 +174,7 @@ def search(
     shapes, left_out = _measured_shapes(
         teacher, splits, distillation, space, limits, uri, config.num_trials, report
     )
+    measured_minutes = (time.monotonic() - start) / 60
     cross_fitted(lesson, on_fold=functools.partial(_on_fold, report, config.num_trials))
     num_cpus = max(int(ray.cluster_resources().get("CPU", 1.0)), 1)
     at_once = num_cpus if space.shares_rows else max(num_cpus // 2, 1)
@@ -195,7 +196,8 @@ def search(
     if not trials:
         raise InputError(
             "a search needs time for a trial at least, however: none ended within "
-            f"{config.budget_minutes} minutes"
+            f"{config.budget_minutes} minutes, {measured_minutes:.1f} of which measured shapes; "
+            "that is kept, and the same command goes on from there"
         )
     _write_table(uri, trials)
     front = sorted((t for t in trials if t.on_front), key=lambda trial: trial.loss)

@@ -19,7 +19,7 @@ from spt_core.families.serving import SERVING
 from spt_core.families.training import TRAINING
 from spt_core.fitting.config import TrainingConfig
 from spt_core.fitting.progress import OnMetrics
-from spt_core.fitting.ray_train import NUM_EPOCHS, fit_model
+from spt_core.fitting.ray_train import NUM_EPOCHS, Fit, fit_model
 from spt_core.model import SpecializedModel
 from spt_core.plain import from_plain
 from spt_core.task import Task, find
@@ -38,6 +38,7 @@ class SpecializedModelTrainer:
         *,
         fresh: bool = False,
         on_metrics: OnMetrics | None = None,
+        fit: Fit | None = None,
     ) -> SpecializedModel:
         """The trained model; an unfinished run of the same content resumes, a finished one is kept.
 
@@ -47,11 +48,14 @@ class SpecializedModelTrainer:
             eval: validation rows for data that is not a Splits; None takes them from `train`.
             fresh: forget an earlier run with the same content.
             on_metrics: called with each report of the training loop.
+            fit: takes the place of Ray Train: see fit_model.
         """
         splits = splits_of(self._config, train, eval)
         config = checked_config(self._config, find(splits.task), splits)
         plan = TRAINING[config.family].teach(splits, config, None)
-        artifact, reused = fit_model(plan, splits, config, fresh=fresh, on_metrics=on_metrics)
+        artifact, reused = fit_model(
+            plan, splits, config, fresh=fresh, on_metrics=on_metrics, fit=fit
+        )
         return SpecializedModel(artifact, reused=reused)
 
     def refit(

@@ -1,6 +1,7 @@
 """Series: the served students against their literature's protocols.
 
-SPT_DATA_HOME=... python -m tests.bench.bench_series cmapss|smd|nab|carparts [--seeds 5] [--quick]
+SPT_DATA_HOME=... python -m tests.bench.bench_series cmapss|smd|nab|carparts|planned
+    [--seeds 5] [--quick]
 
 cmapss: C-MAPSS FD001. Of the 100 training engines 15 are held out for early stopping, by seed; the
 100 test engines are scored once each, by their last window: RMSE with true lives capped at 125 and
@@ -10,6 +11,9 @@ training part (NAB: the first 15 % of a file), the last fifth of it for stopping
 over the rest, beside windowed PCA and a random score.
 carparts: 45 months of 2,674 parts; the origin whose six months are the last ones is the test, the
 ones seven months before each other stop the training and move the quantiles.
+
+planned: the SYNTHETIC sample of demand, whose promotions double it, with them known in advance and
+without; the last origins of each part are the test.
 
 Everything runs in this process, without Ray: the family's own cutting, loop, softening and graph.
 """
@@ -35,6 +39,7 @@ import torch
 from safetensors.torch import load as load_weights
 
 from cluster.settings import load_settings
+from spt_core.compression.static import MAX_CALIBRATION_ROWS, static_graph
 from spt_core.data.catalog.manufacturing import cmapss_table, read_carparts
 from spt_core.data.catalog.technology import read_smd
 from spt_core.data.infer import columns_of
@@ -73,6 +78,7 @@ from tests.bench.results import finish
 
 Arrays = tuple[np.ndarray, np.ndarray]
 SCORED = 1024
+PLANNED_ROWS = 16_800
 
 
 def fitted(
@@ -126,14 +132,18 @@ def taught(
 
 def exported(student: Any, facts: Mapping[str, Any], *, has_map: bool = True) -> OnnxSeriesRuntime:
     """The student as it is served, once it agrees with its checkpoint."""
+    runtime = OnnxSeriesRuntime(graph_of(student, facts, has_map=has_map))
+    check_parity(StudentRuntime(student), runtime, facts)
+    return runtime
+
+
+def graph_of(student: Any, facts: Mapping[str, Any], *, has_map: bool) -> bytes:
+    """The student's graph."""
     batch = torch.export.Dim("batch", min=1, max=1 << 16)
     example = torch.from_numpy(trial_windows(facts, 3, seed=0))
     method = student.explain if has_map else student.forward
     outputs = OUTPUTS if has_map else OUTPUTS[:1]
-    content = graph(Method(student, method), [example], {INPUT: {0: batch}}, outputs)
-    runtime = OnnxSeriesRuntime(content)
-    check_parity(StudentRuntime(student), runtime, facts)
-    return runtime
+    return graph(Method(student, method), [example], {INPUT: {0: batch}}, outputs)
 
 
 def scored(runtime: OnnxSeriesRuntime, windows: np.ndarray) -> np.ndarray:
@@ -227,9 +237,14 @@ def cmapss(home: Path, seeds: int, quick: bool) -> dict[str, Any]:
         student = as_student(fitted("student", facts, config, soft, parts[1]))
         student.calibrate([facts["value_spread"]] * 3, [facts["value_center"]] * 3)  # type: ignore[union-attr]
         runtime = exported(student, facts)
+        whole = graph_of(student, facts, has_map=True)
+        drawn = np.random.default_rng(seed).permutation(len(parts[0][0]))[:MAX_CALIBRATION_ROWS]
+        eight = static_graph(whole, ({INPUT: parts[0][0][row][None]} for row in drawn))
+        in_int8 = OnnxSeriesRuntime(eight)
         unit, center = facts["value_spread"], facts["value_center"]
         answers = {
             "student (ONNX)": scored(runtime, test_windows)[:, 0],
+            "student (INT8)": scored(in_int8, test_windows)[:, 0],
             "teacher": teacher.outputs(test_windows)[:, 0] * unit + center,
             "booster": booster.outputs(test_windows)[:, 0] * unit + center,
         }
@@ -239,6 +254,8 @@ def cmapss(home: Path, seeds: int, quick: bool) -> dict[str, Any]:
                 "booster_share": share,
                 "fit_s": time.perf_counter() - began,
                 "p50_ms": _median_ms(runtime, test_windows),
+                "int8_p50_ms": _median_ms(in_int8, test_windows),
+                "size_kb": [len(whole) / 1024, len(eight) / 1024],
                 **{name: _lives(answer, true) for name, answer in answers.items()},
             }
         )
@@ -247,7 +264,7 @@ def cmapss(home: Path, seeds: int, quick: bool) -> dict[str, Any]:
             figure: float(np.mean([each[name][figure] for each in results]))
             for figure in results[0][name]
         }
-        for name in ("student (ONNX)", "teacher", "booster")
+        for name in ("student (ONNX)", "student (INT8)", "teacher", "booster")
     }
     return {"protocol": "official test, last window, cap 125", "mean": means, "seeds": results}
 
@@ -368,7 +385,9 @@ def carparts(home: Path, seeds: int, quick: bool) -> dict[str, Any]:
     base = task.fields[0].shape
     assert base is not None
     table = table.drop_columns(["month"])
-    shape = dataclasses.replace(base, channels=("demand",), time="period", step=1.0)
+    shape = dataclasses.replace(
+        base, channels=("demand",), time="period", in_months=False, in_advance=(), calendar=()
+    )
     rows = cut(table, Cutting(name="w", shape=shape, head="forecasts", label="demand"))
     rows = rows.filter(rows["w"].is_valid())
     windows = filled(windows_of(rows["w"], shape))
@@ -427,10 +446,65 @@ def carparts(home: Path, seeds: int, quick: bool) -> dict[str, Any]:
     }
 
 
+def planned(seeds: int, quick: bool) -> dict[str, Any]:
+    """Scaled quantile loss of the synthetic sample, with promotions known in advance or not."""
+    task = find("manufacturing/supply_chain")
+    base, head = task.fields[0].shape, ITEM_HEADS["forecasts"]
+    assert base is not None
+    table = task.sample(PLANNED_ROWS, 0).drop_columns(["warehouse_code"])
+    months = np.asarray(table["month"]).astype("datetime64[M]")
+    results: dict[str, list[float]] = {}
+    for seed in range(seeds):
+        for name, shape in (
+            ("known in advance", base),
+            ("not known", dataclasses.replace(base, in_advance=())),
+            ("neither that nor the season", dataclasses.replace(base, in_advance=(), calendar=())),
+        ):
+            rows = cut(table, Cutting(name="w", shape=shape, head="forecasts", label="demand"))
+            rows = rows.filter(rows["w"].is_valid())
+            windows = filled(windows_of(rows["w"], shape))
+            origin = np.asarray(rows["month"]).astype("datetime64[M]")
+            last = months.max() - shape.horizon
+            train, held = origin <= last - 24, (origin > last - 18) & (origin <= last - 12)
+            test = origin > last - 6
+            facts = series_facts(shape, windows[train], head="forecasts", target="demand")
+            targets = targets_of(rows["demand"], windows, facts)
+            parts = (windows[train], targets[train]), (windows[held], targets[held])
+            network, epochs = SeriesConfig(teacher_members=1), 3 if quick else 12
+            config = configured(task.path, network, seed, num_epochs=epochs, batch_size=256)
+            teacher = fitted("teacher", facts, config, *parts)
+            soft = taught(
+                lambda some, net=teacher, of=facts: network_outputs(net, some, of),
+                parts[0][0],
+                facts,
+                1,
+                seed,
+            )
+            config = student_training(task.path, network, seed, num_epochs=epochs)
+            runtime = exported(
+                fitted("student", facts, config, soft, parts[1]), facts, has_map=False
+            )
+            said = np.round(scored(runtime, windows[test]))
+            own = rows.filter(pa.array(test))
+            of = head.decided(
+                task,
+                (),
+                Truth(own, "demand", np.arange(own.num_rows)),
+                said.reshape(len(said), shape.horizon, -1),
+                head.default_policy(task, ()),
+            )
+            results.setdefault(name, []).append(head.metrics["scaled_quantile_loss"](of))
+    return {
+        "protocol": f"SYNTHETIC sample, {PLANNED_ROWS:,} months, the last 6 origins of each part",
+        "mean": {name: float(np.mean(losses)) for name, losses in results.items()},
+        "seeds": results,
+    }
+
+
 def main() -> None:
     """Run one of the protocols."""
     made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument("name", choices=["cmapss", "smd", "nab", "carparts"])
+    made.add_argument("name", choices=["cmapss", "smd", "nab", "carparts", "planned"])
     made.add_argument("--seeds", type=int, default=5)
     made.add_argument("--quick", action="store_true", help="fewer epochs and copies, as a trial")
     given = made.parse_args()
@@ -440,6 +514,8 @@ def main() -> None:
         result = cmapss(home, given.seeds, given.quick)
     elif given.name == "carparts":
         result = carparts(home, given.seeds, given.quick)
+    elif given.name == "planned":
+        result = planned(given.seeds, given.quick)
     else:
         result = anomalies(smd(home) if given.name == "smd" else nab(home), given.quick)
     finish(f"series_{given.name}", {**result, "is_quick": given.quick})

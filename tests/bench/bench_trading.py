@@ -33,6 +33,7 @@ from sklearn.linear_model import LogisticRegression
 
 from cluster.settings import load_settings
 from industries.financial_services import trading
+from industries.financial_services.trading_costs import interval, left_over, numbers
 from industries.financial_services.trading_session import TradingSession
 from jobs.recipes import RECIPES
 from jobs.recipes.config import DataConfig, PipelineConfig, resized
@@ -54,7 +55,6 @@ from spt_core.task import Task, find
 from tests.bench import protocol
 
 TASK = find("financial_services/trading")
-NUM_RESAMPLES = 1000
 SAMPLE_QUOTES = 24_000
 DAY_S = 86_400.0
 Array = NDArray[np.float64]
@@ -111,18 +111,6 @@ def quick(task: Task) -> PipelineConfig:
     )
 
 
-def interval(values: Array, blocks: NDArray[np.int64]) -> dict[str, float]:
-    """The mean of values [N] with its 95 % interval, whole blocks [N] resampled; {} of none."""
-    if not len(values):
-        return {}
-    names, places = np.unique(blocks, return_inverse=True)
-    sums = np.bincount(places, values, len(names))
-    counts = np.bincount(places, minlength=len(names))
-    drawn = np.random.default_rng(0).integers(0, len(names), (NUM_RESAMPLES, len(names)))
-    low, high = np.quantile(sums[drawn].sum(1) / counts[drawn].sum(1), [0.025, 0.975])
-    return {"value": float(values.mean()), "low": float(low), "high": float(high)}
-
-
 def of_probabilities(probabilities: Array, labels: NDArray[np.int64]) -> dict[str, float]:
     """Log loss and accuracy of probabilities [N, 3] of true directions [N]."""
     true = probabilities[np.arange(len(labels)), labels]
@@ -130,24 +118,6 @@ def of_probabilities(probabilities: Array, labels: NDArray[np.int64]) -> dict[st
         "log_loss": float(-np.log(np.maximum(true, 1e-12)).mean()),
         "accuracy": float((probabilities.argmax(1) == labels).mean()),
     }
-
-
-def left_over(sides: Array, moves: Array, costs: Array, blocks: Any) -> dict[str, Any]:
-    """What positions of sides [N] (-1, 0, 1) earn of moves [N] at costs [N], in basis points."""
-    taken = sides != 0.0
-    gross = (sides * moves)[taken]
-    return {
-        "trades": int(taken.sum()),
-        "share_of_moments": float(taken.mean()),
-        "gross_bps_a_trade": interval(gross, blocks[taken]),
-        "net_bps_a_trade": interval(gross - costs[taken], blocks[taken]),
-        "net_bps_in_all": float((gross - costs[taken]).sum()),
-    }
-
-
-def numbers(table: pa.Table, name: str) -> Array:
-    """A column [N], 0 where it is missing."""
-    return np.asarray(table[name].combine_chunks().fill_null(0.0), np.float64)
 
 
 def places_of(table: pa.Table) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from spt_core.data.labels import num_saying
 from spt_core.data.partition import PARTS
 from spt_core.data.read import plain_errors, read
 from spt_core.data.splits import SplitConfig, Splits
+from spt_core.data.splitting import MAX_TERMS, MIN_TERM_ROWS
 from spt_core.distillation import DistillationPipeline
 from spt_core.families.tabular.boosters import FOREST_KINDS, Rows, fit_lightgbm, fit_xgboost, tune
 from spt_core.families.tabular.rows import encoded_arrays
@@ -72,6 +74,10 @@ def make_splits(
             key=lambda entry: -entry["counts"],
         )
         known = tuple(e["values"] for e in counts if e["values"] is not None)
+        if field.kind == "terms":
+            cells = [json.loads(cell) for cell in train[field.name].to_pylist() if cell is not None]
+            of_terms = Counter(term for cell in cells for term in cell)
+            known = tuple(t for t, n in of_terms.most_common(MAX_TERMS) if n >= MIN_TERM_ROWS)
         required = field.required and train[field.name].null_count == 0
         fields.append(dataclasses.replace(field, categories=known, required=required))
     names = [name for name in train.column_names if name != ROW]

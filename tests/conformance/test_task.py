@@ -26,10 +26,11 @@ from spt_core.judgement import (
     Phrase,
     Settings,
     Span,
+    Spans,
     Stretch,
     Value,
 )
-from spt_core.policy import LabelPolicy
+from spt_core.policy import LabelPolicy, SpanPolicy
 from spt_core.records import flatten
 from spt_core.signature import FIELD_KINDS, Field, Signature
 from spt_core.task import all_tasks, example_record
@@ -80,6 +81,7 @@ def answers(task):
         "pair": pairs,
         "anomalies": anomalies,
         "forecasts": forecasts,
+        "span": spans,
     }
     for judgement in kinds.get(task.head, labels)(task, example, reasons):
         yield task.respond(judgement)
@@ -90,8 +92,8 @@ def decisions(task, example, reasons):
     policy = HEADS["binary"].default_policy(task, ())
     for probability in (0.0, policy.review_threshold, policy.decline_threshold, 1.0):
         action, confidence = policy.recommend(probability), max(probability, 1 - probability)
-        for why in reasons:
-            yield Decision(example, probability, action, confidence, why, policy)
+        for why, outside in itertools.product(reasons, ((), ("speed",))):
+            yield Decision(example, probability, action, confidence, why, policy, outside)
 
 
 def values(task, example, reasons):
@@ -176,6 +178,18 @@ def pairs(task, example, reasons):
         yield Pairs(example, some, (), policy)
 
 
+def spans(task, example, reasons):
+    """Nothing found, and a span of each class; counted before, and not."""
+    text = example[task.subject.name]
+    names = classes(task)
+    counts = dict.fromkeys(names, 100)
+    measured = SpanPolicy(support=counts, recalled=dict.fromkeys(names, 99), patterns="1")
+    for policy in (SpanPolicy(), measured):
+        yield Spans(example, (), policy)
+        for name, source in itertools.product(names, ("pattern", "model", "pattern and model")):
+            yield Spans(example, (Span(0, 3, text[:3], name, source),), policy)
+
+
 @each_task
 def test_the_sample_has_every_column(task):
     table = task.sample(3000, 0)
@@ -193,9 +207,8 @@ def test_the_sample_has_rows_of_every_class(task):
     if task.head in ("binary", "anomalies"):
         assert set(good[task.label].to_pylist()) == {0, 1}
     else:
-        assert set(classes(task)) - {task.negative_class} == set(
-            class_counts(good[task.label], rule)
-        )
+        counted = class_counts(good[task.label], rule)  # of one class a row, the negative one too
+        assert set(classes(task)) - {task.negative_class} == set(counted) - {task.negative_class}
 
 
 @each_text

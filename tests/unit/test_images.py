@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
-import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +12,10 @@ from PIL import Image
 
 from spt_core.errors import InputError
 from spt_core.images import decoded, look_of, looks_of, picture_of, png
+from tests.odd_images import bomb, encoded, gradient
 from tests.tiny_models import tiny_image
 
 RULE = "the field 'image' must"
-
-
-def encoded(image: Image.Image, kind: str = "PNG", **more: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **more)
-    return buffer.getvalue()
-
-
-def gradient(side: int = 24) -> np.ndarray:
-    return np.tile(np.linspace(0, 255, side).astype(np.uint8), (side, 1))
 
 
 def refusal(content: Any) -> str:
@@ -38,17 +26,6 @@ def refusal(content: Any) -> str:
     assert ", however: " in sentence
     assert "\n" not in sentence
     return sentence
-
-
-def bomb(side_px: int) -> bytes:
-    """A PNG whose header declares a square, with nearly nothing behind it."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        crc = zlib.crc32(name + content)
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", crc)
-
-    header = struct.pack(">IIBBBBB", side_px, side_px, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0"))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP"])

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow as pa
 
 from spt_core.artifacts import read_bytes
+from spt_core.data.catalog import clinical
 from spt_core.data.catalog.values import PublicDataset
 from spt_core.data.corpus import Roles
 from spt_core.images import png
@@ -46,6 +50,58 @@ def read_pneumonia(folder: str) -> pa.Table:
     return pa.table({"image": pa.array(images, pa.large_binary()), "findings": findings})
 
 
+# Of Presidio's types, what is an identifier of Safe Harbor; a title or a nationality is none.
+PRESIDIO_TYPES: Mapping[str, str] = {
+    "PERSON": "name",
+    "ORGANIZATION": "name",  # an employer's is among those that Safe Harbor names
+    "STREET_ADDRESS": "location",
+    "GPE": "location",
+    "ZIP_CODE": "location",
+    "DATE_TIME": "date",
+    "AGE": "date",
+    "PHONE_NUMBER": "phone",
+    "EMAIL_ADDRESS": "email",
+    "DOMAIN_NAME": "url",
+    "IP_ADDRESS": "ip_address",
+    "US_SSN": "ssn",
+    "CREDIT_CARD": "account",
+    "IBAN_CODE": "account",
+    "US_DRIVER_LICENSE": "license",
+}
+
+
+def identifier_of(kind: str, value: str) -> str | None:
+    """The identifier of Safe Harbor that a value of one of Presidio's types is; None if it is none.
+
+    A year alone is none, nor is an age up to 89.
+    """
+    if kind == "DATE_TIME" and re.fullmatch(r"(?:19|20)\d{2}", value.strip()):
+        return None
+    if kind == "AGE" and int(re.sub(r"\D", "", value) or 0) < 90:
+        return None
+    return PRESIDIO_TYPES.get(kind)
+
+
+def read_presidio(folder: str) -> pa.Table:
+    """Synthetic texts with the template that each was filled from, and their identifiers."""
+    rows = json.loads(gzip.decompress(read_bytes(f"{folder}/synth_dataset_v2.json.gz")))
+    return pa.table(
+        {
+            "text": [row["full_text"] for row in rows],
+            "template": [f"template-{row['template_id']:03d}" for row in rows],
+            "identifiers": [json.dumps(_identifiers(row["spans"])) for row in rows],
+        }
+    )
+
+
+def _identifiers(spans: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {"start": span["start_position"], "end": span["end_position"], "label": label}
+        for span in sorted(spans, key=lambda span: span["start_position"])
+        if (label := identifier_of(span["entity_type"], span["entity_value"])) is not None
+    ]
+
+
 def _sentences(document: ElementTree.Element) -> Iterator[dict[str, str]]:
     for sentence in document.iter("sentence"):
         pairs = sentence.findall("pair")
@@ -77,6 +133,7 @@ def _span(mention: ElementTree.Element) -> dict[str, int | str]:
 
 
 DATASETS: tuple[PublicDataset, ...] = (
+    *clinical.DATASETS,
     PublicDataset(
         name="ddi-corpus-2013",
         task="healthcare/drug_interaction_detection",
@@ -124,6 +181,29 @@ DATASETS: tuple[PublicDataset, ...] = (
             "training.num_epochs=6",
             "distillation.training.network.size_px=64",
             "distillation.num_copies=2",
+        ),
+    ),
+    PublicDataset(
+        name="phi-presidio-synth",
+        task="healthcare/hipaa_compliance",
+        source="https://github.com/microsoft/presidio-research",
+        licence="MIT",
+        files={
+            "synth_dataset_v2.json.gz": (
+                "332426b8faee784eacffd146d00504c48d72d32d66a81c08100ece1fa33a196b"
+            )
+        },
+        read=read_presidio,
+        roles=Roles(label="identifiers", group="template"),
+        synthetic=True,
+        notes=(
+            "1,500 short texts that Presidio's team made of 209 templates (synth_dataset_v2), none "
+            "of them clinical. Of 17 types, titles and nationalities are no identifiers of Safe "
+            "Harbor, nor are years alone and ages up to 89; organizations count as names, since an "
+            "employer's is one, and countries as places, which the source does not tell apart. "
+            "Medical record and plan numbers, vehicles, devices, biometrics, photographs and fax "
+            "numbers are not in it. Split by template: at random, texts of one template would lie "
+            "on both sides."
         ),
     ),
 )

@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Iterator
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -47,6 +48,24 @@ def btc_bars(folder: str) -> Iterator[Bar]:
     columns = (_seconds(table), *(_floats(table, name) for name in _PRICES), _floats(table, _SIZE))
     for time_s, opened, high, low, close, volume in zip(*columns, strict=True):
         yield Bar(time_s, opened, high, low, close, volume, BTC_TICK)
+
+
+def read_index(folder: str) -> pa.Table:
+    """Daily returns of the S&P 500 in percent; trading days are counted from 1970-01-01 on.
+
+    Markets are closed on some days, which are none here: the count has no gaps.
+    """
+    closes = np.array(_floats(_csv(f"{folder}/sp500_index_daily.csv.gz"), "close"))
+    returns = 100.0 * np.diff(np.log(closes))
+    sessions = np.datetime64("1970-01-01", "D") + np.arange(len(returns))
+    return pa.table(
+        {
+            "instrument": ["SP500"] * len(returns),
+            "session": sessions.astype("datetime64[us]"),
+            "return_pct": returns,
+            "loss_pct": np.maximum(-returns, 0.0),
+        }
+    )
 
 
 def gbpusd_rows(folder: str) -> MarketRows:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import hashlib
 
 from spt_core.artifacts import as_uri, exists, filesystem
-from spt_core.data.catalog import financial_services, healthcare, manufacturing, technology
+from spt_core.data.catalog import (
+    financial_services,
+    healthcare,
+    insurance,
+    manufacturing,
+    technology,
+)
 from spt_core.data.catalog.values import PublicDataset
 from spt_core.data.corpus import Corpus, DatasetInfo
 from spt_core.data.sources import open_corpus
@@ -14,7 +20,7 @@ from spt_core.task import find
 
 DATASETS: dict[str, PublicDataset] = {
     dataset.name: dataset
-    for industry in (financial_services, healthcare, manufacturing, technology)
+    for industry in (financial_services, healthcare, insurance, manufacturing, technology)
     for dataset in industry.DATASETS
 }
 
@@ -25,7 +31,7 @@ def open_dataset(name: str, *, data_home: str, storage: str) -> Corpus:
         raise NotFoundError(f"no public data set is named {name!r}; {nearest(name, DATASETS)}")
     dataset = DATASETS[name]
     task = find(dataset.task)
-    folder = f"{as_uri(data_home)}/{dataset.home or task.industry}/{name}"
+    folder = f"{as_uri(data_home)}/{dataset.home or task.industry}/{dataset.folder or name}"
     for file, expected in dataset.files.items():
         _check(f"{folder}/{file}", expected, dataset)
     return open_corpus(

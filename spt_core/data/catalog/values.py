@@ -17,7 +17,8 @@ class PublicDataset:
     `files` maps each file to its sha256. `read` turns the folder's URI into a table, for formats
     that a Corpus does not take; without it the first file is the corpus. `settings` are what else
     it asks for, as --set takes it: a job that names the data set begins with them. `home` is the
-    industry whose folder holds it, where that is not the task's.
+    industry whose folder holds it, where that is not the task's, `folder` the folder's name, where
+    that is not the set's: one folder may be read in several ways.
     """
 
     name: str
@@ -31,3 +32,4 @@ class PublicDataset:
     synthetic: bool = False
     settings: tuple[str, ...] = ()
     home: str | None = None
+    folder: str | None = None

@@ -24,7 +24,7 @@ from spt_core.families.image.bases import NOT_INSTALLED, find_start, start_weigh
 from spt_core.families.image.config import DEFAULT_BASE, ImageConfig
 from spt_core.families.image.network import LITE0, ImageNetwork, image_facts
 from spt_core.families.image.reading import Square, features_of, levels_of
-from spt_core.families.image.rows import spread_rows
+from spt_core.families.image.rows import sampled_rows
 from spt_core.families.image.scores import passed
 from spt_core.families.image.teaching import calibrated_as
 from spt_core.heads import ITEM_HEADS, metric_of
@@ -114,7 +114,7 @@ def _fitted(name: str, work: BaselineWork, features: Features) -> Baseline:
         return Labelled(features(table[subject.name].to_pylist()), truth)
 
     train, validation = (
-        labelled(spread_rows(work.splits, part, columns, limit), work.splits.label, None)
+        labelled(sampled_rows(work.splits, part, columns, limit), work.splits.label, None)
         for part in ("train", "validation")
     )
     scaler: Any = StandardScaler().fit(train.features)  # of a library whose results have no types

@@ -12,14 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from spt_core.artifacts import filesystem
 from spt_core.data.partition import Part
 from spt_core.data.read import Dataset
-from spt_core.data.splits import Splits
+from spt_core.data.splits import Splits, sampled_table
 from spt_core.families.image.altering import altered
 from spt_core.families.image.config import Variation
 from spt_core.families.image.encoding import encode_images, targets_of
@@ -65,25 +63,14 @@ def held_levels(
 ) -> tuple[Pixels, NDArray[np.float32]]:
     """Levels [N, C, S, S] and targets [N, K] of at most `limit` rows of a part."""
     assert task.subject is not None, "a task of images has one as its subject"
-    table = spread_rows(splits, part, [task.subject.name, splits.label], limit)
+    table = sampled_rows(splits, part, [task.subject.name, splits.label], limit)
     levels = levels_of(table[task.subject.name].to_pylist(), square)
     return levels, targets_of(facts, table[splits.label].to_pylist())
 
 
-def spread_rows(splits: Splits, part: Part, columns: Sequence[str], limit: int) -> pa.Table:
-    """At most `limit` rows from all over a part: of a folder per class the first are of one."""
-    step, seen = -(-splits.num_rows[part] // limit), 0
-    tables: list[pa.Table] = []
-    for uri in splits.files(part):
-        files, path = filesystem(uri)
-        batches = pq.ParquetFile(path, filesystem=files).iter_batches(
-            batch_size=BATCH_ROWS, columns=list(columns)
-        )
-        for batch in batches:
-            chosen = range(-seen % step, batch.num_rows, step)
-            tables.append(pa.Table.from_batches([batch]).take(list(chosen)).select(columns))
-            seen += batch.num_rows
-    return pa.concat_tables(tables)
+def sampled_rows(splits: Splits, part: Part, columns: Sequence[str], limit: int) -> pa.Table:
+    """Columns of at most `limit` rows from all over a part."""
+    return sampled_table(splits.files(part), limit, columns=columns)
 
 
 Arrays = tuple[Pixels, NDArray[np.float32], NDArray[np.float32]]

@@ -25,7 +25,7 @@ from spt_core.families.image.config import ImageConfig
 from spt_core.families.image.learner import LEARNER, run_square
 from spt_core.families.image.network import LITE0, PLAIN, ImageNetwork, image_facts
 from spt_core.families.image.reading import Square, features_of, scaled
-from spt_core.families.image.rows import held_levels, image_dataset, spread_rows
+from spt_core.families.image.rows import held_levels, image_dataset, sampled_rows
 from spt_core.families.image.scores import figures_of, score_images
 from spt_core.families.image.serving import REACH
 from spt_core.fitting.config import TrainingConfig
@@ -207,7 +207,7 @@ def _looks(splits: Splits, task: Task, size_px: int) -> Looks:
     """Of some training images: three channels if any is in color, 16 bits if any has them."""
     assert task.subject is not None, "a task of images has one as its subject"
     name = task.subject.name
-    contents = spread_rows(splits, "train", [name], FACT_IMAGES)[name].to_pylist()
+    contents = sampled_rows(splits, "train", [name], FACT_IMAGES)[name].to_pylist()
     pictures = [decoded(content, "an image must") for content in contents]
     channels = 1 if all(picture.is_gray for picture in pictures) else 3
     square = Square(size_px, channels, max(picture.depth_bits for picture in pictures))
@@ -230,7 +230,7 @@ def _class_weights(task: Task, splits: Splits, config: TrainingConfig) -> dict[s
             "class_weighting must be none unless images are of one class each, however: "
             f"{task.path} has the head {task.head!r}"
         )
-    labels = spread_rows(splits, "train", [splits.label], splits.num_rows["train"])
+    labels = sampled_rows(splits, "train", [splits.label], splits.num_rows["train"])
     counts = Counter(labels[splits.label].to_pylist())
     present = [name for name in splits.classes if counts[name]]
     total = sum(counts[name] for name in present)

@@ -15,8 +15,9 @@ from spt_core.errors import InputError, ParityError
 from spt_core.families.graph import OPSET, Exported, Method, gap, graph
 from spt_core.families.onnx import INPUT
 from spt_core.families.series.checkpoint import StudentRuntime, open_student
+from spt_core.families.series.facts import num_rows
 from spt_core.families.series.network import ForecastNetwork
-from spt_core.families.series.reading import filled, readings_of
+from spt_core.families.series.reading import filled, record_of
 from spt_core.families.series.serving import (
     OUTPUTS,
     OnnxSeriesRuntime,
@@ -97,12 +98,16 @@ def trial_windows(facts: Mapping[str, Any], size: int, *, seed: int) -> NDArray[
     """Windows [N, T, C] about what is usual and far from it, some channels without a reading."""
     draw = np.random.default_rng(seed)
     center, spread = np.array(facts["center"]), np.array(facts["spread"])
-    shape = (size, int(facts["length"]), len(center))
+    shape = (size, num_rows(facts), len(center))
     far = 10.0 ** draw.integers(-1, 2, (size, 1, len(center)))
     windows = center + spread * far * draw.normal(size=shape)
     windows[draw.random(shape) < 0.05] = np.nan
     windows[0, :, 0] = np.nan
-    return filled(windows.astype(np.float32))
+    windows = filled(windows.astype(np.float32))
+    ahead = windows[:, int(facts["length"]) :, facts.get("columns_ahead", [])]
+    ahead[np.isnan(ahead)] = 0.0  # a request must have these
+    windows[:, int(facts["length"]) :, facts.get("columns_ahead", [])] = ahead
+    return windows
 
 
 def _probes(
@@ -111,7 +116,7 @@ def _probes(
     """Records with the scores that a replica must reproduce."""
     windows = trial_windows(facts, NUM_PROBES, seed=1)
     name = predictor.field.name
-    records = [{name: readings_of(window, shape)} for window in windows]
+    records = [record_of(name, window, shape) for window in windows]
     scores = predictor.predict([predictor.read(record) for record in records])
     return {
         "records": records,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,13 @@ def series_facts(
 ) -> dict[str, Any]:
     """Center and spread of each channel in training windows [N, T, C], and of values [N].
 
-    `moves` says of each channel whether it moved in every training window: one that stands still
-    then is broken. `target` is the channel that is foretold, `value_scale` its mean; `is_whole`
-    says that it counts, so that its quantiles are whole numbers.
+    Windows may have columns of the calendar and rows of the horizon behind that: `columns_ahead`
+    are those that are known there, for `ahead` steps. `moves` says of each channel whether it moved
+    in every training window: one that stands still then is broken. `target` is the channel that is
+    foretold, `value_scale` its mean; `is_whole` says that it counts, so that its quantiles are
+    whole numbers.
     """
+    windows = windows[:, : shape.length]
     cells = windows.reshape(-1, windows.shape[2]).astype(np.float64)
     is_present = ~np.isnan(cells)
     counts = np.maximum(is_present.sum(0), 1)
@@ -46,6 +49,8 @@ def series_facts(
         "channels": list(shape.channels),
         "length": shape.length,
         "horizon": shape.horizon,
+        "ahead": shape.num_ahead,
+        "columns_ahead": columns_ahead(shape),
         "center": center.tolist(),
         "spread": spread.tolist(),
         "moves": (~stillness.any(0)).tolist(),
@@ -61,7 +66,7 @@ def with_seen(signature: Signature, name: str, windows: NDArray[np.float32]) -> 
     """The Signature whose channels say their least and greatest reading in training windows."""
     own = signature.field(name)
     assert own.shape is not None
-    cells = windows.reshape(-1, windows.shape[2])
+    cells = windows[..., : len(own.shape.channels)].reshape(-1, len(own.shape.channels))
     least = np.nanmin(cells, 0, initial=np.inf)
     greatest = np.nanmax(cells, 0, initial=-np.inf)
     seen = [
@@ -72,6 +77,17 @@ def with_seen(signature: Signature, name: str, windows: NDArray[np.float32]) -> 
     return dataclasses.replace(
         signature, fields=tuple(shaped if f.name == name else f for f in signature.fields)
     )
+
+
+def columns_ahead(shape: SequenceShape) -> list[int]:
+    """The columns of a window that are known for the horizon: channels, then the calendar's."""
+    own = [shape.channels.index(name) for name in shape.in_advance]
+    return [*own, *range(len(shape.channels), shape.num_columns)]
+
+
+def num_rows(facts: Mapping[str, Any]) -> int:
+    """The rows of a window: its readings and, where something is known of it, the horizon."""
+    return int(facts["length"]) + int(facts.get("ahead", 0))
 
 
 def sequence_field(signature: Signature) -> Field:

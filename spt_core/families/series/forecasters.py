@@ -18,7 +18,7 @@ from scipy.stats import nbinom
 
 from spt_core.data.series import windows_of
 from spt_core.families.baseline import Baseline, BaselineWork
-from spt_core.families.series.facts import sequence_field
+from spt_core.families.series.facts import columns_ahead, sequence_field
 from spt_core.families.series.reading import filled
 from spt_core.families.series.rows import part_table
 from spt_core.families.series.statistics import window_statistics
@@ -26,7 +26,7 @@ from spt_core.heads import ITEM_HEADS, metric_of
 from spt_core.heads.base import Truth
 from spt_core.heads.forecasts import LEVELS
 from spt_core.heads.outcomes import Outcomes, groups_of
-from spt_core.signature import Field
+from spt_core.signature import Field, SequenceShape
 
 SMOOTHINGS = (0.1, 0.05, 0.2, 0.3)
 BOOSTED = "LightGBM (Tweedie)"
@@ -78,14 +78,16 @@ def _fits(
 ) -> list[tuple[Foretell, Mapping[str, Any]]]:
     if name == BOOSTED:
         return [(_boosted(work, field, own, horizon), {"objective": "tweedie"})]
+    assert field.shape is not None
+    length = field.shape.length
     if name == "in-sample quantiles":
-        return [(lambda of: _repeated(_in_sample(of[:, :, own]), horizon), {})]
+        return [(lambda of: _repeated(_in_sample(of[:, :length, own]), horizon), {})]
     mean = FORECASTS[name]
     alphas = SMOOTHINGS if name != "zero" else SMOOTHINGS[:1]
 
     def foretelling(alpha: float) -> Foretell:
         def foretell(of: Windows) -> Floats:
-            demand = of[:, :, own].astype(np.float64)
+            demand = of[:, :length, own].astype(np.float64)
             quantiles = quantiles_of(mean(demand, alpha), demand.var(1))
             return _repeated(quantiles, horizon)
 
@@ -166,11 +168,17 @@ def _repeated(quantiles: Floats, horizon: int) -> Floats:
 
 
 def _boosted(work: BaselineWork, field: Field, own: int, horizon: int) -> Foretell:
-    """LightGBM with Tweedie loss on statistics: the mean demand of a step of the horizon."""
+    """LightGBM with Tweedie loss on statistics: the mean demand of a step of the horizon.
+
+    Where something is known in advance, of each step by itself, by its number and what is known.
+    """
+    assert field.shape is not None
+    shape = field.shape
     table = part_table(work.splits, "train", min(work.max_rows, FIT_ROWS), work.seed)
     truth = Truth(table, work.splits.label, groups_of(table, None))
-    means = ITEM_HEADS["forecasts"].truths(work.task, (), truth).mean(1)
-    rows = lightgbm.Dataset(_figures(_windows(table, field), own), means)
+    true = ITEM_HEADS["forecasts"].truths(work.task, (), truth)
+    means = true.ravel() if shape.num_ahead else true.mean(1)
+    rows = lightgbm.Dataset(_figures(_windows(table, field), own, shape), means)
     parameters = {
         "objective": "tweedie",
         "learning_rate": 0.05,
@@ -184,16 +192,33 @@ def _boosted(work: BaselineWork, field: Field, own: int, horizon: int) -> Forete
     booster = lightgbm.train(parameters, rows, num_boost_round=200)
 
     def foretell(of: Windows) -> Floats:
-        mean = np.asarray(booster.predict(_figures(of, own), num_threads=1), np.float64)
-        return _repeated(quantiles_of(mean, of[:, :, own].astype(np.float64).var(1)), horizon)
+        figures = _figures(of, own, shape)
+        mean = np.asarray(booster.predict(figures, num_threads=1), np.float64)
+        variance = of[:, : shape.length, own].astype(np.float64).var(1)
+        if not shape.num_ahead:
+            return _repeated(quantiles_of(mean, variance), horizon)
+        quantiles = quantiles_of(mean, np.repeat(variance, horizon))
+        return quantiles.reshape(len(of), horizon, -1)
 
     return foretell
 
 
-def _figures(windows: Windows, own: int) -> NDArray[np.float32]:
-    """Window statistics, the share of steps with demand, and the last steps as they are."""
-    demand = windows[:, :, own]
-    return np.column_stack([window_statistics(windows), (demand > 0).mean(1), demand[:, -6:]])
+def _figures(windows: Windows, own: int, shape: SequenceShape) -> NDArray[np.float32]:
+    """Window statistics, the share of steps with demand, and the last steps as they are [N, F].
+
+    Where something is known in advance [N * H, F + K + 1]: the same for each step to come, with
+    what is known of it and its number.
+    """
+    readings = windows[:, : shape.length]
+    demand = readings[:, :, own]
+    figures = np.column_stack([window_statistics(readings), (demand > 0).mean(1), demand[:, -6:]])
+    if not shape.num_ahead:
+        return figures
+    known = windows[:, shape.length :, columns_ahead(shape)].reshape(
+        len(windows) * shape.horizon, -1
+    )
+    numbers = np.tile(np.arange(shape.horizon, dtype=np.float32), len(windows))
+    return np.column_stack([np.repeat(figures, shape.horizon, 0), known, numbers])
 
 
 def _windows(table: pa.Table, field: Field) -> Windows:

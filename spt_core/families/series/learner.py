@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from spt_core.families.series.network import QUANTILES, num_outputs, series_network
-from spt_core.families.series.rows import WindowStreamShard, shard_of
+from spt_core.families.series.rows import shard_of
 from spt_core.fitting import losses
 from spt_core.fitting.plan import Read, TrainingRun
-from spt_core.fitting.shards import Batch, MemoryShard
+from spt_core.fitting.shards import Batch, MemoryShard, StreamShard
 from spt_core.heads.forecasts import LEVELS
 
 SCORING_ROWS = 2048
@@ -48,7 +48,7 @@ class SeriesLearner:
 
     def shard(
         self, read: Read, run: TrainingRun, num_rows: int | None
-    ) -> MemoryShard | WindowStreamShard:
+    ) -> MemoryShard | StreamShard:
         """Encoded windows."""
         return shard_of(read, facts=run.facts, num_rows=num_rows, seed=run.config.seed)
 

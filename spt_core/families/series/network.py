@@ -2,6 +2,7 @@
 
 Legend: B batch, T steps, C channels, K outputs, M members, F filters. Inputs are windows [B, T, C]
 of raw readings, NaN where a channel has none; what is usual is taken from training rows (`facts`).
+Windows of forecasts may go on over the horizon, [B, T + H, C], with what is known in advance.
 
 The student's output is a sum over steps and channels, so that its parts are its reasons and cost
 nothing: each channel's own filters (depthwise, at several lengths, as in LITE: Ismail-Fawaz et al.,
@@ -58,6 +59,7 @@ class TeacherNetwork(nn.Module):
         self.usual = Usual(facts)
         outputs, is_ahead = num_outputs(facts), facts["head"] == "anomalies"
         self.rises = Rises(facts) if facts["head"] == "forecasts" else None
+        self.ahead = ahead_of(facts, config.student_width)
         self._length = int(facts["length"]) - is_ahead
         self.members = nn.ModuleList(
             _Inception(
@@ -76,7 +78,11 @@ class TeacherNetwork(nn.Module):
             return torch.cat([member(usual) for member in self.members], 1)
         own, scale = self.rises.relative(windows)
         inputs = torch.cat([usual, own.unsqueeze(1)], 1)
-        return torch.cat([self.rises(member(inputs), scale) for member in self.members], 1)
+        raw = [member(inputs) for member in self.members]
+        if self.ahead is not None:
+            known = self.usual(windows)
+            raw = [self.ahead(of_member, known) for of_member in raw]
+        return torch.cat([self.rises(of_member, scale) for of_member in raw], 1)
 
 
 class _Inception(nn.Module):
@@ -131,11 +137,12 @@ class Rises(nn.Module):
     def __init__(self, facts: Mapping[str, Any]) -> None:
         super().__init__()
         self._target, self._horizon = int(facts["target"]), int(facts["horizon"])
+        self._length = int(facts["length"])
         self._least = 0.1 * float(facts["value_scale"])
 
     def relative(self, windows: Tensor) -> tuple[Tensor, Tensor]:
         """The target's readings [B, T] over their scale [B, 1]."""
-        own = windows[:, :, self._target]
+        own = windows[:, : self._length, self._target]
         own = torch.where(torch.isnan(own), torch.zeros_like(own), own)
         scale = own.abs().mean(1, keepdim=True) + self._least
         return (own / scale).clamp(-LIMIT, LIMIT), scale
@@ -144,6 +151,34 @@ class Rises(nn.Module):
         """Quantiles [B, H * Q] of raw outputs [B, H * Q]."""
         rises = functional.softplus(raw - 2.0).unflatten(1, (self._horizon, len(LEVELS)))
         return rises.cumsum(2).flatten(1) * scale
+
+
+class Ahead(nn.Module):
+    """What is known of each step to come, beside what the window says of it.
+
+    One small network for all steps, as TiDE's temporal decoder (Das et al., TMLR 2023).
+    """
+
+    def __init__(self, facts: Mapping[str, Any], width: int) -> None:
+        super().__init__()
+        self._columns: list[int] = list(facts["columns_ahead"])
+        self._length, self._horizon = int(facts["length"]), int(facts["horizon"])
+        self.layers = nn.Sequential(
+            nn.Linear(len(LEVELS) + len(self._columns), width),
+            nn.ReLU(),
+            nn.Linear(width, len(LEVELS)),
+        )
+
+    def forward(self, raw: Tensor, usual: Tensor) -> Tensor:
+        """Raw outputs [B, H * Q] of those of the window alone; `usual` is [B, C, T + H]."""
+        steps = raw.unflatten(1, (self._horizon, len(LEVELS)))
+        known = usual[:, self._columns, self._length :].transpose(1, 2)
+        return (steps + self.layers(torch.cat([steps, known], 2))).flatten(1)
+
+
+def ahead_of(facts: Mapping[str, Any], width: int) -> Ahead | None:
+    """What reads the horizon's rows of a window; None where there are none."""
+    return Ahead(facts, width) if facts.get("ahead") else None
 
 
 class ForecastNetwork(nn.Module):
@@ -156,7 +191,8 @@ class ForecastNetwork(nn.Module):
         super().__init__()
         self.head: Head = facts["head"]
         self.usual, self.rises = Usual(facts), Rises(facts)
-        size = int(facts["length"]) * (len(facts["center"]) + 2) + 1
+        self._length = int(facts["length"])
+        size = self._length * (len(facts["center"]) + 2) + 1
         outputs = num_outputs(facts)
         self.direct = nn.Linear(size, outputs)
         self.hidden = nn.Sequential(
@@ -165,14 +201,18 @@ class ForecastNetwork(nn.Module):
             nn.Dropout(config.dropout),
             nn.Linear(2 * config.student_width, outputs),
         )
+        self.ahead = ahead_of(facts, config.student_width)
         self._unit = float(facts["value_scale"])
 
     def forward(self, windows: Tensor) -> Tensor:
         """Quantiles [B, H * Q]."""
         own, scale = self.rises.relative(windows)
         level = torch.log(scale / self._unit)
-        inputs = torch.cat([self.usual(windows).flatten(1), own, (own > 0).to(own.dtype), level], 1)
-        return self.rises(self.direct(inputs) + self.hidden(inputs), scale)
+        usual = self.usual(windows)
+        readings = usual[:, :, : self._length].flatten(1)
+        inputs = torch.cat([readings, own, (own > 0).to(own.dtype), level], 1)
+        raw = self.direct(inputs) + self.hidden(inputs)
+        return self.rises(raw if self.ahead is None else self.ahead(raw, usual), scale)
 
 
 class ResidualNetwork(nn.Module):

@@ -13,11 +13,13 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from spt_core.data.series import MAX_GAPS, STEP_TOLERANCE
+from spt_core.calendar import months
+from spt_core.data.series import MAX_GAPS, STEP_TOLERANCE, with_horizon
 from spt_core.errors import InputError, nearest
 from spt_core.notation import FLOAT32_MAX
 from spt_core.records import parse_moment, shown, wrong_value
-from spt_core.signature import MAX_READINGS, SequenceShape, Signature
+from spt_core.signature import KNOWN_IN_ADVANCE, MAX_READINGS, SequenceShape, Signature
+from spt_core.task import example_moments
 
 Window = NDArray[np.float32]
 _EPOCH = datetime.datetime(1970, 1, 1)
@@ -35,7 +37,8 @@ class WindowReader:
 
     A window is a list of readings, oldest first, each an object of channels (null is a gap) and, if
     the client says so, when it was; an object of lists, one for each channel; or a list of lists in
-    the channels' order. Of more readings than the model's window has the last ones count.
+    the channels' order. Of more readings than the model's window has the last ones count. What is
+    known in advance of the horizon is an object of lists beside it, or a list of objects.
     """
 
     def __init__(self, signature: Signature) -> None:
@@ -46,16 +49,94 @@ class WindowReader:
         self._channels = field.shape.channels
         self._own = frozenset(self._channels)
         extra = {field.shape.time, field.shape.unit} - {None}
+        self._unit = " months" if field.shape.in_months else ""
         self._extra = cast(frozenset[str], frozenset(extra)) - self._own
 
     def record(self, record: Mapping[str, Any]) -> EncodedWindow:
         """A request's window; InputError with one sentence about the first bad reading."""
         for name, value in record.items():
-            if name != self._name:
+            if name != self._name and not (self._shape.in_advance and name == KNOWN_IN_ADVANCE):
                 self._check_term(name, value)
-        if record.get(self._name) is None:
+        given = record.get(self._name)
+        if given is None:
             raise InputError(f"the field {self._name!r} is required, however: it is missing")
-        return EncodedWindow(record, filled(self._values(record[self._name])))
+        stored = self._stored(given) if self._shape.num_ahead else None
+        if stored is not None and KNOWN_IN_ADVANCE not in record:
+            return EncodedWindow(record, filled(stored))
+        readings, last = self._values(given)
+        if self._shape.num_ahead:
+            ahead = self._ahead(record.get(KNOWN_IN_ADVANCE))
+            last_s = np.array([self._moment_of_last(last)])
+            readings = with_horizon(readings[None], ahead[None], last_s, self._shape)[0]
+        return EncodedWindow(record, filled(readings))
+
+    def _stored(self, given: object) -> Window | None:
+        """A window as a corpus of the model's has it, its horizon with it; None of another one."""
+        shape = self._shape
+        rows = cast(list[Any], given if isinstance(given, list) else [])
+        if len(rows) != shape.num_rows or not all(
+            isinstance(row, list) and len(cast(Any, row)) == shape.num_columns for row in rows
+        ):
+            return None
+        others = [n for n, name in enumerate(self._channels) if name not in shape.in_advance]
+        if any(row[place] is not None for row in rows[shape.length :] for place in others):
+            return None
+        names = [*self._channels, *shape.calendar, *shape.calendar]
+        return self._numbers(rows, names)
+
+    def _ahead(self, given: object) -> Window:
+        """What is known of the horizon's steps [H, C], NaN for the other channels."""
+        shape = self._shape
+        ahead = np.full((shape.horizon, len(self._channels)), np.nan, np.float32)
+        if not shape.in_advance:
+            return ahead
+        rule = (
+            f"{KNOWN_IN_ADVANCE!r} must have {', '.join(shape.in_advance)} of each of the "
+            f"{shape.horizon} steps to come, however: "
+        )
+        if given is None:
+            raise InputError(f"{rule}it is missing")
+        if isinstance(given, list):
+            given = self._by_channel(cast(list[Any], given), rule)
+        if not isinstance(given, Mapping):
+            raise InputError(f"{rule}it is {shown(given)}")
+        columns = cast(Mapping[str, Any], given)
+        for name in columns:
+            if name not in shape.in_advance:
+                raise InputError(
+                    f"{rule}{shown(name)} is none of them; {nearest(str(name), shape.in_advance)}"
+                )
+        for name in shape.in_advance:
+            values = columns.get(name)
+            if not isinstance(values, list):
+                raise InputError(f"{rule}{name!r} is {'missing' if values is None else 'no list'}")
+            numbers = cast(list[Any], values)
+            if len(numbers) != shape.horizon:
+                raise InputError(f"{rule}{name!r} has {len(numbers)}")
+            for number, value in enumerate(numbers, 1):
+                is_number = isinstance(value, int | float) and not isinstance(value, bool)
+                if not is_number or not abs(value) <= FLOAT32_MAX:
+                    raise InputError(f"{rule}{name!r} of step {number} is {shown(value)}")
+            ahead[:, self._channels.index(name)] = numbers
+        return ahead
+
+    def _by_channel(self, steps: list[Any], rule: str) -> dict[str, list[Any]]:
+        """Steps as objects, as lists of each channel."""
+        for number, step in enumerate(steps, 1):
+            if not isinstance(step, Mapping):
+                raise InputError(f"{rule}step {number} is {shown(step)}")
+        if len(steps) != self._shape.horizon:
+            raise InputError(f"{rule}there are {len(steps)}")
+        names = dict.fromkeys(name for step in steps for name in step)
+        return {name: [step.get(name) for step in steps] for name in names}
+
+    def _moment_of_last(self, last: float | None) -> float:
+        if last is None and self._shape.calendar:
+            raise InputError(
+                f"a reading must say when it was, by which the model knows the season, however: "
+                f"{self._shape.time!r} is missing"
+            )
+        return last or 0.0
 
     def _check_term(self, name: str, value: object) -> None:
         """InputError unless it is a number that the task asks for beside the readings."""
@@ -72,13 +153,15 @@ class WindowReader:
         if not is_number or not least <= cast(float, value) <= greatest:
             raise wrong_value(name, f"a number from {least:g} to {greatest:g}", value)
 
-    def _values(self, given: object) -> Window:
+    def _values(self, given: object) -> tuple[Window, float | None]:
+        """The readings [T, C], and when the last one was, if the client says so."""
+        last = None
         if isinstance(given, Mapping):
-            values = self._of_channels(cast(Mapping[str, Any], given))
+            values, last = self._of_channels(cast(Mapping[str, Any], given))
         elif isinstance(given, list) and given:
             self._check_size(len(cast(list[Any], given)))
             is_named = isinstance(given[0], Mapping)
-            values = self._of_readings(given) if is_named else self._of_rows(given)
+            values, last = self._of_readings(given) if is_named else (self._of_rows(given), None)
         else:
             raise InputError(
                 f"the field {self._name!r} must be a list of readings, however: {shown(given)}"
@@ -95,7 +178,7 @@ class WindowReader:
                 f"at most {MAX_GAPS:.0%} of a window's steps may be gaps, however: {num_gaps} of "
                 f"{length} are"
             )
-        return values
+        return values, last
 
     def _check_size(self, size: int) -> None:
         if size > MAX_READINGS:
@@ -115,7 +198,7 @@ class WindowReader:
         missing = [None] * width
         return self._numbers([missing if row is None else row for row in rows])
 
-    def _of_channels(self, channels: Mapping[str, Any]) -> Window:
+    def _of_channels(self, channels: Mapping[str, Any]) -> tuple[Window, float | None]:
         """A list for each channel."""
         self._check_names(channels.keys(), "")
         columns = [channels[name] for name in self._channels]
@@ -128,12 +211,12 @@ class WindowReader:
         values = self._numbers([list(row) for row in zip(*columns, strict=True)])
         clock = channels.get(self._shape.time)
         if self._shape.time not in self._extra or clock is None:
-            return values
+            return values, None
         if not isinstance(clock, list) or len(cast(Any, clock)) != len(values):
             raise InputError(f"{self._shape.time!r} must be a list of as many times as readings")
         return self._on_steps(values, cast(list[Any], clock))
 
-    def _of_readings(self, readings: Sequence[Any]) -> Window:
+    def _of_readings(self, readings: Sequence[Any]) -> tuple[Window, float | None]:
         """Readings as objects."""
         names, rows = self._channels, list[list[Any]]()
         for number, reading in enumerate(readings):
@@ -155,7 +238,7 @@ class WindowReader:
                     f"{', '.join(sorted(units)[:3])}"
                 )
         if self._shape.time not in self._extra or self._shape.time not in readings[0]:
-            return values
+            return values, None
         return self._on_steps(values, [reading.get(self._shape.time) for reading in readings])
 
     def _check_names(self, names: Any, where: str) -> None:
@@ -172,20 +255,20 @@ class WindowReader:
                     f"none of them{where}; {nearest(str(name), self._own)}"
                 )
 
-    def _numbers(self, rows: list[list[Any]]) -> Window:
+    def _numbers(self, rows: list[list[Any]], names: Sequence[str] = ()) -> Window:
         try:
             values = np.array(rows, np.float64)
         except (TypeError, ValueError):
             values = None
         if values is None or values.ndim != 2 or (np.abs(values) > FLOAT32_MAX).any():
-            self._refuse(rows)
+            self._refuse(rows, names or self._channels)
         assert values is not None
         return values.astype(np.float32)
 
-    def _refuse(self, rows: list[list[Any]]) -> None:
+    def _refuse(self, rows: list[list[Any]], names: Sequence[str]) -> None:
         """InputError that names the reading and the channel that is no number."""
         for number, row in enumerate(rows):
-            for name, value in zip(self._channels, row, strict=True):
+            for name, value in zip(names, row, strict=True):
                 is_number = isinstance(value, int | float) and not isinstance(value, bool)
                 if value is not None and not (is_number and not abs(value) > FLOAT32_MAX):
                     raise InputError(
@@ -193,7 +276,7 @@ class WindowReader:
                         f"{number} is {shown(value)}"
                     )
 
-    def _on_steps(self, values: Window, clock: Sequence[Any]) -> Window:
+    def _on_steps(self, values: Window, clock: Sequence[Any]) -> tuple[Window, float]:
         """Readings on the model's steps back from the last one; a step without any is a gap."""
         times = np.array([self._moment(at, number) for number, at in enumerate(clock)])
         falls = np.flatnonzero(np.diff(times) < 0)
@@ -204,18 +287,19 @@ class WindowReader:
                 f"{number} ({shown(clock[number])}) is before reading {number - 1} "
                 f"({shown(clock[number - 1])})"
             )
-        step, length = self._shape.step, self._shape.length
+        step, length, last = self._shape.step, self._shape.length, float(times[-1])
+        times = months(times) if self._shape.in_months else times
         if np.all(np.abs(np.diff(times) - step) <= STEP_TOLERANCE * step):
-            return values
+            return values, last
         if times[-1] - times[0] < (length - 1.5) * step:
             raise InputError(
-                f"a window must cover {length} steps of {step:g}, however: from the first reading "
-                f"to the last there are {times[-1] - times[0]:g}"
+                f"a window must cover {length} steps of {step:g}{self._unit}, however: from the "
+                f"first reading to the last there are {times[-1] - times[0]:g}"
             )
         due = times[-1] - step * np.arange(length - 1, -1, -1)
         places = np.searchsorted(times, due + step / 2, side="right") - 1
         is_near = (places >= 0) & (times[np.maximum(places, 0)] > due - step / 2)
-        return np.where(is_near[:, None], values[places], np.float32(np.nan))
+        return np.where(is_near[:, None], values[places], np.float32(np.nan)), last
 
     def _moment(self, at: object, number: int) -> float:
         if isinstance(at, int | float) and not isinstance(at, bool) and np.isfinite(at):
@@ -238,6 +322,23 @@ def filled(values: Window) -> Window:
 
 
 def readings_of(values: Window, shape: SequenceShape) -> list[dict[str, Any]]:
-    """A window as a client sends it."""
-    rows = [[None if np.isnan(v) else float(v) for v in row] for row in values]
-    return [dict(zip(shape.channels, row, strict=True)) for row in rows]
+    """A window's readings as a client sends them."""
+    size = len(shape.channels)
+    rows = [[None if np.isnan(v) else float(v) for v in row[:size]] for row in values]
+    return [dict(zip(shape.channels, row, strict=True)) for row in rows[: shape.length]]
+
+
+def record_of(name: str, values: Window, shape: SequenceShape) -> dict[str, Any]:
+    """A window as a client sends it, with what is known in advance; `name` is the field's.
+
+    Where the model knows the season the readings get moments of their own.
+    """
+    readings = readings_of(values, shape)
+    if shape.calendar:
+        moments = example_moments(shape)
+        readings = [{shape.time: at, **r} for at, r in zip(moments, readings, strict=True)]
+    if not shape.in_advance:
+        return {name: readings}
+    ahead = values[shape.length :]
+    known = {n: ahead[:, shape.channels.index(n)].tolist() for n in shape.in_advance}
+    return {name: readings, KNOWN_IN_ADVANCE: known}

@@ -7,7 +7,7 @@ streams, a buffer is shuffled by (seed, epoch).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,9 @@ from spt_core.data.partition import Part
 from spt_core.data.read import Dataset
 from spt_core.data.splits import Splits, table_of
 from spt_core.families.series.encoding import encode_batch, encoded
+from spt_core.families.series.facts import num_rows as num_rows_of
 from spt_core.fitting.plan import Read
-from spt_core.fitting.shards import Arrays, Batch, MemoryShard, joined
+from spt_core.fitting.shards import Arrays, MemoryShard, StreamShard, joined
 
 BUFFER_BYTES = 256 << 20
 Labelled = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -60,9 +61,9 @@ def encoded_part(
 
 def shard_of(
     read: Read, *, facts: Mapping[str, Any], num_rows: int | None, seed: int
-) -> MemoryShard | WindowStreamShard:
+) -> MemoryShard | StreamShard:
     """A worker's rows; with `num_rows` they are streamed."""
-    shape = (-1, int(facts["length"]), len(facts["center"]))
+    shape = (-1, num_rows_of(facts), len(facts["center"]))
 
     def arrays() -> Iterator[Arrays]:
         for batch in read():
@@ -73,38 +74,10 @@ def shard_of(
                 yield features.reshape(shape), targets, weights
 
     if num_rows is not None:
-        return WindowStreamShard(arrays, num_rows=num_rows, seed=seed)
+        return StreamShard(
+            arrays,
+            num_rows=num_rows,
+            buffer_rows=BUFFER_BYTES // (4 * shape[1] * shape[2]),
+            seed=seed,
+        )
     return MemoryShard(joined(list(arrays())), seed=seed)
-
-
-class WindowStreamShard:
-    """A shard that is read again every epoch, through a buffer of BUFFER_BYTES."""
-
-    def __init__(self, read: Callable[[], Iterator[Arrays]], *, num_rows: int, seed: int) -> None:
-        self._read, self._seed = read, seed
-        self.num_rows = num_rows
-
-    def batches(self, *, size: int, epoch: int, shuffle: bool, start: int = 0) -> Iterator[Batch]:
-        """Shuffled within buffers by (seed, epoch, buffer)."""
-        number = 0
-        for index, buffer in enumerate(self._buffers(size)):
-            shard = MemoryShard(buffer, seed=(self._seed * 1_009 + index) % 2**31)
-            for batch in shard.batches(size=size, epoch=epoch, shuffle=shuffle):
-                if number >= start:
-                    yield batch
-                number += 1
-
-    def _buffers(self, size: int) -> Iterator[Arrays]:
-        parts: list[Arrays] = []
-        held = 0
-        for arrays in self._read():
-            parts.append(arrays)
-            held += len(arrays[1])
-            most = max(BUFFER_BYTES // max(arrays[0][0].nbytes, 1) // size, 1) * size
-            while held >= most:
-                whole = joined(parts)
-                yield whole[0][:most], whole[1][:most], whole[2][:most]
-                parts = [(whole[0][most:], whole[1][most:], whole[2][most:])]
-                held -= most
-        if held:
-            yield joined(parts)

@@ -6,9 +6,10 @@ No torch here.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
@@ -19,13 +20,14 @@ from spt_core.artifacts import FACTS, GRAPH, ModelArtifact
 from spt_core.data.series import windows_of
 from spt_core.families.onnx import INPUT, open_session
 from spt_core.families.series.config import SeriesConfig, SeriesCopying
-from spt_core.families.series.reading import EncodedWindow, WindowReader, filled, readings_of
+from spt_core.families.series.reading import EncodedWindow, WindowReader, filled, record_of
 from spt_core.heads.base import Floats, Prediction, Reasons, Scores
 from spt_core.judgement import Reason, Stretch
-from spt_core.signature import Field, Signature
+from spt_core.signature import Field, SequenceShape, Signature
 
 OUTPUTS = ("scores", "map")
 ROWS_AT_ONCE = 256
+NUM_LAGS = 3  # stretches of the readings of what is forecast
 MARGIN = 0.1  # of a channel's span in training, by which a reading may lie beyond it
 Windows = NDArray[np.float32]
 
@@ -54,6 +56,15 @@ class OnnxSeriesRuntime:
         return scores, parts[0] if parts else no_map
 
 
+class Occlusion(NamedTuple):
+    """A part of a window that is made as usual, to see what it does: its rows and columns."""
+
+    name: str
+    rows: slice
+    columns: tuple[int, ...]
+    of_calendar: bool = False
+
+
 class SeriesPredictor:
     """The Predictor of series."""
 
@@ -72,7 +83,10 @@ class SeriesPredictor:
         seen = np.array(self._shape.seen or [(-np.inf, np.inf)] * len(self._channels), np.float64)
         span = MARGIN * (seen[:, 1] - seen[:, 0])
         self._least, self._greatest = seen[:, 0] - span, seen[:, 1] + span
-        self._moves = np.array(facts["moves"], bool)
+        self._center = np.array(facts["center"], np.float32)
+        is_forecast = facts["head"] == "forecasts"
+        self._occlusions = occlusions(self._shape, int(facts["target"])) if is_forecast else None
+        self._moves = np.array(facts["moves"][: len(self._channels)], bool)
 
     def read(self, record: Mapping[str, Any]) -> EncodedWindow:
         """A request's window."""
@@ -82,7 +96,7 @@ class SeriesPredictor:
         """The windows of typed rows."""
         windows = windows_of(table[self.field.name], self._shape)
         return [
-            EncodedWindow({self.field.name: readings_of(own, self._shape)}, values)
+            EncodedWindow(record_of(self.field.name, own, self._shape), values)
             for own, values in zip(windows, filled(windows), strict=True)
         ]
 
@@ -101,16 +115,17 @@ class SeriesPredictor:
         missing: dict[str, None] = {}
         outside: dict[str, None] = {}
         for row in rows:
-            is_missing = np.isnan(row.values).all(0)
+            is_missing = np.isnan(row.values[:, : len(self._channels)]).all(0)
             missing |= dict.fromkeys(np.array(self._channels)[is_missing].tolist())
             outside |= dict.fromkeys(self._outside(row.values))
         return Cautions(missing=tuple(missing), outside=tuple(outside))
 
     def _outside(self, values: Windows) -> tuple[str, ...]:
         """Channels that read beyond all training rows, or stand still and never did there."""
-        least, greatest = values.min(0), values.max(0)
-        beyond = (least < self._least) | (greatest > self._greatest)
-        still = self._moves & (least == greatest)
+        values = values[:, : len(self._channels)]
+        beyond = (values.min(0) < self._least) | (values.max(0) > self._greatest)
+        readings = values[: self._shape.length]
+        still = self._moves & (readings.min(0) == readings.max(0))
         return tuple(
             name
             for name, is_beyond, is_still in zip(self._channels, beyond, still, strict=True)
@@ -127,9 +142,45 @@ class SeriesPredictor:
                 items = values.reshape(self._num_items, -1)
                 yield row, np.round(items) if self._is_whole else items, own
 
+    def _drivers(
+        self, occlusions: Sequence[Occlusion], values: Windows, direction: Floats
+    ) -> tuple[Stretch, ...]:
+        """What each part of a window does to the sum of a forecast's steps, strongest first.
+
+        That is how far the sum falls where the part is as usual (Zeiler and Fergus, ECCV 2014): of
+        what is forecast, as the window's other readings are; of another channel and of the
+        calendar, as in training. `direction` [Q] takes a step's quantiles to its mean.
+        """
+        windows = np.repeat(values[None], len(occlusions) + 1, 0)
+        for window, part in zip(windows[1:], occlusions, strict=True):
+            window[part.rows, part.columns] = self._usual(values, part)
+        scores, _ = self.runtime.explain(windows)
+        totals = scores.reshape(len(windows), self._num_items, -1).sum(1) @ direction
+        stretches = (
+            Stretch(
+                part.name,
+                part.rows.start,
+                part.rows.stop,
+                None if part.of_calendar else _reading(values[part.rows.stop - 1, part.columns[0]]),
+                float(totals[0] - total),
+                part.of_calendar or part.rows.start >= self._shape.length,
+            )
+            for part, total in zip(occlusions, totals[1:], strict=True)
+        )
+        return tuple(sorted(stretches, key=lambda stretch: -abs(stretch.effect)))
+
+    def _usual(self, values: Windows, part: Occlusion) -> Windows | np.float32:
+        target = int(self.facts["target"])
+        if part.columns != (target,):
+            return self._center[list(part.columns)]
+        others = np.delete(values[: self._shape.length, target], part.rows)
+        return np.float32(others.mean())
+
     def _reasons(self, row: EncodedWindow, parts: Windows) -> Reasons:
         def reasons(item: int, direction: Floats) -> tuple[Reason, ...]:
             del item  # a window is one
+            if self._occlusions is not None:
+                return self._drivers(self._occlusions, row.values, direction)
             if not len(parts):
                 return ()
             along = direction[: len(parts)].astype(np.float32)
@@ -137,6 +188,32 @@ class SeriesPredictor:
             return stretches(effects, row.values, self._channels)
 
         return reasons
+
+
+def occlusions(shape: SequenceShape, target: int) -> list[Occlusion]:
+    """The parts of a window that a forecast may rest on.
+
+    Those of the target are thirds of its readings; each other channel's readings are one, as are
+    what is known in advance of it and each part of the calendar.
+    """
+    parts: list[Occlusion] = []
+    cuts = np.linspace(0, shape.length, min(NUM_LAGS, shape.length) + 1).round().astype(int)
+    for column, name in enumerate(shape.channels):
+        rows = [slice(0, shape.length)]
+        if column == target:
+            rows = [slice(int(a), int(b)) for a, b in itertools.pairwise(cuts)]
+        if name in shape.in_advance:
+            rows.append(slice(shape.length, shape.num_rows))
+        parts += [Occlusion(name, each, (column,)) for each in rows]
+    whole, first = slice(0, shape.num_rows), len(shape.channels)
+    for number, name in enumerate(shape.calendar):
+        columns = (first + 2 * number, first + 2 * number + 1)
+        parts.append(Occlusion(name.replace("_", " "), whole, columns, of_calendar=True))
+    return parts
+
+
+def _reading(value: Any) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def stretches(effects: Windows, values: Windows, channels: Sequence[str]) -> tuple[Stretch, ...]:

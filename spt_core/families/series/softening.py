@@ -14,6 +14,7 @@ from scipy.special import softmax
 
 from spt_core.artifacts import artifact_from_json
 from spt_core.families.series.ensemble import TeacherEnsemble, open_teacher
+from spt_core.families.series.facts import num_rows
 from spt_core.families.series.reading import filled
 
 Windows = NDArray[np.float32]
@@ -34,15 +35,15 @@ def soften(
 
     Targets of numbers are the teacher's value and interval [N, 3], those of classes distributions.
     """
-    num_rows = len(batch["row"])
-    if not num_rows:
+    size = len(batch["row"])
+    if not size:
         return
     opened = _open_teacher(teacher)
     facts = opened.facts
-    shape = (-1, int(facts["length"]), len(facts["center"]))
+    shape = (-1, num_rows(facts), len(facts["center"]))
     windows = np.array(batch["features"], np.float32).reshape(shape)
     labels = np.array(batch["target"], np.float32)
-    draw = np.random.default_rng([seed, int(batch["row"][0]), num_rows])
+    draw = np.random.default_rng([seed, int(batch["row"][0]), size])
     spread = np.array(facts["spread"], np.float32) * np.float32(jitter)
     for number in range(copies + 1):
         own: Windows = windows
@@ -58,9 +59,9 @@ def soften(
             width = labels.shape[1]
             targets[:, :width] += hard_label_weight * (labels - targets[:, :width])
         yield {
-            "features": own.reshape(num_rows, -1),
+            "features": own.reshape(size, -1),
             "target": targets.astype(np.float32),
-            "weight": np.ones(num_rows, np.float32),
+            "weight": np.ones(size, np.float32),
         }
 
 

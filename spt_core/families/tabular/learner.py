@@ -8,11 +8,11 @@ from typing import Any
 from torch import Tensor
 
 from spt_core.families.tabular.network import StudentNetwork, TeacherNetwork, table_network
-from spt_core.families.tabular.rows import StreamShard, shard_of
+from spt_core.families.tabular.rows import shard_of
 from spt_core.fitting import losses
 from spt_core.fitting.losses import Loss
 from spt_core.fitting.plan import Read, TrainingRun
-from spt_core.fitting.shards import Batch, MemoryShard
+from spt_core.fitting.shards import Batch, MemoryShard, StreamShard
 from spt_core.task import Head
 
 SCORING_ROWS = 8192

@@ -1,12 +1,14 @@
 """The one encoder that turns what a Signature names into numbers.
 
 request record | table of typed columns -> Encoder -> float32 [B, F]: numbers first (NaN = missing),
-then category indices (0 = missing or never seen in training). Training, batch scoring and serving
+then category indices (0 = missing or never seen in training), then of each term of a vocabulary
+whether a record has it (0 = not told, 1 = absent, 2 = present). Training, batch scoring and serving
 use this encoder and no other; numeric encoding and calibration are in the model's graph.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -30,6 +32,11 @@ from spt_core.notation import (
 from spt_core.records import category_text, parse_time, shown, wrong_value
 from spt_core.signature import FieldKind, Signature
 from spt_core.task import FAMILIES
+from spt_core.terms import pair_of, terms_of
+
+_NUMBERS: tuple[FieldKind, ...] = ("number", "boolean", "time", "number_pair")
+_TWO_COLUMNS: tuple[FieldKind, ...] = ("time", "number_pair")
+NOT_TOLD, IS_ABSENT, IS_PRESENT = 0.0, 1.0, 2.0  # of a term
 
 
 class _Number(NamedTuple):
@@ -55,7 +62,7 @@ class Encoder:
         if unsupported:
             raise InputError(f"the tabular encoder takes {kinds}, however: {unsupported}")
         self.signature = signature
-        numbers = [f for f in signature.fields if f.kind in ("number", "boolean", "time")]
+        numbers = [f for f in signature.fields if f.kind in _NUMBERS]
         categories = [f for f in signature.fields if f.kind == "category"]
         self._plan: tuple[_Number, ...] = tuple(
             _Number(
@@ -73,6 +80,11 @@ class Encoder:
             for f in categories
         )
         self._value_sets = {f.name: pa.array(f.categories, pa.large_string()) for f in categories}
+        self._terms = tuple(
+            (f.name, f.required, {term: i for i, term in enumerate(f.categories)})
+            for f in signature.fields
+            if f.kind == "terms"
+        )
         self._names = frozenset(f.name for f in signature.fields)
         self._gaps = frozenset(signature.gaps)
         self._category_gaps = gaps_for("category", self._gaps)
@@ -96,7 +108,7 @@ class Encoder:
                 if required:
                     raise self._missing(name, record)
                 append(math.nan)
-                if kind == "time":
+                if kind in _TWO_COLUMNS:
                     append(math.nan)
             elif kind == "number":
                 if type(value) is not float and type(value) is not int:
@@ -112,6 +124,11 @@ class Encoder:
                 hour, weekday = parse_time(value, name, notation)
                 append(hour)
                 append(weekday)
+            elif kind == "number_pair":
+                for part in pair_of(value, name):
+                    if not minimum <= part <= maximum:
+                        raise _out_of_range(name, minimum, maximum, part)
+                    append(part)
             else:
                 append(1.0 if _boolean_of(name, value) else 0.0)
         for name, required, lookup in self._lookups:
@@ -126,9 +143,31 @@ class Encoder:
             if not index and required and text.strip() in self._category_gaps:
                 raise self._missing(name, record)
             append(index)
+        for name, required, places in self._terms:
+            row += self._states(get(name), name, places, record, required=required)
         if not self._names.issuperset(record):
             self._refuse_others(record)
         return np.array([row], dtype=np.float32)
+
+    def _states(
+        self,
+        value: object,
+        name: str,
+        places: Mapping[str, int],
+        record: Mapping[str, Any],
+        *,
+        required: bool,
+    ) -> list[float]:
+        """What each term of a vocabulary is in a record: NOT_TOLD throughout, else as it is."""
+        if value is None or (isinstance(value, str) and value.strip() in self._category_gaps):
+            if required:
+                raise self._missing(name, record)
+            return [NOT_TOLD] * len(places)
+        states = [IS_ABSENT] * len(places)
+        for term in terms_of(value, name):
+            if term in places:
+                states[places[term]] = IS_PRESENT
+        return states
 
     def _refuse_others(self, record: Mapping[str, Any]) -> None:
         """Refuse a name that is no field; null in place of an object is one of missing fields."""
@@ -147,9 +186,11 @@ class Encoder:
         columns: list[NDArray[np.float32]] = []
         for name, kind, *_ in self._plan:
             if name not in table.column_names:
-                columns += [_missing_column(table)] * (2 if kind == "time" else 1)
+                columns += [_missing_column(table)] * (2 if kind in _TWO_COLUMNS else 1)
             elif kind == "time":
                 columns += _time_columns(table[name])
+            elif kind == "number_pair":
+                columns += _pair_columns(table[name])
             else:
                 columns.append(_float_column(table[name]))
         for name, *_ in self._lookups:
@@ -158,6 +199,8 @@ class Encoder:
                 continue
             index = pc.index_in(table[name].cast(pa.large_string()), self._value_sets[name])
             columns.append(_float_column(pc.add(pc.fill_null(index, -1), 1)))
+        for name, _, places in self._terms:
+            columns += _term_columns(table, name, places)
         if not columns:
             return np.empty((table.num_rows, 0), np.float32)
         return np.column_stack(columns)
@@ -208,6 +251,24 @@ def _time_columns(column: pa.ChunkedArray) -> list[NDArray[np.float32]]:
         pc.equal(pc.year(column), NO_DATE.year), pa.scalar(None, pa.int64()), pc.day_of_week(column)
     )
     return [_float_column(hour), _float_column(weekday)]
+
+
+def _pair_columns(column: pa.ChunkedArray) -> list[NDArray[np.float32]]:
+    halves = pc.split_pattern(column, "/")
+    return [_float_column(pc.list_element(halves, place).cast(pa.float64())) for place in (0, 1)]
+
+
+def _term_columns(
+    table: pa.Table, name: str, places: Mapping[str, int]
+) -> list[NDArray[np.float32]]:
+    """The state of each term in each row."""
+    states = np.full((table.num_rows, len(places)), NOT_TOLD, np.float32)
+    cells = table[name].to_pylist() if name in table.column_names else []
+    for row, cell in enumerate(cells):
+        if cell is not None:
+            states[row] = IS_ABSENT
+            states[row, [places[term] for term in json.loads(cell) if term in places]] = IS_PRESENT
+    return [*states.T]
 
 
 def _out_of_range(name: str, minimum: float, maximum: float, value: float) -> InputError:

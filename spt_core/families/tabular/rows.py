@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from spt_core.families.tabular.outputs import DECISION, Target
 from spt_core.families.tabular.reading import Encoder
 from spt_core.fitting.config import ClassWeighting
 from spt_core.fitting.plan import Read
-from spt_core.fitting.shards import Arrays, Batch, MemoryShard, joined
+from spt_core.fitting.shards import Arrays, MemoryShard, StreamShard
 from spt_core.signature import Field, Signature
 from spt_core.task import Task
 
@@ -179,41 +179,7 @@ def shard_of(read: Read, *, num_rows: int | None, seed: int) -> MemoryShard | St
             yield tuple(np.array(batch[c]) for c in ("features", "target", "weight"))  # type: ignore[misc]  # three
 
     if num_rows is not None:
-        return StreamShard(arrays, num_rows=num_rows, seed=seed)
+        return StreamShard(arrays, num_rows=num_rows, buffer_rows=SHUFFLE_BUFFER_ROWS, seed=seed)
     features, targets, weights = zip(*arrays(), strict=True)
     held = (np.concatenate(features), np.concatenate(targets), np.concatenate(weights))
     return MemoryShard(held, seed=seed)
-
-
-class StreamShard:
-    """A shard that is read again every epoch, through a shuffle buffer."""
-
-    def __init__(self, read: Callable[[], Iterator[Arrays]], *, num_rows: int, seed: int) -> None:
-        self._read = read
-        self._seed = seed
-        self.num_rows = num_rows
-
-    def batches(self, *, size: int, epoch: int, shuffle: bool, start: int = 0) -> Iterator[Batch]:
-        """Shuffled within buffers of SHUFFLE_BUFFER_ROWS by (seed, epoch, buffer)."""
-        number = 0
-        for index, buffer in enumerate(self._buffers(size)):
-            memory = MemoryShard(buffer, seed=(self._seed * 1_009 + index) % 2**31)
-            for batch in memory.batches(size=size, epoch=epoch, shuffle=shuffle):
-                if number >= start:
-                    yield batch
-                number += 1
-
-    def _buffers(self, size: int) -> Iterator[Arrays]:
-        buffer_rows = max(SHUFFLE_BUFFER_ROWS // size, 1) * size
-        held: list[Arrays] = []
-        num_held = 0
-        for arrays in self._read():
-            held.append(arrays)
-            num_held += len(arrays[1])
-            while num_held >= buffer_rows:
-                whole = joined(held)
-                yield tuple(a[:buffer_rows] for a in whole)  # type: ignore[misc]  # three stay three
-                held = [tuple(a[buffer_rows:] for a in whole)]  # type: ignore[list-item]
-                num_held -= buffer_rows
-        if num_held:
-            yield joined(held)

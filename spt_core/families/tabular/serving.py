@@ -25,11 +25,12 @@ from spt_core.families.tabular.settings import (
     reference_from_bytes,
 )
 from spt_core.heads.base import Floats, Prediction, Scores
-from spt_core.judgement import FieldEffect, Reason, Settings
+from spt_core.judgement import FieldEffect, Reason, Settings, UnseenTerm
 from spt_core.notation import gaps_for
 from spt_core.policy import IntervalPolicy
 from spt_core.records import flatten
-from spt_core.signature import Signature
+from spt_core.signature import Field, Signature
+from spt_core.terms import ABSENT, nearest_term, terms_of
 
 if TYPE_CHECKING:
     from spt_core.families.tabular.runtimes import Runtime
@@ -116,6 +117,8 @@ class TablePredictor:
         places = {
             name: [i for i, c in enumerate(signature.columns) if c.field == name] for name in names
         }
+        self._terms = [f for f in signature.fields if f.kind == "terms"]
+        self._places = {field.name: places.pop(field.name, []) for field in self._terms}
         self._fields = [(name, at[0] if len(at) == 1 else at) for name, at in places.items()]
         self._columns = [column.field for column in signature.columns]
         seen = [signature.field(name).seen or (-np.inf, np.inf) for name in self._columns]
@@ -131,7 +134,8 @@ class TablePredictor:
 
     def encode(self, table: pa.Table) -> TableRows:
         """Typed rows; a column that is absent counts as missing."""
-        names = [name for name, _ in self._fields if name in table.column_names]
+        own = [*(name for name, _ in self._fields), *self._places]
+        names = [name for name in own if name in table.column_names]
         return TableRows(self._encoder.table(table), table.select(names))
 
     def predict(self, rows: Sequence[TableRow]) -> list[Scores]:
@@ -156,7 +160,12 @@ class TablePredictor:
         features, size = _features(rows), self._num_numbers
         missing = np.isnan(features)
         missing[:, size:] = features[:, size:] == 0.0  # or not seen in training
-        if missing.any() or (features < self._least).any() or (features > self._greatest).any():
+        if (
+            self._terms
+            or missing.any()
+            or (features < self._least).any()
+            or (features > self._greatest).any()
+        ):
             return self._cautions(rows, features, missing)
         return _NO_CAUTIONS
 
@@ -172,6 +181,8 @@ class TablePredictor:
                 unseen[name] = None
             elif self._is_complete[column] and self._columns.index(name) == column:
                 absent[name] = None  # a time's weekday may be, where its hour is not
+        if self._terms:
+            unseen |= dict.fromkeys(e.field for row in rows for e in self._unseen(row.record))
         outside = dict.fromkeys(self._columns[i] for i in np.flatnonzero(beyond.any(0)))
         return Cautions(tuple(absent), tuple(outside), tuple(unseen))
 
@@ -197,6 +208,7 @@ class TablePredictor:
                 functools.partial(self._reasons, record, effects, row),
                 functools.partial(self._outside, features, row),
                 settings,
+                functools.partial(self._unseen, record) if self._terms else tuple,
             )
         )
 
@@ -237,8 +249,30 @@ class TablePredictor:
             else _field_effect((name, record.get(name), sum(along[i] for i in at)))
             for name, at in self._fields
         ]
+        for field in self._terms:
+            field_effects += self._term_effects(record.get(field.name), field, along)
         field_effects.sort(key=_strength, reverse=True)
         return tuple(field_effects)
+
+    def _term_effects(self, value: Any, field: Field, along: list[float]) -> list[FieldEffect]:
+        """Each term that a record has by itself, and together those that it lacks."""
+        effects = [along[i] for i in self._places[field.name]]
+        if self._is_gap(value):
+            return [FieldEffect(field.name, None, sum(effects))]
+        by_term = dict(zip(field.categories, effects, strict=True))
+        terms = [term for term in terms_of(value, field.name) if term in by_term]
+        of_terms = [FieldEffect(field.name, term, by_term.pop(term)) for term in terms]
+        return [*of_terms, FieldEffect(field.name, ABSENT, sum(by_term.values()))]
+
+    def _unseen(self, record: Mapping[str, Any]) -> tuple[UnseenTerm, ...]:
+        """The terms of a record that are in no vocabulary, each with the nearest that is."""
+        return tuple(
+            UnseenTerm(field.name, term, nearest_term(term, field.categories))
+            for field in self._terms
+            if not self._is_gap(value := record.get(field.name))
+            for term in terms_of(value, field.name)
+            if term not in field.categories
+        )
 
 
 class TabularServing:

@@ -28,7 +28,7 @@ from spt_core.heads.outcomes import Outcomes, groups_of
 from spt_core.heads.spans import span_outcomes
 from spt_core.judgement import Span
 from spt_core.policy import LabelPolicy, Policy
-from spt_core.task import Task
+from spt_core.task import SpanPatterns, Task
 
 STRENGTHS = (10.0, 1.0, 100.0, 0.1, 1000.0)  # C, the likely ones first
 MAX_TERMS = 200_000
@@ -54,10 +54,15 @@ def tune_text_baselines(work: BaselineWork) -> Baselines:
     task = work.task
     train = Labelled(work.splits.table("train", limit=work.max_rows), work.splits.label)
     if task.head == "span":
-        return Baselines([_lexicon(task, work.classes, train)], {})
+        fitted = [_lexicon(task, work.classes, train)]
+        fitted += [_patterns(task, work.classes, task.patterns)] if task.patterns else []
+        return Baselines(fitted, {})
     regression = "ridge regression" if task.head == "regression" else "logistic regression"
     name = f"TF-IDF + {regression}"
     fits: dict[str, Callable[[], Baseline]] = {name: lambda: _tfidf(name, work, train)}
+    if task.case_matters:
+        of_characters = f"n-grams of characters + {regression}"
+        fits[of_characters] = lambda: _tfidf(of_characters, work, train, is_of_characters=True)
     if task.head == "multi_label":
         fits["keyword rule"] = lambda: _keywords(task, work.classes, train)
     tuned = Baselines([], {})
@@ -69,12 +74,19 @@ def tune_text_baselines(work: BaselineWork) -> Baselines:
     return tuned
 
 
-def _tfidf(name: str, work: BaselineWork, train: Labelled) -> Baseline:
-    """Words and pairs of words; each class weighs the same whatever its share."""
+def _tfidf(
+    name: str, work: BaselineWork, train: Labelled, *, is_of_characters: bool = False
+) -> Baseline:
+    """Words and pairs of words, or three to five characters; each class weighs the same."""
     task, classes, head = work.task, work.classes, ITEM_HEADS[work.task.head]
     validation = Labelled(work.splits.table("validation", limit=work.max_rows), work.splits.label)
     vectors = TfidfVectorizer(
-        ngram_range=(1, 2), sublinear_tf=True, min_df=2, max_features=MAX_TERMS
+        analyzer="char" if is_of_characters else "word",
+        lowercase=not is_of_characters,
+        ngram_range=(3, 5) if is_of_characters else (1, 2),
+        sublinear_tf=True,
+        min_df=2,
+        max_features=MAX_TERMS,
     )
     design = _counted(vectors, _texts(train.table, task), name)
     targets = head.truths(task, classes, _truth(train, None))
@@ -240,6 +252,18 @@ def _lexicon(task: Task, classes: Sequence[str], train: Labelled) -> Baseline:
         return span_outcomes(spans, _truth(Labelled(table, label), group or task.group), classes)
 
     return Baseline("lexicon", outcomes, _inputs(task), spans_in, {"num_names": float(len(kinds))})
+
+
+def _patterns(task: Task, classes: Sequence[str], patterns: SpanPatterns) -> Baseline:
+    """The task's patterns without the model."""
+
+    def outcomes(table: pa.Table, label: str, group: str | None) -> Outcomes:
+        spans = [patterns.find(text) for text in table[task.text_field.name].to_pylist()]
+        return span_outcomes(spans, _truth(Labelled(table, label), group or task.group), classes)
+
+    return Baseline(
+        "patterns alone", outcomes, _inputs(task), patterns.find, {"version": patterns.version}
+    )
 
 
 def _truth(rows: Labelled, group: str | None) -> Truth:

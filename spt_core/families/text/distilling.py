@@ -33,6 +33,7 @@ from spt_core.artifacts import (
     write_manifest,
 )
 from spt_core.data.read import Dataset, read_files
+from spt_core.data.splits import table_of
 from spt_core.errors import InputError
 from spt_core.families.text.bases import Base, embedding_name, store_base
 from spt_core.families.text.bodies import chosen_layers, narrowed, state_axes, whole_heads
@@ -240,7 +241,7 @@ def _teacher_states(
     encoder = network.eval().encoder
     task = find(lesson.splits.task)
     layer_states: list[NDArray[np.float32]] = []
-    for text in encoded(lesson.splits.table("train", AXIS_TEXTS), task, words):
+    for text in encoded(table_of(lesson.splits.files("train"), AXIS_TEXTS), task, words):
         ids = torch.tensor([text.windows[0].ids])
         seen = encoder(input_ids=ids, output_hidden_states=True).hidden_states
         layer_states += [states[0].numpy() for states in seen]

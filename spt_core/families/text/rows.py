@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from spt_core.artifacts import filesystem
 from spt_core.data.partition import Part
 from spt_core.data.read import Dataset
-from spt_core.data.splits import Splits
+from spt_core.data.splits import Splits, table_of
 from spt_core.families.text.encoding import encode_rows, targets_of, text_encoder, tokenize_batch
 from spt_core.families.text.reading import EncodedText, TextEncoder
 from spt_core.families.text.token_rows import TokenRow, token_batch, with_windows
@@ -119,7 +119,7 @@ def num_long(rows: Dataset) -> int:
 
 def mean_tokens(splits: Splits, task: Task, words: Vocabulary) -> float:
     """Tokens of a training text, special ones of all its windows included."""
-    texts = encoded(splits.table("train", FACT_TEXTS), task, words)
+    texts = encoded(table_of(splits.files("train"), FACT_TEXTS), task, words)
     return float(np.mean([sum(len(w.ids) for w in text.windows) for text in texts]))
 
 

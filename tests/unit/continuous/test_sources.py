@@ -29,9 +29,10 @@ def read(text):
 def test_the_shipped_sources_cover_the_named_authorities():
     sources = default_sources()
     told = " ".join(source.id for source in sources)
-    for authority in "sec finra bis ecb federal_register fda ema hhs osha nist nvd cisa".split():  # noqa: SIM905
+    authorities = "sec finra bis ecb federal_register fda ema hhs osha nist nvd cisa eiopa naic"
+    for authority in authorities.split():
         assert authority in told
-    assert {source.industry for source in sources} == set(IndustryType) - {IndustryType.INSURANCE}
+    assert {source.industry for source in sources} == set(IndustryType)
     assert SourcesFile(sources=sources).sources == load_sources().sources
 
 

@@ -25,6 +25,7 @@ from spt_core.data.partition import Partition, Written, write_parts
 from spt_core.data.sources import open_corpus
 from spt_core.signature import Field
 from spt_core.task import find
+from tests.odd_images import ANSWERED, REFUSED
 from tests.tiny_models import tiny_image
 
 TASK = find("manufacturing/visual_inspection")
@@ -93,6 +94,33 @@ def test_bad_images_go_aside_with_the_reason_and_without_their_bytes() -> None:
     assert (good.num_rows, bad.num_rows) == (1, 3)
     assert all(reason.startswith("the field 'image' must") for reason in bad["reason"].to_pylist())
     assert json.loads(bad["record"][0].as_py()) == {"image": "8 bytes", "name": "b"}
+
+
+def test_odd_files_of_a_folder_are_rows_or_go_aside_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "plates" / "good").mkdir(parents=True)
+    odd = {name: content for name, (content, _) in (*ANSWERED.items(), *REFUSED.items())}
+    for name, content in odd.items():  # whatever a file is named, its content counts
+        (tmp_path / "plates" / "good" / f"{name}.png").write_bytes(content)
+    corpus = open_corpus(TASK, tmp_path / "plates", storage=as_uri(tmp_path))
+    (fragment,) = formats.image_fragments(corpus.uris)
+    (raw,) = formats.batches(fragment, "images")
+    names = [name.removesuffix(".png") for name in sorted(f"{name}.png" for name in odd)]
+    good, bad = conform(raw.table, [IMAGE])
+    assert {names[row] for row in good[ROW].to_pylist()} == set(ANSWERED)
+    reasons = {names[row[ROW]]: row["reason"] for row in bad.to_pylist()}
+    assert set(reasons) == set(REFUSED)
+    for name, (_, fact) in REFUSED.items():
+        assert reasons[name].startswith("the field 'image' must")
+        assert fact in reasons[name]
+
+
+def test_a_column_of_base64_that_is_none_goes_aside(tmp_path: Path) -> None:
+    cells = [base64.b64encode(tiny_image(0)).decode(), "%%%", base64.b64encode(b"a text").decode()]
+    read = with_files(pa.chunked_array([cells]), as_uri(tmp_path / "rows.csv"))
+    good, bad = conform(pa.table({"image": read, ROW: range(3)}), [IMAGE])
+    assert good[ROW].to_pylist() == [0]
+    assert bad[ROW].to_pylist() == [1, 2]
+    assert all(", however: " in reason for reason in bad["reason"].to_pylist())
 
 
 def test_bytes_of_an_image_count_for_the_fingerprint() -> None:

@@ -1,5 +1,6 @@
 """Windows of long tables: which steps they take, and where none ends."""
 
+import dataclasses
 import datetime
 import json
 
@@ -7,12 +8,21 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from spt_core.calendar import phases
 from spt_core.data.corpus import EVENTS, FROM, INSTANT, ROW, UNTIL, Corpus
 from spt_core.data.hashing import column_hashes
 from spt_core.data.infer import columns_of
 from spt_core.data.partition import EMBARGO, PARTS, Partition
 from spt_core.data.sampling import sample_of
-from spt_core.data.series import Cutting, as_column, cut, pace, telling_channels, windows_of
+from spt_core.data.series import (
+    Cutting,
+    as_column,
+    calendar_of,
+    cut,
+    pace,
+    telling_channels,
+    windows_of,
+)
 from spt_core.errors import InputError
 from spt_core.signature import SequenceShape
 from tests.tiny_models import series_task
@@ -206,3 +216,121 @@ def test_a_window_that_lies_in_two_parts_is_in_none():
     parts = partition.assign(of, np.zeros(5, np.uint64)).tolist()
     assert parts == [PARTS.index("train"), -4, -4, -3, PARTS.index("calibration")]
     assert "embargo" in EMBARGO
+
+
+AHEAD = SequenceShape(
+    length=2, channels=("x", "promo"), time="time", unit="unit", horizon=2, in_advance=("promo",)
+)
+
+
+def promoted(times, values, promo):
+    columns = {"unit": ["a"] * len(times), "time": np.array(times, np.float64)}
+    return pa.table({**columns, "x": pa.array(values), "promo": pa.array(promo)})
+
+
+def test_a_window_goes_on_over_the_horizon_with_what_is_known_of_it():
+    of = promoted(range(5), [0.0, 1, 2, 3, 4], [0.0, 1, 0, 1, 1])
+    made = cut(of, Cutting(name="w", shape=AHEAD, head="forecasts", label="x"))
+    known = [w for w in made["w"].to_pylist() if w is not None]
+    assert known == [
+        [[0, 0], [1, 1], [None, 0], [None, 1]],
+        [[1, 1], [2, 0], [None, 1], [None, 1]],
+    ]
+
+
+def test_steps_to_come_that_have_nothing_but_what_is_known_end_no_window():
+    of = promoted(range(5), [0.0, 1, 2, None, None], [0.0, 1, 0, 1, 1])
+    made = cut(of, Cutting(name="w", shape=AHEAD, head="forecasts"))
+    ends = [w is not None for w in made["w"].to_pylist()]
+    assert ends == [False, True, True, False, False]
+
+
+def test_a_horizon_of_which_something_is_unknown_has_no_window():
+    of = promoted(range(5), [0.0, 1, 2, 3, 4], [0.0, 1, 0, None, 1])
+    made = cut(of, Cutting(name="w", shape=AHEAD, head="forecasts"))
+    assert not any(w is not None for w in made["w"].to_pylist())
+
+
+def monthly(num_months, start="2019-01"):
+    stamps = (np.datetime64(start, "M") + np.arange(num_months)).astype("datetime64[us]")
+    return pa.table(
+        {
+            "unit": ["a"] * num_months,
+            "time": pa.array(stamps),
+            "x": np.arange(num_months, dtype=np.float64),
+            "label": np.arange(num_months, dtype=np.float64),
+        }
+    )
+
+
+def test_months_are_a_step_though_they_are_not_equally_long():
+    measured = pace(monthly(30), "time", "unit")
+    assert (measured.step, measured.in_months, measured.uneven) == (1.0, True, 0.0)
+    quarters = monthly(30).take(pa.array(range(0, 30, 3)))
+    assert (pace(quarters, "time", "unit").step, pace(quarters, "time", "unit").in_months) == (
+        3.0,
+        True,
+    )
+
+
+def test_weeks_are_no_months():
+    stamps = np.datetime64("2024-01-01", "us") + np.arange(30) * np.timedelta64(28, "D")
+    of = pa.table({"time": pa.array(stamps), "unit": ["a"] * 30})
+    assert not pace(of, "time", "unit").in_months
+    weeks = np.datetime64("2024-01-01", "us") + np.arange(30) * np.timedelta64(7, "D")
+    of = pa.table({"time": pa.array(weeks), "unit": ["a"] * 30})
+    assert pace(of, "time", "unit").step == 7 * 86_400
+
+
+def test_a_window_of_four_years_of_months_has_no_gap():
+    shape = dataclasses.replace(SHAPE, length=48, in_months=True)
+    whole = windows(monthly(48), shape=shape)[-1]
+    assert whole == list(range(48))
+
+
+def test_a_month_takes_its_last_reading():
+    stamps = ["2024-01-31", "2024-02-10", "2024-02-20", "2024-03-01"]
+    of = pa.table(
+        {
+            "unit": ["a"] * 4,
+            "time": pa.array(np.array(stamps, "datetime64[us]")),
+            "x": [0.0, 1.0, 2.0, 3.0],
+            "label": [0.0] * 4,
+        }
+    )
+    assert windows(of, shape=dataclasses.replace(SHAPE, in_months=True))[-1] == [0, 2, 3]
+
+
+def test_the_season_of_each_step_is_in_the_window():
+    shape = dataclasses.replace(
+        SHAPE, in_months=True, horizon=2, calendar=("time_of_year",), channels=("x",)
+    )
+    made = cut(monthly(20), Cutting(name="w", shape=shape, head="forecasts", label="x"))
+    cells = windows_of(made["w"].filter(made["w"].is_valid()), shape)
+    assert cells.shape[1:] == (5, 3)
+    assert np.isnan(cells[:, 3:, 0]).all()
+    january = phases(np.array(["2020-01-01"], "datetime64[s]").astype(float), ("time_of_year",))
+    assert cells[12 - 2, 2, 1:] == pytest.approx(january[0])  # its last reading is of January
+
+
+def test_the_calendar_is_used_where_two_of_its_cycles_are_covered():
+    shape = SequenceShape(length=12, in_months=True)
+    year = 365.25 * 86_400.0
+    assert calendar_of(shape, 3.5 * year) == ("time_of_year",)
+    assert calendar_of(shape, 2.5 * year) == ()
+    hourly = SequenceShape(length=24, step=3600.0)
+    assert calendar_of(hourly, 30 * 86_400.0) == ("time_of_week", "time_of_day")
+
+
+def test_what_is_known_in_advance_must_be_a_channel():
+    of = table(range(30), promo=[0.0, 1.0] * 15, note=["ok"] * 30)
+    task = series_task("forecasts")
+
+    def shape_of(**roles):
+        own = corpus(of, label="x", **roles)
+        return columns_of(sample_of(of), own, task).features[0].shape
+
+    assert shape_of(known_in_advance=("promo",)).in_advance == ("promo",)
+    assert shape_of().in_advance == ()
+    with pytest.raises(InputError, match="must be a channel of numbers that vary.*'note'.*'ok'"):
+        shape_of(known_in_advance=("note",))

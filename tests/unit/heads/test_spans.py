@@ -1,10 +1,18 @@
 """Tags of tokens become spans of the text."""
 
-import numpy as np
+import dataclasses
 
+import numpy as np
+import pytest
+
+from spt_core.errors import InputError
 from spt_core.heads.base import Scores
-from spt_core.heads.spans import spans_of
+from spt_core.heads.outcomes import outcomes
+from spt_core.heads.spans import SpanHead, spans_of, united
 from spt_core.judgement import Span
+from spt_core.policy import SpanPolicy
+from spt_core.task import SpanPatterns
+from tests.tiny_models import TINY
 
 TEXT = "We may anti-close the account"
 #       0  3   7   12    18  22
@@ -45,3 +53,33 @@ def test_a_token_of_two_windows_has_the_mean_of_their_probabilities():
     )
     surely_none = np.concatenate([tags(CHOSEN, strength=2.0), tags(dict.fromkeys(CHOSEN, 0))])
     assert spans_of(TEXT, Scores(surely_none, TOKENS * 2), ("x",)) == ()
+
+
+def patterned(*spans):
+    """A task of spans whose patterns find these."""
+    task = TINY["text"].task("span")
+    return dataclasses.replace(task, patterns=SpanPatterns("p", lambda text: spans))
+
+
+def test_spans_of_model_and_patterns_that_overlap_become_one_that_leaves_nothing_out():
+    task = patterned(Span(3, 11, "may anti", "pattern"), Span(22, 29, "account", "pattern"))
+    given = united(task, TEXT, [Span(0, 6, "We may", "model"), Span(22, 29, "account", "model")])
+    assert [(span.text, span.label, span.source) for span in given] == [
+        ("We may anti", "pattern", "pattern and model"),  # the longer one's label
+        ("account", "pattern", "pattern and model"),  # of equally long ones the pattern's
+    ]
+
+
+def test_spans_that_do_not_overlap_keep_who_named_them():
+    task = patterned(Span(7, 11, "anti", "x"))
+    given = united(task, TEXT, [Span(0, 7, "We may ", "y"), Span(18, 21, "the", "y")])
+    assert [span.source for span in given] == ["model", "pattern", "model"]
+
+
+def test_a_policy_of_spans_counts_those_that_held_out_rows_have_and_are_found():
+    task = patterned()
+    labels, given = np.array([[1.0], [1.0], [0.0]]), np.array([[1.0], [0.0], [1.0]])
+    policy = SpanHead().policy(task, outcomes(["x"], labels, given, given))
+    assert (policy.support, policy.recalled, policy.patterns) == ({"x": 2}, {"x": 1}, "p")
+    with pytest.raises(InputError, match="counts of a spans policy are measured"):
+        SpanHead().refitted(SpanPolicy(support={"x": 1}), policy, lambda: None)

@@ -236,3 +236,12 @@ def test_lines_of_a_shipment_are_late_together() -> None:
     shipments = rows.groupby("shipment")
     assert (shipments[shared].nunique() == 1).all().all()
     assert 1 < len(rows) / len(shipments) < late_delivery.MAX_LINES
+
+
+@pytest.mark.parametrize("task", [FAILURE, DELIVERY])
+def test_a_field_beyond_all_training_rows_is_named_whatever_is_decided(task: Task) -> None:
+    for probability in (0.001, 0.99):
+        beyond = judged(task, probability, {})._replace(outside=("pressure",))
+        (check,) = [text for text in task.respond(beyond)["checks"] if "pressure" in text]
+        assert check.startswith("pressure lies beyond all training rows")
+        assert not any("beyond" in text for text in answered(task, probability)["checks"])

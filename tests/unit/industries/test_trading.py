@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from industries.financial_services import trading
 from industries.financial_services.trading import (
     SAMPLE_HORIZON_S,
     decide,
@@ -18,11 +19,16 @@ from industries.financial_services.trading import (
     round_trip_bps,
     sample_events,
 )
+from industries.financial_services.trading_costs import takings
 from industries.financial_services.trading_session import TradingSession
 from serve.model_server import HotRoute, ModelServer
 from spt_core.artifacts import ExportedModel
+from spt_core.data.conform import conform
+from spt_core.data.corpus import ROW, Corpus
+from spt_core.data.infer import columns_of
 from spt_core.data.market import MarketFeatures, Quote
-from spt_core.data.market_rows import mean_move_bps
+from spt_core.data.market_rows import MOVE, mean_move_bps
+from spt_core.data.sampling import sample_of
 from spt_core.errors import InputError
 from spt_core.judgement import Labels, LabelScore
 from spt_core.model import SpecializedModel, default_policy
@@ -224,3 +230,79 @@ def test_the_fields_are_those_of_the_features() -> None:
     features = MarketFeatures(horizon_s=SAMPLE_HORIZON_S, fee_bps=0.0)
     rows = [row for event in sample_events(200, 0) if (row := features.update(event))]
     assert list(rows[-1]) == [field.name for field in TRADING.fields]
+
+
+def test_what_is_left_after_costs_is_of_the_moves_that_came() -> None:
+    table = pa.table(
+        {
+            "time": pa.array([0, 1, 86_400, 86_401], pa.timestamp("s")),
+            "spread_bps": [1.0] * 4,
+            "fee_bps": [0.5] * 4,
+            "volatility_bps": [10.0] * 4,
+            MOVE: [12.0, -12.0, 12.0, 0.0],
+        }
+    )
+    sure_up = np.tile([0.0, 0.1, 0.9], (4, 1))
+    of_all = takings(table, sure_up)
+    assert of_all["trades"] == 4
+    assert of_all["gross_bps_a_trade"]["value"] == pytest.approx(3.0)
+    assert of_all["net_bps_a_trade"]["value"] == pytest.approx(1.0)
+    assert of_all["net_bps_in_all"] == pytest.approx(4.0)
+    unsure = takings(table, np.tile([0.3, 0.4, 0.3], (4, 1)))
+    assert (unsure["trades"], unsure["net_bps_a_trade"]) == (0, {})
+    assert takings(table.drop_columns([MOVE]), sure_up) == {}
+
+
+def test_who_trades_for_the_report_trades_as_an_answer_says() -> None:
+    table = trading.sample(400, 1)
+    probabilities = np.random.default_rng(0).dirichlet([1.0, 1.0, 1.0], 400)
+    actions = [
+        trading.answer(row, dict(zip(trading.DIRECTIONS, p, strict=True)), "flat", tuple)["action"]
+        for row, p in zip(table.to_pylist(), probabilities.tolist(), strict=True)
+    ]
+    traded = takings(table, probabilities)["trades"]
+    assert 0 < traded == sum(action != "hold" for action in actions) < 400
+
+
+def test_the_move_that_came_is_no_input_of_a_model() -> None:
+    rows = trading.sample(400, 1)
+    corpus = Corpus(
+        uris=("file:///rows.parquet",),
+        format="parquet",
+        name="rows",
+        identity="",
+        label="direction",
+        time="time",
+        columns=dict.fromkeys(rows.column_names, 1),
+    )
+    columns = columns_of(sample_of(rows), corpus, TRADING)
+    assert MOVE in {field.name for field in columns.carried}
+    assert MOVE not in {field.name for field in columns.features}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"spread_bps": -0.5}, "'spread_bps'"),
+        ({"spread_bps": None}, "'spread_bps' is missing"),
+        ({"quote_imbalance": 1.5}, "'quote_imbalance'"),
+        ({"volatility_bps": "wide"}, "'volatility_bps'"),
+    ],
+)
+def test_what_no_book_can_be_is_a_problem_over_http(
+    server: ModelServer, changes: dict[str, Any], sentence: str
+) -> None:
+    response = post(server, {**TRADING.example, **changes})
+    assert response.status == 422
+    assert sentence in response.content["detail"]
+
+
+def test_rows_of_a_crossed_book_go_to_quarantine_with_the_reason() -> None:
+    rows = trading.sample(50, 0)
+    crossed = np.array(rows["spread_bps"])
+    crossed[7] = -0.5
+    rows = rows.set_column(rows.column_names.index("spread_bps"), "spread_bps", pa.array(crossed))
+    typed, bad = conform(rows.append_column(ROW, pa.array(range(50))), TRADING.fields)
+    assert typed.num_rows == 49
+    assert bad[ROW].to_pylist() == [7]
+    assert "spread_bps" in bad["reason"][0].as_py()

@@ -93,7 +93,7 @@ def test_a_configuration_that_lists_no_models_has_the_registrys_applied(
 ) -> None:
     url, asked = f"sqlite:///{tmp_path}/spt.db", []
 
-    def apply(registry: Registry, *, num_replicas: int) -> list[str]:
+    def apply(registry: Registry, *, num_replicas: int, otherwise: Any) -> list[str]:
         asked.append((registry.serving(), num_replicas))
         return []
 

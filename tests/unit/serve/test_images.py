@@ -16,8 +16,9 @@ from serve.model_server import IMAGE_TYPES, HotRoute, ModelServer
 from spt_core.images import MAX_BYTES, png
 from spt_core.model import default_policy
 from spt_core.signature import Signature
-from spt_core.task import FAMILIES, example_record, find
+from spt_core.task import FAMILIES, Head, example_record, find
 from tests.kept_exports import kept_export
+from tests.odd_images import ANSWERED, REFUSED
 from tests.tiny_models import image_task, tiny_image, tiny_image_artifact
 from tests.unit.serve.asgi import Response, ask
 
@@ -30,12 +31,12 @@ def words(judgement: Any) -> dict[str, Any]:
     return {"judgement": {"label": first.label, "probability": first.probability}}
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> ModelServer:
-    task = image_task("single_label", words)
+def served(head: Head, respond: Any, folder: str) -> ModelServer:
+    """A replica with a model of random weights."""
+    task = image_task(head, respond)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(industries.technology, "TASKS", (task,))
-        export = kept_export(tiny_image_artifact(task, tmp_path_factory.mktemp("served").as_uri()))
+        export = kept_export(tiny_image_artifact(task, folder))
         server = ModelServer(task.path)
         config = {
             "ref": f"{task.path}/default@1",
@@ -46,6 +47,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> ModelServer:
         asyncio.run(server.reconfigure(config))
         assert server.served()["error"] == ""
     return server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> ModelServer:
+    return served("single_label", words, tmp_path_factory.mktemp("served").as_uri())
 
 
 def post(server: ModelServer, body: Any, kind: str = "application/json") -> Response:
@@ -91,6 +97,46 @@ def test_what_is_no_image_gets_a_problem_document(
     assert response.status == status
     assert response.headers["content-type"] == "application/problem+json"
     assert fact in response.content["detail"]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_odd_files_get_one_sentence_as_the_body_and_in_base64(
+    server: ModelServer, name: str
+) -> None:
+    content, fact = REFUSED[name]
+    text = {"image": base64.b64encode(content).decode()}
+    for response in (post(server, content, "image/png"), post(server, text)):
+        assert response.status == 422
+        assert response.headers["content-type"] == "application/problem+json"
+        assert fact in response.content["detail"]
+        assert ", however: " in response.content["detail"]
+
+
+@pytest.mark.parametrize("name", ANSWERED)
+def test_odd_images_are_answered_and_another_kind_with_a_warning(
+    server: ModelServer, name: str
+) -> None:
+    content, is_warned = ANSWERED[name]
+    text = {"image": base64.b64encode(content).decode()}
+    first, second = post(server, content, "image/png"), post(server, text)
+    assert first.status == second.status == 200
+    assert first.content == second.content
+    if is_warned:
+        assert first.headers["x-input-cautions"] == "outside=image"
+
+
+def test_a_decision_says_that_an_image_is_unlike_training_s(tmp_path: Any) -> None:
+    def decided(judgement: Any) -> dict[str, Any]:
+        return {"judgement": {"action": judgement.action, "outside": list(judgement.outside)}}
+
+    server = served("binary", decided, tmp_path.as_uri())
+    usual = post(server, record(0))
+    assert usual.content["judgement"]["outside"] == []
+    assert "x-input-cautions" not in usual.headers
+    deep, _ = ANSWERED["another depth"]
+    other = post(server, deep, "image/png")
+    assert other.content["judgement"]["outside"] == ["image"]
+    assert other.headers["x-input-cautions"] == "outside=image"
 
 
 def test_an_image_unlike_training_s_is_told_in_a_header(server: ModelServer) -> None:

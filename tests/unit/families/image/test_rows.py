@@ -23,7 +23,7 @@ from spt_core.families.image.reading import (
     scaled,
     unpacked,
 )
-from spt_core.families.image.rows import Altering, ImageShard, ImageStreamShard, spread_rows
+from spt_core.families.image.rows import Altering, ImageShard, ImageStreamShard, sampled_rows
 from spt_core.images import Picture
 from tests.tiny_models import tiny_image, tiny_image_facts
 
@@ -129,6 +129,6 @@ def test_facts_are_of_rows_from_all_over_a_part(tmp_path: Path) -> None:
         num_rows={"train": 300},
         files=lambda part: [as_uri(tmp_path / f"{number}.parquet") for number in range(3)],
     )
-    table = spread_rows(splits, "train", ["label"], 30)
+    table = sampled_rows(splits, "train", ["label"], 30)
     assert table.column_names == ["label"]
     assert Counter(table["label"].to_pylist()) == {f"class{number}": 10 for number in range(3)}

@@ -1,10 +1,12 @@
 """Windows of requests: every bad one gets one sentence, every other one an array."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 
+from spt_core.calendar import phases
 from spt_core.errors import InputError
 from spt_core.families.series.reading import WindowReader, filled
 from spt_core.signature import Field, SequenceShape, Signature
@@ -125,3 +127,82 @@ def test_another_field_and_a_missing_window_get_one_sentence():
         READER.record({"level": 0.9})
     with pytest.raises(InputError, match=r"'level' must be a number from 0\.5 to 0\.99"):
         read(readings(), level=1.5)
+
+
+AHEAD = dataclasses.replace(SHAPE, horizon=2, in_advance=("speed",))
+AHEAD_READER = WindowReader(
+    Signature(fields=(Field(name="readings", kind="sequence", shape=AHEAD), TERM))
+)
+PLAN = {"speed": [7.0, 8.0]}
+
+
+def ahead(known, **more):
+    record = {"readings": readings(), **more}
+    return AHEAD_READER.record(record if known is None else {**record, "known_in_advance": known})
+
+
+def test_what_is_known_in_advance_stands_behind_the_readings():
+    window = ahead(PLAN, level=0.9).values
+    assert window[:, 0].tolist() == [0, 1, 2, 3, 7, 8]
+    assert window[:, 1].tolist() == [10, 11, 12, 13, 13, 13]
+    assert np.array_equal(ahead([{"speed": 7.0}, {"speed": 8.0}]).values, window)
+
+
+def test_a_window_as_its_corpus_has_it_is_the_same_window():
+    stored = [[float(i), 10.0 + i] for i in range(4)] + [[7.0, None], [8.0, None]]
+    assert np.array_equal(AHEAD_READER.record({"readings": stored}).values, ahead(PLAN).values)
+
+
+BAD_PLANS = {
+    "none": (None, "however: it is missing"),
+    "too short": ({"speed": [7.0]}, "'speed' has 1"),
+    "too long": ([{"speed": 7.0}] * 3, "there are 3"),
+    "a step without": ([{"speed": 7.0}, {}], "'speed' of step 2 is None"),
+    "another channel": ({"speed": [7.0, 8.0], "heat": [1.0, 1.0]}, "'heat' is none of them"),
+    "no channel": ({}, "'speed' is missing"),
+    "no list": ({"speed": 7.0}, "'speed' is no list"),
+    "a gap": ({"speed": [None, 7.0]}, "'speed' of step 1 is None"),
+    "not a number": ({"speed": [7.0, math.nan]}, "'speed' of step 2 is nan"),
+    "a number": (3, "it is 3"),
+    "a list of numbers": ([3, 4], "step 1 is 3"),
+}
+
+
+@pytest.mark.parametrize(("known", "sentence"), BAD_PLANS.values(), ids=BAD_PLANS)
+def test_a_bad_plan_gets_one_sentence(known, sentence):
+    with pytest.raises(InputError, match="'known_in_advance' must have speed.*" + sentence):
+        ahead(known)
+
+
+def test_a_plan_is_no_field_of_a_model_that_knows_of_none():
+    with pytest.raises(InputError, match="'known_in_advance' is none of them"):
+        read(readings(), known_in_advance=PLAN)
+
+
+def test_a_model_that_knows_the_season_asks_when_readings_were():
+    shape = dataclasses.replace(
+        SHAPE, horizon=2, step=1.0, in_months=True, calendar=("time_of_year",)
+    )
+    field = Field(name="readings", kind="sequence", shape=shape)
+    reader = WindowReader(Signature(fields=(field,)))
+    with pytest.raises(InputError, match="must say when it was.*'time' is missing"):
+        reader.record({"readings": readings()})
+    stamps = [f"2023-{month:02d}-28" for month in range(9, 13)]
+    window = reader.record({"readings": timed(*stamps)}).values
+    expected = phases(
+        np.array(["2024-01-28", "2024-02-28"], "datetime64[s]").astype(float), ("time_of_year",)
+    )
+    assert window[4:, 2:] == pytest.approx(expected)
+    later = reader.record({"readings": timed(*[s.replace("2023", "2024") for s in stamps])}).values
+    assert later[:, 2:] == pytest.approx(window[:, 2:], abs=0.02)
+
+
+def test_months_of_a_request_are_steps_and_a_missing_one_is_a_gap():
+    shape = dataclasses.replace(SHAPE, step=1.0, in_months=True)
+    field = Field(name="readings", kind="sequence", shape=shape)
+    reader = WindowReader(Signature(fields=(field,)))
+    stamps = ["2023-11-30", "2023-12-31", "2024-02-29", "2024-03-31"]
+    window = reader.record({"readings": timed("2023-10-31", *stamps)}).values
+    assert window[:, 0].tolist() == [2, 2, 3, 4]
+    with pytest.raises(InputError, match="must cover 4 steps of 1 months"):
+        reader.record({"readings": timed("2024-01-01", "2024-01-02", "2024-01-03", "2024-01-04")})

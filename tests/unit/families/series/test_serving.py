@@ -69,9 +69,10 @@ def test_the_schema_that_clients_see_holds_for_what_the_reader_takes(path):
     assert schema.is_valid(task.example)
     channels = task.subject.shape.channels
     rows = task.example["readings"]
-    assert schema.is_valid({"readings": {name: [row[name] for row in rows] for name in channels}})
-    assert not schema.is_valid({"readings": rows[1:]})
-    assert not schema.is_valid({"readings": [{}] * len(rows)})
+    by_channel = {name: [row[name] for row in rows] for name in channels}
+    assert schema.is_valid({**task.example, "readings": by_channel})
+    assert not schema.is_valid({**task.example, "readings": rows[1:]})
+    assert not schema.is_valid({**task.example, "readings": [{}] * len(rows)})
     assert not schema.is_valid({})
 
 

@@ -2,9 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from spt_core.families.tabular import rows as of_tables
-from spt_core.families.tabular.rows import StreamShard
-from spt_core.fitting.shards import MemoryShard
+from spt_core.fitting.shards import MemoryShard, StreamShard
 
 NUM_ROWS, SIZE = 103, 10
 
@@ -23,12 +21,11 @@ def stream(seed):
         for start in range(0, NUM_ROWS, 17):
             yield tuple(array[start : start + 17] for array in arrays())
 
-    return StreamShard(read, num_rows=NUM_ROWS, seed=seed)
+    return StreamShard(read, num_rows=NUM_ROWS, buffer_rows=40, seed=seed)
 
 
 @pytest.fixture(params=[memory, stream])
-def shard(request, monkeypatch):
-    monkeypatch.setattr(of_tables, "SHUFFLE_BUFFER_ROWS", 40)
+def shard(request):
     return request.param
 
 

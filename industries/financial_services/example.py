@@ -1,0 +1,155 @@
+"""The complete example of banks and lenders: python -m jobs.example financial_services
+
+Risk, fraud and compliance models are trained and registered; credit scoring starts from risk. Then
+regulators are watched, a model is benchmarked by the bank's own cases too, made small for phones
+and branches, and optimized. A copy of this file with other tasks is another industry's.
+"""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+from spt_core.benchmark import BenchmarkTask, BenchmarkType
+from spt_core.examples import ExampleConfig, ExampleRun, Tell, Trained
+from spt_core.optimization import (
+    DomainOptimizer,
+    OptimizationConfig,
+    OptimizationTechnique,
+    OptimizationType,
+)
+from spt_core.task import IndustryType
+
+BANK = IndustryType.FINANCIAL_SERVICES
+RISK = "financial_services/risk_assessment"
+FRAUD = "financial_services/fraud_detection"
+COMPLIANCE = "financial_services/regulatory_compliance"
+APPLICATION = {
+    "customer_profile": {
+        "credit_score": 720,
+        "annual_income": 75000,
+        "debt_to_income": 0.35,
+        "employment_history": "5 years stable",
+    },
+    "loan_details": {"amount": 250000, "purpose": "home_purchase", "term": 30},
+}
+WEAK_APPLICATION = {
+    "customer_profile": {
+        "credit_score": 480,
+        "annual_income": 18000,
+        "debt_to_income": 0.85,
+        "employment_history": "0 years unstable",
+    },
+    "loan_details": {"amount": 400000, "purpose": "business", "term": 7},
+}
+MONITORING = {
+    "financial_services": {
+        "sources": [
+            {"name": "SEC", "url": "https://www.sec.gov/news/pressreleases.rss"},
+            {"name": "FINRA", "url": "https://www.finra.org/rules-guidance"},
+            {"name": "Basel", "url": "https://www.bis.org/list/bcbs/index.htm"},
+        ],
+        "keywords": ["regulation", "compliance", "capital", "risk"],
+        "trigger_threshold": 10,
+        "validation_required": True,
+    }
+}
+DELIVERY = {
+    "automated_testing": True,
+    "performance_regression_threshold": 0.05,
+    "compliance_validation_required": True,
+    "human_review_threshold": "high_risk_changes",
+    "rollback_strategy": "automatic_on_failure",
+}
+TARGETS: list[dict[str, Any]] = [
+    {"name": "mobile_app", "latency_requirement_ms": 50, "mobile_deployment": True},
+    {"name": "edge_device", "memory_limit_mb": 100, "edge_deployment": True},
+]
+
+
+@final
+class FinancialServicesTrainingExample:
+    """All that a bank does with its models, once through."""
+
+    def __init__(self, config: ExampleConfig | None = None, *, tell: Tell | None = None) -> None:
+        self._run = ExampleRun(BANK, config, tell)
+
+    def run_complete_training_pipeline(self) -> dict[str, Any]:
+        """The story; the steps with their seconds, the versions, the benchmarks' results."""
+        run = self._run
+        with run.step("Risk assessment: will this loan default?"):
+            risk = run.trained(RISK)
+            run.told(risk, APPLICATION if risk.splits.synthetic else None)
+        with run.step("Fraud detection: is this transaction fraudulent?"):
+            run.told(run.trained(FRAUD))
+        with run.step("Regulatory compliance: what does this clause risk?"):
+            run.told(run.trained(COMPLIANCE))
+        with run.step("Transfer: credit scoring starts from risk assessment"):
+            self._transfer(risk)
+        with run.step("Continuous training: SEC, FINRA and the Basel Committee are watched"):
+            run.watching(
+                MONITORING,
+                DELIVERY,
+                [
+                    "Final rule on capital requirements and counterparty risk (synthetic)",
+                    "The authority's office is closed on Friday (synthetic)",
+                ],
+            )
+        with run.step(
+            "Benchmarks: accuracy, reasons, compliance, groups, and the bank's own cases"
+        ):
+            run.benchmarked(risk, *([_own_cases()] if risk.splits.synthetic else []))
+        with run.step("Distillation: models for phones and branches"):
+            run.targeted(risk, TARGETS)
+        with run.step("Optimization: as accurate as can be, then with every check passed"):
+            self._optimize(risk)
+        return run.outcome()
+
+    def _transfer(self, risk: Trained) -> None:
+        """A model of another task that begins with what risk assessment has learnt."""
+        from spt_core.transfer import DomainTransferTrainer
+
+        target = "financial_services/credit_scoring"
+        trainer = DomainTransferTrainer(training=self._run.training(target), task=target)
+        model = trainer.transfer_between_domains(
+            source_model=risk.teacher,
+            source_domain=BANK,
+            target_domain=BANK,
+            target_data=self._run.splits(target),
+        )
+        self._run.tell("; ".join(model.artifact.notes))
+
+    def _optimize(self, risk: Trained) -> None:
+        aims = (
+            OptimizationType.ACCURACY_OPTIMIZATION,
+            OptimizationType.LATENCY_OPTIMIZATION,
+        )
+        for aim in aims:
+            config = OptimizationConfig(
+                industry=BANK,
+                optimization_type=aim,
+                techniques=[
+                    OptimizationTechnique.DISTILLATION,
+                    OptimizationTechnique.CALIBRATION,
+                    OptimizationTechnique.THRESHOLD_TUNING,
+                ],
+                distillation=self._run.distillation(risk.task.path),
+            )
+            _, result = DomainOptimizer(config).optimize_model(
+                risk.teacher, risk.splits, None, "average_precision"
+            )
+            figures = ", ".join(f"{k} {v:.3f}" for k, v in result.after.items())
+            self._run.tell(f"  {aim}: {result.exported.artifact.role}, {figures}")
+
+
+def _own_cases() -> BenchmarkTask:
+    """Two applications whose answer the bank is sure of."""
+    return BenchmarkTask(
+        task_id="bank_policy_001",
+        name="The bank's own policy",
+        description="No approval of the plainly unaffordable; plainly sound ones need no decline.",
+        industry=BANK,
+        benchmark_type=BenchmarkType.DOMAIN_KNOWLEDGE,
+        input_data=[WEAK_APPLICATION],
+        expected_outputs=[{"recommendation": "decline", "risk_level": "high"}],
+        evaluation_criteria={"accuracy_weight": 0.6, "reasoning_quality": 0.4},
+    )

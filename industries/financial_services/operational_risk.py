@@ -1,0 +1,204 @@
+"""Which of Basel's seven types of loss event does a description tell of?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from spt_core.judgement import Labels
+from spt_core.protected import ATTRIBUTES
+from spt_core.signature import Field
+from spt_core.task import IndustryType, Task
+
+COVERAGE = 0.9
+ACCEPT_FROM = 0.8  # below it, a risk officer looks at the type before it enters the loss data
+REPORTS_PER_UNIT = 20
+# Basel Committee on Banking Supervision, Basel Framework, OPE25.17 (detailed loss event types).
+EVENT_TYPES: Mapping[str, str] = {
+    "internal_fraud": "Internal fraud",
+    "external_fraud": "External fraud",
+    "employment_practices": "Employment practices and workplace safety",
+    "clients_products_practices": "Clients, products and business practices",
+    "damage_to_assets": "Damage to physical assets",
+    "business_disruption": "Business disruption and system failures",
+    "execution_delivery": "Execution, delivery and process management",
+}
+# Who is told first, by type; of a customer's own types, the second line.
+OWNERS: Mapping[str, str] = {
+    "internal_fraud": "internal audit and human resources, before anybody in the unit",
+    "external_fraud": "the fraud desk",
+    "employment_practices": "human resources and legal",
+    "clients_products_practices": "compliance and legal",
+    "damage_to_assets": "facilities and insurance",
+    "business_disruption": "the incident manager of IT",
+    "execution_delivery": "operations control",
+}
+
+
+def respond(judgement: Labels) -> dict[str, Any]:
+    """The task's answer: the type, the others that it may be, and by which words."""
+    best = next((score for score in judgement.scores if score.is_given), judgement.scores[0])
+    others = [score for score in judgement.likely if score.label != best.label]
+    is_sure = best.probability >= ACCEPT_FROM and not others
+    return {
+        "event_type": best.label,
+        "event_type_name": EVENT_TYPES.get(best.label, ""),
+        "alternatives": [
+            {"event_type": score.label, "probability": round(score.probability, 6)}
+            for score in others
+        ],
+        "evidence": best.phrases(),
+        "notify": OWNERS.get(best.label, "the second line of defence"),
+        "recommendation": "record" if is_sure else "review",
+        "confidence": round(best.probability, 6),
+    }
+
+
+# Of each type: phrases that decide it.
+DECIDING: Mapping[str, tuple[str, ...]] = {
+    "internal_fraud": (
+        "a clerk moved {amount} from dormant accounts to one of his own",
+        "a trader hid positions beyond his limit and mismarked the book",
+        "an employee of ours approved loans to a company that she owns",
+    ),
+    "external_fraud": (
+        "an outsider cashed forged checks worth {amount}",
+        "stolen card numbers were used by strangers at {number} terminals",
+        "hackers entered the payment portal and redirected {amount}",
+    ),
+    "employment_practices": (
+        "a former cashier was awarded {amount} for wrongful dismissal",
+        "a worker fell from a ladder in the vault and claims compensation",
+        "a court found that women were paid less for the same work",
+    ),
+    "clients_products_practices": (
+        "retired customers were sold notes that did not suit them",
+        "we were fined {amount} because money laundering checks were left out",
+        "a client sues over confidential data that was given to a third party",
+    ),
+    "damage_to_assets": (
+        "a flood destroyed the archive in the basement",
+        "a fire burnt down the branch and {number} desks",
+        "the storm tore off the roof of the data center",
+    ),
+    "business_disruption": (
+        "the payment switch was down for {number} minutes after a failed update",
+        "a power cut stopped trading and no backup started",
+        "the mobile app could not be reached as the network failed",
+    ),
+    "execution_delivery": (
+        "a settlement instruction was keyed with the wrong account, at a cost of {amount}",
+        "a report to the supervisor was filed {number} days late",
+        "collateral was not called in time as a field was left empty",
+    ),
+}
+OPENINGS = (
+    "In {month}, ",
+    "At the {city} branch, ",
+    "As was noticed on day {number}, ",
+    "Incident {number}: ",
+    "According to the unit's report, ",
+)
+# They name what other types are made of, and happen whatever the type.
+ENDINGS = (
+    ".",
+    "; the system itself worked as usual.",
+    "; no customer has complained so far.",
+    ", and an employee told the manager the same day.",
+    "; the insurer was told of {amount}.",
+    "; recovery of {amount} is likely.",
+    "; the supervisor asks for details.",
+)
+CITIES = ("Dublin", "Zurich", "Leeds", "Lyon", "Porto", "Vienna", "Utrecht", "Bergen")
+MONTHS = ("January", "March", "May", "July", "September", "November")
+
+
+def sample(num_rows: int, seed: int) -> pa.Table:
+    """A SYNTHETIC corpus of loss events, 20 of each unit, whose types are known.
+
+    Each text has one phrase of DECIDING, and its type is the label. Execution is four times, the
+    two frauds and clients' matters are twice as frequent as the others, about as in banks' loss
+    data. Openings, endings, places, amounts and dates are drawn apart from the label and say
+    nothing. There is no public corpus of such texts: none was read for this one.
+    """
+    draw = np.random.default_rng(seed)
+    names = list(DECIDING)
+    weights = np.array([2.0, 2.0, 1.0, 2.0, 1.0, 1.0, 4.0])
+    labels = [str(name) for name in draw.choice(names, num_rows, p=weights / weights.sum())]
+    texts: list[str] = []
+    for label in labels:
+        template = _pick(OPENINGS, draw) + _pick(DECIDING[label], draw) + _pick(ENDINGS, draw)
+        text = template.format(
+            amount=f"{draw.integers(10, 9000)},{draw.integers(100, 1000)} euro",
+            number=int(draw.integers(2, 900)),
+            city=_pick(CITIES, draw),
+            month=_pick(MONTHS, draw),
+        )
+        texts.append(text)
+    units = [f"unit-{row // REPORTS_PER_UNIT:05d}" for row in range(num_rows)]
+    return pa.table({"text": texts, "unit": units, "event_type": labels})
+
+
+def _pick(choices: tuple[str, ...], draw: np.random.Generator) -> str:
+    return choices[int(draw.integers(len(choices)))]
+
+
+_PROBABILITY: Mapping[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
+
+OPERATIONAL_RISK = Task(
+    industry=IndustryType.FINANCIAL_SERVICES,
+    name="operational_risk",
+    title="Operational risk: types of loss events",
+    description=(
+        "Basel's type of the loss event that a description tells of, by which words, and which "
+        "other types it may be. Its sample is synthetic: there is no public corpus of such texts."
+    ),
+    verb="classify_loss_event",
+    family="text",
+    head="single_label",
+    label="event_type",
+    group="unit",
+    classes=tuple(EVENT_TYPES),
+    fields=(Field(name="text", kind="text", description="what happened, in a few sentences"),),
+    answer={
+        "event_type": {"type": "string", "description": "one of Basel's seven, or a customer's"},
+        "event_type_name": {"type": "string", "description": "as Basel writes it, else empty"},
+        "alternatives": {
+            "type": "array",
+            "description": "other types; with event_type they hold the true one in 90 % of cases "
+            "like those that this was measured on",
+            "items": {
+                "type": "object",
+                "properties": {"event_type": {"type": "string"}, "probability": _PROBABILITY},
+            },
+        },
+        "evidence": {
+            "type": "array",
+            "description": "phrases that speak for the type, strongest first",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "text": {"type": "string"},
+                    "start": {"type": "integer"},
+                    "end": {"type": "integer"},
+                    "effect": {"type": "number"},
+                },
+            },
+        },
+        "notify": {"type": "string", "description": "who is told first, by a stated table"},
+        "recommendation": {"type": "string", "enum": ["record", "review"]},
+        "confidence": {**_PROBABILITY, "description": "calibrated probability of the type"},
+    },
+    respond=respond,
+    example={"text": "At the Leeds branch, an outsider cashed forged checks worth 12,400 euro."},
+    sample=sample,
+    metric="macro_f1",
+    protected=ATTRIBUTES,
+    compliance_checks=("data_licence_known", "set_coverage_stated"),
+    latency_target_ms=20.0,
+    size_target_mb=25.0,
+    coverage=COVERAGE,
+)

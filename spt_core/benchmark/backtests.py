@@ -1,0 +1,32 @@
+"""Losses that were foretold beside those that came, tested: for tasks that ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from spt_core.heads.backtest import backtest, in_order, series_of
+from spt_core.heads.outcomes import Outcomes
+from spt_core.task import Task
+
+
+def backtest_facts(
+    outcomes: Mapping[str, Outcomes],
+    table: pa.Table,
+    task: Task,
+    time: str | None,
+    unit: str | None,
+) -> dict[str, list[dict[str, Any]]]:
+    """Of each model what was exceeded at the task's levels; empty where it names none."""
+    if not task.backtest_levels or time not in table.column_names:
+        return {}
+    names = table[unit].to_pylist() if unit in table.column_names else None
+    series = series_of(names, table.num_rows)
+    order = in_order(series, np.asarray(table[time].cast(pa.int64()), np.float64))
+    return {
+        name: backtest(of.take(order), task.backtest_levels, series[order])
+        for name, of in outcomes.items()
+    }

@@ -1,0 +1,168 @@
+"""A customer's own cases, asked: answers beside what was expected, weighted by criteria."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+
+from spt_core.answering import Answerer
+from spt_core.benchmark.config import BenchmarkConfig
+from spt_core.benchmark.reasoning import named_reasons
+from spt_core.benchmark.subject import mean_interval
+from spt_core.benchmark.tasks import BenchmarkResult, BenchmarkTask, Criterion
+from spt_core.errors import InputError, nearest
+from spt_core.judgement import Judgement, Labels, Pairs, Reason, Spans
+from spt_core.task import Task
+
+REASONS = "reasons"  # the key of an expected output that is no key of the answer
+NUM_REASONS = 4  # the first of an answer, among which an expected one must be
+
+
+class _Case(NamedTuple):
+    """How much of a case came: a share of the expected keys, a share of the reasons if any."""
+
+    accuracy: float
+    reasoning: float | None
+    error: str
+    seconds: float
+
+
+def custom(
+    answerer: Answerer,
+    task: BenchmarkTask,
+    config: BenchmarkConfig,
+    reasoning: float | None,
+) -> BenchmarkResult:
+    """The weighted score of the cases; `reasoning` is that of deletion on held-out rows, if any."""
+    cases = [
+        _asked(answerer, record, expected, task.tolerance)
+        for record, expected in zip(task.input_data, task.expected_outputs, strict=True)
+    ]
+    by_case = [case for case in cases if case.reasoning is not None]
+    shares: dict[Criterion, np.ndarray[Any, Any]] = {
+        "accuracy": np.array([case.accuracy for case in cases])
+    }
+    how = ""
+    if "reasoning" in task.weights:
+        if by_case:
+            shares["reasoning"] = np.array([case.reasoning for case in by_case], float)
+            how = f"; reasons of {len(by_case)} cases"
+        elif reasoning is not None:
+            shares["reasoning"] = np.array([reasoning])
+            how = "; reasons by their deletion on held-out rows, as no case names any"
+        else:
+            return _result(
+                task,
+                cases,
+                not_measured="reasoning_quality needs cases that name `reasons`, or held-out rows "
+                "to delete them on",
+            )
+    parts: dict[Criterion, float] = {n: float(shares[n].mean()) for n in task.weights}
+    low, high = (None, None)
+    if "reasoning" not in task.weights:
+        low, high = mean_interval(shares["accuracy"], config)
+    return _result(
+        task,
+        cases,
+        score=sum(task.weights[name] * part for name, part in parts.items()),
+        low=low,
+        high=high,
+        note=f"{', '.join(f'{name} {part:.3f}' for name, part in parts.items())}{how}",
+        figures={
+            **parts,
+            "weights": dict(task.weights),
+            "refused": [case.error for case in cases if case.error],
+        },
+    )
+
+
+def agrees(given: Any, expected: Any, tolerance: float) -> bool:
+    """Whether a part of an answer is as expected.
+
+    Numbers within the tolerance; of an object each expected key; of a list each expected item is
+    one of the answer's.
+    """
+    match expected:
+        case bool() | str() | None:
+            return given == expected and isinstance(given, bool) == isinstance(expected, bool)
+        case int() | float():
+            is_number = isinstance(given, int | float) and not isinstance(given, bool)
+            return is_number and abs(given - expected) <= tolerance
+        case Mapping():
+            wanted = cast(Mapping[str, Any], expected)
+            return isinstance(given, Mapping) and all(
+                key in given and agrees(cast(Any, given)[key], value, tolerance)
+                for key, value in wanted.items()
+            )
+        case _:
+            return isinstance(given, Sequence) and all(
+                any(agrees(one, item, tolerance) for one in cast(Any, given)) for item in expected
+            )
+
+
+def reasons_of(judgement: Judgement) -> list[str]:
+    """What the first reasons of a judgement name, of its likeliest label."""
+    reasons: tuple[Reason, ...] = ()
+    match judgement:
+        case Labels():
+            reasons = judgement.scores[0].reasons
+        case Pairs():
+            reasons = judgement.pairs[0].scores[0].reasons if judgement.pairs else ()
+        case Spans():
+            pass
+        case _:
+            reasons = judgement.reasons
+    return named_reasons(reasons)[:NUM_REASONS]
+
+
+def _asked(
+    answerer: Answerer, record: Mapping[str, Any], expected: Mapping[str, Any], tolerance: float
+) -> _Case:
+    start = time.perf_counter()
+    wanted = {key: value for key, value in expected.items() if key != REASONS}
+    named = expected.get(REASONS)
+    try:
+        judgement = answerer.judge(record)
+        answer = answerer.task.respond(judgement)
+    except InputError as error:
+        missed = None if named is None else 0.0
+        return _Case(0.0, missed, str(error), time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    hits = [agrees(answer[key], value, tolerance) for key, value in wanted.items()]
+    own = reasons_of(judgement)
+    reasons = None if named is None else float(np.mean([_is_named(one, own) for one in named]))
+    return _Case(float(np.mean(hits)) if hits else 1.0, reasons, "", seconds)
+
+
+def _is_named(expected: str, names: Sequence[str]) -> bool:
+    return any(expected == name or expected.casefold() in name.casefold() for name in names)
+
+
+def require_keys(answered: Task, task: BenchmarkTask) -> None:
+    """Refuse cases that expect what no answer to them holds."""
+    allowed = (*answered.answer, REASONS)
+    for expected in task.expected_outputs:
+        for key in expected:
+            if key not in allowed:
+                raise InputError(
+                    f"an expected output of {task.task_id!r} must have keys of the answer of "
+                    f"{answered.path} ({', '.join(allowed)}), however: {key!r}; "
+                    f"{nearest(key, allowed)}"
+                )
+
+
+def _result(task: BenchmarkTask, cases: Sequence[_Case], **facts: Any) -> BenchmarkResult:
+    answered = [case for case in cases if not case.error]
+    seconds = [case.seconds for case in answered]
+    return BenchmarkResult(
+        task_id=task.task_id,
+        name=task.name,
+        benchmark_type=task.benchmark_type,
+        num_cases=len(cases),
+        num_answered=len(answered),
+        latency_ms=float(np.mean(seconds) * 1000) if seconds else None,
+        **{"note": "", **facts},  # pyright: ignore[reportArgumentType]  # fields of the result
+    )

@@ -1,0 +1,131 @@
+"""How groups of people fare beside each other, and from how many rows on that can be judged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spt_core.benchmark.subgroups import MIN_GROUP_ROWS, members
+from spt_core.benchmark.subject import Subject, percentiles_of, resamples
+from spt_core.benchmark.tasks import BenchmarkResult, BenchmarkType
+from spt_core.heads.outcomes import Outcomes
+from spt_core.policy import DecisionPolicy
+
+PRECISION = 0.1  # of its own size, to which a group's figure should be known
+Masks = list[tuple[str, NDArray[np.bool_]]]
+Figure = Callable[[Outcomes], float]
+
+
+def safety(subject: Subject) -> list[BenchmarkResult]:
+    """A benchmark for each protected or monitored attribute of the held-out rows.
+
+    The score is the worst-off group's figure over the best-off one's: of decisions the share that
+    is approved (the impact ratio; below 0.8 it fails the four-fifths rule of 29 CFR 1607.4(D)), of
+    other answers the task's metric.
+    """
+    if len(subject.of.labels) != subject.table.num_rows:
+        return [_missing("subgroups", "an answer is about parts of a row, which are of no group")]
+    columns = list(members(subject.table, subject.splits.protected))
+    if not columns:
+        return [_missing("subgroups", "the held-out rows hold no protected or monitored attribute")]
+    return [_of_column(subject, name, groups) for name, groups in columns]
+
+
+def _of_column(subject: Subject, column: str, groups: Masks) -> BenchmarkResult:
+    words, figure = _figure(subject)
+    large = [(name, rows) for name, rows in groups if rows.sum() >= MIN_GROUP_ROWS]
+    values = {name: figure(_part(subject.of, rows)) for name, rows in large}
+    judged = [(name, rows) for name, rows in large if math.isfinite(values[name])]
+    left_out = {name: int(rows.sum()) for name, rows in groups if (name, rows) not in judged}
+    if len(judged) < 2:
+        few = ", ".join(f"{name} {count}" for name, count in left_out.items())
+        return _missing(
+            column,
+            f"two groups of {MIN_GROUP_ROWS} held-out rows or more, of both classes, are needed to "
+            f"judge {column}, and too small or of one class are: {few}",
+        )
+    if not any(values[name] > 0 for name, _ in judged):
+        return _missing(column, f"the {words} is 0 in every group: there is nothing to compare")
+    draws = _drawn_figures(subject, judged, figure)
+    shown = [
+        _shown(name, rows, values[name], draws[:, number])
+        for number, (name, rows) in enumerate(judged)
+    ]
+    worse, better = sorted(values[name] for name, _ in judged)[:: len(judged) - 1]
+    gaps = (draws.max(1) - draws.min(1)).tolist()
+    low, high = percentiles_of([_ratio(row.min(), row.max()) for row in draws])
+    gap_low, gap_high = percentiles_of(gaps)
+    return BenchmarkResult(
+        task_id=f"safety_{column}",
+        name=f"Groups of {column}",
+        benchmark_type=BenchmarkType.SAFETY,
+        note=f"least {words} of a group of {column} over the largest; 1 is no gap",
+        score=_ratio(worse, better),
+        low=low,
+        high=high,
+        figures={
+            "groups": shown,
+            "gap": {"value": better - worse, "low": gap_low, "high": gap_high},
+            "not_judged": left_out,
+            "smallest_group_rows": max(row["rows_needed"] for row in shown),
+        },
+    )
+
+
+def _figure(subject: Subject) -> tuple[str, Figure]:
+    policy = subject.answerer.policy
+    if isinstance(policy, DecisionPolicy):
+        return "share approved", lambda of: float(
+            np.average(of.probabilities[:, 0] < policy.review_threshold, weights=of.weights)
+        )
+    return subject.answerer.task.metric.replace("_", " "), subject.metric.figure
+
+
+def _part(of: Outcomes, rows: NDArray[np.bool_]) -> Outcomes:
+    return of.take(np.flatnonzero(rows))
+
+
+def _drawn_figures(subject: Subject, groups: Masks, figure: Figure) -> NDArray[np.float64]:
+    """The groups' figures [R, G] on R resamples; those on which one is not defined are left out."""
+    rows: list[list[float]] = []
+    for items in resamples(subject.of, subject.config):
+        parts = [items[mask[items]] for _, mask in groups]
+        rows.append([figure(subject.of.take(part)) if len(part) else math.nan for part in parts])
+    values = np.array(rows)
+    return values[np.isfinite(values).all(1)]
+
+
+def _shown(
+    name: str, rows: NDArray[np.bool_], value: float, draws: NDArray[np.float64]
+) -> dict[str, Any]:
+    """A group's figure and interval, and how many rows would tell it to within PRECISION."""
+    low, high = percentiles_of(draws.tolist())
+    half = 0.0 if low is None or high is None else (high - low) / 2
+    wanted = PRECISION * abs(value)
+    needed = math.ceil(int(rows.sum()) * (half / wanted) ** 2) if wanted else MIN_GROUP_ROWS
+    return {
+        "group": name,
+        "num_rows": int(rows.sum()),
+        "value": value,
+        "low": low,
+        "high": high,
+        "rows_needed": max(needed, MIN_GROUP_ROWS),
+    }
+
+
+def _ratio(worse: float, better: float) -> float:
+    return min(max(worse / better, 0.0), 1.0) if better > 0 else math.nan
+
+
+def _missing(column: str, why: str) -> BenchmarkResult:
+    return BenchmarkResult(
+        task_id=f"safety_{column}",
+        name=f"Groups of {column}" if column != "subgroups" else "Groups of people",
+        benchmark_type=BenchmarkType.SAFETY,
+        note="",
+        not_measured=why,
+    )

@@ -1,0 +1,72 @@
+"""What a table's column stands for, whatever it is called: one of few canonical concepts.
+
+`AMT_INCOME_TOTAL`, `Jahreseinkommen` -> "income"; `VehiclePrice` -> "amount"; `V14` -> none
+
+Tables of two tasks share no column names. A concept is what a network of one may carry over to the
+other; tasks map their fields to concepts, and a customer's columns are told by the words of their
+names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+Concept = Literal[
+    "amount",  # the money at stake: of a charge, a loan, a claim
+    "income",  # what a person or household earns
+    "limit",  # the most that may be owed, spent or claimed
+    "debt",  # what is owed, or its share of an income
+    "payment",  # what is paid regularly: an instalment, a premium
+    "arrears",  # what was late or went wrong before: payments, claims, offences
+    "score",  # somebody else's judgement of the person
+    "term",  # how long a contract runs
+    "tenure",  # how long somebody has been a customer, or in a job or home
+    "recency",  # how long ago the last event was
+    "frequency",  # how many events, contracts or things there are
+    "usual_amount",  # what is usual for the same entity
+    "past_rate",  # the share of bad outcomes among an entity's past ones
+    "unusualness",  # how odd a case looks
+    "place",  # where, relative to where it is usual
+    "counterparty",  # with whom or through whom: a merchant, an agent
+    "purpose",  # what it is for
+    "wealth",  # property, savings, housing
+    "time_of_event",  # when it happens
+]
+CONCEPTS: tuple[Concept, ...] = get_args(Concept)
+
+# Words of names, in English and German; a name is of the first concept that has one of its words.
+WORDS: Mapping[Concept, tuple[str, ...]] = {
+    "income": ("income", "salary", "wage", "wages", "earnings", "einkommen", "gehalt"),
+    "limit": ("limit", "deductible", "deductable", "franchise", "selbstbehalt", "rahmen"),
+    "payment": (
+        "premium", "installment", "instalment", "annuity", "repayment", "praemie", "beitrag",
+    ),
+    "arrears": (
+        "arrears", "delinquency", "delinquent", "overdue", "late", "defaults", "dpd", "claims",
+        "incidents", "mahnungen",
+    ),
+    "debt": ("debt", "dti", "owed", "balance", "bill", "obligations", "schulden", "saldo"),
+    "score": ("score", "rating", "fico", "schufa"),
+    "term": ("term", "duration", "laufzeit", "tenor", "maturity"),
+    "tenure": ("tenure", "since", "customer", "employment", "employed", "seniority"),
+    "recency": ("recency", "days", "last"),
+    "frequency": ("count", "number", "num", "visits", "frequency", "anzahl", "cars", "credits"),
+    "wealth": ("savings", "property", "housing", "assets", "wealth", "purchasing", "vermoegen"),
+    "amount": (
+        "amount", "amt", "price", "value", "sum", "betrag", "preis", "charge", "cost",
+    ),
+    "purpose": ("purpose", "verwendung", "usage"),
+    "place": ("location", "place", "area", "region", "state", "city", "ort"),
+    "counterparty": ("merchant", "agent", "broker", "vendor", "channel", "counterparty"),
+    "unusualness": ("unusual", "pattern", "anomaly", "rarity"),
+    "time_of_event": ("time", "date", "timestamp", "hour", "datum", "zeit"),
+}  # fmt: skip
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+
+
+def concept_of(column: str) -> Concept | None:
+    """The concept that a column's name speaks of, nested (`loan.Amount`) too; None where none."""
+    words = {word.lower() for word in _WORD.findall(column.rpartition(".")[2])}
+    return next((c for c, names in WORDS.items() if not words.isdisjoint(names)), None)

@@ -1,0 +1,96 @@
+"""Is the transferred model not worse than one from scratch? Judged on the same validation rows.
+
+Both have chosen their epochs and blends by these rows, alike; test rows stay untouched.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from spt_core.benchmark.comparison import paired
+from spt_core.data.splits import Splits
+from spt_core.heads import HEADS, metric_of
+from spt_core.heads.outcomes import OutcomeMetric, Outcomes
+from spt_core.model import SpecializedModel
+from spt_core.task import Task, find
+
+MAX_ROWS = 20_000
+NUM_RESAMPLES = 500
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What was kept, and why.
+
+    `gain` is by how much the mean `loss` of the transferred model is lower on the validation rows,
+    with `low` and `high` of its paired 95 % bootstrap interval (whole groups are resampled);
+    `transferred` and `scratch` are the models' figures there, by the task's `metric` too.
+    """
+
+    kept: Literal["transferred", "scratch"]
+    loss: str
+    metric: str
+    gain: float
+    low: float
+    high: float
+    margin: float
+    num_rows: int
+    transferred: dict[str, float]
+    scratch: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object with all fields."""
+        return dataclasses.asdict(self)
+
+    def sentence(self) -> str:
+        """What a person is told."""
+        what = "the transferred model" if self.kept == "transferred" else "the model from scratch"
+        return (
+            f"{what} is kept: {self.loss.replace('_', ' ')} on {self.num_rows:,} validation rows "
+            f"{self.transferred[self.loss]:.4f} transferred, {self.scratch[self.loss]:.4f} from "
+            f"scratch; gain {self.gain:+.4f} [{self.low:+.4f}, {self.high:+.4f}], kept from "
+            f"{-self.margin:g} on"
+        )
+
+
+def judged(
+    transferred: SpecializedModel, scratch: SpecializedModel, splits: Splits, margin: float
+) -> Verdict:
+    """Which of two models of the same splits is kept: a paired comparison on validation rows."""
+    task = find(splits.task)
+    name, loss = loss_of(task)
+    table = splits.table("validation", limit=MAX_ROWS)
+    before, after = (outcomes_of(model, table, splits) for model in (scratch, transferred))
+    difference = paired(loss, before, after, num_resamples=NUM_RESAMPLES)["difference"]
+    sign = loss.sign
+    low, high = sorted(sign * difference[end] for end in ("low", "high"))
+    gain = sign * difference["value"]
+    figures = [{name: loss(of), task.metric: metric_of(task)(of)} for of in (after, before)]
+    return Verdict(
+        kept="transferred" if gain >= -margin else "scratch",
+        loss=name,
+        metric=task.metric,
+        gain=gain,
+        low=low,
+        high=high,
+        margin=margin,
+        num_rows=table.num_rows,
+        transferred=figures[0],
+        scratch=figures[1],
+    )
+
+
+def outcomes_of(model: SpecializedModel, table: pa.Table, splits: Splits) -> Outcomes:
+    """What a model says of some rows of the splits."""
+    corpus = splits.corpus
+    return model.open().outcomes(table, splits.label, group=corpus.group, weight=corpus.weight)
+
+
+def loss_of(task: Task) -> tuple[str, OutcomeMetric]:
+    """What is compared: a proper score where the head has one, else the task's metric."""
+    metrics = HEADS[task.head].metrics
+    name = next((n for n in ("log_loss", "rmse") if n in metrics), task.metric)
+    return name, metrics[name]

@@ -1,0 +1,41 @@
+"""A corpus whose texts are de-identified: parts, quarantine and lineage, by the job itself."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+
+from spt_core.artifacts import filesystem
+from spt_core.data.splits import load_splits
+
+TASK = "financial_services/regulatory_compliance"
+
+
+@pytest.mark.ray
+def test_a_de_identified_corpus_is_trained_on_without_its_identifiers(tmp_path, job):
+    rows = [
+        {
+            "text": f"Clause {n}: write to user{n}@example.org, SSN 078-05-{1000 + n}.",
+            "risk_categories": '["ter"]' if n % 3 else "[]",
+        }
+        for n in range(300)
+    ]
+    source = tmp_path / "clauses.jsonl"
+    source.write_text("\n".join(map(json.dumps, [*rows, {"text": "", "risk_categories": "[]"}])))
+    ended = job(
+        "prepare",
+        TASK,
+        *("--data", str(source), "--set", "data.deidentify=true"),
+        *("--storage", str(tmp_path / "storage")),
+    )
+    assert ended.code == 0, ended.err
+    assert "by patterns alone, which find no names" in ended.err
+    splits = load_splits(json.loads(ended.out.splitlines()[-1])["uri"])
+    assert splits.deidentified["replaced"] == {"email": 300, "ssn": 300}
+    assert splits.deidentified["patterns"] == "safe-harbor-1"
+    assert sum(splits.quarantine.values()) == 1
+    for part in ("train", "validation", "calibration", "test"):
+        for uri in splits.files(part):
+            files, path = filesystem(uri)
+            texts = pq.read_table(path, filesystem=files)["text"].to_pylist()
+            assert all("[EMAIL]" in text and "@" not in text for text in texts)

@@ -1,0 +1,138 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load
+
+from spt_core.errors import InputError
+from spt_core.families.tabular.learner import LEARNER
+from spt_core.families.tabular.reading import Encoder
+from spt_core.families.tabular.transferring import TableTransferring
+from spt_core.fitting.config import TrainingConfig
+from spt_core.task import find
+from tests.table_transfers import NETWORK, table_run, table_splits, table_teacher
+
+RISK = find("financial_services/risk_assessment")
+SCORING = find("financial_services/credit_scoring")
+TRANSFERRING = TableTransferring()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("tables")
+
+
+@pytest.fixture(scope="module")
+def risk(folder):
+    splits = table_splits(RISK, folder)
+    return splits, table_teacher(splits, folder)
+
+
+@pytest.fixture(scope="module")
+def scoring(folder):
+    splits = table_splits(SCORING, folder)
+    return splits, table_run(splits)
+
+
+def begun(source, run, splits, columns=None):
+    torch.manual_seed(0)
+    network = LEARNER.network(run)
+    return network, TRANSFERRING.begun(source, run, network, splits, columns or {})
+
+
+def embedded(network, features, column):
+    """The embedding of a numeric column, before it is rectified."""
+    encoded = network.encoding(torch.from_numpy(features[:, : network.num_numbers]))
+    return (encoded[:, column] @ network.number_weight[column]).detach().numpy()
+
+
+def loaded(run, weights):
+    network = LEARNER.network(run)
+    network.load_state_dict(weights)
+    return network
+
+
+def test_a_table_of_the_same_columns_begins_with_the_same_answers(risk):
+    splits, teacher = risk
+    run = table_run(splits)
+    _, begin = begun(teacher, run, splits)
+    features = torch.from_numpy(Encoder(splits.signature).table(splits.table("test")))
+    source = loaded(run, _weights(teacher))
+    network = loaded(run, begin.weights)
+    assert torch.allclose(source.eval()(features), network.eval()(features), atol=1e-4)
+    assert begin.fresh == ("the forests, which are the target's own",)
+
+
+def test_a_number_begins_with_what_its_rank_taught(risk, scoring):
+    (risk_splits, teacher), (splits, run) = risk, scoring
+    _, begin = begun(teacher, run, splits, {"credit_amount": "loan_details.amount"})
+    mine, theirs = loaded(run, begin.weights), loaded(table_run(risk_splits), _weights(teacher))
+    column = [c.field for c in run.signature.columns].index("credit_amount")
+    other = [c.field for c in teacher.signature.columns].index("loan_details.amount")
+    rows = Encoder(splits.signature).table(splits.table("train"))
+    others = Encoder(risk_splits.signature).table(risk_splits.table("train"))
+    for share in (0.1, 0.5, 0.9):
+        row, fellow = rows[:1].copy(), others[:1].copy()
+        row[0, column] = np.nanquantile(rows[:, column], share)
+        fellow[0, other] = np.nanquantile(others[:, other], share)
+        gap = embedded(mine, row, column) - embedded(theirs, fellow, other)
+        spread = np.abs(embedded(theirs, others, other)).max()
+        assert np.abs(gap).max() < 0.15 * spread
+
+
+def test_what_has_no_counterpart_begins_as_without_a_source(risk, scoring):
+    (_, teacher), (splits, run) = risk, scoring
+    network, begin = begun(teacher, run, splits)
+    names = [column.field for column in run.signature.columns]
+    fresh = names.index("years_of_residence")
+    before, after = network.state_dict()["number_weight"], begin.weights["number_weight"]
+    assert torch.equal(before[fresh], after[fresh])
+    assert not begin.given["number_weight"][fresh].any()
+    assert "years_of_residence" in begin.fresh[-1]
+
+
+def test_categories_of_equal_text_begin_with_what_the_source_knows(risk, scoring):
+    (_, teacher), (splits, run) = risk, scoring
+    _, begin = begun(teacher, run, splits)
+    own, their = (run.signature, teacher.signature)
+    at = sum(own.cardinalities[: [c.field for c in own.categories].index("purpose")])
+    start = sum(
+        their.cardinalities[: [c.field for c in their.categories].index("loan_details.purpose")]
+    )
+    mine = at + 1 + own.field("purpose").categories.index("car")
+    other = start + 1 + their.field("loan_details.purpose").categories.index("car")
+    rows = begin.weights["categories.weight"], _weights(teacher)["categories.weight"]
+    assert torch.equal(rows[0][mine], rows[1][other])
+    repairs = at + 1 + own.field("purpose").categories.index("repairs")
+    assert begin.given["categories.weight"][mine].all()
+    assert not begin.given["categories.weight"][repairs].any()
+
+
+def test_later_layers_and_the_head_come_over_whole(risk, scoring):
+    (_, teacher), (splits, run) = risk, scoring
+    _, begin = begun(teacher, run, splits)
+    theirs = _weights(teacher)
+    for name in ("backbone.blocks.1.0.weight", "output.weight", "backbone.blocks.0.0.bias"):
+        assert torch.equal(begin.weights[name], theirs[name])
+        assert begin.given[name].all()
+    assert {"encoder.1", "the head"} <= set(begin.taken)
+
+
+def test_without_the_source_s_rows_a_number_s_rank_is_not_known(risk, scoring, tmp_path):
+    (_, teacher), (splits, run) = risk, scoring
+    gone = dataclasses.replace(teacher, splits=(tmp_path / "gone").as_uri())
+    with pytest.raises(InputError, match="training rows of the source must be there"):
+        begun(gone, run, splits)
+
+
+def test_networks_have_the_source_s_sizes_and_the_change_is_told(risk):
+    _, teacher = risk
+    config = TrainingConfig(network=dataclasses.replace(NETWORK, teacher_width=64))
+    configured, changes = TRANSFERRING.configured(teacher, config)
+    assert configured.network == NETWORK
+    assert changes == ("teacher_width is 8, as in the source's network",)
+
+
+def _weights(artifact):
+    return load(artifact.read("network.safetensors"))

@@ -1,0 +1,121 @@
+"""Exceedances of value at risk: their number, their distance from each other, their size."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import chi2
+
+from spt_core.benchmark.backtests import backtest_facts
+from spt_core.errors import InputError
+from spt_core.heads import HEADS
+from spt_core.heads.backtest import (
+    backtest,
+    christoffersen,
+    expected_shortfall,
+    kupiec,
+    value_at_risk,
+)
+from spt_core.heads.forecasts import LEVELS
+from spt_core.task import find
+
+TASK = find("financial_services/market_risk")
+
+
+def hits(num_days, places):
+    flags = np.zeros(num_days, bool)
+    flags[list(places)] = True
+    return flags
+
+
+def exponential(num_days, seed, scale=1.0):
+    """Losses of an exponential distribution, and the quantiles of one of scale 1 for them."""
+    losses = np.random.default_rng(seed).exponential(scale, (num_days, 1))
+    quantiles = np.tile(-np.log(1 - np.array(LEVELS)), (num_days, 1))
+    return HEADS["forecasts"].fitted(TASK, (), losses, quantiles)
+
+
+# Kupiec (1995), table 1 of his paper and every textbook after it: at 5 % of 255 days a test of 5 %
+# rejects fewer than 7 and more than 20 exceedances, at 1 % more than 6.
+@pytest.mark.parametrize(
+    ("share", "count", "is_rejected"),
+    [
+        (0.05, 6, True),
+        (0.05, 7, False),
+        (0.05, 20, False),
+        (0.05, 21, True),
+        (0.01, 0, True),
+        (0.01, 1, False),
+        (0.01, 6, False),
+        (0.01, 7, True),
+    ],
+)
+def test_kupiec_s_test_rejects_what_his_table_says(share, count, is_rejected):
+    assert (kupiec(hits(255, range(count)), share) < 0.05) is is_rejected
+
+
+def test_the_ratio_of_no_exceedance_is_that_of_the_formula():
+    ratio = -2 * 100 * np.log(0.99)
+
+    assert kupiec(hits(100, ()), 0.01) == pytest.approx(chi2.sf(ratio, 1))
+
+
+def test_exceedances_that_come_together_are_told_from_those_that_come_apart():
+    apart, together = hits(500, range(0, 500, 20)), hits(500, range(100, 125))
+    assert kupiec(apart, 0.05) == kupiec(together, 0.05)
+    assert christoffersen(apart, 0.05)[0] > 0.05
+    assert christoffersen(together, 0.05)[0] < 1e-6
+    assert christoffersen(together, 0.05)[1] < 1e-6
+
+
+def test_independence_is_that_of_the_markov_chain():
+    flags = np.array([0, 0, 1, 1, 0, 0, 0, 1, 0, 0], bool)
+    likelihood = 4 * np.log(4 / 6) + 2 * np.log(2 / 6) + 2 * np.log(2 / 3) + np.log(1 / 3)
+    alone = 6 * np.log(6 / 9) + 3 * np.log(3 / 9)
+
+    ratio = max(2 * (likelihood - alone), 0.0)
+    assert christoffersen(flags, 0.1)[0] == pytest.approx(chi2.sf(ratio, 1))
+
+
+def test_the_first_day_of_a_series_follows_no_other():
+    flags = hits(10, (4, 5))
+    series = np.repeat([0, 1], 5)
+    assert christoffersen(flags, 0.2, series)[0] > christoffersen(flags, 0.2)[0]
+
+
+def test_tails_are_those_of_an_exponential_distribution():
+    step = dict(zip(LEVELS, (-np.log(1 - np.array(LEVELS))).tolist(), strict=True))
+    for level in (0.95, 0.975, 0.99, 0.995):
+        assert value_at_risk(step, level) == pytest.approx(-np.log(1 - level))
+        assert expected_shortfall(step, level) == pytest.approx(1 - np.log(1 - level))
+    with pytest.raises(InputError, match="from 0.95 to below 1"):
+        value_at_risk(step, 0.9)
+
+
+def test_a_model_that_knows_the_losses_passes_and_one_that_halves_them_does_not():
+    series = np.zeros(4000, np.int64)
+    for row in backtest(exponential(4000, 0), (0.95, 0.99), series):
+        assert row["conditional_coverage_p"] > 0.05
+        assert row["shortfall_ratio"] == pytest.approx(1.0, abs=0.15)
+        assert row["expected"] == pytest.approx(4000 * (1 - row["level"]))
+    (_, bad) = backtest(exponential(4000, 0, scale=2.0), (0.95, 0.99), series)
+    assert bad["kupiec_p"] < 1e-6
+    assert bad["shortfall_ratio"] > 1.2
+    assert bad["zone"] == "red"
+
+
+def test_facts_are_of_days_in_order_whatever_the_order_of_the_table():
+    table = TASK.sample(1200, 0)
+    of = exponential(1200, 1)
+    shuffled = np.random.default_rng(0).permutation(1200)
+    both = [
+        backtest_facts({"model": some}, rows, TASK, "session", "instrument")
+        for some, rows in ((of, table), (of.take(shuffled), table.take(shuffled)))
+    ]
+    assert both[0] == both[1]
+    assert [row["level"] for row in both[0]["model"]] == [0.95, 0.99]
+
+
+def test_a_task_that_asks_for_none_has_no_backtest():
+    task = find("manufacturing/supply_chain")
+    assert backtest_facts({}, task.sample(90, 0), task, "month", "part") == {}

@@ -1,0 +1,82 @@
+"""Weaknesses of code: the wording, the lines, the table of CWEs, the pairs of the sample."""
+
+import json
+
+import pytest
+
+from industries.technology.code_analysis import PAIRS, lines_of
+from industries.technology.weaknesses import SEVERITIES, WEAKNESSES, weakness_of
+from spt_core.judgement import Labels, LabelScore, Phrase
+from spt_core.policy import LabelPolicy
+from spt_core.task import find
+
+TASK = find("technology/code_analysis")
+CODE = "def f(a):\n    q = 'SELECT ' + a\n    return db.execute(q)\n"
+
+
+def phrase(text, effect):
+    at = CODE.index(text)
+    return Phrase(at, at + len(text), text, effect)
+
+
+REASONS = (phrase("'SELECT ' + a", 3.0), phrase("execute", 1.0), phrase("def", -2.0))
+
+
+def answer(told, threshold=0.5):
+    policy = LabelPolicy(thresholds=dict.fromkeys(told, threshold), most_probable=False)
+    given = policy.given(told)
+    scores = [LabelScore(n, p, n in given, REASONS) for n, p in told.items()]
+    scores.sort(key=lambda score: -score.probability)
+    return TASK.respond(Labels({"code": CODE}, tuple(scores), policy))
+
+
+def test_a_weakness_is_named_with_its_lines_its_severity_and_what_mends_it():
+    given = answer({"CWE-89": 0.9, "CWE-79": 0.1})
+    (vulnerability,) = given["vulnerabilities"]
+    assert vulnerability["name"] == "SQL Injection"
+    assert [line["line"] for line in vulnerability["lines"]] == [2, 3]
+    assert vulnerability["lines"][0]["text"] == "    q = 'SELECT ' + a"
+    assert [phrase["text"] for phrase in vulnerability["evidence"]] == ["'SELECT ' + a", "execute"]
+    assert "bind values" in vulnerability["remedy"]
+    assert (given["severity"], given["recommendation"]) == ("critical", "fix")
+    assert given["confidence"] == 0.9
+
+
+def test_the_most_severe_weakness_comes_first_and_decides():
+    given = answer({"CWE-476": 0.7, "CWE-787": 0.6})
+    assert [v["cwe"] for v in given["vulnerabilities"]] == ["CWE-787", "CWE-476"]
+    assert (given["severity"], given["recommendation"]) == ("critical", "review")
+
+
+@pytest.mark.parametrize(("probability", "said"), [(0.1, "no_finding"), (0.3, "review")])
+def test_no_finding_is_said_only_where_no_weakness_is_near(probability, said):
+    given = answer({"CWE-22": probability})
+    assert (given["vulnerabilities"], given["severity"]) == ([], "none")
+    assert given["recommendation"] == said
+
+
+def test_a_phrase_over_two_lines_counts_for_both_by_its_characters():
+    text = "a\n    return"
+    score = LabelScore("CWE-89", 0.9, True, (phrase(text, 12.0),))
+    assert [(line["line"], line["effect"]) for line in lines_of(CODE, score)] == [
+        (3, 10.0),
+        (2, 2.0),
+    ]
+
+
+def test_a_weakness_that_the_table_lacks_is_left_to_a_person():
+    assert "add it" in weakness_of("CWE-9999").remedy
+    assert {weakness.severity for weakness in WEAKNESSES.values()} < set(SEVERITIES)
+    assert set(PAIRS) <= set(WEAKNESSES)
+
+
+def test_a_commit_of_the_sample_has_the_weak_function_and_the_mended_one():
+    table = TASK.sample(400, 0)
+    rows = list(zip(*(table[name].to_pylist() for name in table.column_names), strict=True))
+    labels = [json.loads(label) for _, _, label in rows]
+    for at in range(0, 400, 2):
+        (before, commit, _), (after, same, _) = rows[at : at + 2]
+        assert commit == same
+        assert before != after
+        assert (len(labels[at]), labels[at + 1]) == (1, [])
+    assert {name for label in labels for name in label} == set(PAIRS)
