@@ -27,6 +27,7 @@ def require_service(settings: Settings) -> None:
 
     A service follows one registry: what another one says would take its models away.
     """
+    entitled(settings, "operator", "a deployment")
     local = settings.local
     if local is None:
         require_free_ports(settings)
