@@ -19,10 +19,11 @@ from cluster.settings import Settings, actor, api_key, load_settings
 from jobs.access import entitled
 from jobs.console import Screen
 from jobs.exits import run as call
-from spt_core.access import EVERY_TASK, MEANING, ROLES, Key, digest, id_of
+from spt_core.access import EVERY_TASK, MEANING, ROLES, Key, covers, digest, id_of
 from spt_core.continuous.ledger import Ledger
 from spt_core.continuous.ledger.audit import stamp
-from spt_core.errors import ForbiddenError, InputError
+from spt_core.errors import ForbiddenError, InputError, NotFoundError, nearest
+from spt_core.task import all_tasks
 
 NUM_REFUSED = 50
 _UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
@@ -65,13 +66,14 @@ def _issue(desk: Desk) -> None:
     by = entitled(desk.settings, "admin", "giving a key")
     _require_bootstrap(desk)
     expires_s = None if args.expires is None else time.time() + seconds(args.expires)
+    tasks = [checked_task(text) for text in args.task or [EVERY_TASK]]
     if args.name not in {principal.name for principal in desk.ledger.principals()}:
         desk.ledger.name_principal(args.name, args.role, actor=by)
     text = desk.ledger.issue_key(
         args.name,
         roles=args.role,
         actor=by,
-        tasks=args.task or [EVERY_TASK],
+        tasks=tasks,
         expires_s=expires_s,
         requests_per_s=args.requests_per_s,
     )
@@ -143,6 +145,15 @@ _COMMANDS: Mapping[str, Callable[[Desk], None]] = {
     "rotate": _rotate,
     "refused": _refused,
 }
+
+
+def checked_task(text: str) -> str:
+    """INDUSTRY, INDUSTRY/TASK or INDUSTRY/TASK/MODEL_NAME of a task that exists, or EVERY_TASK."""
+    paths = all_tasks()
+    if text == EVERY_TASK or covers(paths, text) or any(covers([text], path) for path in paths):
+        return text
+    names = {*paths, *(path.partition("/")[0] for path in paths)}
+    raise NotFoundError(f"there is no task or industry {text!r}; {nearest(text, names)}")
 
 
 def seconds(text: str) -> float:

@@ -128,7 +128,7 @@ class HotPath:
         send: Send,
         request_id: bytes,
     ) -> None:
-        metrics, status, failure = owner._metrics_manager, 500, ""
+        metrics, status, failure = owner._metrics_manager, 499, ""  # until something is answered
         id_header = (b"x-request-id", request_id)
 
         async def tap(message: dict[str, Any]) -> None:
@@ -146,7 +146,7 @@ class HotPath:
             told = {"root_path": self._route, "spt.request_id": request_id}
             await application({**scope, **told}, receive, tap)
         except BaseException as error:
-            failure = type(error).__name__
+            failure, status = type(error).__name__, 500
             raise
         finally:
             metrics.dec_num_ongoing_requests(self._metadata)

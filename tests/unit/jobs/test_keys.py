@@ -132,9 +132,11 @@ def test_an_alias_moves_by_whose_key_it_is(desk: Desk, admin: str) -> None:
         held.add(exported(name), POLICY, {}, created_by="test")
     task = MODEL.rpartition("/")[0]
     right = desk.call("issue", "olga", "--role", "operator", "--task", task, key=admin)["key"]
-    wrong = desk.call("issue", "otto", "--role", "operator", "--task", "x/y", key=admin)["key"]
+    wrong = desk.call("issue", "otto", "--role", "operator", "--task", "healthcare", key=admin)[
+        "key"
+    ]
     move = ("alias", f"{MODEL}@2", "champion")
-    for shown, why in ((wrong, "is for x/y"), (admin, "is for admin"), ("", "is not set")):
+    for shown, why in ((wrong, "is for healthcare"), (admin, "is for admin"), ("", "is not set")):
         with pytest.raises(ForbiddenError, match=why):
             desk.call(*move, key=shown, job=registry)
     with pytest.raises(InputError, match="whose key it is, however: olga, not eve"):
@@ -151,7 +153,8 @@ def test_an_alias_moves_by_whose_key_it_is(desk: Desk, admin: str) -> None:
         (("issue", "x", "--role", "client", "--expires", "soon"), InputError, "such as 90d"),
         (("issue", "x", "--role", "client", "--requests-per-s", "0"), InputError, "above 0"),
         (("issue", "x", "--role", "client", "--requests-per-s", "nan"), InputError, "above 0"),
-        (("issue", "x", "--role", "client", "--task", ""), InputError, "must name tasks"),
+        (("issue", "x", "--role", "client", "--task", ""), NotFoundError, "no task or industry ''"),
+        (("issue", "x", "--role", "client", "--task", "helthcare"), NotFoundError, "'healthcare'"),
         (("issue", "\n", "--role", "client"), InputError, "printable"),
         (("revoke", "0000"), NotFoundError, "there is no key '0000'"),
         (("rotate", "0000"), NotFoundError, "there is no key '0000'"),

@@ -127,6 +127,21 @@ def test_every_node_of_the_service_has_the_variables_of_the_tuned_path(name: str
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
+def test_the_service_wants_keys_and_its_haproxy_is_started_by_our_script(name: str) -> None:
+    spec = clusters(f"overlays/{name}")["RayService/spt"]
+    given = literals(spec["headGroupSpec"]["template"]["spec"]["containers"][0])
+    assert given["SPT_AUTHENTICATION"] == "on"
+    (folder,) = re.findall(
+        r"^FROM .* AS runtime$.*?^WORKDIR (\S+)$",
+        (KUBERAY / "Dockerfile").read_text(),
+        re.M | re.S,
+    )
+    script = ROOT / Path(given["RAY_SERVE_HAPROXY_BINARY_PATH"]).relative_to(folder)
+    assert script.stat().st_mode & 0o111 == 0o111
+    assert (script.parent / "errors" / "503.http").is_file()
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
 def test_ray_is_the_pinned_one(name: str) -> None:
     for spec in clusters(f"overlays/{name}").values():
         assert f"ray=={spec['rayVersion']}\n" in (ROOT / "constraints.txt").read_text()
