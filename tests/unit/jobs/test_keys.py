@@ -131,7 +131,8 @@ def test_an_alias_moves_by_whose_key_it_is(desk: Desk, admin: str) -> None:
     for name in ("a", "b"):
         held.add(exported(name), POLICY, {}, created_by="test")
     task = MODEL.rpartition("/")[0]
-    right = desk.call("issue", "olga", "--role", "operator", "--task", task, key=admin)["key"]
+    desk.ledger.name_principal("olga", ["operator"], actor="ada")
+    right = desk.ledger.issue_key("olga", roles=["operator"], tasks=[task], actor="ada")
     wrong = desk.call("issue", "otto", "--role", "operator", "--task", "healthcare", key=admin)[
         "key"
     ]
