@@ -301,11 +301,11 @@ def _content_type(scope: Mapping[str, Any]) -> str:
         elif name == b"content-encoding" and text.strip().lower() != b"identity":
             said = text.decode("latin-1")[:100]
             raise Problem(415, f"a body must be sent as it is, however: it is encoded ({said!r})")
-    kind, _, parameters = value.partition(b";")
-    if b"charset" in parameters and b"utf-8" not in parameters.lower():
-        said = parameters.decode("latin-1").strip()[:100]
+    kind, _, parameters = value.lower().decode("latin-1").partition(";")
+    if kind.strip() in JSON_TYPES and "charset" in parameters and "utf-8" not in parameters:
+        said = parameters.strip()[:100]
         raise Problem(415, f"a body must be UTF-8, however: it is said to be {said!r}")
-    return kind.strip().lower().decode("latin-1")
+    return kind.strip()
 
 
 def _caution_header(cautions: Cautions) -> tuple[bytes, bytes]:
