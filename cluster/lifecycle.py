@@ -177,12 +177,17 @@ def _take_a_free_agent_port() -> None:
 
 
 def use_environment(settings: Settings, host: str) -> None:
-    """Give this process the variables of this machine's Ray, which others reach at that host."""
+    """Give this process what it needs to start or to join this machine's Ray, reached at `host`."""
+    from ray._private.authentication import authentication_token_setup as token_setup
+
     environment = embedded_environment(settings)
     if host in LOOPBACK:
         stay_on_loopback(environment)
     else:
         put_environment({n: v for n, v in environment.items() if n != _STAYS_LOCAL})
+    logging.getLogger(token_setup.__name__).setLevel(logging.ERROR)
+    # As ray.init does where it starts a Ray; `ray start` and who joins have to ask for it.
+    token_setup.enable_token_auth_by_default()
 
 
 def stay_on_loopback(environment: dict[str, str]) -> None:
@@ -287,6 +292,8 @@ def serve_environment() -> Mapping[str, str]:
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response response-timeout",
         "RAY_SERVE_HAPROXY_RETRIES": "3",
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "30",
+        # A HAProxy that was killed is back after three of these; the default is 10 s.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.middleware:middlewares",
         "OMP_NUM_THREADS": "1",
     }

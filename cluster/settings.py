@@ -6,6 +6,7 @@
 | SPT_DATABASE_URL | SQLite or Postgres (postgresql+psycopg://...) | spt.db below a local root |
 | SPT_DATA_HOME | cache folder of public data sets | ./data |
 | SPT_HTTP_HOST, SPT_HTTP_PORT | where Serve listens | 127.0.0.1, 8000 |
+| SPT_SERVICE | `elsewhere` on a cluster that trains and never serves | here |
 | SPT_RUNTIME | what runs texts in replicas, one of RUNTIMES | onnx |
 | SPT_API_KEY, SPT_API_KEY_FILE | a principal's key, or a file of mode 0600 that holds it | |
 | SPT_AUTHENTICATION | on: every route wants a key; off: it listens on loopback alone | off |
@@ -72,9 +73,15 @@ class Settings:
     trackers: tuple[Tracker, ...]
     # This machine's own Ray, started before, where `ray_address` is that one's.
     local: LocalCluster | None = None
+    serves: bool = True  # whether models are taken into service on the cluster of `ray_address`
     replicas: Mapping[str, tuple[int, int]] = dataclasses.field(
         default_factory=dict[str, tuple[int, int]]
     )
+
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether there is a Ray with a job API, which goes on without any process of a person."""
+        return self.ray_address is not None and (self.local is None or self.local.kind == "cluster")
 
     @property
     def is_named(self) -> bool:
@@ -113,6 +120,7 @@ def load_settings(*, storage: str | None = None, database_url: str | None = None
         ray_address=address if local is None else local.address,
         trackers=tuple(trackers),
         local=local,
+        serves=_serves(os.environ.get("SPT_SERVICE") or "here"),
         replicas=replicas(),
     )
 
@@ -290,6 +298,12 @@ def _require_private(path: Path, variable: str) -> None:
             f"{variable} must name a file that its owner alone may read (chmod 600), however: "
             f"{path} has the mode {stat.S_IMODE(mode):04o}"
         )
+
+
+def _serves(text: str) -> bool:
+    if text not in ("here", "elsewhere"):
+        raise InputError(f"SPT_SERVICE must be here or elsewhere, however: {text!r}")
+    return text == "here"
 
 
 def _port(text: str) -> int:

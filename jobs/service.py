@@ -17,7 +17,7 @@ from cluster.state import database_digest
 from jobs.access import entitled, noted
 from jobs.console import Screen
 from spt_core.errors import InputError
-from spt_core.registry import Deployment, ModelVersion, Registry
+from spt_core.registry import DEFAULT_MODEL_NAME, Deployment, ModelVersion, Registry
 from spt_core.rollout import NumReplicas, promote, replicas_within, resume, route
 from spt_core.task import example_record, find
 
@@ -27,6 +27,11 @@ def require_service(settings: Settings) -> None:
 
     A service follows one registry: what another one says would take its models away.
     """
+    if not settings.serves:
+        raise InputError(
+            "a model is taken into service where the service is, however: this cluster has none "
+            "(SPT_SERVICE=elsewhere); run this command there"
+        )
     entitled(settings, "operator", "a deployment")
     local = settings.local
     if local is None:
@@ -113,6 +118,14 @@ def _tls() -> ssl.SSLContext | None:
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return context
+
+
+def elsewhere(version: ModelVersion) -> str:
+    """How the service of another cluster takes a version that was registered here."""
+    name = version.name.rpartition("/")
+    model = "" if name[2] == DEFAULT_MODEL_NAME else f" --name {name[2]}"
+    variant = f" --variant {version.variant}" if version.variant else ""
+    return f"python -m jobs.deploy {name[0]}{model} --version {version.version}{variant}"
 
 
 def curl(question: Mapping[str, Any]) -> str:

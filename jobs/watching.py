@@ -214,7 +214,7 @@ def _configurer(settings: Settings) -> str:
 
 def _jobs(settings: Settings, options: WatchOptions) -> JobApi | None:
     """Jobs of the cluster that is named; None for processes of this machine."""
-    if settings.ray_address is None:
+    if settings.ray_address is None or not settings.takes_jobs:
         return None
     from cluster.submit import RayJobs
     from cluster.watcher import job_environment
@@ -246,17 +246,18 @@ async def _until_interrupted(pipeline: ContinuousTrainingPipeline, screen: Scree
 
 def _on_cluster(args: argparse.Namespace, verb: str) -> Settings:
     settings = load_settings(storage=args.storage)
-    if settings.ray_address is None:
+    if not settings.takes_jobs:
         raise InputError(
             f"{verb} needs a Ray cluster that goes on without this process, however: RAY_ADDRESS "
-            "is not set; `python -m jobs.watch run` watches in this process"
+            "is not set, and `python -m cluster up` was not called; `python -m jobs.watch run` "
+            "watches in this process"
         )
     return settings
 
 
 def _watcher(settings: Settings) -> Mapping[str, Any] | None:
     """What the cluster's watcher says of itself; None without a cluster or watcher."""
-    if settings.ray_address is None:
+    if not settings.takes_jobs:
         return None
     from cluster.lifecycle import ray_session
     from cluster.watcher import status as watcher_status

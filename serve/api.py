@@ -65,10 +65,15 @@ class Api:
         A cluster's manifest cannot list them: it says `reapply`, and the list comes with what that
         applies. It raises where the registry is away: Serve then tries again.
         """
-        if "reapply" in config:
+        if config.keys() == {"models"}:
+            self.models = list(config["models"])
+        elif config.keys() == {"reapply"} and config["reapply"].keys() == {"num_replicas"}:
             await asyncio.to_thread(reapply_registered, **config["reapply"])
         else:
-            self.models = list(config["models"])
+            raise InputError(
+                "the configuration of the API must be {models: [...]} or {reapply: {num_replicas: "
+                f"N}}}}, however: {dict(config)!r:.200}"
+            )
 
 
 def reapply_registered(*, num_replicas: int) -> None:

@@ -56,6 +56,7 @@ def respond(judgement: Labels) -> dict[str, Any]:
             "regions": [
                 {**region._asdict(), "effect": round(region.effect, 4)} for region in regions
             ],
+            "effects": [] if attention is None else attention.grid(),
             "width_px": 0 if attention is None else attention.width_px,
             "height_px": 0 if attention is None else attention.height_px,
         },
@@ -249,6 +250,12 @@ VISUAL_INSPECTION = Task(
             "there is none",
             "properties": {
                 "regions": {"type": "array", "items": _REGION},
+                "effects": {
+                    "type": "array",
+                    "description": "what each place of a grid over the picture adds to the "
+                    "log-odds of the defect, signed",
+                    "items": {"type": "array"},
+                },
                 "width_px": {"type": "integer"},
                 "height_px": {"type": "integer"},
             },

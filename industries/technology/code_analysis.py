@@ -41,7 +41,7 @@ def respond(judgement: Labels) -> dict[str, Any]:
 
 
 def lines_of(code: str, score: LabelScore) -> list[dict[str, Any]]:
-    """The lines whose phrases speak for a label, by the sum of their effects; lines count from 1.
+    """The lines whose phrases speak most for a label, by their summed effects; counted from 1.
 
     A phrase that goes over several lines counts for each by its share of the characters.
     """
@@ -278,5 +278,5 @@ CODE_ANALYSIS = Task(
     compliance_checks=("data_licence_known",),
     latency_target_ms=20.0,
     size_target_mb=25.0,
-    case_matters=True,
+    is_code=True,
 )

@@ -25,19 +25,19 @@ def default(task: Task) -> PipelineConfig:
         family="image",
         model_name="default",
         network=ImageConfig(),
-        num_epochs=12,
+        num_epochs=10,
         batch_size=16,
         learning_rate=1e-3,
         weight_decay=1e-4,
         save_strategy="epoch",
         evaluation_strategy="no",
     )
-    student = dataclasses.replace(training, num_epochs=8, batch_size=32, learning_rate=2e-3)
+    student = dataclasses.replace(training, num_epochs=6, batch_size=32, learning_rate=2e-3)
     return PipelineConfig(
         data=DataConfig(),
         split=SplitConfig(),
         training=training,
-        distillation=DistillationConfig(training=student, num_copies=6),
+        distillation=DistillationConfig(training=student, num_copies=4),
         benchmark=BenchmarkConfig(num_calls=300),
         search=SearchConfig(num_trials=4),  # each takes as long as the recipe's own student
         refit=False,

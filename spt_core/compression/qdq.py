@@ -54,6 +54,12 @@ def quantize_symmetric(
     metric is of the others: ranges that are read off a row fit it better than the next one.
     """
     config = config or QuantizeConfig()
+    family = exported.artifact.family
+    if family not in ON_GPU:
+        raise InputError(
+            f"graphs for TensorRT are of families that GPUs serve ({', '.join(ON_GPU)}), however: "
+            f"{exported.uri} is of the family {family!r}"
+        )
     require_int8(exported)
     rows = table.take(pa.array(sampled_places(table.num_rows, config.max_rows)))
     if rows.num_rows < 2:
@@ -66,7 +72,6 @@ def quantize_symmetric(
     num_fed = min(MAX_CALIBRATION_ROWS, rows.num_rows // 2)
     is_fed = np.zeros(rows.num_rows, np.bool_)
     is_fed[sampled_places(rows.num_rows, num_fed)] = True
-    family = exported.artifact.family
     predictor: Any = SERVING[family].open(exported.artifact, exported.read)
     encoded = predictor.encode(rows.filter(pa.array(is_fed)))
     content = qdq_graph(exported.read(GRAPH), ON_GPU[family].feeds(predictor, encoded))

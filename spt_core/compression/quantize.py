@@ -87,11 +87,18 @@ def quantize(
     uri = f"{exported.artifact.uri}/int8-{proof_name(exported, rows, label, policy, config)}"
     if not fresh and has_manifest(uri):
         return load_exported(uri)
+    content, judged = int8_graph(exported, rows)
+    return write_proven(uri, exported, content, judged, label, policy, config)
+
+
+def int8_graph(exported: ExportedModel, rows: pa.Table) -> tuple[bytes, pa.Table]:
+    """The graph of a model in INT8, and those of the rows that may judge it.
+
+    Ranges that are read off a row fit it better than the next one: quality is of the others.
+    """
     convolutions = CONVOLUTIONS.get(exported.artifact.family)
     if convolutions is None:
-        content = quantized_graph(exported.read(GRAPH))
-        return write_proven(uri, exported, content, rows, label, policy, config)
-    # Ranges that are read off a row fit it better than the next one: quality is of the others.
+        return quantized_graph(exported.read(GRAPH)), rows
     is_fed = np.zeros(rows.num_rows, np.bool_)
     num_fed = min(MAX_CALIBRATION_ROWS, rows.num_rows // 2)
     is_fed[sampled_places(rows.num_rows, num_fed)] = True
@@ -99,8 +106,7 @@ def quantize(
     predictor: Any = SERVING[exported.artifact.family].open(exported.artifact, exported.read)
     feeds = convolutions.feeds(predictor, predictor.encode(fed))
     content = static_graph(exported.read(GRAPH), feeds)
-    content = convolutions.settled(content, predictor.encode(others))
-    return write_proven(uri, exported, content, others, label, policy, config)
+    return convolutions.settled(content, predictor.encode(others)), others
 
 
 def write_proven(
@@ -149,7 +155,8 @@ def require_int8(exported: ExportedModel) -> None:
     if not task.facts.has_int8:
         raise InputError(
             "only models of a family that gains by it are quantized (a table's are small as they "
-            f"are), however: {exported.uri} is of the family {task.family!r}"
+            "are, a series' answer slower in INT8), however: "
+            f"{exported.uri} is of the family {task.family!r}"
         )
 
 

@@ -18,15 +18,22 @@ from spt_core.artifacts import (
     load_exported,
     write_derived,
 )
-from spt_core.compression.quantize import PROBE_TOLERANCE, quantized_graph
+from spt_core.compression.quantize import (
+    PROBE_TOLERANCE,
+    QuantizeConfig,
+    int8_graph,
+    quantized_graph,
+)
+from spt_core.data.splits import load_splits
 from spt_core.export import export
 from spt_core.export.exporter import write_export
 from spt_core.families.graph import Exported
-from spt_core.families.serving import SERVING
+from spt_core.families.serving import CONVOLUTIONS, SERVING
 from spt_core.families.training import TRAINING
 from spt_core.model import default_policy
 from spt_core.task import find
 
+MAX_ROWS = QuantizeConfig().max_rows
 QUALITY = "quality"  # in an export's proof: that of INT8 on validation rows
 
 
@@ -69,7 +76,11 @@ def _in_int8(full: ExportedModel, twin: ExportedModel) -> ExportedModel:
     if has_manifest(uri):
         return load_exported(uri)
     contents = {file: full.read(file) for file in full.files}
-    contents[GRAPH] = quantized_graph(contents[GRAPH])
+    if full.artifact.family in CONVOLUTIONS:  # the rows that the twin's ranges were read off
+        validation = load_splits(full.artifact.splits).table("validation", MAX_ROWS)
+        contents[GRAPH], _ = int8_graph(full, validation)
+    else:
+        contents[GRAPH] = quantized_graph(contents[GRAPH])
     predictor = SERVING[full.artifact.family].open(full.artifact, contents.__getitem__)
     small = Answerer(find(full.artifact.task), predictor, default_policy(full))
     records = full.probes["records"]

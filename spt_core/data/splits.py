@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from spt_core.data.read import Dataset
 
 SplitKind = Literal["time", "group", "random"]
-SAMPLE_BATCH_ROWS = 4_096  # that are read at a time for a sample
+SAMPLE_BATCH_ROWS = 256  # that are read at a time for a sample: they may be images
 SERIES_RUN_ROWS = 1_000
 StepUnit = Literal["second", "minute", "hour", "day", "week", "month"]
 REFIT_PARTS: tuple[Part, ...] = ("train", "validation", "calibration")
@@ -251,8 +251,7 @@ def table_of(uris: Sequence[str], limit: int | None = None) -> pa.Table:
     tables: list[pa.Table] = []
     left = math.inf if limit is None else limit
     for uri in uris:
-        files, path = filesystem(uri)
-        file = pq.ParquetFile(path, filesystem=files)
+        file = _opened(uri)
         if left >= file.metadata.num_rows:
             tables.append(file.read())
         else:
@@ -280,15 +279,14 @@ def sampled_table(
     The first rows of a corpus that is sorted are of one class, unit or month: `sampled_places` says
     which are taken. They are read a batch at a time, those of large files too.
     """
-    opened = [pq.ParquetFile(path, filesystem=files) for files, path in map(filesystem, uris)]
     names = None if columns is None else list(columns)
-    total = sum(file.metadata.num_rows for file in opened)
+    total = sum(_opened(uri).metadata.num_rows for uri in uris)
     if limit is None or limit >= total:
-        return pa.concat_tables([file.read(columns=names) for file in opened])
+        return pa.concat_tables([_opened(uri).read(columns=names) for uri in uris])
     places, start = sampled_places(total, limit, run_rows=run_rows), 0
     tables: list[pa.Table] = []
-    for file in opened:
-        for batch in file.iter_batches(batch_size=SAMPLE_BATCH_ROWS, columns=names):
+    for uri in uris:
+        for batch in _opened(uri).iter_batches(batch_size=SAMPLE_BATCH_ROWS, columns=names):
             low, high = np.searchsorted(places, (start, start + batch.num_rows))
             chosen = pa.array(places[low:high] - start)
             tables.append(pa.Table.from_batches([batch]).take(chosen))
@@ -309,6 +307,11 @@ def sampled_places(num_rows: int, limit: int, *, run_rows: int = 1) -> NDArray[n
     draw = np.random.default_rng(0)
     starts = draw.integers(edges[:-1], edges[1:] - run_rows, endpoint=True)
     return (starts[:, None] + np.arange(run_rows)).ravel()
+
+
+def _opened(uri: str) -> pq.ParquetFile:
+    files, path = filesystem(uri)
+    return pq.ParquetFile(path, filesystem=files)
 
 
 def _run_rows(signature: Signature) -> int:

@@ -88,6 +88,7 @@ UNITS_S: Mapping[StepUnit, float] = {
 }
 GZIP_RATIO = 6
 MIN_DISTINCT = 0.5
+MOSTLY = 0.5  # of readings at the time of another, from which on they are of several units
 MAX_TERMS = 600  # of a vocabulary: each is a column
 MIN_TERM_ROWS = 3  # that hold a term, for a model to learn what it says
 
@@ -213,6 +214,12 @@ def _paced(
     if paced is None:
         raise InputError(
             f"readings of one unit must differ in time, however: no two in {shape.time!r} do"
+        )
+    if shape.unit is None and paced.repeated >= MOSTLY:
+        raise InputError(
+            f"readings of one unit must differ in time, however: {paced.repeated:.0%} of those "
+            f"sampled have the {shape.time!r} of another; name the column of their units "
+            "(--group), or lay each unit's files in a folder such as unit=7"
         )
     findings = list(columns.findings)
     is_whole = sampled.is_whole and sampled.num_rows == sampled.table.num_rows

@@ -174,7 +174,8 @@ class StructuredPruning:
         changes = {f.name: getattr(own, f.name) for f in dataclasses.fields(own)}
         student = work.pipeline(**changes).distill(work.teacher, work.splits)
         students = {**work.students, "pruned": student}
-        return work.done(self.name, _figure(work.task, student), students=students)
+        note = f"{_figure(work.task, student)}{_computed(student, work.students.get(''))}"
+        return work.done(self.name, note, students=students)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -292,6 +293,15 @@ def apply_all(work: Work, names: list[OptimizationTechnique]) -> Work:
 def _figure(task: Task, student: SpecializedModel) -> str:
     value = student.artifact.metrics[f"validation_{task.metric}"]
     return f"{task.metric.replace('_', ' ')} {value:.4f} on validation rows"
+
+
+def _computed(pruned: SpecializedModel, whole: SpecializedModel | None) -> str:
+    """How much less is computed, where the family counts it."""
+    counts = [
+        model.artifact.metrics.get("multiply_adds", 0.0) if model else 0.0
+        for model in (pruned, whole)
+    ]
+    return f", {counts[0] / counts[1]:.0%} of the unpruned one's products" if all(counts) else ""
 
 
 def _calibrated(work: Work, student: SpecializedModel) -> SpecializedModel:

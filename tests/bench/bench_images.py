@@ -1,6 +1,6 @@
-"""Image quality by folds: python -m tests.bench.bench_images neu|pneumonia [--folds 5] [--only N]
+"""Image quality by folds: bench_images neu|pneumonia [--folds 5] [--only N] [--pruned]
 
-SPT_DATA_HOME=... python -m tests.bench.bench_images neu --only 1
+SPT_DATA_HOME=... python -m tests.bench.bench_images neu --only 1 --pruned
 
 Five folds: images are dealt to folds at random, those that look alike to the same one; a fold is
 predicted by models that saw none of it, and all predictions are pooled. Of the images that train, a
@@ -11,7 +11,9 @@ and of pretrained weights, its strength chosen on the validation rows. Intervals
 Printed are accuracy (neu) or the area under the ROC curve (pneumonia) of the teacher, the student,
 the student in INT8 and the baselines; what share of the teacher's the student keeps, and INT8 of
 the student's; the student's difference to each baseline; and how far its answers fall where the
-places are hidden that its map names, beside as many random ones.
+places are hidden that its map names, beside the same shape elsewhere. Of each model: its size, what
+it computes (products), and the median time of an answer with its reasons, in process. `--pruned`
+adds a student whose blocks lose half of their inner channels, in full precision and in INT8.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ from sklearn.metrics import roc_auc_score
 from cluster.settings import load_settings
 from jobs.overrides import override
 from jobs.recipes.config import PipelineConfig
+from spt_core.answering import Answerer
 from spt_core.benchmark.pictures import deletion_facts
+from spt_core.benchmark.timing import timed_calls
 from spt_core.compression.quantize import quantize
 from spt_core.data.alike import LEAST_CORRELATION
 from spt_core.data.catalog import DATASETS, open_dataset
@@ -41,10 +45,11 @@ from spt_core.errors import QualityError
 from spt_core.export import export
 from spt_core.families.baseline import BaselineWork
 from spt_core.families.image.baselines import tune_image_baselines
+from spt_core.families.image.distilling import narrowed_image
 from spt_core.heads import HEADS
 from spt_core.heads.outcomes import Outcomes
 from spt_core.images import looks_of
-from spt_core.model import open_answerer
+from spt_core.model import SpecializedModel, open_answerer
 from spt_core.scoring import fitted_policy
 from spt_core.task import Task, find
 from spt_core.training import SpecializedModelTrainer
@@ -53,6 +58,8 @@ from tests.bench import protocol
 DATA = {"neu": "neu-surface-defects", "pneumonia": "imaging-pneumoniamnist"}
 HELD_SHARE = 0.1
 NUM_RESAMPLES = 1000
+PRUNED_SHARE = 0.5**0.5  # of the width: half of what is computed
+TIMED_CALLS = 200
 Figure = Callable[[Outcomes], float]
 
 
@@ -91,7 +98,7 @@ def parts_of(table: pa.Table, fold_of: np.ndarray, fold: int) -> dict[str, pa.Ta
 
 
 def fold_outcomes(
-    task: Task, splits: Splits, config: PipelineConfig
+    task: Task, splits: Splits, config: PipelineConfig, *, with_pruned: bool
 ) -> tuple[dict[str, Outcomes], dict[str, Any]]:
     """Test outcomes of the baselines and of our models; size, and the deletion test."""
     test, label = splits.table("test"), splits.label
@@ -108,29 +115,52 @@ def fold_outcomes(
     tuned = tune_image_baselines(work)
     of = {each.name: each.outcomes(test, label, None) for each in tuned.fitted}
     teacher = SpecializedModelTrainer(config.training).train(splits)
-    student = DistillationPipeline(config.distillation).distill(teacher, splits)
-    exports = {
-        "teacher": export(teacher.artifact),
-        "student": export(student.artifact),
-    }
+    made = {"teacher": teacher, "student": distilled(config, teacher, splits)}
+    if with_pruned:
+        made["pruned"] = distilled(config, teacher, splits, share=PRUNED_SHARE)
+    exports = {name: export(model.artifact) for name, model in made.items()}
     facts: dict[str, Any] = {"left_out": tuned.left_out}
-    try:
-        full = exports["student"]
-        exports["student INT8"] = quantize(
-            full, splits.table("validation"), label, fitted_policy(full, splits)
-        )
-    except QualityError as error:
-        facts["int8"] = str(error)
+    for name in [name for name in made if name != "teacher"]:
+        full = exports[name]
+        try:
+            exports[f"{name} INT8"] = quantize(
+                full, splits.table("validation"), label, fitted_policy(full, splits)
+            )
+        except QualityError as error:
+            facts[f"{name} INT8"] = str(error)
     for name, exported in exports.items():
         answerer = open_answerer(exported, fitted_policy(exported, splits))
         of[name] = answerer.outcomes(test, label)
-        facts[name] = {"MB": exported.size_bytes / 1e6}
+        facts[name] = {
+            "MB": exported.size_bytes / 1e6,
+            "multiply_adds": exported.artifact.metrics["multiply_adds"],
+            "p50_ms": p50_ms(answerer, test),
+        }
         if name == "student":
             facts["deletion"] = deletion_facts(answerer, test)
             rows = answerer.predictor.encode(test)
             outside = [bool(any(answerer.predictor.cautions([row]))) for row in rows]
             facts["held-out images that are warned of"] = float(np.mean(outside))
     return of, facts
+
+
+def distilled(
+    config: PipelineConfig, teacher: SpecializedModel, splits: Splits, share: float | None = None
+) -> SpecializedModel:
+    """The recipe's student, or one of a share of its width."""
+    own = config.distillation
+    if share is not None:
+        network = narrowed_image(own.training.network, teacher.artifact, share)
+        own = dataclasses.replace(own, training=dataclasses.replace(own.training, network=network))
+    return DistillationPipeline(own).distill(teacher, splits)
+
+
+def p50_ms(answerer: Answerer, table: pa.Table) -> float:
+    """The median time of an answer with its reasons to an encoded image."""
+    assert answerer.task.subject is not None
+    name = answerer.task.subject.name
+    records = [{name: content} for content in table[name].slice(0, 50).to_pylist()]
+    return 1000 * float(np.median(timed_calls(answerer.answer, records, TIMED_CALLS)))
 
 
 def joined(parts: list[Outcomes]) -> Outcomes:
@@ -162,6 +192,7 @@ def main() -> None:
     asked.add_argument("which", choices=DATA)
     asked.add_argument("--folds", type=int, default=5)
     asked.add_argument("--only", type=int, help="run this many folds and stop")
+    asked.add_argument("--pruned", action="store_true", help="a pruned student beside it")
     asked.add_argument("--set", action="append", default=[], dest="assignments")
     given = asked.parse_args()
     name, figure = DATA[given.which], FIGURES[given.which]
@@ -193,7 +224,7 @@ def main() -> None:
                 classes=classes,
                 name=f"-{fold}-of-{given.folds}",
             )
-            of, own = fold_outcomes(task, splits, config)
+            of, own = fold_outcomes(task, splits, config, with_pruned=given.pruned)
             facts.append(own)
             for model, outcomes in of.items():
                 pooled.setdefault(model, []).append(outcomes)
@@ -201,7 +232,12 @@ def main() -> None:
             protocol.say(f"fold {fold}: {own}")
     whole = {model: joined(parts) for model, parts in pooled.items()}
     baselines = [model for model in whole if "regression" in model]
-    kept = [("student", "teacher"), ("student INT8", "student")]
+    kept = [
+        ("student", "teacher"),
+        ("student INT8", "student"),
+        ("pruned", "student"),
+        ("pruned INT8", "student"),
+    ]
     protocol.finish(
         f"images-{given.which}",
         {
@@ -214,7 +250,7 @@ def main() -> None:
             "kept": {
                 f"{one} of {other}": paired(whole[one], whole[other], lambda a, b: a / b, figure)
                 for one, other in kept
-                if one in whole
+                if one in whole and len(whole[one].labels) == len(whole[other].labels)
             },
             "gain": {
                 model: paired(whole["student"], whole[model], lambda a, b: a - b, figure)

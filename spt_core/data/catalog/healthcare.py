@@ -178,9 +178,10 @@ DATASETS: tuple[PublicDataset, ...] = (
         ),
         settings=(
             "training.network.size_px=64",
-            "training.num_epochs=6",
+            "training.num_epochs=4",
             "distillation.training.network.size_px=64",
-            "distillation.num_copies=2",
+            "distillation.training.num_epochs=4",
+            "distillation.num_copies=1",
         ),
     ),
     PublicDataset(

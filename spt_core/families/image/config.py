@@ -7,6 +7,7 @@ import dataclasses
 from spt_core.errors import InputError, require_shares
 
 DEFAULT_BASE = "efficientnet-lite0"
+STUDENT_STRIDES = (8, 16)
 SIDE_STEP = 16  # what a network divides the side of an image by, at least
 
 
@@ -50,17 +51,23 @@ class ImageConfig:
         variation: how training images are altered, anew in every epoch.
         student_stages: how many of the teacher's stages a student keeps; it starts from their
             weights.
+        student_stride: how many pixels lie between the places that a student's map tells apart, 8
+            or 16: a finer map says better where, and costs operations in the last stages.
         student_width: the share of their channels that a student has; below 1 it starts at random.
+        student_expansion: the share of the channels inside its blocks that a student keeps, those
+            that matter most to its teacher: half of them take half of its operations.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
     """
 
     base: str | None = DEFAULT_BASE
-    size_px: int = 128
+    size_px: int = 96
     dropout: float = 0.2
     head_rate: float = 5.0
     variation: Variation = dataclasses.field(default_factory=Variation)
-    student_stages: int = 5
+    student_stages: int = 4
+    student_stride: int = 8
     student_width: float = 1.0
+    student_expansion: float = 1.0
     gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
@@ -75,10 +82,15 @@ class ImageConfig:
                 "dropout must be in [0, 1) and head_rate above 0, however: "
                 f"{self.dropout=}, {self.head_rate=}"
             )
-        if self.student_stages < 1 or not 0 < self.student_width <= 1:
+        if self.student_stride not in STUDENT_STRIDES:
             raise InputError(
-                "student_stages must be at least 1 and student_width in (0, 1], however: "
-                f"{self.student_stages=}, {self.student_width=}"
+                f"student_stride must be one of {STUDENT_STRIDES}, however: {self.student_stride}"
+            )
+        shares = (self.student_width, self.student_expansion)
+        if self.student_stages < 1 or not all(0 < share <= 1 for share in shares):
+            raise InputError(
+                "student_stages must be at least 1, student_width and student_expansion in (0, 1], "
+                f"however: {self.student_stages=}, {self.student_width=}, {self.student_expansion=}"
             )
 
 

@@ -35,7 +35,7 @@ from spt_core.fitting.plan import Trained, TrainingRun
 from spt_core.task import find
 
 SOFT = "soft"
-LEAST_WIDTH = 0.25  # of the teacher's channels
+LEAST_EXPANSION = 0.0625  # of the channels inside the teacher's blocks
 
 
 class ImageDistilling:
@@ -89,6 +89,8 @@ class ImageDistilling:
         weights = LEARNER.network(self._run).state_dict().values()
         size = sum(tensor.numel() * tensor.element_size() for tensor in weights)
         what = f"student_stages {network.student_stages}, student_width {network.student_width:g}"
+        if network.student_expansion < 1:
+            what += f", student_expansion {network.student_expansion:g}"
         lesson.check_size(size, len(teacher.read(WEIGHTS)), what)
         return self._run
 
@@ -129,12 +131,15 @@ class ImageDistilling:
 
 
 def narrowed_image(network: ImageConfig, teacher: ModelArtifact, share: float) -> ImageConfig:
-    """The configuration of a student with a share of its channels."""
+    """The configuration of a student of a share of the width, whose square is what it computes.
+
+    Its blocks lose channels inside, so that it starts from its teacher's weights as before.
+    """
     del teacher
-    width = network.student_width * share
-    if width < LEAST_WIDTH:
+    expansion = network.student_expansion * share**2
+    if expansion < LEAST_EXPANSION:
         raise InputError(
-            f"a student has {LEAST_WIDTH:g} of its teacher's channels at least, however: it would "
-            f"have {width:.2f}"
+            f"a student keeps {LEAST_EXPANSION:g} of the channels inside its blocks at least, "
+            f"however: it would keep {expansion:.3f}"
         )
-    return dataclasses.replace(network, student_width=round(width, 4))
+    return dataclasses.replace(network, student_expansion=round(expansion, 4))

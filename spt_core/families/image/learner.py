@@ -11,6 +11,7 @@ from spt_core.artifacts import Role
 from spt_core.families.image.bases import start_weights
 from spt_core.families.image.config import ImageConfig
 from spt_core.families.image.network import ImageNetwork
+from spt_core.families.image.pruning import pruned
 from spt_core.families.image.reading import Square
 from spt_core.families.image.rows import (
     Altering,
@@ -85,8 +86,8 @@ LEARNER = ImageLearner()
 
 def _start(network: ImageNetwork, run: TrainingRun) -> None:
     """Give a teacher the weights of its base, a student those of its teacher's first stages."""
-    weights = start_weights(run.facts["start"], run.facts["channels"])
     own = network.state_dict()
+    weights = pruned(start_weights(run.facts["start"], run.facts["channels"]), own)
     taken = [name for name in own if name.startswith(TAKEN[run.role])]
     network.load_state_dict({name: weights[name] for name in taken}, strict=False)
 

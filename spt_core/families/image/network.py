@@ -17,11 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 
 from spt_core.families.image.config import ImageConfig
 from spt_core.task import Head
 
 EPSILON, MOMENTUM = 1e-3, 0.01  # of batch normalisation, as EfficientNet has them
+STEM_STRIDE = 2
 CHANNEL_STEP = 8  # that numbers of channels are rounded to
 PIXEL_FIGURES = 2  # of a channel: mean and spread
 
@@ -29,7 +31,7 @@ PIXEL_FIGURES = 2  # of a channel: mean and spread
 class Stage(NamedTuple):
     """Blocks of equal width; the first has the stride, all expand their input's channels."""
 
-    expansion: int
+    expansion: float
     channels: int
     num_blocks: int
     stride: int
@@ -104,8 +106,8 @@ class Block(nn.Module):
 
     def __init__(self, inputs: int, stage: Stage, stride: int) -> None:
         super().__init__()
-        inner = inputs * stage.expansion
-        self.expand = Convolution((inputs, inner), 1) if stage.expansion > 1 else None
+        inner = inner_channels(inputs, stage)
+        self.expand = Convolution((inputs, inner), 1) if stage.expansion != 1 else None
         self.depthwise = Convolution((inner, inner), stage.kernel, stride=stride, groups=inner)
         self.project = Convolution((inner, stage.channels), 1, is_activated=False)
         self._is_residual = stride == 1 and inputs == stage.channels
@@ -139,7 +141,7 @@ class ImageNetwork(nn.Module):
         super().__init__()
         plan = architecture_of(facts)
         self.head: Head = facts["head"]
-        self.stem = Convolution((facts["channels"], plan.stem), 3, stride=2)
+        self.stem = Convolution((facts["channels"], plan.stem), 3, stride=STEM_STRIDE)
         stages: list[nn.Module] = []
         width = plan.stem
         for stage in plan.stages:
@@ -263,14 +265,41 @@ def architecture_of(facts: Mapping[str, Any]) -> Architecture:
 
 
 def student_architecture(teacher: Architecture, config: ImageConfig) -> Architecture:
-    """The first stages of a teacher's, never all of them, with a share of their channels."""
-    kept = teacher.stages[: max(min(config.student_stages, len(teacher.stages) - 1), 1)]
-    share = config.student_width
+    """The first stages of a teacher's, never all of them, with a share of their channels.
+
+    Where places would lie farther apart than a student's, stages go on without a stride.
+    """
+    kept: list[Stage] = []
+    apart = STEM_STRIDE
+    for stage in teacher.stages[: max(min(config.student_stages, len(teacher.stages) - 1), 1)]:
+        stride = stage.stride if apart * stage.stride <= config.student_stride else 1
+        kept.append(stage._replace(stride=stride))
+        apart *= stride
+    share, inside = config.student_width, config.student_expansion
     return Architecture(
         _narrow(teacher.stem, share),
-        tuple(stage._replace(channels=_narrow(stage.channels, share)) for stage in kept),
+        tuple(
+            stage._replace(
+                channels=_narrow(stage.channels, share),
+                expansion=stage.expansion * (1.0 if stage.expansion == 1 else inside),
+            )
+            for stage in kept
+        ),
         _narrow(min(STUDENT_TOP, teacher.top), share),
     )
+
+
+def inner_channels(inputs: int, stage: Stage) -> int:
+    """How many channels a stage's block has inside that takes so many."""
+    return inputs if stage.expansion == 1 else _narrow(inputs, stage.expansion)
+
+
+def multiply_adds(network: ImageNetwork, channels: int, size_px: int) -> int:
+    """The products of an image's answer without its reasons, which nearly all time goes into."""
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        network.eval()(torch.zeros(1, channels, size_px, size_px))
+    return counter.get_total_flops() // 2
 
 
 def num_logits_of(head: Head, num_classes: int) -> int:

@@ -23,7 +23,13 @@ from spt_core.errors import InputError
 from spt_core.families.image.bases import LICENCE, NOT_INSTALLED, find_start
 from spt_core.families.image.config import ImageConfig
 from spt_core.families.image.learner import LEARNER, run_square
-from spt_core.families.image.network import LITE0, PLAIN, ImageNetwork, image_facts
+from spt_core.families.image.network import (
+    LITE0,
+    PLAIN,
+    ImageNetwork,
+    image_facts,
+    multiply_adds,
+)
 from spt_core.families.image.reading import Square, features_of, scaled
 from spt_core.families.image.rows import held_levels, image_dataset, sampled_rows
 from spt_core.families.image.scores import figures_of, score_images
@@ -167,10 +173,11 @@ def finish_image(
     logits = score_images(network, levels) * scale + shift
     metrics = figures(task, facts, targets.astype(np.float64), logits)
     named = {f"validation_{name}": value for name, value in metrics.items()}
-    return _files(network), {**named, _REACHED: reached}
+    products = multiply_adds(network, square.channels, square.size_px)
+    return _files(network), {**named, _REACHED: reached, MULTIPLY_ADDS: float(products)}
 
 
-_REACHED = "likeness_reach"
+_REACHED, MULTIPLY_ADDS = "likeness_reach", "multiply_adds"
 
 
 def likeness(of_training: Floats) -> tuple[Floats, Floats]:

@@ -19,7 +19,6 @@ from sklearn.pipeline import make_pipeline
 
 from spt_core.data.hashing import column_hashes, uniform
 from spt_core.data.series import windows_of
-from spt_core.data.splits import table_of
 from spt_core.families.baseline import Baseline, BaselineWork
 from spt_core.families.series.encoding import standard, usual_rows
 from spt_core.families.series.facts import sequence_field, series_facts
@@ -46,7 +45,7 @@ def simple_detector(work: BaselineWork, name: str) -> Baseline:
     windows = _windows(usual_rows(table, {"head": "anomalies"}), field)
     score, settings = DETECTORS[name](work, field, windows)
     usual = head.default_policy(work.task, ())
-    held_out = table_of(work.splits.files("validation"), work.max_rows)
+    held_out = work.splits.table("validation", work.max_rows)
     truth = Truth(held_out, work.splits.label, groups_of(held_out, work.splits.corpus.group))
     scores = score(_windows(held_out, field))[:, None]
     policy = head.policy(work.task, head.decided(work.task, (), truth, scores, usual))
@@ -83,7 +82,7 @@ def _pca(work: BaselineWork, field: Field, windows: Windows) -> tuple[Score, Map
         return score
 
     head, metric = ITEM_HEADS["anomalies"], ITEM_HEADS["anomalies"].metrics["vus_pr"]
-    held_out = table_of(work.splits.files("validation"), work.max_rows)
+    held_out = work.splits.table("validation", work.max_rows)
     truth = Truth(held_out, work.splits.label, groups_of(held_out, work.splits.corpus.group))
     usual, of = head.default_policy(work.task, ()), _windows(held_out, field)
     tried = [(size, fitted(size)) for size in COMPONENTS[: max(work.num_trials, 1)]]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from spt_core.data.series import windows_of
-from spt_core.data.splits import Splits, table_of
+from spt_core.data.splits import Splits
 from spt_core.errors import InputError
 from spt_core.families.series.encoding import standard, usual_rows
 from spt_core.families.series.facts import sequence_field
@@ -37,7 +37,7 @@ Expect = Callable[[Windows], Floats]  # the last reading of windows [N, T, C], s
 def usual_windows(splits: Splits, field: str, facts: Mapping[str, Any]) -> tuple[Windows, Windows]:
     """Windows without an anomaly, of training and of validation rows."""
     windows, _ = encoded_part(splits, "train", field, facts, PCA_ROWS)
-    table = usual_rows(table_of(splits.files("validation"), FIGURE_ROWS), facts)
+    table = usual_rows(splits.table("validation", FIGURE_ROWS), facts)
     own = sequence_field(splits.signature)
     assert own.shape is not None
     if not table.num_rows:
@@ -102,7 +102,7 @@ def anomaly_figures(
     task: Task, splits: Splits, field: str, score: Callable[[Windows], Floats]
 ) -> dict[str, float]:
     """Every metric on validation rows, in their order, under the threshold that usual ones ask."""
-    table, head = table_of(splits.files("validation"), FIGURE_ROWS), ITEM_HEADS["anomalies"]
+    table, head = splits.table("validation", FIGURE_ROWS), ITEM_HEADS["anomalies"]
     own = sequence_field(splits.signature)
     assert own.shape is not None
     scores = score(filled(windows_of(table[field], own.shape)))

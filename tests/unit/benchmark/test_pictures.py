@@ -10,7 +10,13 @@ import pyarrow as pa
 import pytest
 
 from spt_core.answering import Answerer
-from spt_core.benchmark.pictures import deletion_facts, overlay, picture_facts
+from spt_core.benchmark.pictures import (
+    NUM_ELSEWHERE,
+    _elsewhere,
+    deletion_facts,
+    overlay,
+    picture_facts,
+)
 from spt_core.heads.base import Prediction, Scores, Truth
 from spt_core.heads.labels import SINGLE_LABEL
 from spt_core.images import Picture, decoded, picture_of, png
@@ -98,6 +104,17 @@ def test_hiding_what_the_map_names_lowers_the_answer_more_than_hiding_others(
     assert facts["num_rows"] == 8
     assert facts["drop"] > facts["random_drop"] + 0.5
     assert facts["share_larger"] > 0.7
+    gain = facts["drop"] - facts["random_drop"]
+    assert 0 < facts["difference_low"] <= gain <= facts["difference_high"]
+    assert facts["num_places"] >= 9
+
+
+def test_the_same_shape_lies_elsewhere_and_never_where_it_was() -> None:
+    mask = np.zeros((6, 5), np.bool_)
+    mask[1:3, 2:4] = True
+    others = _elsewhere(mask, np.random.default_rng(0))
+    assert len(others) == NUM_ELSEWHERE
+    assert all(other.sum() == 4 and not np.array_equal(other, mask) for other in others)
 
 
 def test_a_model_of_texts_has_no_pictures(table: pa.Table) -> None:

@@ -25,6 +25,7 @@ from spt_core.data.series import (
 )
 from spt_core.errors import InputError
 from spt_core.signature import SequenceShape
+from spt_core.task import find
 from tests.tiny_models import series_task
 
 SHAPE = SequenceShape(length=3, channels=("x",), time="time", unit="unit")
@@ -334,3 +335,11 @@ def test_what_is_known_in_advance_must_be_a_channel():
     assert shape_of().in_advance == ()
     with pytest.raises(InputError, match="must be a channel of numbers that vary.*'note'.*'ok'"):
         shape_of(known_in_advance=("note",))
+
+
+def test_the_season_of_a_task_s_own_windows_is_not_taken_for_that_of_a_corpus():
+    task = find("manufacturing/supply_chain")
+    of = task.sample(500, 0)
+    own = corpus(of, label="demand", time="month", group="part")
+    shape = columns_of(sample_of(of), own, task).features[0].shape
+    assert (shape.calendar, shape.in_advance) == ((), ("promotion",))

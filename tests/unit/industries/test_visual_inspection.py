@@ -35,6 +35,7 @@ def test_a_sure_defect_is_located_graded_and_sent_where_it_belongs() -> None:
     assert given["defect"] == "scratches"
     assert given["location"] == {
         "regions": [{"left": 50, "top": 25, "right": 100, "bottom": 50, "effect": 2.0}],
+        "effects": [list(line) for line in SMALL.effects],
         "width_px": 200,
         "height_px": 100,
     }

@@ -18,6 +18,7 @@ from spt_core.optimization.techniques import TECHNIQUES, techniques_of
 from spt_core.task import IndustryType, find
 
 FRAUD, TEXT = find("financial_services/fraud_detection"), find("technology/security_analysis")
+IMAGE = find("manufacturing/visual_inspection")
 T = OptimizationTechnique
 
 
@@ -54,6 +55,14 @@ def test_all_that_the_family_has_are_applied_unless_some_are_named():
     assert techniques_of(config_of(), FRAUD) == [t for t in T if t not in lacking]
     chosen = config_of(techniques=[T.CALIBRATION, T.DISTILLATION])
     assert techniques_of(chosen, FRAUD) == [T.DISTILLATION, T.CALIBRATION]
+
+
+def test_images_have_every_technique_but_those_of_texts():
+    of_texts = {T.DOMAIN_ADAPTIVE_TRAINING, T.VOCABULARY_TRIMMING}
+    assert techniques_of(config_of(), IMAGE) == [t for t in T if t not in of_texts]
+    for technique in of_texts:
+        with pytest.raises(InputError, match=rf"image family .*, however: {technique} is asked"):
+            techniques_of(config_of(techniques=[technique]), IMAGE)
 
 
 def test_a_smaller_model_asks_for_no_other_fine_tuning():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from spt_core.errors import InputError
 from spt_core.families.image.altering import altered
 from spt_core.families.image.config import ImageConfig, Variation
 from spt_core.families.image.exporting import fused
@@ -77,14 +78,35 @@ def test_images_unlike_training_s_are_farther_than_held_out_ones(network: ImageN
 
 
 def test_a_student_has_the_first_stages_and_never_all() -> None:
-    config = ImageConfig(student_stages=5)
+    config = ImageConfig(student_stages=5, student_stride=16)
     assert student_architecture(LITE0, config).stages == LITE0.stages[:5]
     assert student_architecture(PLAIN, config).stages == PLAIN.stages[:3]
-    narrow = student_architecture(LITE0, ImageConfig(student_width=0.5))
+    narrow = student_architecture(LITE0, ImageConfig(student_stages=5, student_width=0.5))
     assert [stage.channels for stage in narrow.stages] == [8, 16, 16, 40, 56]
 
 
-def test_the_trunk_that_a_student_keeps_is_a_fifth_of_its_teacher() -> None:
+@pytest.mark.parametrize(
+    ("stride", "stages", "places"), [(8, 2, 24), (8, 4, 12), (16, 4, 6), (8, 5, 12), (16, 5, 6)]
+)
+def test_the_map_of_a_student_is_as_fine_as_its_stride(
+    stride: int, stages: int, places: int
+) -> None:
+    config = ImageConfig(student_stages=stages, student_stride=stride)
+    facts = {
+        **tiny_image_facts("single_label", CLASSES),
+        "architecture": student_architecture(LITE0, config),
+    }
+    network = ImageNetwork(config, facts).eval()
+    shares = network.explain(torch.rand(1, 1, 96, 96))[1]
+    assert shares.shape == (1, 3, places, places)
+
+
+def test_a_stride_that_is_none_is_refused() -> None:
+    with pytest.raises(InputError, match=r"must be one of \(8, 16\), however: 32"):
+        ImageConfig(student_stride=32)
+
+
+def test_the_trunk_that_a_student_keeps_is_a_twelfth_of_its_teacher() -> None:
     def size(architecture: object) -> int:
         facts = image_facts(
             architecture=architecture,  # type: ignore[arg-type]  # one of two
@@ -97,7 +119,10 @@ def test_the_trunk_that_a_student_keeps_is_a_fifth_of_its_teacher() -> None:
         )
         return sum(p.numel() for p in ImageNetwork(ImageConfig(), facts).parameters())
 
-    assert 700_000 < size(student_architecture(LITE0, ImageConfig())) < 760_000
+    student, teacher = size(student_architecture(LITE0, ImageConfig())), size(LITE0)
+    assert 1 / 14 < student / teacher < 1 / 11
+    larger = ImageConfig(student_stages=5, student_stride=16)
+    assert 700_000 < size(student_architecture(LITE0, larger)) < 760_000
 
 
 @pytest.mark.parametrize("size", [28, 32, 33])

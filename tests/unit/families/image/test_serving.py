@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import pyarrow as pa
 import pytest
 from PIL import Image
 
 from spt_core.answering import Cautions
 from spt_core.artifacts import ExportedModel
+from spt_core.compression import refitting
 from spt_core.compression.mobile import mobile
+from spt_core.compression.qdq import quantize_symmetric
 from spt_core.compression.quantize import draft_int8
 from spt_core.compression.static import static_graph
 from spt_core.errors import InputError, ParityError
@@ -193,6 +198,27 @@ def test_a_draft_says_what_int8_takes_and_a_phone_gets_a_file(image_export: Expo
     assert b"QuantizeLinear" in draft.read("model.onnx")
     on_phone = mobile(image_export)
     assert any(name.endswith(".ort") for name in on_phone.files)
+
+
+def test_a_refitted_model_is_quantized_by_rows_as_its_twin_was(
+    image_export: ExportedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = pa.array([tiny_image(seed) for seed in range(24)], pa.large_binary())
+    rows = SimpleNamespace(table=lambda part, limit: pa.table({"image": images}))
+    monkeypatch.setattr(refitting, "load_splits", lambda uri: rows)
+    monkeypatch.setattr(refitting, "has_manifest", lambda uri: False)
+    quality = {"metric": "macro_f1", "int8": 0.9}
+    twin = dataclasses.replace(image_export, parity={**image_export.parity, "quality": quality})
+    small = refitting._in_int8(image_export, twin)
+    assert small.parity["quality"] == quality
+    nodes = onnx.load_model_from_string(small.read("model.onnx")).graph.node
+    assert sum(node.op_type == "QuantizeLinear" for node in nodes) > 2
+
+
+def test_a_graph_for_tensorrt_is_refused_in_a_sentence(image_export: ExportedModel) -> None:
+    rows = pa.table({"image": [tiny_image(0)] * 4, "label": ["safe"] * 4})
+    with pytest.raises(InputError, match=r"GPUs serve \(text\), however: .*family 'image'"):
+        quantize_symmetric(image_export, rows, "label", default_policy(image_export))
 
 
 def test_a_replica_of_images_needs_no_torch() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +26,16 @@ from spt_core.families.image.config import ImageConfig, ImageCopying, Variation
 from spt_core.families.image.distilling import ImageDistilling, narrowed_image
 from spt_core.families.image.encoding import encode_images
 from spt_core.families.image.learner import LEARNER
-from spt_core.families.image.network import LITE0, PLAIN, architecture_of
+from spt_core.families.image.network import (
+    LITE0,
+    PLAIN,
+    ImageNetwork,
+    architecture_of,
+    image_facts,
+    multiply_adds,
+    student_architecture,
+)
+from spt_core.families.image.pruning import pruned
 from spt_core.families.image.reading import Square, unpacked
 from spt_core.families.image.softening import soften_images
 from spt_core.families.image.space import image_space
@@ -67,6 +77,7 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Any:
         data_fingerprint="a",
         protected=(),
         licences=("MIT",),
+        deidentified={},
     )
 
 
@@ -234,20 +245,104 @@ def test_altered_copies_are_answered_by_the_teacher(splits: Any, tmp_path: Path)
     assert np.allclose(np.array(soft(1, 1.0)["targets"].to_pylist())[:6], truth)
 
 
-def test_a_student_can_be_narrower_down_to_a_quarter(splits: Any, tmp_path: Path) -> None:
-    del splits, tmp_path
+def test_a_student_can_be_narrower_down_to_a_quarter() -> None:
     network = ImageConfig()
     half = narrowed_image(network, None, 0.5)  # type: ignore[arg-type]  # no teacher is asked
-    assert half.student_width == 0.5
+    assert (half.student_width, half.student_expansion) == (1.0, 0.25)
     with pytest.raises(InputError, match="at least"):
         narrowed_image(half, None, 0.4)  # type: ignore[arg-type]  # the same
 
 
-def test_a_search_begins_with_the_configuration_s_own_student(tmp_path: Path) -> None:
-    space = image_space(config(tmp_path), None)  # type: ignore[arg-type]  # no teacher is asked
+def test_a_pruned_student_computes_half_and_starts_from_its_teacher_s_weights(
+    splits: Any, tmp_path: Path
+) -> None:
+    training = config(tmp_path)
+    teacher = taught(splits, training)
+    network = narrowed_image(training.network, teacher, math.sqrt(0.5))
+    run = ImageDistilling(
+        lesson(splits, teacher, dataclasses.replace(training, network=network))
+    ).draft()
+    own, theirs = LEARNER.network(run, is_start=True).state_dict(), load(teacher.read(WEIGHTS))
+    block = "stages.1.0."
+    assert own[f"{block}project.convolution.weight"].shape[1] == 32  # of 64
+    reads = theirs[f"{block}project.convolution.weight"]
+    importance = reads.abs().sum((0, 2, 3)) * theirs[f"{block}depthwise.norm.weight"].abs()
+    kept = torch.sort(importance.topk(32).indices).values
+    for name, places in (("expand", kept), ("depthwise", kept)):
+        whole = theirs[f"{block}{name}.convolution.weight"]
+        assert torch.equal(own[f"{block}{name}.convolution.weight"], whole[places])
+    counts = [
+        multiply_adds(
+            ImageNetwork(ImageConfig(size_px=32), {**run.facts, "architecture": of}), 1, 32
+        )
+        for of in (
+            student_architecture(PLAIN, network),
+            student_architecture(PLAIN, training.network),
+        )
+    ]
+    assert 0.4 < counts[0] / counts[1] < 0.75
+
+
+@pytest.mark.parametrize("stages", [3, 5])
+def test_half_of_the_channels_inside_are_half_of_what_is_computed(stages: int) -> None:
+    facts = image_facts(
+        architecture=LITE0,
+        head="binary",
+        classes=(),
+        channels=1,
+        depth_bits=8,
+        mean=[0.5],
+        spread=[0.2],
+    )
+    counts: list[int] = []
+    for expansion in (0.5, 1.0):
+        own = ImageConfig(size_px=64, student_stages=stages, student_expansion=expansion)
+        architecture = student_architecture(LITE0, own)
+        network = ImageNetwork(own, {**facts, "architecture": architecture})
+        counts.append(multiply_adds(network, 1, 64))
+    assert 0.45 < counts[0] / counts[1] < 0.66
+
+
+def test_inner_channels_that_nothing_is_pruned_of_stay_as_they_are(
+    splits: Any, tmp_path: Path
+) -> None:
+    weights = load(taught(splits, config(tmp_path)).read(WEIGHTS))
+    assert all(
+        torch.equal(value, weights[name]) for name, value in pruned(weights, weights).items()
+    )
+
+
+@pytest.mark.parametrize(("architecture", "num_shapes"), [(LITE0, 7), (PLAIN, 3)])
+def test_a_search_begins_with_the_configuration_s_own_student(
+    tmp_path: Path, architecture: Any, num_shapes: int
+) -> None:
+    teacher: Any = SimpleNamespace(read=lambda name: json.dumps({"architecture": architecture}))
+    space = image_space(config(tmp_path), teacher)
     assert next(iter(space.shapes)) == "2 stages of 1"
+    assert "3 stages of 1, 0.5 inside" in space.shapes
     assert space.start(config(tmp_path))["dropout"] == 0.2
-    assert len(space.shapes) == 7
+    assert len(space.shapes) == num_shapes
+
+
+def test_every_student_of_a_search_starts_from_its_teacher(splits: Any, tmp_path: Path) -> None:
+    training = config(tmp_path)
+    teacher = taught(splits, training)
+    space = image_space(training, teacher)
+    for shape in space.shapes:
+        own = space.configured(training, {**space.start(training), "shape": shape})
+        run = ImageDistilling(lesson(splits, teacher, own)).draft()
+        network = LEARNER.network(run, is_start=True)
+        weights = load(teacher.read(WEIGHTS))
+        assert torch.equal(network.stem.convolution.weight, weights["stem.convolution.weight"])
+        assert network(torch.rand(2, 1, 32, 32)).shape == (2, len(splits.classes))
+
+
+def test_a_search_has_no_student_of_more_stages_than_its_teacher_can_give(tmp_path: Path) -> None:
+    training = config(tmp_path)
+    large = dataclasses.replace(training.network, student_stages=6)
+    teacher: Any = SimpleNamespace(read=lambda name: json.dumps({"architecture": PLAIN}))
+    space = image_space(dataclasses.replace(training, network=large), teacher)
+    assert list(space.shapes) == ["3 stages of 1", "3 stages of 1, 0.5 inside"]
 
 
 def package(tmp_path: Path, weights: dict[str, torch.Tensor]) -> str:
@@ -258,8 +353,6 @@ def package(tmp_path: Path, weights: dict[str, torch.Tensor]) -> str:
 
 def lite0_weights() -> dict[str, torch.Tensor]:
     """Random weights by the names of the package."""
-    from spt_core.families.image.network import ImageNetwork, image_facts
-
     facts = image_facts(
         architecture=LITE0,
         head="binary",
