@@ -206,8 +206,8 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "a_key_is_compared_with_itself": Mutant(
         module="principals",
-        old="    same = hmac.compare_digest(_hash(key, salt), stored)\n",
-        new="    same = True\n",
+        old="    if held is None or held.principal != name:\n",
+        new="    if False:\n",
         check="principal",
     ),
 }
