@@ -7,6 +7,7 @@
 | SPT_DATA_HOME | cache folder of public data sets | ./data |
 | SPT_HTTP_HOST, SPT_HTTP_PORT | where Serve listens | 127.0.0.1, 8000 |
 | SPT_SERVICE | `elsewhere` on a cluster that trains and never serves | here |
+| SPT_SCALES_TO | what the nodes of a cluster that grows have at most, such as CPU=32,GPU=2 | |
 | SPT_RUNTIME | what runs texts in replicas, one of RUNTIMES | onnx |
 | SPT_API_KEY, SPT_API_KEY_FILE | a principal's key, or a file of mode 0600 that holds it | |
 | SPT_AUTHENTICATION | on: every route wants a key; off: it listens on loopback alone | off |
@@ -73,6 +74,8 @@ class Settings:
     trackers: tuple[Tracker, ...]
     # This machine's own Ray, started before, where `ray_address` is that one's.
     local: LocalCluster | None = None
+    # What the nodes of a cluster that grows can have in all; empty where nobody says it.
+    scales_to: Mapping[str, float] = dataclasses.field(default_factory=dict[str, float])
     serves: bool = True  # whether models are taken into service on the cluster of `ray_address`
     replicas: Mapping[str, tuple[int, int]] = dataclasses.field(
         default_factory=dict[str, tuple[int, int]]
@@ -120,6 +123,7 @@ def load_settings(*, storage: str | None = None, database_url: str | None = None
         ray_address=address if local is None else local.address,
         trackers=tuple(trackers),
         local=local,
+        scales_to=_amounts(os.environ.get("SPT_SCALES_TO") or ""),
         serves=_serves(os.environ.get("SPT_SERVICE") or "here"),
         replicas=replicas(),
     )
@@ -269,6 +273,18 @@ def _local_database(root: str) -> str:
             "set"  # the root may hold a key
         )
     return f"sqlite:///{Path(root.removeprefix('file://')) / 'spt.db'}"
+
+
+def _amounts(text: str) -> dict[str, float]:
+    amounts: dict[str, float] = {}
+    for part in filter(None, text.replace(" ", "").split(",")):
+        name, _, number = part.partition("=")
+        if name not in ("CPU", "GPU") or not number.isdecimal():
+            raise InputError(
+                f"SPT_SCALES_TO must be such as CPU=32,GPU=2, however: {part!r} is a part of it"
+            )
+        amounts[name] = float(number)
+    return amounts
 
 
 def _switch(name: str) -> bool:

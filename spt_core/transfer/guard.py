@@ -23,7 +23,7 @@ NUM_RESAMPLES = 500
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """What was kept, and why.
+    """What was kept, and why; where both answer alike, that is the one from scratch.
 
     `gain` is by how much the mean `loss` of the transferred model is lower on the validation rows,
     with `low` and `high` of its paired 95 % bootstrap interval (whole groups are resampled);
@@ -48,11 +48,12 @@ class Verdict:
     def sentence(self) -> str:
         """What a person is told."""
         what = "the transferred model" if self.kept == "transferred" else "the model from scratch"
+        alike = "; both answer alike" if self.gain == self.low == self.high == 0 else ""
         return (
             f"{what} is kept: {self.loss.replace('_', ' ')} on {self.num_rows:,} validation rows "
             f"{self.transferred[self.loss]:.4f} transferred, {self.scratch[self.loss]:.4f} from "
             f"scratch; gain {self.gain:+.4f} [{self.low:+.4f}, {self.high:+.4f}], kept from "
-            f"{-self.margin:g} on"
+            f"{0.0 - self.margin:g} on{alike}"
         )
 
 
@@ -66,11 +67,13 @@ def judged(
     before, after = (outcomes_of(model, table, splits) for model in (scratch, transferred))
     difference = paired(loss, before, after, num_resamples=NUM_RESAMPLES)["difference"]
     sign = loss.sign
-    low, high = sorted(sign * difference[end] for end in ("low", "high"))
-    gain = sign * difference["value"]
+    # A zero is added so that none is said with a minus.
+    low, high = sorted(sign * difference[end] + 0.0 for end in ("low", "high"))
+    gain = sign * difference["value"] + 0.0
+    is_alike = gain == low == high == 0  # and one from scratch owes nothing to the source
     figures = [{name: loss(of), task.metric: metric_of(task)(of)} for of in (after, before)]
     return Verdict(
-        kept="transferred" if gain >= -margin else "scratch",
+        kept="transferred" if gain >= -margin and not is_alike else "scratch",
         loss=name,
         metric=task.metric,
         gain=gain,

@@ -155,6 +155,7 @@ class DomainTransferTrainer:
             task=task.path,
             industry=task.industry,
             compliance_requirements=None,
+            specialized_layers=None,
             num_epochs=max(own.num_epochs, last + EPOCHS_AFTER if last else 0),
         )
 

@@ -127,6 +127,24 @@ def test_every_node_of_the_service_has_the_variables_of_the_tuned_path(name: str
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
+def test_a_jobs_head_knows_how_far_its_cluster_grows(name: str) -> None:
+    spec = clusters(f"overlays/{name}")["RayCluster/spt-jobs"]
+    most: dict[str, int] = {}
+    for group in spec["workerGroupSpecs"]:
+        (container,) = group["template"]["spec"]["containers"]
+        asked = container["resources"]["requests"]
+        for resource, key in (("CPU", "cpu"), ("GPU", "nvidia.com/gpu")):
+            number = int(asked.get(key, 0)) * group["maxReplicas"]
+            most[resource] = most.get(resource, 0) + number
+    (head,) = spec["headGroupSpec"]["template"]["spec"]["containers"]
+    given = dict(part.split("=") for part in literals(head)["SPT_SCALES_TO"].split(","))
+    assert {name: int(number) for name, number in given.items()} == {
+        name: number for name, number in most.items() if number
+    }
+    assert literals(head)["SPT_SERVICE"] == "elsewhere"
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
 def test_the_service_wants_keys_and_its_haproxy_is_started_by_our_script(name: str) -> None:
     spec = clusters(f"overlays/{name}")["RayService/spt"]
     given = literals(spec["headGroupSpec"]["template"]["spec"]["containers"][0])
