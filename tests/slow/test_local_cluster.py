@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from cluster.settings import HEAD_PORTS, SERVICE_PORTS
-from cluster.state import FOLDER_PREFIX
+from cluster.state import FOLDER_PREFIX, recorded
 from spt_core.artifacts import as_uri
 from spt_core.model import default_policy
 from spt_core.registry import Registry
@@ -135,8 +135,10 @@ def edited_policy(storage: Path, folder: Path) -> str:
     return str(path)
 
 
-def folders() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"))
+def folders_of(pid: int) -> list[Path]:
+    """Ray's temporary folders that the process owns."""
+    owned = Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*/owner.json")
+    return [file.parent for file in owned if json.loads(file.read_text())["pid"] == pid]
 
 
 def listens(port: int) -> bool:
@@ -209,23 +211,27 @@ def test_a_job_joins_what_is_up_and_registers_for_a_service_elsewhere(terminal: 
 
 
 def test_down_ends_all_of_it_and_leaves_nothing(terminal: Terminal) -> None:
-    before = folders()
+    state = recorded(terminal.port)
+    assert state is not None
+    assert Path(state.folder).exists()
     ended = terminal.run("cluster", "down")
     assert ended.code == 0, ended.err
-    assert len(before - folders()) == 1
+    assert not Path(state.folder).exists()
+    assert state.process.end != ""
     ports = [terminal.port + offset for offset in {**SERVICE_PORTS, **HEAD_PORTS}.values()]
     assert [port for port in ports if listens(port)] == []
     assert terminal.status()["state"] == "nothing"
 
 
 def test_a_service_in_the_foreground_is_changed_from_another_terminal_too(
-    storage: Path, tmp_path: Path
+    storage: Path,
 ) -> None:
-    first, before = Terminal(storage), folders()
+    first = Terminal(storage)
     line = [sys.executable, "-m", "jobs.deploy", FRAUD, "--version", "2", "--json"]
     with subprocess.Popen(line, cwd=ROOT, env=first.environment, stdout=subprocess.PIPE) as served:
         assert served.stdout is not None
         assert json.loads(served.stdout.readline())["version"] == f"{FRAUD}/default@2"
+        assert len(folders_of(served.pid)) == 1
         with asked_all_the_time(first.url) as load_of_the_block:
             first.deploy("--version", "1")
         sent = load_of_the_block.result()
@@ -233,4 +239,4 @@ def test_a_service_in_the_foreground_is_changed_from_another_terminal_too(
         assert served.wait(timeout=120) == 0
     assert {one.outcome for one in sent} == {"ok"}
     assert {one.version for one in sent} == {f"{FRAUD}/default@{n}" for n in (1, 2)}
-    assert folders() <= before
+    assert folders_of(served.pid) == []

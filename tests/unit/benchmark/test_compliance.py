@@ -98,3 +98,26 @@ def test_advice_for_a_class_without_a_source_fails(export, classes, passed):
     check = run_checks(find(CASES), exported, LabelPolicy(thresholds={}, most_probable=True))
     assert check["advice_sourced"]["passed"] is passed
     assert passed or "a new disease" in check["advice_sourced"]["fact"]
+
+
+CLAIMS = "insurance/claims_fraud"
+
+
+@pytest.mark.parametrize(
+    ("name", "check"), [("holder_sex", "sex_excluded"), ("age_of_driver", "age_excluded")]
+)
+def test_an_insurer_s_model_fails_where_it_reads_sex_or_age(checked, name, check):
+    signature = Signature(fields=(Field(name=name, kind="category"),))
+    found = checked(CLAIMS, signature=signature)
+    assert not found[check]["passed"]
+    assert name in found[check]["fact"]
+
+
+def test_an_insurer_s_checks_say_by_which_columns_groups_are_measured(checked):
+    signature = Signature(fields=(Field(name="vehicle_age_years", kind="number"),))
+    found = checked(CLAIMS, signature=signature, protected=("holder_sex",))
+    assert found["sex_excluded"]["passed"]
+    assert "2004/113/EC" in found["sex_excluded"]["fact"]
+    assert "by group of holder_sex" in found["sex_excluded"]["fact"]
+    assert found["age_excluded"]["passed"]
+    assert "no figures by group" in found["age_excluded"]["fact"]

@@ -9,12 +9,18 @@ from typing import Any
 
 import pytest
 
-from cluster.checks import Room, refuse_unshared_files, require_replicas, require_workers
+from cluster.checks import (
+    Room,
+    refuse_unshared_files,
+    require_replicas,
+    require_workers,
+    room,
+)
 from cluster.settings import Settings, load_settings, read_replicas, replicas
 from spt_core.errors import InputError, NotFoundError
 
 FRAUD = "financial_services/fraud_detection"
-TWO = Room([{"CPU": 2.0}, {"CPU": 2.0, "GPU": 1.0}], None)
+TWO = Room([{"CPU": 2.0}, {"CPU": 2.0, "GPU": 1.0}], {})
 SCALES = Room([{}], {"CPU": 32.0, "GPU": 4.0})
 
 
@@ -33,6 +39,23 @@ def test_workers_without_a_place_are_told_what_is_missing() -> None:
         require_workers(2, num_gpus=1, room=TWO)
     with pytest.raises(InputError, match="33 CPUs, where there can be 32 and 33 GPUs, where"):
         require_workers(33, num_gpus=1, room=SCALES)
+
+
+def test_where_nobody_can_say_how_far_a_cluster_grows_nothing_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    named = load_settings(storage="/data", database_url="postgresql://h/spt")
+    assert room(named) is None
+    require_workers(1000, num_gpus=8, room=None)
+    require_replicas(1000, num_cpus=1, room=None)
+    monkeypatch.setenv("SPT_SCALES_TO", "CPU=32, GPU=2")
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": {"CPU": 4.0}}])
+    grows = room(load_settings(storage="/data", database_url="postgresql://h/spt"))
+    assert grows == Room([{"CPU": 4.0}], {"CPU": 32.0, "GPU": 2.0})
+    monkeypatch.setenv("SPT_SCALES_TO", "CPUs=32")
+    with pytest.raises(InputError, match="such as CPU=32,GPU=2, however: 'CPUs=32'"):
+        load_settings(storage="/data", database_url="postgresql://h/spt")
 
 
 def test_a_replica_fits_on_one_node_or_nowhere() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import socket
@@ -16,6 +17,7 @@ from cluster import __main__ as command
 from cluster import state
 from cluster.settings import HEAD_PORTS, REPLICA_PORTS, SERVICE_PORTS
 from cluster.state import LocalCluster, process_of, record, recorded
+from cluster.status import lines
 from spt_core.errors import InputError
 from tests.live_service import ROOT, free_port_block
 
@@ -118,6 +120,87 @@ def test_a_killed_head_is_told_and_what_it_left_is_ended(
     assert sleeper.wait(timeout=10) is not None
     assert not (tmp_path / "ray").exists()
     assert recorded(port) is None
+
+
+def test_a_haproxy_that_outlived_its_service_is_told_and_ended(
+    port: int, tmp_path: Path, capsys: Captured
+) -> None:
+    folder = state.private_folder(port)
+    words = ["haproxy", "-c", "import time; time.sleep(60)", "-f", f"{folder}/haproxy.cfg"]
+    others = [*words[:-1], f"{tmp_path}/haproxy.cfg"]
+    with (
+        subprocess.Popen(words, executable=sys.executable) as left,
+        subprocess.Popen(others, executable=sys.executable) as other,
+    ):
+        code, content = said(capsys, "status")
+        assert (code, content["state"]) == (1, "nothing")
+        trouble = f"HAProxy {left.pid} outlived its service; `down` ends it"
+        assert content["troubles"] == [trouble]
+        assert said(capsys, "down") == (0, {"ended": [left.pid]})
+        assert left.wait(timeout=10) != 0
+        assert other.poll() is None  # another service's
+        other.kill()
+    assert said(capsys, "status")[1]["troubles"] == []
+
+
+def test_status_names_every_port_that_its_processes_listen_on(
+    port: int, tmp_path: Path, capsys: Captured
+) -> None:
+    code = (
+        "import socket, time\n"
+        f"held = [socket.create_server(('127.0.0.1', {port} + n)) for n in (0, 8)]\n"
+        "held.append(socket.create_server(('127.0.0.1', 0)))\n"
+        "held.append(socket.create_server(('0.0.0.0', 0)))\n"
+        "print(flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as node:
+        assert node.stdout is not None
+        node.stdout.readline()
+        record(port, dataclasses.replace(cluster(tmp_path, node.pid), kind="node"))
+        code, content = said(capsys, "status")
+        command.main(["status"])
+        text = capsys.readouterr().out
+        node.kill()
+    assert (code, content["state"]) == (0, "runs")
+    held = content["ports"]
+    assert isinstance(held, list)
+    assert {one["name"] for one in held} == {"HTTP", "metrics", "given by the system"}
+    assert [one["address"] for one in held if one["is_open"]] == ["0.0.0.0"]
+    assert f"port 127.0.0.1:{port} HTTP (python" in text
+
+
+def test_the_lines_of_status_say_versions_policies_and_what_is_free() -> None:
+    content = {
+        "port": 8000,
+        "state": "runs",
+        "troubles": ["a replica starts"],
+        "kind": "cluster",
+        "process": 12,
+        "address": "127.0.0.1:8004",
+        "dashboard": "http://127.0.0.1:8005",
+        "storage": "file:///s",
+        "ports": [],
+        "nodes": [{"address": "127.0.0.1", "resources": {"CPU": 4.0}, "free": {"CPU": 3.65}}],
+        "models": [
+            {
+                "route": "/v1/a/b",
+                "ref": "a/b/default@3",
+                "policy": "1f",
+                "replicas": 2,
+                "state": "RUNNING",
+                "error": "",
+            }
+        ],
+    }
+    assert list(lines(content)) == [
+        "port 8000:",
+        "  wrong: a replica starts",
+        "  a cluster: process 12, Ray at 127.0.0.1:8004",
+        "  dashboard: http://127.0.0.1:8005",
+        "  storage: file:///s",
+        "  node 127.0.0.1: 3.65 of 4 CPUs free",
+        "  /v1/a/b: a/b/default@3, policy 1f, 2 replicas, RUNNING",
+    ]
 
 
 def test_a_job_that_serves_is_left_to_whoever_started_it(port: int, tmp_path: Path) -> None:
