@@ -51,7 +51,7 @@ def respond(judgement: Labels) -> dict[str, Any]:
         "urgency_level": level,
         "disposition": DISPOSITIONS[level],
         "probabilities": {name: round(probabilities.get(name, 0.0), 6) for name in URGENCIES},
-        "undertriage_probability": round(min(max(too_low, 0.0), 1.0), 6),
+        "undertriage_probability": round(min(max(float(too_low), 0.0), 1.0), 6),
         "reasoning": [
             {"field": reason.field, "value": reason.value, "effect": round(reason.effect, 4)}
             for reason in reasons[:NUM_REASONS]
