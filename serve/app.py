@@ -9,7 +9,7 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import BackpressureConfig
 
-from cluster.settings import REPLICA_CPUS, is_embedded, replica_runtime
+from cluster.settings import REPLICA_CPUS, is_embedded, logs_are_json, replica_runtime
 from serve.api import Api
 from serve.model_server import ModelServer
 from spt_core.families.serving import ON_GPU
@@ -21,7 +21,11 @@ MAX_QUEUED_REQUESTS = 1000  # a second of work of a table's model; of one in thr
 MAX_QUEUED_IN_THREADS = 100
 RETRY_AFTER_S = 1  # a full replica says so
 _HEAD = "node:__internal_head__"  # a resource that Ray gives its head, and nobody else
-_LOGGING = {"enable_access_log": False, "log_level": "WARNING"}
+_LOGGING = {
+    "enable_access_log": False,
+    "log_level": "WARNING",
+    "encoding": "JSON" if logs_are_json() else "TEXT",
+}
 
 _ModelServer = serve.deployment(
     name="ModelServer",

@@ -188,8 +188,9 @@ class Task:
       benchmarks hold reasons against them.
     - `patterns`: find spans together with the model (heads/spans.py says which holds where they
       differ).
-    - `is_code`: texts are source code: reports show n-grams of characters beside the model, whose
-      encoder may not see capitals, and publications are no records.
+    - `case_matters`: capitals and marks of a text mean something, as in code: reports show n-grams
+      of characters beside the model, whose encoder may not see them, and publications, which are
+      prose, are no records.
     - `coverage`: beside the class that is given there is a set of classes that holds the true one
       of so many rows to come.
     - `advice`: of each class of which `respond` gives advice, where that comes from.
@@ -237,7 +238,7 @@ class Task:
     symmetries: tuple[Symmetry, ...] = ()
     rules: Mapping[str, Rule] = dataclasses.field(default_factory=dict[str, Rule])
     patterns: SpanPatterns | None = None
-    is_code: bool = False
+    case_matters: bool = False
     coverage: float | None = None
     advice: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
     backtest_levels: tuple[float, ...] = ()
@@ -450,7 +451,7 @@ def _typical(field: Field) -> Any:
 
 def labels_publications(task: Task) -> bool:
     """Whether a publication can be a record of the task, and gets classes as a whole."""
-    is_prose = task.facts.reads_publications and not task.is_code
+    is_prose = task.facts.reads_publications and not task.case_matters
     return is_prose and task.head in ("single_label", "multi_label", "ordinal")
 
 

@@ -60,7 +60,7 @@ def tune_text_baselines(work: BaselineWork) -> Baselines:
     regression = "ridge regression" if task.head == "regression" else "logistic regression"
     name = f"TF-IDF + {regression}"
     fits: dict[str, Callable[[], Baseline]] = {name: lambda: _tfidf(name, work, train)}
-    if task.is_code:
+    if task.case_matters:
         of_characters = f"n-grams of characters + {regression}"
         fits[of_characters] = lambda: _tfidf(of_characters, work, train, is_of_characters=True)
     if task.head == "multi_label":

@@ -306,3 +306,10 @@ def test_rows_of_a_crossed_book_go_to_quarantine_with_the_reason() -> None:
     assert typed.num_rows == 49
     assert bad[ROW].to_pylist() == [7]
     assert "spread_bps" in bad["reason"][0].as_py()
+
+
+def test_the_last_imbalance_is_a_direction_where_one_side_offers_twice_as_much() -> None:
+    table = pa.table({"quote_imbalance": [0.5, 0.2, None, -0.5]})
+    assert trading.last_imbalance(table) == ["up", "flat", "flat", "down"]
+    with pytest.raises(InputError, match="told by the column quote_imbalance"):
+        trading.last_imbalance(table.drop_columns(["quote_imbalance"]))

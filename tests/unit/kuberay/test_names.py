@@ -27,6 +27,7 @@ from cluster.lifecycle import serve_environment
 from jobs import registry, submit
 from jobs.command import parser
 from serve.api import reapply_registered
+from serve.meters import METRICS
 from spt_core.continuous.meters import COUNTS, LEVELS
 from spt_core.task import find
 from tests.unit.kuberay.manifests import (
@@ -60,7 +61,7 @@ SCHEMAS = {
     "deployments": DeploymentSchema,
     "http_options": HTTPOptionsSchema,
 }
-OUR_METRICS = {*COUNTS, *LEVELS, "spt_input_cautions"}
+OUR_METRICS = {*COUNTS, *LEVELS, "spt_input_cautions", *METRICS}
 
 
 def serve_configuration(folder: str) -> dict[str, Any]:
@@ -141,6 +142,21 @@ def test_a_jobs_head_knows_how_far_its_cluster_grows(name: str) -> None:
         name: number for name, number in most.items() if number
     }
     assert literals(head)["SPT_SERVICE"] == "elsewhere"
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_service_wants_keys_and_its_haproxy_is_started_by_our_script(name: str) -> None:
+    spec = clusters(f"overlays/{name}")["RayService/spt"]
+    given = literals(spec["headGroupSpec"]["template"]["spec"]["containers"][0])
+    assert given["SPT_AUTHENTICATION"] == "on"
+    (folder,) = re.findall(
+        r"^FROM .* AS runtime$.*?^WORKDIR (\S+)$",
+        (KUBERAY / "Dockerfile").read_text(),
+        re.M | re.S,
+    )
+    script = ROOT / Path(given["RAY_SERVE_HAPROXY_BINARY_PATH"]).relative_to(folder)
+    assert script.stat().st_mode & 0o111 == 0o111
+    assert (script.parent / "errors" / "503.http").is_file()
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
