@@ -179,5 +179,5 @@ ARCHITECTURE_ANALYSIS = Task(
     compliance_checks=("data_licence_known",),
     latency_target_ms=20.0,
     size_target_mb=25.0,
-    is_code=True,
+    case_matters=True,
 )

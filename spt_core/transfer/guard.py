@@ -27,7 +27,9 @@ class Verdict:
 
     `gain` is by how much the mean `loss` of the transferred model is lower on the validation rows,
     with `low` and `high` of its paired 95 % bootstrap interval (whole groups are resampled);
-    `transferred` and `scratch` are the models' figures there, by the task's `metric` too.
+    `transferred` and `scratch` are the models' figures there, by the task's `metric` too. Of
+    `num_train_rows`, a transferred model is as good with `rows_needed` as one from scratch with
+    all; None where that was not tried, or nothing was transferred.
     """
 
     kept: Literal["transferred", "scratch"]
@@ -40,6 +42,8 @@ class Verdict:
     num_rows: int
     transferred: dict[str, float]
     scratch: dict[str, float]
+    num_train_rows: int = 0
+    rows_needed: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with all fields."""
@@ -54,6 +58,16 @@ class Verdict:
             f"{self.transferred[self.loss]:.4f} transferred, {self.scratch[self.loss]:.4f} from "
             f"scratch; gain {self.gain:+.4f} [{self.low:+.4f}, {self.high:+.4f}], kept from "
             f"{0.0 - self.margin:g} on{alike}"
+        )
+
+    def saved(self) -> str:
+        """How many labels were saved, where that was tried."""
+        if self.rows_needed is None:
+            return "labels saved: not measured (--set transfer.shares=0.5,0.25 does)"
+        few, all_rows = self.rows_needed, self.num_train_rows
+        return (
+            f"labels saved: {all_rows - few:,}; begun with the source, {few:,} training rows are "
+            f"as good on validation rows as {all_rows:,} from scratch"
         )
 
 
@@ -83,7 +97,15 @@ def judged(
         num_rows=table.num_rows,
         transferred=figures[0],
         scratch=figures[1],
+        num_train_rows=splits.num_rows["train"],
     )
+
+
+def is_as_good(model: SpecializedModel, verdict: Verdict, splits: Splits) -> bool:
+    """Whether a model's loss on validation rows is at most that of the one from scratch."""
+    _, loss = loss_of(find(splits.task))
+    of = outcomes_of(model, splits.table("validation", limit=MAX_ROWS), splits)
+    return loss.sign * (loss(of) - verdict.scratch[verdict.loss]) >= 0
 
 
 def outcomes_of(model: SpecializedModel, table: pa.Table, splits: Splits) -> Outcomes:

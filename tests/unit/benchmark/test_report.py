@@ -172,3 +172,19 @@ def test_a_report_of_before_there_were_classes_is_read():
     for name in ("head", "num_groups", "classes"):
         del stored[name]
     assert report_from_json(stored) == report()
+
+
+def test_what_is_left_after_costs_is_shown_with_its_interval_and_nothing_of_no_trades():
+    some = {
+        "trades": 1234,
+        "share_of_moments": 0.25,
+        "gross_bps_a_trade": {"value": 3.0, "low": 1.0, "high": 5.0},
+        "net_bps_a_trade": {"value": -1.25, "low": -3.0, "high": 0.5},
+        "net_bps_in_all": -1542.5,
+    }
+    none = {**some, "trades": 0, "gross_bps_a_trade": {}, "net_bps_a_trade": {}}
+    page = report(takings={"served": some, "no move": none}).html(facts={})
+    assert "After costs" in page
+    assert "1,234" in page
+    assert "-1.25<br><small>-3.00 to 0.50" in page
+    assert "After costs" not in report().html(facts={})

@@ -106,3 +106,25 @@ def test_a_verdict_is_one_sentence_with_its_figures():
         "the model from scratch is kept: log loss on 1,200 validation rows 0.4123 transferred, "
         "0.4000 from scratch; gain -0.0123 [-0.0200, -0.0040], kept from -0.005 on"
     )
+
+
+def test_labels_that_were_saved_are_told_only_where_that_was_measured():
+    figures = {"log_loss": 0.4}
+    verdict = Verdict(
+        kept="transferred",
+        loss="log_loss",
+        metric="log_loss",
+        gain=0.1,
+        low=0.0,
+        high=0.2,
+        margin=0.0,
+        num_rows=100,
+        transferred=figures,
+        scratch=figures,
+        num_train_rows=800,
+    )
+    assert verdict.saved().startswith("labels saved: not measured")
+    told = dataclasses.replace(verdict, rows_needed=200).saved()
+    assert told.startswith(
+        "labels saved: 600; begun with the source, 200 training rows are as good"
+    )
