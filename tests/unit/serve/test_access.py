@@ -241,7 +241,7 @@ def test_a_flood_of_wrong_keys_is_told_to_wait_and_leaves_a_few_lines() -> None:
         status_of(gate, "GET", "/v1/models", "spt_y", address=f"10.0.0.{number}")
     keyring.refresh()
     assert len(book.noted) == MAX_NOTED + 1
-    assert book.noted[-1][2]["num_more"] == 111 - MAX_NOTED
+    assert book.noted[-1][2]["num_more"] == 1101 - MAX_NOTED
     keyring.refresh()
     assert len(book.noted) == MAX_NOTED + 1
 
