@@ -21,7 +21,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -45,7 +45,7 @@ from spt_core.distillation import DistillationPipeline
 from spt_core.export import export
 from spt_core.families.tabular.config import TabularConfig
 from spt_core.families.tabular.learner import LEARNER
-from spt_core.families.tabular.network import table_facts
+from spt_core.families.tabular.network import StudentNetwork, table_facts
 from spt_core.families.tabular.rows import encoded_arrays, target_of
 from spt_core.fitting.loop import BEST, fit
 from spt_core.fitting.plan import TrainingRun
@@ -129,7 +129,7 @@ def outcomes_alone(
             best.append((written / BEST).read_bytes())
 
     fit(run, train, held_out, report=keep, resume=None)
-    network = LEARNER.network(run).eval()
+    network = cast(StudentNetwork, LEARNER.network(run).eval())
     network.load_state_dict(load_weights(best[-1]))
     held, truth = encoded["calibration"]
     with torch.no_grad():
@@ -137,7 +137,7 @@ def outcomes_alone(
         network.calibrate(target.output.calibration(raw, truth.astype(np.float64), target, None))
         scores = {
             part: network.score(torch.from_numpy(encoded[part][0])).double().numpy()
-            for part in ("calibration", "test")
+            for part in PARTS[2:]
         }
     head, usual = ITEM_HEADS[task.head], HEADS[task.head].default_policy(task, splits.classes)
     said = []
@@ -161,7 +161,7 @@ def linear_accuracy(splits: Splits) -> float:
 def held_and_sizes(policy: LabelPolicy, of: Outcomes) -> tuple[np.ndarray, np.ndarray]:
     """Whether each row's set holds its class, and how many classes it has."""
     sets = policy.sets(of.probabilities)
-    return (sets & (of.labels > 0)).any(1), sets.sum(1)
+    return np.asarray((sets & (of.labels > 0)).any(1)), np.asarray(sets.sum(1))
 
 
 def figures(

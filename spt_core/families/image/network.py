@@ -23,7 +23,7 @@ from spt_core.families.image.config import ImageConfig
 from spt_core.task import Head
 
 EPSILON = 1e-3  # of batch normalisation, as EfficientNet has it
-# A small corpus has some hundred steps: statistics that follow slowly (EfficientNet: 0.01) are still
+# A small corpus has some hundred steps: slow statistics (EfficientNet: 0.01) would still be
 # the teacher's where a student has other strides (held-out accuracy on NEU 0.89 instead of 0.97).
 MOMENTUM = 0.1
 STEM_STRIDE = 2
