@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,7 @@ import ray
 
 from cluster.lifecycle import (
     LOOPBACK,
+    NUM_STARTS,
     haproxies,
     object_store_bytes,
     refuse_taken,
@@ -62,6 +64,7 @@ _OPTIONS: Mapping[str, str] = {  # of `ray start`, by the names of HEAD_PORTS
 }
 _NEVER_FIXED = ("node manager", "object manager", "runtime environments")
 _LOG = "head.log"
+_LATE = "timed out during startup"  # Ray's own 30 s, which a busy machine exceeds
 _RAY = Path(ray.__file__).parent
 
 
@@ -149,8 +152,22 @@ def up(settings: Settings, plan: Plan) -> LocalCluster:
     ports = ports_of(port, HEAD_PORTS)
     refuse_taken(ports, plan.host)
     remove_ended()
-    folder = new_folder()
     use_environment(settings, plan.host)
+    for number in range(1, NUM_STARTS + 1):
+        try:
+            return _up(settings, plan, ports)
+        except UnavailableError as error:
+            if _LATE not in str(error) or number == NUM_STARTS:
+                raise
+            print(  # noqa: T201  # a person who waits should know for what
+                f"Ray has not started in time; try {number + 1} of {NUM_STARTS}", file=sys.stderr
+            )
+    raise AssertionError("the last try has returned or raised")
+
+
+def _up(settings: Settings, plan: Plan, ports: Mapping[str, int]) -> LocalCluster:
+    """One try."""
+    port, folder = settings.http_port, new_folder()
     head = _head(folder, ports, num_cpus=plan.num_cpus, plan=plan, log=folder / _LOG)
     state = LocalCluster(
         kind="cluster",
@@ -165,7 +182,8 @@ def up(settings: Settings, plan: Plan) -> LocalCluster:
     try:
         owned_by(folder, state.process)
         record(port, state)  # so that `down` finds it, whatever becomes of this process
-        _wait_until_it_takes_jobs(head, state.dashboard, folder / _LOG)
+        agent = f"http://{plan.host}:{ports['dashboard agent']}"
+        _wait_until_it_takes_jobs(head, state.dashboard, agent=agent, log=folder / _LOG)
         nodes = [_node(state.address, folder, plan) for _ in range(plan.num_workers)]
         state = dataclasses.replace(state, nodes=tuple(process_of(node.pid) for node in nodes))
         record(port, state)
@@ -191,7 +209,7 @@ def join(settings: Settings, address: str, plan: Plan) -> LocalCluster:
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(JOIN_S)
     if process.poll() is not None:
-        fact = _last_line(folder / _LOG)
+        fact = _said(folder / _LOG)
         shutil.rmtree(folder, ignore_errors=True)
         raise UnavailableError(f"this machine must join the cluster at {address}, however: {fact}")
     owned_by(folder, process_of(process.pid))
@@ -298,6 +316,8 @@ def _start(
         line.append(f"--num-gpus={plan.num_gpus}")
     if log is not None:
         line.append(f"--object-store-memory={object_store_bytes()}")
+        # Else 10002 to 19999, which may be where the ports of the service are.
+        line += ["--min-worker-port=0", "--max-worker-port=0"]
     with contextlib.ExitStack() as stack:
         out = subprocess.DEVNULL if log is None else stack.enter_context(log.open("ab"))
         return subprocess.Popen(
@@ -310,9 +330,10 @@ def _start(
         )
 
 
-def _last_line(log: Path) -> str:
+def _said(log: Path) -> str:
+    """The last of what `ray start` has printed, in one line."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "it says nothing"
+    return " ".join(lines[-3:])[-400:] or "nothing"
 
 
 def _free_ports(number: int) -> list[int]:
@@ -328,8 +349,13 @@ def _free_ports(number: int) -> list[int]:
 
 
 def _wait_until_it_takes_jobs(
-    process: subprocess.Popen[bytes], dashboard: str, log: Path | None = None
+    process: subprocess.Popen[bytes],
+    dashboard: str,
+    *,
+    agent: str | None = None,
+    log: Path | None = None,
 ) -> None:
+    """Until the dashboard takes jobs and, where the node's agent is named, drivers are let in."""
     from ray.job_submission import JobSubmissionClient  # reads its environment when imported
 
     deadline = time.monotonic() + START_S
@@ -338,14 +364,25 @@ def _wait_until_it_takes_jobs(
             JobSubmissionClient(dashboard).list_jobs()
         except (RuntimeError, ConnectionError, ValueError):  # no dashboard yet, no agent yet
             time.sleep(0.3)
-        else:
+            continue
+        if agent is None or _is_healthy(agent):
             return
-    said = "" if log is None else f"; it said: {_last_line(log)}"
+        time.sleep(0.3)
+    said = "" if log is None else f"; it said: {_said(log)}"
     raise UnavailableError(
         f"a Ray of one node must start within {START_S:.0f} s, however: it "
         + ("did not" if process.poll() is None else f"ended with {process.returncode}")
         + said
     )
+
+
+def _is_healthy(agent: str) -> bool:
+    """Whether a node's agent says that its raylet runs and is known to the head."""
+    try:
+        with urllib.request.urlopen(f"{agent}/api/local_raylet_healthz", timeout=5) as response:
+            return response.status == 200
+    except OSError:  # an error of HTTP is one too
+        return False
 
 
 def _end(pids: Sequence[int]) -> None:

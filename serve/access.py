@@ -89,11 +89,15 @@ class Keyring:
         return key if key is not None and hmac.compare_digest(key.digest, digest) else None
 
     def note(self, body: Mapping[str, Any]) -> None:
-        """Keep a refusal for the audit log, as long as there is room until the next refresh."""
+        """Keep a refusal for the audit log, or count it where there are many till the refresh."""
         if len(self._refused) == MAX_NOTED:
-            self._num_more += 1
+            self.count()
         else:
             self._refused.append(body)
+
+    def count(self) -> None:
+        """Count a refusal of which the audit log needs to know no more."""
+        self._num_more += 1
 
     def refresh(self) -> None:
         """Read the keys, and write what was refused; what cannot be written waits."""
@@ -123,9 +127,9 @@ class Keyring:
         while True:
             try:
                 self.refresh()
-            except Exception:  # noqa: BLE001  # whatever a database raises: it is asked again
+            except Exception as error:  # noqa: BLE001  # whatever a database raises: asked again
                 age = "never" if self.read_s is None else f"{time.time() - self.read_s:.0f} s ago"
-                _log.warning("keys cannot be read; they were read %s", age, exc_info=True)
+                _log.warning("keys were read %s, and cannot be now: %s", age, error)
             report_age(time.time() - (self.read_s or began_s))
             time.sleep(REFRESH_S)
 
@@ -177,10 +181,10 @@ class Gate:
             key = self._keyring.find(shown.strip())
         refusal = self._wrong_key(key, authorization, address)
         if refusal is None and key is not None:
-            refusal = self._beyond(key, method, path)
-            if refusal is None:
-                return self._too_many(key)
-        if refusal is not None and refusal.why != "too_many_wrong":
+            refusal = self._beyond(key, method, path) or self._too_many(key)
+        if refusal is not None and refusal.status == 429:
+            self._keyring.count()
+        elif refusal is not None:
             self._keyring.note(
                 {
                     "by": "http",

@@ -65,9 +65,9 @@ class Api:
         A cluster's manifest cannot list them: it says `reapply`, and the list comes with what that
         applies. It raises where the registry is away: Serve then tries again.
         """
-        if config.keys() == {"models"}:
+        if set(config) == {"models"}:
             self.models = list(config["models"])
-        elif config.keys() == {"reapply"} and config["reapply"].keys() == {"num_replicas"}:
+        elif set(config) == {"reapply"} and set(config["reapply"]) == {"num_replicas"}:
             await asyncio.to_thread(reapply_registered, **config["reapply"])
         else:
             raise InputError(

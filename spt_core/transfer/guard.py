@@ -62,6 +62,8 @@ class Verdict:
 
     def saved(self) -> str:
         """How many labels were saved, where that was tried."""
+        if self.kept == "scratch":
+            return "labels saved: none, as the model from scratch is kept"
         if self.rows_needed is None:
             return "labels saved: not measured (--set transfer.shares=0.5,0.25 does)"
         few, all_rows = self.rows_needed, self.num_train_rows

@@ -199,8 +199,10 @@ class DomainTransferTrainer:
         verdict = judged(transferred, scratch, splits, config.margin)
         if verdict.kept == "scratch":
             return Transferred(_noted(scratch, verdict), transferred, scratch, verdict)
-        needed = splits.num_rows["train"] if config.shares else None
-        for share in sorted(config.shares, reverse=True):
+        # Where it is worse within the margin no label is saved, and nothing is tried.
+        shares = sorted(config.shares, reverse=True) if verdict.gain >= 0 else []
+        needed = splits.num_rows["train"] if shares else None
+        for share in shares:
             tell(f"{share:.0%} of the rows")
             fewer = with_share(splits, share)
             if not _is_learnable(fewer) or not is_as_good(begun(fewer), verdict, splits):

@@ -118,10 +118,11 @@ def held(connection: sa.Connection, text: str, now_s: float) -> Key | None:
         shown = digest(text)
     except UnicodeEncodeError:  # half a surrogate from a command line
         return None
-    row = connection.execute(sa.select(API_KEY).where(API_KEY.c.digest == shown.hex())).first()
+    query = sa.select(API_KEY).where(API_KEY.c.digest == shown.hex())
+    row = connection.execute(query).mappings().first()
     if row is None:
         return None
-    key = _key(row._mapping)
+    key = _key(dict(row))
     same = hmac.compare_digest(key.digest, shown)
     if not same or key.state(now_s) != "valid":
         return None
@@ -131,7 +132,7 @@ def held(connection: sa.Connection, text: str, now_s: float) -> Key | None:
 def every(connection: sa.Connection) -> list[Key]:
     """All keys that were ever given, oldest first."""
     query = sa.select(API_KEY).order_by(API_KEY.c.created_s, API_KEY.c.key_id)
-    return [_key(row) for row in connection.execute(query).mappings()]
+    return [_key(dict(row)) for row in connection.execute(query).mappings()]
 
 
 def in_force(connection: sa.Connection) -> list[Key]:

@@ -124,6 +124,7 @@ def test_labels_that_were_saved_are_told_only_where_that_was_measured():
         num_train_rows=800,
     )
     assert verdict.saved().startswith("labels saved: not measured")
+    assert dataclasses.replace(verdict, kept="scratch").saved().startswith("labels saved: none")
     told = dataclasses.replace(verdict, rows_needed=200).saved()
     assert told.startswith(
         "labels saved: 600; begun with the source, 200 training rows are as good"

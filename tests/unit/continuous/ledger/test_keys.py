@@ -1,6 +1,10 @@
 import pytest
+import sqlalchemy as sa
+from alembic import command
 
+from spt_core.continuous.ledger import Ledger
 from spt_core.errors import ConflictError, InputError
+from spt_core.registry.database import _alembic
 
 
 def test_a_key_is_valid_until_it_ends_or_is_revoked(ledger, clock, sqlite_only):
@@ -64,3 +68,23 @@ def test_limits_that_no_key_can_have_are_refused(ledger, limits):
 
 def test_half_a_character_is_no_key(ledger):
     assert ledger.holder("spt_\ud800") is None
+
+
+def test_principals_of_before_keys_stay_and_an_admin_is_made_anew(tmp_path):
+    url = f"sqlite:///{tmp_path}/old.db"
+    Ledger(url)
+    config = _alembic()
+    with sa.create_engine(url).begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0005")
+        connection.exec_driver_sql(
+            "INSERT INTO spt_principal (name, roles, salt, key_hash) "
+            "VALUES ('rita', '[\"reviewer\"]', '00', '00')"
+        )
+    upgraded = Ledger(url)
+    assert [one.name for one in upgraded.principals()] == ["rita"]
+    assert upgraded.api_keys() == []
+    admin = upgraded.bootstrap("ada", actor="test")
+    assert upgraded.holder(admin).roles == ("admin",)
+    key = upgraded.issue_key("rita", roles=["reviewer"], actor="ada")
+    assert upgraded.authenticate("rita", key).roles == ("reviewer",)
