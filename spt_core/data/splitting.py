@@ -210,7 +210,8 @@ def _paced(
     shape = field.shape
     assert shape is not None
     typed, _ = conform(sampled.table, columns.carried, gaps=frozenset(corpus.gaps))
-    paced = pace(typed, shape.time, shape.unit)
+    share = sampled.table.num_rows / max(sampled.num_rows, 1)
+    paced = pace(typed, shape.time, shape.unit, share=share)
     if paced is None:
         raise InputError(
             f"readings of one unit must differ in time, however: no two in {shape.time!r} do"
@@ -242,8 +243,8 @@ def _paced(
         horizon=shape.horizon if config.horizon_steps is None else config.horizon_steps,
     )
     if task.head == "forecasts":
-        share = config.train if _kind_of_series(corpus, columns, config) == "time" else 1.0
-        calendar = calendar_of(shape, share * paced.span_s)
+        is_by_time = _kind_of_series(corpus, columns, config) == "time"
+        calendar = calendar_of(shape, (config.train if is_by_time else 1.0) * paced.span_s)
         shape = dataclasses.replace(shape, calendar=calendar)
         if calendar:
             parts = ", ".join(part.replace("_", " ") for part in calendar)
