@@ -333,7 +333,8 @@ def _start(
 def _said(log: Path) -> str:
     """The last of what `ray start` has printed, in one line."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return " ".join(lines[-3:])[-400:] or "nothing"
+    telling = [line for line in lines if _LATE in line]
+    return " ".join((telling or lines)[-3:])[-400:] or "nothing"
 
 
 def _free_ports(number: int) -> list[int]:

@@ -8,17 +8,21 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from cluster import __main__ as command
-from cluster import state
+from cluster import local, state
+from cluster.lifecycle import NUM_STARTS
 from cluster.settings import HEAD_PORTS, REPLICA_PORTS, SERVICE_PORTS
-from cluster.state import LocalCluster, process_of, record, recorded
+from cluster.state import FOLDER_PREFIX, LocalCluster, process_of, record, recorded
 from cluster.status import lines
-from spt_core.errors import InputError
+from spt_core.errors import InputError, UnavailableError
 from tests.live_service import ROOT, free_port_block
 
 Captured = pytest.CaptureFixture[str]
@@ -224,3 +228,50 @@ def test_ray_address_names_another(port: int, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     with pytest.raises(InputError, match="RAY_ADDRESS names another; unset it"):
         command.main(["up"])
+
+
+def test_a_start_that_was_only_late_is_tried_again_and_another_error_is_not(
+    port: int, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.setattr("cluster.local.use_environment", lambda settings, host: None)
+    num_starts: list[list[str]] = []
+
+    def fails(words: list[str], log: Path, said: str) -> subprocess.Popen[bytes]:
+        num_starts.append(words)
+        log.write_text(f"Ray starts\nException: {said}\nbye\n")
+        return subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"])
+
+    for said_by_ray, number in (
+        ("The current node timed out during startup. This ...", NUM_STARTS),
+        ("Ray component gcs is trying to use a port number 1 that is used", 1),
+    ):
+        monkeypatch.setattr(
+            "cluster.local._start",
+            lambda folder, plan, words, variables, log, said=said_by_ray: fails(words, log, said),
+        )
+        num_starts.clear()
+        with pytest.raises(UnavailableError, match=said_by_ray[:30]):
+            command.main(["up"])
+        assert len(num_starts) == number
+        assert capsys.readouterr().err.count("has not started in time; try") == number - 1
+        assert recorded(port) is None
+        assert list(Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*")) == []
+
+
+@pytest.mark.parametrize("status", [200, 503])
+def test_drivers_are_let_in_once_the_nodes_agent_says_so(status: int) -> None:
+    class Agent(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/api/local_raylet_healthz" else 404)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Agent) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert local._is_healthy(url) is (status == 200)
+        thread.join()
+    assert not local._is_healthy(url)
