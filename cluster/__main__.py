@@ -9,6 +9,7 @@ RAY_ADDRESS, where it is set, names another cluster and wins. `down` ends what `
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -40,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _up(args: argparse.Namespace) -> int:
-    from cluster.local import Plan, join, up  # Ray takes a second, which --help need not wait for
+    # Ray takes a second, which --help need not wait for.
+    from cluster.local import Plan, down, join, up
+    from cluster.state import recorded
 
     plan = Plan(
         num_cpus=args.cpus or max(os.cpu_count() or 2, 2),
@@ -54,6 +57,10 @@ def _up(args: argparse.Namespace) -> int:
         state = join(load_settings(storage=args.storage), args.address, plan)
         _say(args, {"address": state.address}, f"this machine is a node of {state.address}")
         return 0
+    state = recorded(service_port())
+    if state is not None and state.trouble:
+        down(service_port())
+        sys.stderr.write(f"cleared what was left of an earlier cluster: {state.trouble}\n")
     settings = load_settings(storage=args.storage)
     state = up(settings, plan)
     token = _token_line(state.host, state.address, settings.http_port)
@@ -85,8 +92,8 @@ def _down(args: argparse.Namespace) -> int:
     port = service_port()
     state = recorded(port)
     if state is not None and state.kind == "cluster" and not state.trouble and not args.now:
-        with ray_session(load_settings(storage=state.storage)):
-            stop_serve()  # requests that are under way are answered
+        with contextlib.suppress(SptError), ray_session(load_settings(storage=state.storage)):
+            stop_serve()  # requests that are under way are answered, where Ray still does
     ended = down(port)
     what = f"ended {len(ended)} processes" if ended else "nothing ran"
     trouble = "" if state is None or not state.trouble else f" ({state.trouble})"

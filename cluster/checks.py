@@ -22,22 +22,22 @@ class Room(NamedTuple):
     """What a cluster has on each node now, and in all at most, where something adds nodes."""
 
     nodes: Sequence[Resources]
-    most: Resources | None
+    most: Resources
 
 
-def require_workers(num_workers: int, *, num_gpus: float, room: Room) -> None:
+def require_workers(num_workers: int, *, num_gpus: float, room: Room | None) -> None:
     """InputError where so many workers, each with GPUs on one node, can never be placed.
 
     Of processors the workers share what there is (fitting/ray_train.py), but one each must be
     there: more processes than processors only wait for each other.
     """
+    if room is None:
+        return
     lacks: list[str] = []
     for name, each in (("CPU", 1.0), ("GPU", num_gpus)):
         if each <= 0:
             continue
-        places = sum(int(node.get(name, 0.0) // each) for node in room.nodes)
-        if room.most is not None:
-            places = max(places, int(room.most.get(name, 0.0) // each))
+        places = _places(name, each, room)
         if places < num_workers:
             lacks.append(f"{num_workers * each:g} {name}s, where there can be {places * each:g}")
     if lacks:
@@ -47,11 +47,11 @@ def require_workers(num_workers: int, *, num_gpus: float, room: Room) -> None:
         )
 
 
-def require_replicas(num_replicas: int, *, num_cpus: float, room: Room) -> None:
-    """InputError where so many replicas more can never be placed."""
-    places = sum(int(node.get("CPU", 0.0) / num_cpus + 1e-9) for node in room.nodes)
-    if room.most is not None:
-        places = max(places, int(room.most.get("CPU", 0.0) / num_cpus + 1e-9))
+def require_replicas(num_replicas: int, *, num_cpus: float, room: Room | None) -> None:
+    """InputError where so many replicas can never be placed."""
+    if room is None:
+        return
+    places = _places("CPU", num_cpus, room)
     if places < num_replicas:
         raise InputError(
             f"{num_replicas} replicas must find a place, however: each takes {num_cpus:g} CPUs, "
@@ -59,13 +59,22 @@ def require_replicas(num_replicas: int, *, num_cpus: float, room: Room) -> None:
         )
 
 
-def room() -> Room:
-    """What the Ray has that this process is connected to."""
-    import ray
-    from ray._private.state import state
+def room(settings: Settings) -> Room | None:
+    """What the Ray has that this process is connected to; None where nobody can say.
 
+    A named cluster may grow, and no autoscaler tells how far: its manifest does, by SPT_SCALES_TO.
+    """
+    import ray
+
+    if settings.is_named and not settings.scales_to:
+        return None
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return Room(nodes, state.get_max_resources_from_cluster_config())
+    return Room(nodes, settings.scales_to)
+
+
+def _places(name: str, each: float, room: Room) -> int:
+    now = sum(int(node.get(name, 0.0) / each + 1e-9) for node in room.nodes)
+    return max(now, int(room.most.get(name, 0.0) / each + 1e-9))
 
 
 def refuse_unshared_files(settings: Settings) -> None:

@@ -27,8 +27,11 @@ from cluster.settings import (
     REPLICA_PORTS,
     SERVICE_PORTS,
     Settings,
+    connections_per_address,
+    is_authenticated,
     ports_of,
     put_environment,
+    tls_files,
 )
 from cluster.state import (
     LocalCluster,
@@ -174,12 +177,17 @@ def _take_a_free_agent_port() -> None:
 
 
 def use_environment(settings: Settings, host: str) -> None:
-    """Give this process the variables of this machine's Ray, which others reach at that host."""
+    """Give this process what it needs to start or to join this machine's Ray, reached at `host`."""
+    from ray._private.authentication import authentication_token_setup as token_setup
+
     environment = embedded_environment(settings)
     if host in LOOPBACK:
         stay_on_loopback(environment)
     else:
         put_environment({n: v for n, v in environment.items() if n != _STAYS_LOCAL})
+    logging.getLogger(token_setup.__name__).setLevel(logging.ERROR)
+    # As ray.init does where it starts a Ray; `ray start` and who joins have to ask for it.
+    token_setup.enable_token_auth_by_default()
 
 
 def stay_on_loopback(environment: dict[str, str]) -> None:
@@ -203,7 +211,11 @@ def start_serve(settings: Settings) -> bool:
         require_free_ports(settings)
     with _only_errors("ray.serve"):
         serve.start(
-            http_options={"host": settings.http_host, "port": settings.http_port},
+            # On this machine HAProxy alone may listen elsewhere (cluster/haproxy), not replicas.
+            http_options={
+                "host": settings.http_host if settings.is_named else LOOPBACK[0],
+                "port": settings.http_port,
+            },
             proxy_location="EveryNode" if settings.is_named else "HeadOnly",
         )
     return is_new
@@ -258,10 +270,11 @@ def embedded_environment(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports["HAProxy statistics"]),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(port + REPLICA_PORTS[0]),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(port + REPLICA_PORTS[-1]),
-        "RAY_SERVE_HAPROXY_BINARY_PATH": str(ROOT / "cluster" / "haproxy-local"),
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(ROOT / "cluster" / "haproxy"),
         # One HAProxy hears at once of a replica that ends; the default waits 30 s for others.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
-        "SPT_HAPROXY_ERRORS": str(ROOT / "cluster" / "errors"),
+        "SPT_HAPROXY_HOST": settings.http_host,
+        "SPT_CONNECTIONS_PER_ADDRESS": str(connections_per_address()),
         "SPT_EMBEDDED": "1",
         "SPT_SERVICE_DATABASE_URL": settings.database_url,
         "SPT_HAPROXY_BINARY": _haproxy_binary(),
@@ -278,6 +291,9 @@ def serve_environment() -> Mapping[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response response-timeout",
         "RAY_SERVE_HAPROXY_RETRIES": "3",
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "30",
+        # A HAProxy that was killed is back after three of these; the default is 10 s.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.middleware:middlewares",
         "OMP_NUM_THREADS": "1",
     }
@@ -287,10 +303,11 @@ def require_free_ports(settings: Settings) -> None:
     """InputError where the service could not listen; ask before anything long starts."""
     if settings.is_named:
         return
-    if settings.http_host not in LOOPBACK:
+    tls_files()
+    if settings.http_host not in LOOPBACK and not is_authenticated():
         raise InputError(
-            "an embedded service listens on this machine only, however: SPT_HTTP_HOST is "
-            f"{settings.http_host}; put a gateway with authentication in front, or use a cluster"
+            "without authentication a service listens on this machine only, however: SPT_HTTP_HOST "
+            f"is {settings.http_host}; set SPT_AUTHENTICATION=on (see `python -m jobs.keys`)"
         )
     stop_stale_haproxy(_private_folder(settings.http_port))
     refuse_taken(ports_of(settings.http_port, SERVICE_PORTS))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import os
 import random
 import shutil
@@ -16,15 +15,17 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
-from ray._private.authentication import authentication_token_setup as token_setup
+import ray
 
 from cluster.lifecycle import (
     LOOPBACK,
+    NUM_STARTS,
     haproxies,
     object_store_bytes,
     refuse_taken,
@@ -48,7 +49,7 @@ from cluster.state import (
 )
 from spt_core.errors import InputError, UnavailableError
 
-START_S, STOP_S, JOIN_S = 90.0, 3.0, 8.0
+START_S, STOP_S, JOIN_S = 180.0, 3.0, 8.0
 _PORT_RANGE = range(20_000, 32_000)  # below Linux' ephemeral ports, which Ray's processes take
 _OPTIONS: Mapping[str, str] = {  # of `ray start`, by the names of HEAD_PORTS
     "Ray": "port",
@@ -63,6 +64,8 @@ _OPTIONS: Mapping[str, str] = {  # of `ray start`, by the names of HEAD_PORTS
 }
 _NEVER_FIXED = ("node manager", "object manager", "runtime environments")
 _LOG = "head.log"
+_LATE = "timed out during startup"  # Ray's own 30 s, which a busy machine exceeds
+_RAY = Path(ray.__file__).parent
 
 
 class Head(NamedTuple):
@@ -80,10 +83,11 @@ def local_cluster(settings: Settings) -> Generator[Head]:
     InputError when the settings name a cluster already, UnavailableError when it does not start.
     """
     if settings.ray_address is not None:
-        raise InputError(
-            "this starts a Ray of its own, however: RAY_ADDRESS names another; unset it"
-        )
-    _with_token(settings, LOOPBACK[0])
+        fact = "RAY_ADDRESS names another; unset it"
+        if settings.local is not None:
+            fact = f"{_who(settings.local)} on this SPT_HTTP_PORT; set another"
+        raise InputError(f"this starts a Ray of its own, however: {fact}")
+    use_environment(settings, LOOPBACK[0])
     with head_node() as head:
         put_environment({"RAY_ADDRESS": head.address})
         yield head
@@ -148,33 +152,44 @@ def up(settings: Settings, plan: Plan) -> LocalCluster:
     ports = ports_of(port, HEAD_PORTS)
     refuse_taken(ports, plan.host)
     remove_ended()
-    folder = new_folder()
-    _with_token(settings, plan.host)
-    started: list[subprocess.Popen[bytes]] = []
-    try:
-        started.append(_head(folder, ports, num_cpus=plan.num_cpus, plan=plan, log=folder / _LOG))
-        dashboard = f"http://{plan.host}:{ports['dashboard']}"
-        _wait_until_it_takes_jobs(started[0], dashboard)
-        address = f"{plan.host}:{ports['Ray']}"
-        started += [_node(address, folder, plan) for _ in range(plan.num_workers)]
-        head, *nodes = (process_of(process.pid) for process in started)
-        owned_by(folder, head)
-    except BaseException:
-        _end([process.pid for process in started])
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    use_environment(settings, plan.host)
+    for number in range(1, NUM_STARTS + 1):
+        try:
+            return _up(settings, plan, ports)
+        except UnavailableError as error:
+            if _LATE not in str(error) or number == NUM_STARTS:
+                raise
+            print(  # noqa: T201  # a person who waits should know for what
+                f"Ray has not started in time; try {number + 1} of {NUM_STARTS}", file=sys.stderr
+            )
+    raise AssertionError("the last try has returned or raised")
+
+
+def _up(settings: Settings, plan: Plan, ports: Mapping[str, int]) -> LocalCluster:
+    """One try."""
+    port, folder = settings.http_port, new_folder()
+    head = _head(folder, ports, num_cpus=plan.num_cpus, plan=plan, log=folder / _LOG)
     state = LocalCluster(
         kind="cluster",
-        address=address,
-        dashboard=dashboard,
-        process=head,
-        nodes=tuple(nodes),
+        address=f"{plan.host}:{ports['Ray']}",
+        dashboard=f"http://{plan.host}:{ports['dashboard']}",
+        process=process_of(head.pid),
         folder=str(folder),
         host=plan.host,
         storage=settings.storage,
         database=database_digest(settings.database_url),
     )
-    record(port, state)
+    try:
+        owned_by(folder, state.process)
+        record(port, state)  # so that `down` finds it, whatever becomes of this process
+        agent = f"http://{plan.host}:{ports['dashboard agent']}"
+        _wait_until_it_takes_jobs(head, state.dashboard, agent=agent, log=folder / _LOG)
+        nodes = [_node(state.address, folder, plan) for _ in range(plan.num_workers)]
+        state = dataclasses.replace(state, nodes=tuple(process_of(node.pid) for node in nodes))
+        record(port, state)
+    except BaseException:
+        down(port)
+        raise
     return state
 
 
@@ -189,12 +204,12 @@ def join(settings: Settings, address: str, plan: Plan) -> LocalCluster:
     down(settings.http_port)
     remove_ended()
     folder = new_folder()
-    _with_token(settings, plan.host)
+    use_environment(settings, plan.host)
     process = _node(address, folder, plan)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(JOIN_S)
     if process.poll() is not None:
-        fact = _last_line(folder / _LOG)
+        fact = _said(folder / _LOG)
         shutil.rmtree(folder, ignore_errors=True)
         raise UnavailableError(f"this machine must join the cluster at {address}, however: {fact}")
     owned_by(folder, process_of(process.pid))
@@ -237,16 +252,19 @@ def left_in(folder: Path) -> list[int]:
     return [
         process.pid
         for process in psutil.process_iter()
-        if process.pid != os.getpid() and _mentions(process, f"{folder}/")
+        if process.pid != os.getpid() and _is_of(process, folder)
     ]
 
 
-def _mentions(process: psutil.Process, text: str) -> bool:
+def _is_of(process: psutil.Process, folder: Path) -> bool:
+    """Whether it is a program of Ray's that was given the folder; not one that only reads there."""
     try:
+        words = process.cmdline()
+        is_rays = any(word.startswith(f"{_RAY}/") for word in words[:3])
         is_own = process.uids().real == os.getuid()
-        return is_own and any(text in word for word in process.cmdline())
-    except psutil.Error:
+    except psutil.Error:  # it has just ended
         return False
+    return is_own and is_rays and any(f"{folder}/" in word for word in words)
 
 
 def _alive(processes: Sequence[Process]) -> Iterator[int]:
@@ -260,13 +278,6 @@ def _who(state: LocalCluster) -> str:
         "node": f"this machine is a node of {state.address}",
     }
     return f"{names[state.kind]} (process {state.process.pid})"
-
-
-def _with_token(settings: Settings, host: str) -> None:
-    """This process' children ask for the token, and have it."""
-    use_environment(settings, host)
-    logging.getLogger(token_setup.__name__).setLevel(logging.ERROR)
-    token_setup.enable_token_auth_by_default()  # as ray.init does, and `ray start` does not
 
 
 def _head(
@@ -305,6 +316,8 @@ def _start(
         line.append(f"--num-gpus={plan.num_gpus}")
     if log is not None:
         line.append(f"--object-store-memory={object_store_bytes()}")
+        # Else 10002 to 19999, which may be where the ports of the service are.
+        line += ["--min-worker-port=0", "--max-worker-port=0"]
     with contextlib.ExitStack() as stack:
         out = subprocess.DEVNULL if log is None else stack.enter_context(log.open("ab"))
         return subprocess.Popen(
@@ -317,9 +330,10 @@ def _start(
         )
 
 
-def _last_line(log: Path) -> str:
+def _said(log: Path) -> str:
+    """The last of what `ray start` has printed, in one line."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "it says nothing"
+    return " ".join(lines[-3:])[-400:] or "nothing"
 
 
 def _free_ports(number: int) -> list[int]:
@@ -334,7 +348,14 @@ def _free_ports(number: int) -> list[int]:
     return ports
 
 
-def _wait_until_it_takes_jobs(process: subprocess.Popen[bytes], dashboard: str) -> None:
+def _wait_until_it_takes_jobs(
+    process: subprocess.Popen[bytes],
+    dashboard: str,
+    *,
+    agent: str | None = None,
+    log: Path | None = None,
+) -> None:
+    """Until the dashboard takes jobs and, where the node's agent is named, drivers are let in."""
     from ray.job_submission import JobSubmissionClient  # reads its environment when imported
 
     deadline = time.monotonic() + START_S
@@ -343,12 +364,25 @@ def _wait_until_it_takes_jobs(process: subprocess.Popen[bytes], dashboard: str) 
             JobSubmissionClient(dashboard).list_jobs()
         except (RuntimeError, ConnectionError, ValueError):  # no dashboard yet, no agent yet
             time.sleep(0.3)
-        else:
+            continue
+        if agent is None or _is_healthy(agent):
             return
+        time.sleep(0.3)
+    said = "" if log is None else f"; it said: {_said(log)}"
     raise UnavailableError(
         f"a Ray of one node must start within {START_S:.0f} s, however: it "
         + ("did not" if process.poll() is None else f"ended with {process.returncode}")
+        + said
     )
+
+
+def _is_healthy(agent: str) -> bool:
+    """Whether a node's agent says that its raylet runs and is known to the head."""
+    try:
+        with urllib.request.urlopen(f"{agent}/api/local_raylet_healthz", timeout=5) as response:
+            return response.status == 200
+    except OSError:  # an error of HTTP is one too
+        return False
 
 
 def _end(pids: Sequence[int]) -> None:

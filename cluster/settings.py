@@ -6,8 +6,14 @@
 | SPT_DATABASE_URL | SQLite or Postgres (postgresql+psycopg://...) | spt.db below a local root |
 | SPT_DATA_HOME | cache folder of public data sets | ./data |
 | SPT_HTTP_HOST, SPT_HTTP_PORT | where Serve listens | 127.0.0.1, 8000 |
+| SPT_SERVICE | `elsewhere` on a cluster that trains and never serves | here |
+| SPT_SCALES_TO | what the nodes of a cluster that grows have at most, such as CPU=32,GPU=2 | |
 | SPT_RUNTIME | what runs texts in replicas, one of RUNTIMES | onnx |
-| SPT_REVIEWER_KEY | a principal's credential, for jobs.review and jobs.watch | |
+| SPT_API_KEY, SPT_API_KEY_FILE | a principal's key, or a file of mode 0600 that holds it | |
+| SPT_AUTHENTICATION | on: every route wants a key; off: it listens on loopback alone | off |
+| SPT_TLS_CERTIFICATE, SPT_TLS_KEY | PEM files with which HAProxy speaks TLS | |
+| SPT_CONNECTIONS_PER_ADDRESS | what HAProxy takes of one address at a time | 512 |
+| SPT_LOG_FORMAT | of the service's processes: text or json | text |
 | SPT_SECRET_{SOURCE ID} | the key that a source's API wants, sent in its secret_header | |
 | SPT_REPLICAS | how many replicas a task has, such as INDUSTRY/TASK=2,INDUSTRY/TASK=1..4 | 1 each |
 | RAY_ADDRESS | the cluster to join; unset means this machine's, or an embedded local Ray | |
@@ -20,6 +26,8 @@ import dataclasses
 import getpass
 import os
 import socket
+import ssl
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -66,9 +74,17 @@ class Settings:
     trackers: tuple[Tracker, ...]
     # This machine's own Ray, started before, where `ray_address` is that one's.
     local: LocalCluster | None = None
+    # What the nodes of a cluster that grows can have in all; empty where nobody says it.
+    scales_to: Mapping[str, float] = dataclasses.field(default_factory=dict[str, float])
+    serves: bool = True  # whether models are taken into service on the cluster of `ray_address`
     replicas: Mapping[str, tuple[int, int]] = dataclasses.field(
         default_factory=dict[str, tuple[int, int]]
     )
+
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether there is a Ray with a job API, which goes on without any process of a person."""
+        return self.ray_address is not None and (self.local is None or self.local.kind == "cluster")
 
     @property
     def is_named(self) -> bool:
@@ -107,6 +123,8 @@ def load_settings(*, storage: str | None = None, database_url: str | None = None
         ray_address=address if local is None else local.address,
         trackers=tuple(trackers),
         local=local,
+        scales_to=_amounts(os.environ.get("SPT_SCALES_TO") or ""),
+        serves=_serves(os.environ.get("SPT_SERVICE") or "here"),
         replicas=replicas(),
     )
 
@@ -165,9 +183,48 @@ def replica_runtime() -> RuntimeName:
     raise InputError(f"SPT_RUNTIME must be one of {', '.join(RUNTIMES)}, however: {name!r}")
 
 
-def reviewer_key() -> str | None:
-    """The credential of the principal who runs this; not an argument, so that no list shows it."""
-    return os.environ.get("SPT_REVIEWER_KEY") or None
+def api_key() -> str | None:
+    """The key of the principal who runs this; not an argument, so that no list shows it."""
+    key, path = os.environ.get("SPT_API_KEY"), os.environ.get("SPT_API_KEY_FILE")
+    return key or (_secret(Path(path), "SPT_API_KEY_FILE") if path else None)
+
+
+def is_authenticated() -> bool:
+    """Whether every route of the service wants a key."""
+    return _switch("SPT_AUTHENTICATION")
+
+
+def tls_files() -> tuple[str, str] | None:
+    """The service's certificate chain and its key, PEM files that fit; None where it has none."""
+    certificate, key = os.environ.get("SPT_TLS_CERTIFICATE"), os.environ.get("SPT_TLS_KEY")
+    if not certificate and not key:
+        return None
+    if not certificate or not key:
+        raise InputError("TLS needs SPT_TLS_CERTIFICATE and SPT_TLS_KEY, however: one is not set")
+    _require_private(Path(key), "SPT_TLS_KEY")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, _no_password)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"SPT_TLS_CERTIFICATE and SPT_TLS_KEY must be PEM files that fit, however: {error}"
+        ) from error
+    return str(Path(certificate).absolute()), str(Path(key).absolute())
+
+
+def connections_per_address() -> int:
+    """How many connections HAProxy takes of one address at a time."""
+    text = os.environ.get("SPT_CONNECTIONS_PER_ADDRESS") or "512"
+    if not text.isdigit() or not 0 < int(text) <= 1_000_000:
+        raise InputError(f"SPT_CONNECTIONS_PER_ADDRESS must be 1 to 1000000, however: {text!r}")
+    return int(text)
+
+
+def logs_are_json() -> bool:
+    """Whether the service's processes write JSON lines."""
+    text = os.environ.get("SPT_LOG_FORMAT") or "text"
+    if text not in ("text", "json"):
+        raise InputError(f"SPT_LOG_FORMAT must be text or json, however: {text!r}")
+    return text == "json"
 
 
 def service_database_url() -> str | None:
@@ -216,6 +273,53 @@ def _local_database(root: str) -> str:
             "set"  # the root may hold a key
         )
     return f"sqlite:///{Path(root.removeprefix('file://')) / 'spt.db'}"
+
+
+def _amounts(text: str) -> dict[str, float]:
+    amounts: dict[str, float] = {}
+    for part in filter(None, text.replace(" ", "").split(",")):
+        name, _, number = part.partition("=")
+        if name not in ("CPU", "GPU") or not number.isdecimal():
+            raise InputError(
+                f"SPT_SCALES_TO must be such as CPU=32,GPU=2, however: {part!r} is a part of it"
+            )
+        amounts[name] = float(number)
+    return amounts
+
+
+def _switch(name: str) -> bool:
+    text = os.environ.get(name) or "off"
+    if text not in ("on", "off"):
+        raise InputError(f"{name} must be on or off, however: {text!r}")
+    return text == "on"
+
+
+def _no_password() -> str:
+    raise ValueError("the key is encrypted, and nobody is here to type its password")
+
+
+def _secret(path: Path, variable: str) -> str:
+    """What a file holds that its owner alone may read."""
+    _require_private(path, variable)
+    return path.read_text().strip()
+
+
+def _require_private(path: Path, variable: str) -> None:
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise InputError(f"{variable} must name a file, however: {error}") from error
+    if not stat.S_ISREG(mode) or mode & 0o077:
+        raise InputError(
+            f"{variable} must name a file that its owner alone may read (chmod 600), however: "
+            f"{path} has the mode {stat.S_IMODE(mode):04o}"
+        )
+
+
+def _serves(text: str) -> bool:
+    if text not in ("here", "elsewhere"):
+        raise InputError(f"SPT_SERVICE must be here or elsewhere, however: {text!r}")
+    return text == "here"
 
 
 def _port(text: str) -> int:

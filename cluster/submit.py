@@ -44,6 +44,7 @@ class RayJobs:
         """Start the job, or raise; an id that exists raises too."""
         entrypoint = shlex.join(job_command(submission_id, self._storage, self._command))
         metadata = {key: str(value) for key, value in payload.items()}  # Ray takes texts only
+        metadata["job_name"] = f"retrain {payload.get('bucket', submission_id)}"  # for people
         self._ask(
             lambda client: client.submit_job(
                 entrypoint=entrypoint,

@@ -228,5 +228,5 @@ def started(run: Run) -> Generator[Run]:
     with run.registry().lease(name), ray_session(run.settings):
         for training in (run.config.training, run.config.distillation.training):
             num_gpus = 1.0 if training.use_gpu else 0.0
-            require_workers(training.num_workers, num_gpus=num_gpus, room=room())
+            require_workers(training.num_workers, num_gpus=num_gpus, room=room(run.settings))
         yield run

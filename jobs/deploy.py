@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ray_session(settings):
         try:
             if bounds is not None:
-                require_replicas(bounds[0], num_cpus=REPLICA_CPUS, room=room())
+                require_replicas(bounds[0], num_cpus=REPLICA_CPUS, room=room(settings))
             deployment = rolled_out(
                 screen,
                 settings,

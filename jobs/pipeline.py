@@ -12,7 +12,7 @@ from typing import Any
 from cluster.lifecycle import stop_serve
 from jobs.command import Run, parser, read_run, started
 from jobs.exits import run as call
-from jobs.service import asked, curl, require_service, serve_until_interrupted
+from jobs.service import asked, curl, elsewhere, require_service, serve_until_interrupted
 from jobs.stages.exporting import optimized, refitted
 from jobs.stages.fitting import prepared, refuse_incompatible, students_of, trained
 from jobs.stages.judging import benchmarked, decided, deployed, registered, show_report
@@ -20,7 +20,10 @@ from spt_core.registry import ModelVersion
 
 
 def pipeline(run: Run) -> tuple[ModelVersion, str, dict[str, Any]]:
-    """The whole flow; every arrow is a stage that is a job of its own too."""
+    """The whole flow; every arrow is a stage that is a job of its own too.
+
+    On a cluster that never serves it ends with the version, and says how the service takes it.
+    """
     splits = prepared(run)  # Corpus -> Splits
     refuse_incompatible(run, splits)
     teacher = trained(run, splits)  # -> SpecializedModel
@@ -33,6 +36,8 @@ def pipeline(run: Run) -> tuple[ModelVersion, str, dict[str, Any]]:
     if run.config.refit:  # on every row but the test's; the report stays its twin's
         model, report = refitted(run, model, teacher, splits, report)
     version = registered(run, model, policy, report, report_uri)  # -> ModelVersion
+    if not run.settings.serves:
+        return version, report_uri, {"deploy": elsewhere(version)}
     deployed(run, version)  # champion by compare-and-set; Serve follows
     return version, report_uri, asked(run.settings, version)
 
@@ -44,11 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--once", action="store_true", help="end after the answer instead of serving"
     )
     run = read_run(command_line.parse_args(arguments))
-    require_service(run.settings)
+    if run.settings.serves:
+        require_service(run.settings)
     with started(run):
         try:
             _show(run, *pipeline(run))
-            if not run.arguments.once and run.settings.ray_address is None:
+            ends = run.arguments.once or not run.settings.serves
+            if not ends and run.settings.ray_address is None:
                 serve_until_interrupted(run.screen, run.settings)
         finally:
             if run.settings.ray_address is None:
@@ -57,7 +64,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _show(run: Run, version: ModelVersion, report_uri: str, question: dict[str, Any]) -> None:
-    answer = json.dumps(question["answer"], indent=1)
     content = {
         "version": version.ref,
         "exported": version.exported.uri,
@@ -66,7 +72,12 @@ def _show(run: Run, version: ModelVersion, report_uri: str, question: dict[str, 
         "seconds": run.screen.seconds,
         **question,
     }
-    run.screen.result(content, f"\n{curl(question)}\n\n{answer}\n\nreport: {report_uri}")
+    if "deploy" in question:
+        run.screen.say(f"registered {version.ref}; the service, which is elsewhere, takes it by")
+        shown = str(question["deploy"])
+    else:
+        shown = f"{curl(question)}\n\n{json.dumps(question['answer'], indent=1)}"
+    run.screen.result(content, f"\n{shown}\n\nreport: {report_uri}")
 
 
 if __name__ == "__main__":

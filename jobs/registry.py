@@ -7,6 +7,7 @@ alias is "champion" where they are left out.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
 import sys
@@ -18,9 +19,10 @@ from rich.table import Table
 from rich.text import Text
 
 from cluster.settings import actor, load_settings
+from jobs.access import entitled, noted
 from jobs.exits import run
-from spt_core.artifacts import as_uri
-from spt_core.errors import InputError
+from spt_core.artifacts import as_uri, load_artifact
+from spt_core.errors import InputError, NotFoundError
 from spt_core.registry import ModelVersion, Registry, compliance
 
 _REF = "INDUSTRY/TASK[/MODEL_NAME][@VERSION_OR_ALIAS], the champion if nothing follows the name"
@@ -69,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and print what it found; 0 when it worked."""
     args = _parser().parse_args(argv)
     settings = load_settings(storage=args.storage, database_url=args.database)
-    args.storage = settings.storage
+    args.storage, args.settings = settings.storage, settings
     registry = Registry(settings.database_url)
     shown = _COMMANDS[args.command](registry, args)
     if args.json:
@@ -113,6 +115,7 @@ def _show(registry: Registry, args: argparse.Namespace) -> Shown:
         *_refit(version),
         *(("variant", _variant_line(variant)) for variant in variants),
         *(("lineage", uri) for uri in version.lineage),
+        *(("run", address) for address in runs_of(version)),
         ("licences", ", ".join(version.licences) or "none recorded"),
         ("report", version.report_uri or "in the registry only"),
     ]
@@ -121,8 +124,18 @@ def _show(registry: Registry, args: argparse.Namespace) -> Shown:
         "ref": version.ref,
         "aliases": aliases.split(),
         "variants": [variant.ref for variant in variants],
+        "runs": runs_of(version),
     }
     return Shown(content, version.ref, ("what", "value"), rows)
+
+
+def runs_of(version: ModelVersion) -> list[str]:
+    """Where trackers show how the model and those that it came from were trained."""
+    runs = list(version.exported.artifact.runs)
+    for uri in version.lineage:
+        with contextlib.suppress(NotFoundError):  # a version outlives files that were moved
+            runs += load_artifact(uri).runs
+    return list(dict.fromkeys(runs))
 
 
 def _refit(version: ModelVersion) -> list[tuple[str, str]]:
@@ -174,6 +187,10 @@ def _history(registry: Registry, args: argparse.Namespace) -> Shown:
 
 def _alias(registry: Registry, args: argparse.Namespace) -> Shown:
     version = registry.get(args.ref)
+    by = entitled(args.settings, "operator", "moving an alias", path=version.name)
+    if args.actor and by != actor():
+        raise InputError(f"who moves an alias is whose key it is, however: {by}, not {args.actor}")
+    by = args.actor or by
     expected = registry.aliases(version.name).get(args.alias)
     if args.expected is not None:
         expected = None if args.expected == "none" else _number(args.expected)
@@ -182,9 +199,10 @@ def _alias(registry: Registry, args: argparse.Namespace) -> Shown:
         args.alias,
         version.version,
         expected=expected,
-        actor=args.actor or actor(),
+        actor=by,
         reason=args.reason,
     )
+    noted(args.settings, by, "alias.moved", change.to_json())
     rows = [(change.alias, _at(change.from_version), _at(change.to_version), change.actor)]
     return Shown(change.to_json(), version.name, ("alias", "from", "to", "actor"), rows)
 
@@ -331,7 +349,9 @@ def _parser() -> argparse.ArgumentParser:
         help="refuse unless the alias means this now (or none); default: whatever it means",
     )
     alias.add_argument("--reason", default="", help="why, for the history")
-    alias.add_argument("--actor", default="", help="who, for the history; default: user@host")
+    alias.add_argument(
+        "--actor", default="", help="who, while there are no keys; default: user@host"
+    )
     backup = command("backup", "write all tables to one new JSON-lines file with its sha256")
     backup.add_argument(
         "uri", metavar="URI", nargs="?", help="the file; default: a dated one under the storage"

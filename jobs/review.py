@@ -3,7 +3,7 @@
 An approval is for one candidate: name it by its sha as `show` prints it (eight characters do).
 Whoever triggered the run, or edited its labels or configuration, cannot approve it. A run that
 failed or cannot be judged is given another try or is discarded, and so is one that is held. All of
-this, labels and configurations are a principal's: his credential is in SPT_REVIEWER_KEY.
+this, labels and configurations are a principal's: his key is in SPT_API_KEY (jobs.keys gives them).
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
-from cluster.settings import Settings, actor, load_settings, reviewer_key
+from cluster.settings import Settings, actor, api_key, load_settings
+from jobs.access import entitled
 from jobs.console import Screen
 from jobs.exits import run as call
+from spt_core.access import ROLES
 from spt_core.continuous.gate import gate_config
-from spt_core.continuous.ledger import Decision, ItemRef, Ledger, Principal, RetrainState, Role
+from spt_core.continuous.ledger import Decision, ItemRef, Ledger, Principal, RetrainState
 from spt_core.continuous.retraining import retrain_config, task_of
 from spt_core.continuous.review import (
     authenticated,
-    credential,
     explained,
     hold_until,
     listed,
@@ -35,8 +36,8 @@ from spt_core.registry import Registry
 SHORT_SHA = 8
 _EPILOG = """\
 examples:
-  python -m jobs.review principals add rita --role reviewer     prints her credential, once
-  export SPT_REVIEWER_KEY=...                                   the credential
+  python -m jobs.keys issue rita --role reviewer                prints her key, once
+  export SPT_API_KEY=...                                        the key
   python -m jobs.review list
   python -m jobs.review show technology.security_analysis-3
   python -m jobs.review approve technology.security_analysis-3 5f1c09ab --reason "looks right" \\
@@ -57,12 +58,12 @@ class Desk(NamedTuple):
 
     @property
     def principal(self) -> Principal:
-        """Who holds the credential in SPT_REVIEWER_KEY."""
-        shown = reviewer_key()
+        """Who holds the credential in SPT_API_KEY."""
+        shown = api_key()
         if shown is None:
             raise ForbiddenError(
-                "this needs a principal's credential in SPT_REVIEWER_KEY, however: it is not set; "
-                "see `python -m jobs.review principals add`"
+                "this needs a principal's credential in SPT_API_KEY, however: it is not set; "
+                "see `python -m jobs.keys`"
             )
         return authenticated(self.ledger, shown)
 
@@ -72,7 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     settings = load_settings(storage=args.storage)
     desk = Desk(settings, Ledger(settings.database_url), Screen(as_json=args.json), args)
-    _COMMANDS[args.command](desk)
+    try:
+        _COMMANDS[args.command](desk)
+    except ForbiddenError as error:
+        if args.command != "principals":  # which has noted it
+            body = {"by": "command line", "deed": f"review {args.command}", "why": str(error)}
+            desk.ledger.note("access.refused", body, actor=actor())
+        raise
     return 0
 
 
@@ -177,7 +184,9 @@ def _decide(desk: Desk, decision: Decision, not_before: float) -> None:
             f"a candidate is named by {SHORT_SHA} or more characters of its sha, however: "
             f"{args.candidate!r}"
         )
-    present = desk.ledger.retrain(args.retrain_id).candidate_sha
+    retrain = desk.ledger.retrain(args.retrain_id)
+    require_role(principal, "reviewer", retrain.bucket)
+    present = retrain.candidate_sha
     candidate = present if present.startswith(args.candidate) else args.candidate
     moved = desk.ledger.decide(
         args.retrain_id,
@@ -195,7 +204,7 @@ def _decide(desk: Desk, decision: Decision, not_before: float) -> None:
 
 def _retry(desk: Desk) -> None:
     principal, args = desk.principal, desk.args
-    require_role(principal, "operator")
+    require_role(principal, "operator", desk.ledger.retrain(args.retrain_id).bucket)
     desk.ledger.try_again(args.retrain_id, args.reason, actor=principal.name)
     begun = desk.ledger.retrain(args.retrain_id)
     desk.screen.result(
@@ -206,7 +215,7 @@ def _retry(desk: Desk) -> None:
 
 def _discard(desk: Desk) -> None:
     principal, args = desk.principal, desk.args
-    require_role(principal, "operator")
+    require_role(principal, "operator", desk.ledger.retrain(args.retrain_id).bucket)
     moved = desk.ledger.discard(args.retrain_id, args.reason, actor=principal.name)
     state = desk.ledger.retrain(args.retrain_id).state
     again = "" if moved else " (so discarded before)"
@@ -226,6 +235,7 @@ def _label(desk: Desk) -> None:
             f"{args.item_key!r}"
         )
     latest = max(revisions, key=lambda item: item.rev)
+    require_role(principal, "operator", latest.bucket)
     task = task_of(latest.bucket)
     try:
         label = read_label(args.label, rule_of(task), Context(None, None))
@@ -240,7 +250,7 @@ def _label(desk: Desk) -> None:
 
 def _configure(desk: Desk) -> None:
     principal, args = desk.principal, desk.args
-    require_role(principal, "operator")
+    require_role(principal, "operator", args.bucket)
     task_of(args.bucket)
     try:
         given = json.loads(args.body)
@@ -256,7 +266,9 @@ def _configure(desk: Desk) -> None:
 
 
 def _thaw(desk: Desk) -> None:
-    thawed = desk.ledger.thaw(desk.args.bucket, desk.args.reason, admin=desk.principal)
+    principal = desk.principal
+    require_role(principal, "admin", desk.args.bucket)
+    thawed = desk.ledger.thaw(desk.args.bucket, desk.args.reason, admin=principal)
     text = "thawed" if thawed else "was not frozen"
     desk.screen.result({"bucket": desk.args.bucket, "thawed": thawed}, f"{desk.args.bucket} {text}")
 
@@ -276,12 +288,19 @@ def _principals(desk: Desk) -> None:
     if args.name is None:
         raise InputError(f"principals {args.action} needs a name, however: there is none")
     if args.action == "revoke":
-        removed = ledger.remove_principal(args.name, actor=actor())
+        by = entitled(desk.settings, "admin", "revoking a principal")
+        removed = ledger.remove_principal(args.name, actor=by)
         text = "revoked" if removed else "there was no such principal"
         desk.screen.result({"name": args.name, "revoked": removed}, f"{args.name}: {text}")
         return
-    shown = credential(args.name, ledger.add_principal(args.name, args.role, actor=actor()))
-    desk.screen.warn("shown this once", ": for SPT_REVIEWER_KEY, and as bearer token")
+    by = entitled(desk.settings, "admin", "naming a principal")
+    if not ledger.api_keys():
+        raise ForbiddenError(
+            "an admin names principals, however: there is none yet; "
+            "`python -m jobs.keys bootstrap NAME` makes the first"
+        )
+    shown = ledger.add_principal(args.name, args.role, actor=by)
+    desk.screen.warn("shown this once", ": for SPT_API_KEY, and as bearer token")
     desk.screen.result({"name": args.name, "roles": args.role, "credential": shown}, shown)
 
 
@@ -357,7 +376,7 @@ def _parser() -> argparse.ArgumentParser:
     principals.add_argument("action", choices=["add", "list", "revoke"])
     principals.add_argument("name", metavar="NAME", nargs="?")
     principals.add_argument(
-        "--role", action="append", choices=get_args(Role), default=[], help="may be repeated"
+        "--role", action="append", choices=ROLES, default=[], help="may be repeated"
     )
     return parser
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import signal
+import ssl
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
 from cluster.lifecycle import announce, require_free_ports, start_serve
-from cluster.settings import Settings, actor
+from cluster.settings import Settings, api_key, is_authenticated, tls_files
 from cluster.state import database_digest
+from jobs.access import entitled, noted
 from jobs.console import Screen
 from spt_core.errors import InputError
-from spt_core.registry import Deployment, ModelVersion, Registry
+from spt_core.registry import DEFAULT_MODEL_NAME, Deployment, ModelVersion, Registry
 from spt_core.rollout import NumReplicas, promote, replicas_within, resume, route
 from spt_core.task import example_record, find
 
@@ -24,6 +27,12 @@ def require_service(settings: Settings) -> None:
 
     A service follows one registry: what another one says would take its models away.
     """
+    if not settings.serves:
+        raise InputError(
+            "a model is taken into service where the service is, however: this cluster has none "
+            "(SPT_SERVICE=elsewhere); run this command there"
+        )
+    entitled(settings, "operator", "a deployment")
     local = settings.local
     if local is None:
         require_free_ports(settings)
@@ -48,6 +57,7 @@ def rolled_out(
 
     A service that this process has started can be changed by others from then on.
     """
+    by = entitled(settings, "operator", "a deployment", path=version.name)
     otherwise = {task: replicas_within(*bounds) for task, bounds in settings.replicas.items()}
     with screen.stage("deploy") as stage:
         stage.say("starting the service")
@@ -61,11 +71,12 @@ def rolled_out(
         deployment = promote(
             registry,
             version,
-            actor=actor(),
+            actor=by,
             reason=reason,
             num_replicas=num_replicas,
             otherwise=otherwise,
         )
+        noted(settings, by, "deployment.made", deployment.to_json())
         if settings.ray_address is None:
             announce(settings)
         stage.say(f"{version.ref} serves at {route(version)}")
@@ -78,31 +89,65 @@ def asked(settings: Settings, version: ModelVersion) -> dict[str, Any]:
     record = example_record(find(artifact.task), artifact.signature)
     url = f"{address(settings)}{route(version)}"
     body = json.dumps(record).encode()
-    request = urllib.request.Request(url, body, {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as response:
-        answer = json.loads(response.read())
+    headers, key = {"content-type": "application/json"}, api_key()
+    if key is not None:
+        headers["authorization"] = f"Bearer {key}"
+    request = urllib.request.Request(url, body, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30, context=_tls()) as response:
+            answer = json.loads(response.read())
+    except urllib.error.HTTPError as error:
+        if error.code not in (401, 403):
+            raise
+        answer = {"refused": json.loads(error.read())["detail"]}  # an operator need be no client
     return {"url": url, "record": record, "answer": answer}
 
 
 def address(settings: Settings) -> str:
     """Where this machine asks the service: on loopback where that listens on every address."""
     host = "127.0.0.1" if settings.http_host in ("0.0.0.0", "::") else settings.http_host
-    return f"http://{host}:{settings.http_port}"
+    return f"{'http' if tls_files() is None else 'https'}://{host}:{settings.http_port}"
+
+
+def _tls() -> ssl.SSLContext | None:
+    """Trusts the very certificate that the service was given, whatever name it is for."""
+    files = tls_files()
+    if files is None:
+        return None
+    context = ssl.create_default_context(cafile=files[0])
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
+
+
+def elsewhere(version: ModelVersion) -> str:
+    """How the service of another cluster takes a version that was registered here."""
+    name = version.name.rpartition("/")
+    model = "" if name[2] == DEFAULT_MODEL_NAME else f" --name {name[2]}"
+    variant = f" --variant {version.variant}" if version.variant else ""
+    return f"python -m jobs.deploy {name[0]}{model} --version {version.version}{variant}"
 
 
 def curl(question: Mapping[str, Any]) -> str:
     """The question that `asked` asked, as a command line."""
     record = json.dumps(question["record"])
-    return f"curl -s {question['url']} -H 'content-type: application/json' \\\n  -d '{record}'"
+    key = ' -H "authorization: Bearer $SPT_API_KEY"' if is_authenticated() else ""
+    kind = "-H 'content-type: application/json'"
+    return f"curl -s {question['url']}{key} {kind} \\\n  -d '{record}'"
 
 
 def serve_until_interrupted(screen: Screen, settings: Settings) -> None:
     """Keep the embedded service up; Ctrl-C or SIGTERM ends it."""
+    import ray  # runs by now
+
     here = address(settings)
     screen.say(
         f"serving at {here} (models: {here}/v1/models); Ctrl-C ends; jobs.deploy from another "
         "terminal changes it"
     )
+    ports = {node["MetricsExportPort"] for node in ray.nodes() if node["Alive"]}
+    metrics = ", ".join(f"http://127.0.0.1:{port}/metrics" for port in sorted(ports))
+    screen.say(f"metrics: {metrics} (python -m cluster.monitoring)")
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         while True:

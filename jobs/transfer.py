@@ -7,7 +7,8 @@ not worse on validation rows than one from scratch; what was kept is distilled, 
 benchmarked and registered, and jobs.deploy serves it.
 
 --set transfer.strategy=full|head_only|progressive_unfreezing|l2_sp, transfer.columns=MINE:THEIRS,
-MINE:none, transfer.margin=0.005; or all of it in a file, --config transfer.json:
+MINE:none, transfer.margin=0.005, transfer.shares=0.5,0.25 (how many labels it saves); or all of it
+in a file, --config transfer.json:
   {"strategy": "progressive_unfreezing", "freeze_layers": ["embedding", "encoder.0"],
    "unfreeze_schedule": {"epoch_2": ["encoder.0"], "epoch_4": ["embedding"]},
    "columns": {"sum_insured": "loan_details.amount", "colour": null}}

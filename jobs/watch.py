@@ -89,12 +89,12 @@ _RUN = """\
 Asks each source when it is due, stores what is new with its score, and begins a retraining when
 enough relevant publications wait: a process of this machine, or a job of the RAY_ADDRESS cluster.
 Killed at any moment, the next one goes on; a second one stands by until the first is gone. Once
-there are principals (jobs.review principals) it needs the credential of one in SPT_REVIEWER_KEY:
+there are principals (jobs.keys) it needs the credential of one in SPT_API_KEY:
 who changes what is watched cannot approve what comes of it."""
 _START = """\
 Starts a detached actor on the cluster in RAY_ADDRESS, which Ray restarts without limit. It does
 what `run` does and needs nobody; its log is in Ray's dashboard. Once there are principals it needs
-the credential of one in SPT_REVIEWER_KEY, as `run` does. An address that holds a password or a key
+the credential of one in SPT_API_KEY, as `run` does. An address that holds a password or a key
 is refused: Ray shows it."""
 _STATUS = """\
 Who watches; each source with its state, its next check and why; what waits for each model and the
@@ -104,10 +104,10 @@ on, an effect that fails again and again, a frozen bucket, what the cluster's wa
 What the steps of a `run` in another process complain of is in its own log only."""
 _TRIGGER = """\
 Begins a retraining on the publications that wait, few or many. It needs the credential of a
-principal with the role operator in SPT_REVIEWER_KEY, who cannot approve what comes of it."""
+principal with the role operator in SPT_API_KEY, who cannot approve what comes of it."""
 _RELEASE = """\
 A retraining is held when one source gave more than its share of what waited too long. Look at its
-publications (`status --json` names it), then let it go on as an operator (SPT_REVIEWER_KEY)."""
+publications (`status --json` names it), then let it go on as an operator (SPT_API_KEY)."""
 _AUDIT = """\
 Reads the whole audit log: each entry's hash covers the one before it. Prints the head of a sound
 chain as SEQ:HASH and ends with 0. Ends with 1 and one sentence where an entry is broken (the first

@@ -16,8 +16,8 @@ import uvloop
 from cluster.settings import (
     Settings,
     actor,
+    api_key,
     load_settings,
-    reviewer_key,
     source_secrets,
 )
 from jobs.console import Screen
@@ -134,6 +134,7 @@ def trigger(args: argparse.Namespace) -> int:
             f"{nearest(model, models)}"
         )
     monitoring = from_plain(Monitoring, content)
+    require_role(principal, "operator", monitoring.bucket)
     require_champion(load_settings(storage=args.storage).database_url, model)
     asked = manual_trigger(monitoring, ledger.pending(monitoring.bucket), args.reason)
     begun = ledger.trigger(asked, actor=principal.name)
@@ -148,6 +149,7 @@ def release(args: argparse.Namespace) -> int:
     """Let a retraining go on that was held for a person to look at."""
     ledger, principal = _signed(args)
     hold = ledger.hold(args.retrain_id)
+    require_role(principal, "operator", ledger.retrain(args.retrain_id).bucket)
     ledger.release(args.retrain_id, actor=principal.name)
     begun = ledger.retrain(args.retrain_id)
     Screen(as_json=args.json).result(
@@ -198,13 +200,13 @@ def _options(args: argparse.Namespace, settings: Settings, file: SourcesFile) ->
 
 def _configurer(settings: Settings) -> str:
     """Who changes what is watched: a principal; the user as long as there are none."""
-    ledger, shown = Ledger(settings.database_url), reviewer_key()
+    ledger, shown = Ledger(settings.database_url), api_key()
     if shown is not None:
         return authenticated(ledger, shown).name
     if ledger.principals():
         raise ForbiddenError(
             "what is watched must be configured under a principal's name, however: there are "
-            "principals, and SPT_REVIEWER_KEY is not set; whoever changes it cannot approve what "
+            "principals, and SPT_API_KEY is not set; whoever changes it cannot approve what "
             "comes of it"
         )
     return actor()
@@ -212,7 +214,7 @@ def _configurer(settings: Settings) -> str:
 
 def _jobs(settings: Settings, options: WatchOptions) -> JobApi | None:
     """Jobs of the cluster that is named; None for processes of this machine."""
-    if settings.ray_address is None:
+    if settings.ray_address is None or not settings.takes_jobs:
         return None
     from cluster.submit import RayJobs
     from cluster.watcher import job_environment
@@ -244,17 +246,18 @@ async def _until_interrupted(pipeline: ContinuousTrainingPipeline, screen: Scree
 
 def _on_cluster(args: argparse.Namespace, verb: str) -> Settings:
     settings = load_settings(storage=args.storage)
-    if settings.ray_address is None:
+    if not settings.takes_jobs:
         raise InputError(
             f"{verb} needs a Ray cluster that goes on without this process, however: RAY_ADDRESS "
-            "is not set; `python -m jobs.watch run` watches in this process"
+            "is not set, and `python -m cluster up` was not called; `python -m jobs.watch run` "
+            "watches in this process"
         )
     return settings
 
 
 def _watcher(settings: Settings) -> Mapping[str, Any] | None:
     """What the cluster's watcher says of itself; None without a cluster or watcher."""
-    if settings.ray_address is None:
+    if not settings.takes_jobs:
         return None
     from cluster.lifecycle import ray_session
     from cluster.watcher import status as watcher_status
@@ -270,11 +273,11 @@ def _watcher(settings: Settings) -> Mapping[str, Any] | None:
 def _signed(args: argparse.Namespace) -> tuple[Ledger, Principal]:
     """The ledger, and who holds the credential in the environment."""
     ledger = Ledger(load_settings(storage=args.storage).database_url)
-    shown = reviewer_key()
+    shown = api_key()
     if shown is None:
         raise ForbiddenError(
-            "this needs a principal's credential in SPT_REVIEWER_KEY, however: it is not set; see "
-            "`python -m jobs.review principals add`"
+            "this needs a principal's credential in SPT_API_KEY, however: it is not set; see "
+            "`python -m jobs.keys`"
         )
     principal = authenticated(ledger, shown)
     require_role(principal, "operator")

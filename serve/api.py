@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from cluster.settings import replicas, service_database_url
+from cluster.settings import is_authenticated, replicas, service_database_url
 from serve.model_server import IMAGE_TYPES, MAX_RECORDS
 from serve.problems import PROBLEM_TYPE, Problem
 from spt_core.errors import InputError
@@ -32,8 +32,12 @@ _PROBLEM = {
 }
 _ERRORS = {
     "400": "the body is no JSON",
+    "401": "no valid key, where authentication is on",
+    "403": "a key for another task or role",
     "408": "the body did not arrive in time",
+    "415": "another content type, charset or encoding than is spoken",
     "422": "a field is missing, unknown, out of range or of the wrong type",
+    "429": "the key asks more often than it may; Retry-After says when it may again",
     "503": "the service is full or still loading",
 }
 _REVIEWS = {  # serve/reviews.py
@@ -61,10 +65,15 @@ class Api:
         A cluster's manifest cannot list them: it says `reapply`, and the list comes with what that
         applies. It raises where the registry is away: Serve then tries again.
         """
-        if "reapply" in config:
+        if set(config) == {"models"}:
+            self.models = list(config["models"])
+        elif set(config) == {"reapply"} and set(config["reapply"]) == {"num_replicas"}:
             await asyncio.to_thread(reapply_registered, **config["reapply"])
         else:
-            self.models = list(config["models"])
+            raise InputError(
+                "the configuration of the API must be {models: [...]} or {reapply: {num_replicas: "
+                f"N}}}}, however: {dict(config)!r:.200}"
+            )
 
 
 def reapply_registered(*, num_replicas: int) -> None:
@@ -170,6 +179,7 @@ def _operation(model: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "summary": model["title"],
         "description": f"{model['description']} Answered by {model['ref']}.",
+        "security": [{"principal": []}] if is_authenticated() else [],
         "requestBody": {
             "required": True,
             "content": {

@@ -9,7 +9,7 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import BackpressureConfig
 
-from cluster.settings import REPLICA_CPUS, is_embedded, replica_runtime
+from cluster.settings import REPLICA_CPUS, is_embedded, logs_are_json, replica_runtime
 from serve.api import Api
 from serve.model_server import ModelServer
 from spt_core.families.serving import ON_GPU
@@ -17,10 +17,15 @@ from spt_core.task import RuntimeName, find
 
 # Serve's default of 5 would queue requests that a microsecond model could answer at once.
 MAX_ONGOING_REQUESTS = 100
-MAX_QUEUED_REQUESTS = 1000
+MAX_QUEUED_REQUESTS = 1000  # a second of work of a table's model; of one in threads, fewer
+MAX_QUEUED_IN_THREADS = 100
 RETRY_AFTER_S = 1  # a full replica says so
 _HEAD = "node:__internal_head__"  # a resource that Ray gives its head, and nobody else
-_LOGGING = {"enable_access_log": False, "log_level": "WARNING"}
+_LOGGING = {
+    "enable_access_log": False,
+    "log_level": "WARNING",
+    "encoding": "JSON" if logs_are_json() else "TEXT",
+}
 
 _ModelServer = serve.deployment(
     name="ModelServer",
@@ -43,9 +48,11 @@ _Api = serve.deployment(
 def task_application(args: dict[str, Any]) -> Application:
     """One task's model server; its version comes with the user configuration."""
     options = actor_options(args["task"], replica_runtime())
-    return _ModelServer.options(ray_actor_options={**options, **beside_haproxy()}).bind(
-        args["task"]
-    )
+    is_inline = find(args["task"]).facts.inline_records > 0
+    return _ModelServer.options(
+        ray_actor_options={**options, **beside_haproxy()},
+        max_queued_requests=MAX_QUEUED_REQUESTS if is_inline else MAX_QUEUED_IN_THREADS,
+    ).bind(args["task"])
 
 
 def beside_haproxy() -> dict[str, Any]:

@@ -12,7 +12,8 @@ refuses a request becomes a problem document.
 
 from __future__ import annotations
 
-import secrets
+import asyncio
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -22,17 +23,23 @@ from ray.serve._private.common import RequestMetadata, RequestProtocol
 from starlette.middleware import Middleware
 
 from cluster.settings import is_embedded
-from serve.model_server import Receive, Send
-from serve.problems import problems_only
+from serve.access import gate
+from serve.meters import RaySink
+from serve.model_server import Message, Receive, Send
+from serve.problems import Problem, checked_request_id, problems_only, send_problem
 
 HOT_DEPLOYMENT = "ModelServer"
+_OF_REQUESTS = (b"x-request-id", b"authorization", b"x-forwarded-for")
+_log = logging.getLogger("ray.serve")
 
 
 class HotPath:
-    """Answers POSTs to the hot route; passes everything else on."""
+    """Answers POSTs to the hot route; passes everything else on that the gate lets through."""
 
     def __init__(self, app: Any) -> None:  # Serve's ASGI application, of a private type
         self._app = app
+        self._gate = gate()
+        self._sink = RaySink()
         self._replica = _replica_of(app)
         if self._replica is None:
             return
@@ -53,24 +60,76 @@ class HotPath:
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """One request."""
+        if scope["type"] != "http":
+            await (_refuse_upgrade if scope["type"] == "websocket" else self._app)(
+                scope, receive, send
+            )
+            return
+        told = {name: value for name, value in scope["headers"] if name in _OF_REQUESTS}
+        given = told.get(b"x-request-id")
+        request_id = checked_request_id(given)
+        if self._gate is not None and not await self._may_pass(scope, told, request_id, send):
+            return
         owner = self._replica
         if (
             owner is None
-            or scope["type"] != "http"
             or scope["method"] != "POST"
             or scope["path"].rstrip("/") != self._route
             or owner._semaphore.locked()  # full: Serve's own path queues or refuses
         ):
-            await self._app(scope, receive, problems_only(send))
+            if given not in (None, request_id):  # Serve would echo it as it is
+                kept = [pair for pair in scope["headers"] if pair[0] != b"x-request-id"]
+                scope = {**scope, "headers": [*kept, (b"x-request-id", request_id)]}
+            await self._pass_on(scope, receive, send)
             return
-        await self._account(owner, scope, receive, send)
+        await self._account(owner, scope, receive, send, request_id)
+
+    async def _may_pass(
+        self,
+        scope: Mapping[str, Any],
+        told: Mapping[bytes, bytes],
+        request_id: bytes,
+        send: Send,
+    ) -> bool:
+        """Whether the gate lets the request through; it is answered where not."""
+        assert self._gate is not None
+        client = scope.get("client")
+        # HAProxy says whom it speaks for; it overwrites what a client says of that itself.
+        told_address = told.get(b"x-forwarded-for", b"").rpartition(b",")[2].strip()
+        refusal = self._gate.check(
+            scope["method"],
+            scope["path"],
+            authorization=told.get(b"authorization", b""),
+            address=told_address.decode("latin-1")[:64] or (client[0] if client else ""),
+            request_id=request_id.decode(),
+        )
+        if refusal is None:
+            return True
+        self._sink.count("spt_refused_requests", 1, {"why": refusal.why})
+        headers = [*refusal.headers, (b"x-request-id", request_id)]
+        await send_problem(send, Problem(refusal.status, refusal.detail), headers)
+        return False
+
+    async def _pass_on(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, problems_only(send))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Serve's word for a client that hung up; the server would log it as a fault of ours.
+            _log.debug("the client hung up: %s %s", scope["method"], scope["path"])
 
     async def _account(
-        self, owner: Any, scope: Mapping[str, Any], receive: Receive, send: Send
+        self,
+        owner: Any,
+        scope: Mapping[str, Any],
+        receive: Receive,
+        send: Send,
+        request_id: bytes,
     ) -> None:
-        metrics, status, failure = owner._metrics_manager, 500, ""
-        request_id = next((v for k, v in scope["headers"] if k == b"x-request-id"), None)
-        id_header = (b"x-request-id", request_id or secrets.token_hex(16).encode())
+        metrics, status, failure = owner._metrics_manager, 499, ""  # until something is answered
+        id_header = (b"x-request-id", request_id)
 
         async def tap(message: dict[str, Any]) -> None:
             nonlocal status
@@ -84,9 +143,10 @@ class HotPath:
         metrics.inc_num_ongoing_requests(self._metadata)
         try:
             application = owner._user_callable_wrapper.user_callable.app
-            await application({**scope, "root_path": self._route}, receive, tap)
+            told = {"root_path": self._route, "spt.request_id": request_id}
+            await application({**scope, **told}, receive, tap)
         except BaseException as error:
-            failure = type(error).__name__
+            failure, status = type(error).__name__, 500
             raise
         finally:
             metrics.dec_num_ongoing_requests(self._metadata)
@@ -114,6 +174,20 @@ def middlewares() -> list[Middleware]:
     if is_embedded():
         _keep_rpc_on_loopback()
     return [Middleware(HotPath)]
+
+
+async def _refuse_upgrade(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    """No route speaks WebSocket: 426 names what they do speak, where the server can say it."""
+    await receive()  # websocket.connect
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1002})  # before an accept: HTTP 403
+        return
+
+    async def deny(message: Message) -> None:
+        await send({**message, "type": f"websocket.{message['type']}"})
+
+    problem = Problem(426, "this service speaks HTTP, however: a WebSocket was asked for")
+    await send_problem(deny, problem, [(b"upgrade", b"HTTP/1.1"), (b"connection", b"upgrade")])
 
 
 def _replica_of(app: Any) -> Any:

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -20,6 +20,7 @@ import orjson
 from ray.util.metrics import Counter
 
 from cluster.settings import replica_runtime
+from serve.meters import Meters
 from serve.problems import PROBLEM_TYPE, Problem
 from serve.scaling import Load
 from serve.tally import Tally
@@ -33,6 +34,8 @@ from spt_core.task import Task, find
 
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/tiff", "image/bmp")  # of a body that is an image
 
+# What says nothing counts as JSON: no type at all, and what curl and urllib say unasked.
+JSON_TYPES = ("", "application/json", "application/x-www-form-urlencoded")
 MAX_RECORDS = 1000
 BODY_TIMEOUT_S = 10.0
 PROBE_TOLERANCE = 1e-4
@@ -43,6 +46,10 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 _log = logging.getLogger("ray.serve")
+
+
+class ClientGoneError(Exception):
+    """The client hung up before its request was whole."""
 
 
 class Served(NamedTuple):
@@ -57,6 +64,14 @@ class Served(NamedTuple):
     inline_records: int
 
 
+class Answered(NamedTuple):
+    """The body of an answer, the answers in it, and what of the records no training row had."""
+
+    content: bytes
+    answers: Sequence[Mapping[str, Any]]
+    cautions: Cautions
+
+
 class ModelServer:
     """Serves one task; the class behind a Serve deployment."""
 
@@ -67,6 +82,7 @@ class ModelServer:
         self._was_checked = False
         self.current: Served | None = None
         self.tally = Tally()
+        self.meters = Meters(self._task.path)
         self._load = Load()
         self._cautions = Counter(
             "spt_input_cautions",
@@ -152,13 +168,14 @@ class HotRoute:
             await _lifespan(receive, send)
             return
         headers: Headers = []
-        ref, body, began_s = "", b"", 0.0
+        ref, body, answers = "", b"", ()
+        asked_s = began_s = time.perf_counter()
         try:
             current = self._current(scope)
             headers.append(current.header)
             body = await _body(receive, current.answerer.task.facts.max_body_bytes)
             ref, began_s = current.ref, time.perf_counter()
-            content, cautions = await _answer(current, body, _content_type(scope))
+            content, answers, cautions = await _answer(current, body, _content_type(scope))
             status, kind = 200, b"application/json"
             if any(cautions):
                 headers.append(_caution_header(cautions))
@@ -169,15 +186,22 @@ class HotRoute:
                 headers.append((b"allow", b"POST"))
             if status == 503:
                 headers.append((b"retry-after", b"1"))
+        except ClientGoneError:
+            _log.debug("the client hung up: POST %s", scope["path"])
+            return
         except Exception:  # noqa: BLE001  # the HTTP edge: a bug is a problem document too
-            _log.exception("answering %s", scope["path"])
+            request_id = scope.get("spt.request_id", b"").decode()
+            _log.exception("answering %s (request %s)", scope["path"], request_id or "unnamed")
             problem = Problem(500, "this is a fault of the service; its log says more")
             status, kind, content = 500, PROBLEM_TYPE, problem.body()
+        seconds = time.perf_counter() - began_s
         if ref:
-            seconds = time.perf_counter() - began_s
             self._server.tally.add(
                 ref, is_error=status >= 500, seconds=seconds, num_bytes=len(body)
             )
+        self._server.meters.add(
+            ref, status, receive_s=began_s - asked_s, answer_s=seconds, answers=answers
+        )
         headers += [(b"content-type", kind), (b"content-length", str(len(content)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
@@ -230,10 +254,14 @@ def probed(answerer: Answerer, record: Mapping[str, Any]) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {error}"[:300]}
 
 
-async def _answer(current: Served, body: bytes, content_type: str) -> tuple[bytes, Cautions]:
+async def _answer(current: Served, body: bytes, content_type: str) -> Answered:
     subject = current.answerer.task.subject
-    if content_type in IMAGE_TYPES and subject is not None and subject.kind == "image":
+    is_image = subject is not None and subject.kind == "image"
+    if is_image and subject is not None and content_type in IMAGE_TYPES:
         return await _answer_one(current, {subject.name: body})
+    if content_type not in JSON_TYPES:
+        spoken = ", ".join(("application/json", *(IMAGE_TYPES if is_image else ())))
+        raise Problem(415, f"this route takes {spoken}, however: {content_type[:100]!r}")
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -246,28 +274,38 @@ async def _answer(current: Served, body: bytes, content_type: str) -> tuple[byte
     try:
         if content.keys() == {"records"}:
             answers, cautions = await _answers(current, content["records"])
-            return orjson.dumps({"answers": answers}), cautions
+            return Answered(orjson.dumps({"answers": answers}), answers, cautions)
     except InputError as error:
         raise Problem(422, str(error)) from error
     return await _answer_one(current, content)
 
 
-async def _answer_one(current: Served, record: Mapping[str, Any]) -> tuple[bytes, Cautions]:
+async def _answer_one(current: Served, record: Mapping[str, Any]) -> Answered:
     answer_one = current.answerer.answer_with_cautions
     try:
         if current.inline_records:
             answer, cautions = answer_one(record)
         else:
             answer, cautions = await asyncio.to_thread(answer_one, record)
-        return orjson.dumps(answer), cautions
+        return Answered(orjson.dumps(answer), (answer,), cautions)
     except InputError as error:
         raise Problem(422, str(error)) from error
 
 
 def _content_type(scope: Mapping[str, Any]) -> str:
     """What the body is said to be, without its parameters; empty where nothing is said."""
-    value = next((v for k, v in scope["headers"] if k == b"content-type"), b"")
-    return value.partition(b";")[0].strip().lower().decode("latin-1")
+    value = b""
+    for name, text in scope["headers"]:
+        if name == b"content-type":
+            value = text
+        elif name == b"content-encoding" and text.strip().lower() != b"identity":
+            said = text.decode("latin-1")[:100]
+            raise Problem(415, f"a body must be sent as it is, however: it is encoded ({said!r})")
+    kind, _, parameters = value.lower().decode("latin-1").partition(";")
+    if kind.strip() in JSON_TYPES and "charset" in parameters and "utf-8" not in parameters:
+        said = parameters.strip()[:100]
+        raise Problem(415, f"a body must be UTF-8, however: it is said to be {said!r}")
+    return kind.strip()
 
 
 def _caution_header(cautions: Cautions) -> tuple[bytes, bytes]:
@@ -303,6 +341,8 @@ async def _body(receive: Receive, max_bytes: int) -> bytes:
             while message.get("more_body", False) and len(body) <= max_bytes:
                 message = await receive()
                 body += message.get("body", b"")
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError
     except TimeoutError as error:
         raise Problem(
             408, f"a body must arrive within {BODY_TIMEOUT_S:g} s, however: this one did not"

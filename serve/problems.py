@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import http
-from collections.abc import Awaitable, Callable
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import orjson
 
 PROBLEM_TYPE = b"application/problem+json"
 _REWRITTEN = (b"content-type", b"content-length")
+_TITLES = {499: "Client Closed Request"}  # Serve's, of a client that hung up; no standard has it
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 
 
 class Problem(Exception):  # noqa: N818  # the RFC's word
@@ -21,10 +25,30 @@ class Problem(Exception):  # noqa: N818  # the RFC's word
 
     def body(self) -> bytes:
         """The JSON document."""
-        title = http.HTTPStatus(self.status).phrase
+        title = _TITLES.get(self.status) or http.HTTPStatus(self.status).phrase
         return orjson.dumps(
             {"type": "about:blank", "title": title, "status": self.status, "detail": self.detail}
         )
+
+
+def checked_request_id(given: bytes | None) -> bytes:
+    """What the client calls the request where that may stand in headers and logs, or a new id."""
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given
+    return secrets.token_hex(16).encode()
+
+
+async def send_problem(
+    send: Callable[[dict[str, Any]], Awaitable[None]],
+    problem: Problem,
+    headers: Iterable[tuple[bytes, bytes]] = (),
+) -> None:
+    """Answer a request with a problem document."""
+    body = problem.body()
+    length = str(len(body)).encode()
+    start = [*headers, (b"content-type", PROBLEM_TYPE), (b"content-length", length)]
+    await send({"type": "http.response.start", "status": problem.status, "headers": start})
+    await send({"type": "http.response.body", "body": body})
 
 
 def problems_only(

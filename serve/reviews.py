@@ -17,9 +17,10 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from cluster.settings import service_database_url
+from serve.access import REVIEWS
 from serve.problems import Problem
 from spt_core.continuous.ledger import Decision, Ledger, Principal, RetrainState
-from spt_core.continuous.review import authenticated, hold_until, listed, page
+from spt_core.continuous.review import authenticated, hold_until, listed, page, require_role
 from spt_core.errors import (
     ConflictError,
     ForbiddenError,
@@ -134,13 +135,16 @@ async def _read(request: Request) -> bytes:
 
 
 def _called(open_books: Callable[[], Books], work: Callable[[Books], T]) -> T:
+    books = open_books()
     try:
-        return work(open_books())
+        return work(books)
     except UnavailableError as error:
         raise Problem(503, str(error)) from error
     except NotFoundError as error:
         raise Problem(404, str(error)) from error
     except ForbiddenError as error:
+        body = {"by": "http", "path": REVIEWS, "status": 403, "why": str(error)}
+        books.ledger.note("access.refused", body, actor="service")
         raise Problem(403, str(error)) from error
     except InputError as error:
         raise Problem(422, str(error)) from error
@@ -155,7 +159,9 @@ def _decide(
     candidate = (if_match or "").strip().removeprefix("W/").strip('"')
     if not candidate or candidate == "*":
         raise Problem(428, "a decision must name its candidate in If-Match, however: it does not")
-    present = books.ledger.retrain(retrain_id).candidate_sha
+    retrain = books.ledger.retrain(retrain_id)
+    require_role(principal, "reviewer", retrain.bucket)
+    present = retrain.candidate_sha
     if candidate != present:
         raise Problem(
             412,

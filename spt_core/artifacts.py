@@ -147,7 +147,7 @@ class ModelArtifact:
     trained it should know, a sentence each. `twin` is the model (of what is served its export)
     whose figures, calibration and thresholds one has that was refitted on the rows that these came
     from; "" of others. `deidentified` says what removed identifiers from its training texts and how
-    many of each type, if anything did.
+    many of each type, if anything did. `runs` are where trackers show its training: addresses.
     """
 
     uri: str
@@ -170,6 +170,7 @@ class ModelArtifact:
     notes: tuple[str, ...] = ()
     twin: str = ""
     deidentified: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
+    runs: tuple[str, ...] = ()
 
     def read(self, name: str) -> bytes:
         """A file of this artifact, checked against its digest."""

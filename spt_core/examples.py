@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, final
 
 from spt_core.artifacts import as_uri
 from spt_core.benchmark import BenchmarkConfig, BenchmarkSuite, BenchmarkTask
+from spt_core.compression.selection import LimitError
 from spt_core.continuous import ContinuousTrainingPipeline, WatchOptions
 from spt_core.continuous.ledger import Item
 from spt_core.continuous.relevance import Relevance
@@ -26,17 +27,24 @@ from spt_core.data.splits import SplitConfig, Splits
 from spt_core.data.splitting import split
 from spt_core.distillation import DistillationConfig, DistillationPipeline
 from spt_core.distillation.targets import TargetResult
-from spt_core.errors import InputError, NotFoundError, nearest
+from spt_core.errors import InputError, NotFoundError, QualityError, nearest
 from spt_core.export import export
 from spt_core.families.image.config import ImageConfig
 from spt_core.families.series.config import SeriesConfig
 from spt_core.families.tabular.config import TabularConfig
 from spt_core.families.text.config import TextConfig
 from spt_core.model import SpecializedModel
+from spt_core.optimization import (
+    DomainOptimizer,
+    OptimizationConfig,
+    OptimizationTechnique,
+    OptimizationType,
+)
 from spt_core.registry import ModelVersion, Registry
 from spt_core.scoring import fitted_policy
-from spt_core.task import Family, IndustryType, Task, find
+from spt_core.task import Family, IndustryType, Task, example_record, find
 from spt_core.training import SpecializedModelTrainer, TrainingConfig
+from spt_core.transfer import DomainTransferTrainer
 from spt_core.validation import parsed
 
 MODEL_NAME = "example"
@@ -227,7 +235,8 @@ class ExampleRun:
         student = DistillationPipeline(self.distillation(path)).distill(teacher, splits)
         exported = export(student.artifact)
         model = SpecializedModel(exported, policy=fitted_policy(exported, splits))
-        report = BenchmarkSuite(config.benchmark).run(
+        alone = dataclasses.replace(config.benchmark, num_trials=0)  # baselines: jobs.benchmark
+        report = BenchmarkSuite(alone).run(
             exported, splits.evaluation_set(), policy=model.policy, splits=splits
         )
         version = self.registry.add(
@@ -243,8 +252,6 @@ class ExampleRun:
 
     def told(self, trained: Trained, record: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The model's answer to a record, or to its task's example where it takes those fields."""
-        from spt_core.task import example_record
-
         asked = record or example_record(trained.task, trained.model.artifact.signature)
         answer = trained.model.answer(asked)
         self.tell(f"model.{trained.task.verb}(...) -> {_short(answer)}")
@@ -281,11 +288,15 @@ class ExampleRun:
                 storage=self.config.storage, database_url=self.config.database_url
             ),
         )
+        names = ", ".join(source.name for source in pipeline.sources)
+        self.tell(f"{names} are watched by `python -m jobs.watch run`")
         for monitoring in pipeline.monitoring:
             self.tell(
-                f"{len(pipeline.sources)} sources; {monitoring.trigger_threshold} relevant "
-                f"publications begin a retraining of {monitoring.model}"
+                f"{monitoring.trigger_threshold} relevant publications begin a retraining of "
+                f"{monitoring.model}"
             )
+        if not pipeline.monitoring:
+            self.tell(f"no model of {self.industry} learns from publications: people read them")
         relevance = Relevance(pipeline.monitoring, {})
         for title in publications:
             sha = hashlib.sha256(title.encode()).hexdigest()
@@ -308,6 +319,45 @@ class ExampleRun:
             size = f"{made.size_bytes / 1e6:.2f} MB" if made else f"refused: {result.refusal}"
             self.tell(f"  {name}: {size}")
         return results
+
+    def transferred(self, source: Trained, path: str) -> SpecializedModel:
+        """A teacher of another task that begins with what the source has learnt, if that helps."""
+        task = find(path)
+        trainer = DomainTransferTrainer(training=self.training(path), task=path)
+        model = trainer.transfer_between_domains(
+            source_model=source.teacher,
+            source_domain=source.task.industry,
+            target_domain=task.industry,
+            target_data=self.splits(path),
+        )
+        self.tell(f"{source.task.path} -> {path}: {'; '.join(model.artifact.notes)}")
+        return model
+
+    def optimized(self, trained: Trained, aim: OptimizationType, metric: str) -> bool:
+        """Whether a model keeps what the aim demands; it is told, or why there is none."""
+        config = OptimizationConfig(
+            industry=self.industry,
+            optimization_type=aim,
+            techniques=[
+                OptimizationTechnique.DISTILLATION,
+                OptimizationTechnique.CALIBRATION,
+                OptimizationTechnique.THRESHOLD_TUNING,
+            ],
+            distillation=self.distillation(trained.task.path),
+        )
+        try:
+            _, result = DomainOptimizer(config).optimize_model(
+                trained.teacher, trained.splits, None, metric
+            )
+        except (LimitError, QualityError) as error:
+            self.tell(f"  {aim}: nothing may be served: {error}")
+            return False
+        chosen = next(point for point in result.front if point.chosen)
+        self.tell(
+            f"  {aim}: {chosen.name}, {metric.replace('_', ' ')} {result.after[metric]:.3f} on "
+            f"validation rows, {chosen.size_mb:.2f} MB, {chosen.latency_ms['p50']:.3f} ms"
+        )
+        return True
 
     def _corpus(self, task: Task, num_rows: int) -> tuple[Corpus, tuple[str, ...]]:
         """The task's rows, and what their data set asks of the splits."""

@@ -25,7 +25,8 @@ from spt_core.task import example_record, find
 LEASE = "rollout"
 API_APPLICATION = "api"
 READ_BACK_TIMEOUT_S = 180.0
-LOOK_BACK_S, UPSCALE_DELAY_S, DOWNSCALE_DELAY_S = 5.0, 3.0, 60.0  # of replicas that follow a load
+# Of replicas that follow a load; Serve's own would hear of it every 10 s, and wait for 30.
+METRICS_INTERVAL_S, LOOK_BACK_S, UPSCALE_DELAY_S, DOWNSCALE_DELAY_S = 1.0, 5.0, 3.0, 60.0
 ASK_TIMEOUT_S = 20.0
 _POLL_S = 0.1
 
@@ -238,6 +239,7 @@ def _scaling(version: ModelVersion, num_replicas: NumReplicas) -> dict[str, Any]
     return {
         "autoscaling_config": {
             **num_replicas._asdict(),
+            "metrics_interval_s": METRICS_INTERVAL_S,
             "look_back_period_s": LOOK_BACK_S,
             "upscale_delay_s": UPSCALE_DELAY_S,
             "downscale_delay_s": DOWNSCALE_DELAY_S,

@@ -189,7 +189,8 @@ class Task:
     - `patterns`: find spans together with the model (heads/spans.py says which holds where they
       differ).
     - `case_matters`: capitals and marks of a text mean something, as in code: reports show n-grams
-      of characters beside the model, whose encoder may not see them.
+      of characters beside the model, whose encoder may not see them, and publications, which are
+      prose, are no records.
     - `coverage`: beside the class that is given there is a set of classes that holds the true one
       of so many rows to come.
     - `advice`: of each class of which `respond` gives advice, where that comes from.
@@ -450,7 +451,8 @@ def _typical(field: Field) -> Any:
 
 def labels_publications(task: Task) -> bool:
     """Whether a publication can be a record of the task, and gets classes as a whole."""
-    return task.facts.reads_publications and task.head in ("single_label", "multi_label", "ordinal")
+    is_prose = task.facts.reads_publications and not task.case_matters
+    return is_prose and task.head in ("single_label", "multi_label", "ordinal")
 
 
 def find(path: str) -> Task:

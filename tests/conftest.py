@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 # Libraries read it when they are loaded; threads of tiny models only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A port of nobody: the service that a person runs on the usual one is none of the tests'.
+os.environ["SPT_HTTP_PORT"] = "18399"
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -38,7 +38,7 @@ def splits_of(artifact: ModelArtifact, table: pa.Table, folder: Path, **changes:
         label=task.label,
         num_rows=counts,
         num_positives=counts,
-        fingerprints={part: "tiny" for part in PARTS},
+        fingerprints=changes.pop("fingerprints", {part: "tiny" for part in PARTS}),
         num_left_out={},
         quarantine={},
         findings=(),

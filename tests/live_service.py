@@ -34,13 +34,15 @@ class Response(NamedTuple):
 class LiveService:
     """The driver's process and the address of its HTTP service; a context manager."""
 
-    def __init__(self, storage: str, *, port: int | None = None) -> None:
+    def __init__(
+        self, storage: str, *, port: int | None = None, variables: Mapping[str, str] | None = None
+    ) -> None:
         self.port = port or free_port_block()
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "SPT_"))}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.live_service", storage],
             cwd=ROOT,
-            env={**environment, "SPT_HTTP_PORT": str(self.port)},
+            env={**environment, **(variables or {}), "SPT_HTTP_PORT": str(self.port)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -61,16 +63,24 @@ class LiveService:
         return answer["result"]
 
     def ask(
-        self, path: str, content: Any = None, *, method: str | None = None, raw: bytes | None = None
+        self,
+        path: str,
+        content: Any = None,
+        *,
+        method: str | None = None,
+        raw: bytes | None = None,
+        key: str = "",
+        port: int | None = None,
     ) -> Response:
         """One request on a connection of its own; a POST where there is content."""
         body = raw if raw is not None else None if content is None else json.dumps(content).encode()
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=30)
         with contextlib.closing(connection):
-            connection.request(method or ("GET" if body is None else "POST"), path, body)
+            headers = {"authorization": f"Bearer {key}"} if key else {}
+            connection.request(method or ("GET" if body is None else "POST"), path, body, headers)
             response = connection.getresponse()
-            headers = {name.lower(): value for name, value in response.getheaders()}
-            return Response(response.status, headers, response.read())
+            answered = {name.lower(): value for name, value in response.getheaders()}
+            return Response(response.status, answered, response.read())
 
     def close(self) -> None:
         """Stop the service and its Ray."""

@@ -96,6 +96,11 @@ def tiny_table_artifact(
     torch.manual_seed(seed)
     table = task.sample(NUM_ROWS, 0)
     fields = [_with_categories(field, table) for field in task.fields]
+    for field in task.fields:
+        if field.kind == "terms":  # typed rows hold them as JSON
+            cells = [None if c is None else json.dumps(c) for c in table[field.name].to_pylist()]
+            place = table.column_names.index(field.name)
+            table = table.set_column(place, field.name, pa.array(cells))
     signature = Signature(
         fields=(*fields, *(window.as_field() for window in task.windows)), windows=task.windows
     )
@@ -140,6 +145,11 @@ def tiny_table_artifact(
 
 
 def _with_categories(field: Field, table: object) -> Field:
+    if field.kind == "terms":
+        cells = table[field.name].to_pylist()  # a pyarrow table
+        return dataclasses.replace(
+            field, categories=tuple(sorted({t for c in cells if c for t in c}))
+        )
     if field.kind != "category":
         return field
     values = sorted(set(table[field.name].drop_null().to_pylist()))  # a pyarrow table

@@ -10,19 +10,15 @@ from __future__ import annotations
 from typing import Any, final
 
 from spt_core.benchmark import BenchmarkTask, BenchmarkType
-from spt_core.examples import ExampleConfig, ExampleRun, Tell, Trained
-from spt_core.optimization import (
-    DomainOptimizer,
-    OptimizationConfig,
-    OptimizationTechnique,
-    OptimizationType,
-)
+from spt_core.examples import ExampleConfig, ExampleRun, Tell
+from spt_core.optimization import OptimizationType
 from spt_core.task import IndustryType
 
 BANK = IndustryType.FINANCIAL_SERVICES
 RISK = "financial_services/risk_assessment"
 FRAUD = "financial_services/fraud_detection"
 COMPLIANCE = "financial_services/regulatory_compliance"
+CREDIT_SCORING = "financial_services/credit_scoring"
 APPLICATION = {
     "customer_profile": {
         "credit_score": 720,
@@ -84,7 +80,7 @@ class FinancialServicesTrainingExample:
         with run.step("Regulatory compliance: what does this clause risk?"):
             run.told(run.trained(COMPLIANCE))
         with run.step("Transfer: credit scoring starts from risk assessment"):
-            self._transfer(risk)
+            run.transferred(risk, CREDIT_SCORING)
         with run.step("Continuous training: SEC, FINRA and the Basel Committee are watched"):
             run.watching(
                 MONITORING,
@@ -101,44 +97,9 @@ class FinancialServicesTrainingExample:
         with run.step("Distillation: models for phones and branches"):
             run.targeted(risk, TARGETS)
         with run.step("Optimization: as accurate as can be, then with every check passed"):
-            self._optimize(risk)
+            run.optimized(risk, OptimizationType.ACCURACY_OPTIMIZATION, "average_precision")
+            run.optimized(risk, OptimizationType.COMPLIANCE_OPTIMIZATION, "average_precision")
         return run.outcome()
-
-    def _transfer(self, risk: Trained) -> None:
-        """A model of another task that begins with what risk assessment has learnt."""
-        from spt_core.transfer import DomainTransferTrainer
-
-        target = "financial_services/credit_scoring"
-        trainer = DomainTransferTrainer(training=self._run.training(target), task=target)
-        model = trainer.transfer_between_domains(
-            source_model=risk.teacher,
-            source_domain=BANK,
-            target_domain=BANK,
-            target_data=self._run.splits(target),
-        )
-        self._run.tell("; ".join(model.artifact.notes))
-
-    def _optimize(self, risk: Trained) -> None:
-        aims = (
-            OptimizationType.ACCURACY_OPTIMIZATION,
-            OptimizationType.LATENCY_OPTIMIZATION,
-        )
-        for aim in aims:
-            config = OptimizationConfig(
-                industry=BANK,
-                optimization_type=aim,
-                techniques=[
-                    OptimizationTechnique.DISTILLATION,
-                    OptimizationTechnique.CALIBRATION,
-                    OptimizationTechnique.THRESHOLD_TUNING,
-                ],
-                distillation=self._run.distillation(risk.task.path),
-            )
-            _, result = DomainOptimizer(config).optimize_model(
-                risk.teacher, risk.splits, None, "average_precision"
-            )
-            figures = ", ".join(f"{k} {v:.3f}" for k, v in result.after.items())
-            self._run.tell(f"  {aim}: {result.exported.artifact.role}, {figures}")
 
 
 def _own_cases() -> BenchmarkTask:

@@ -15,7 +15,6 @@ from spt_core.task import IndustryType, Task
 
 COVERAGE = 0.9
 ACCEPT_FROM = 0.8  # below it, a risk officer looks at the type before it enters the loss data
-REPORTS_PER_UNIT = 20
 # Basel Committee on Banking Supervision, Basel Framework, OPE25.17 (detailed loss event types).
 EVENT_TYPES: Mapping[str, str] = {
     "internal_fraud": "Internal fraud",
@@ -117,7 +116,7 @@ MONTHS = ("January", "March", "May", "July", "September", "November")
 
 
 def sample(num_rows: int, seed: int) -> pa.Table:
-    """A SYNTHETIC corpus of loss events, 20 of each unit, whose types are known.
+    """A SYNTHETIC corpus of loss events, whose types are known.
 
     Each text has one phrase of DECIDING, and its type is the label. Execution is four times, the
     two frauds and clients' matters are twice as frequent as the others, about as in banks' loss
@@ -138,8 +137,7 @@ def sample(num_rows: int, seed: int) -> pa.Table:
             month=_pick(MONTHS, draw),
         )
         texts.append(text)
-    units = [f"unit-{row // REPORTS_PER_UNIT:05d}" for row in range(num_rows)]
-    return pa.table({"text": texts, "unit": units, "event_type": labels})
+    return pa.table({"text": texts, "event_type": labels})
 
 
 def _pick(choices: tuple[str, ...], draw: np.random.Generator) -> str:
@@ -160,7 +158,6 @@ OPERATIONAL_RISK = Task(
     family="text",
     head="single_label",
     label="event_type",
-    group="unit",
     classes=tuple(EVENT_TYPES),
     fields=(Field(name="text", kind="text", description="what happened, in a few sentences"),),
     answer={

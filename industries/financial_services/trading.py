@@ -30,6 +30,7 @@ PRICED_BY = ("volatility_bps", "spread_bps", "fee_bps")
 # Beyond their training values the model's answer is as good as within: the fee is no cause of a
 # move, and a year goes on.
 ANY_VALUE = frozenset({"time", "fee_bps"})
+TWICE = 1.0 / 3.0  # the imbalance of a book with twice as much on one side
 
 
 def respond(judgement: Labels) -> dict[str, Any]:
@@ -91,6 +92,17 @@ def last_direction(table: pa.Table) -> list[str]:
     )
     limits = np.maximum(QUIET * volatility, spread)
     places = 1 + (last > limits).astype(int) - (last < -limits).astype(int)
+    return np.array(DIRECTIONS)[places].tolist()
+
+
+def last_imbalance(table: pa.Table) -> list[str]:
+    """What says that a price goes where less is offered: up where bids are twice the asks."""
+    if "quote_imbalance" not in table.column_names:
+        raise InputError(
+            "the last imbalance is told by the column quote_imbalance, however: the rows have none"
+        )
+    imbalance = np.asarray(table["quote_imbalance"].combine_chunks().fill_null(0.0), np.float64)
+    places = 1 + (imbalance > TWICE).astype(int) - (imbalance < -TWICE).astype(int)
     return np.array(DIRECTIONS)[places].tolist()
 
 
@@ -344,7 +356,11 @@ TRADING = Task(
     sample=sample,
     compliance_checks=("data_licence_known",),
     latency_target_ms=1.0,
-    rules={"last direction": last_direction, "no move": no_move},
+    rules={
+        "last direction": last_direction,
+        "last imbalance": last_imbalance,
+        "no move": no_move,
+    },
     realized=(MOVE,),
     takings=takings,
 )

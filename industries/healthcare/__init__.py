@@ -8,6 +8,7 @@ from industries.healthcare.heart_disease import HEART_DISEASE
 from industries.healthcare.hipaa_compliance import HIPAA_COMPLIANCE
 from industries.healthcare.medical_imaging import MEDICAL_IMAGING
 from industries.healthcare.readmission import READMISSION
+from industries.healthcare.telemedicine_triage import TELEMEDICINE_TRIAGE
 from spt_core.task import Task
 
 TASKS: tuple[Task, ...] = (
@@ -17,4 +18,5 @@ TASKS: tuple[Task, ...] = (
     HIPAA_COMPLIANCE,
     MEDICAL_IMAGING,
     READMISSION,
+    TELEMEDICINE_TRIAGE,
 )

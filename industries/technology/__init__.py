@@ -20,3 +20,5 @@ TASKS: tuple[Task, ...] = (
     SECURITY_ANALYSIS,
     TECHNICAL_DEBT,
 )
+# Of several tasks on texts, the one that the industry's publications retrain.
+WATCHED = "security_analysis"

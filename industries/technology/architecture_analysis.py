@@ -15,7 +15,7 @@ from spt_core.task import IndustryType, Task
 NONE = "None"
 ACCEPT_FROM = 0.8
 NUM_ALTERNATIVES = 3
-CLASSES_PER_PROJECT = 12
+CLASSES_PER_PROJECT = 10
 # What to look at where a class takes part in a pattern (Gamma, Helm, Johnson and Vlissides, "Design
 # Patterns", 1994, name the consequences).
 ADVICE: Mapping[str, str] = {
@@ -90,7 +90,7 @@ WORDS = ("order", "account", "node", "page", "ticket", "sensor", "route", "batch
 
 
 def sample(num_rows: int, seed: int) -> pa.Table:
-    """A SYNTHETIC corpus of small Java classes, 12 of each project, whose patterns are known.
+    """A SYNTHETIC corpus of small Java classes, 10 of each project, whose patterns are known.
 
     Each has a body of BODIES, with names of WORDS and numbers that are drawn apart from the
     pattern: no name tells it, as names do in real classes. All patterns are alike frequent, None

@@ -41,7 +41,7 @@ def respond(judgement: Labels) -> dict[str, Any]:
 
 
 def lines_of(code: str, score: LabelScore) -> list[dict[str, Any]]:
-    """The lines whose phrases speak for a label, by the sum of their effects; lines count from 1.
+    """The lines whose phrases speak most for a label, by their summed effects; counted from 1.
 
     A phrase that goes over several lines counts for each by its share of the characters.
     """

@@ -13,7 +13,7 @@ from spt_core.signature import Field
 from spt_core.task import IndustryType, Task
 
 NONE = "none"
-COMMENTS_PER_PROJECT = 50
+COMMENTS_PER_PROJECT = 10
 REVIEW_BELOW = 0.7
 # What to do about each kind (Maldonado, Shihab and Tsantalis, IEEE TSE 43, 2017, name the kinds).
 STEPS: Mapping[str, str] = {
@@ -80,11 +80,12 @@ MARKS = ("// {}", "/* {} */", "// {}.", "/** {} */", "// NOTE {}")
 
 
 def sample(num_rows: int, seed: int) -> pa.Table:
-    """A SYNTHETIC corpus of comments, 50 of each project, whose kinds are known.
+    """A SYNTHETIC corpus of comments, 10 of each project, whose kinds are known.
 
-    20 % admit debt in words of ADMITTING, twice as often of the design as of any other kind; the
+    Half admit debt in words of ADMITTING, twice as often of the design as of any other kind; the
     others are of PLAIN, which names the same things and admits nothing. Names, numbers and comment
-    marks are drawn apart from the label. Real projects admit debt in some 6 % of comments.
+    marks are drawn apart from the label. Real projects admit debt in some 6 % of comments: half, so
+    that a small sample has all kinds.
     """
     draw = np.random.default_rng(seed)
     kinds = list(ADMITTING)
@@ -92,7 +93,7 @@ def sample(num_rows: int, seed: int) -> pa.Table:
     labels: list[str] = []
     texts: list[str] = []
     for _ in range(num_rows):
-        is_debt = draw.random() < 0.2
+        is_debt = draw.random() < 0.5
         kind = str(draw.choice(kinds, p=weights / weights.sum())) if is_debt else NONE
         template = _pick(ADMITTING[kind] if is_debt else PLAIN, draw)
         name, other = (

@@ -28,12 +28,13 @@ from jobs.demo.champion import ASSIGNMENTS, TASK, first_model
 from jobs.demo.site import FEEDS, QUESTION, TOPIC, Site, first_wave, second_wave
 from jobs.evidence import written
 from jobs.service import rolled_out
+from spt_core.access import Role
 from spt_core.continuous import WatchOptions
 from spt_core.continuous.evidence import collected
 from spt_core.continuous.feeds.source import Source
 from spt_core.continuous.fetch.fetcher import FetchPolicy
 from spt_core.continuous.fetch.guard import Guard
-from spt_core.continuous.ledger import Ledger, Retrain, RetrainState, Role, Transition
+from spt_core.continuous.ledger import Ledger, Retrain, RetrainState, Transition
 from spt_core.continuous.monitoring import Monitoring
 from spt_core.continuous.sources import SourcesFile
 from spt_core.continuous.steps import on_cluster

@@ -99,8 +99,8 @@ def all_benchmarks(
     from spt_core.benchmark.comprehensive import PROTOCOL, page, settings_of
 
     config = run.config.benchmark
-    name = digest([PROTOCOL, version.policy.version, settings_of(config)])
-    uri = f"{version.exported.uri}/benchmarks-{name}"
+    name = digest([PROTOCOL, version.exported.uri, version.policy.version, settings_of(config)])
+    uri = f"{run.settings.storage}/benchmarks/{version.name}/{version.version}-{name}"
     with run.screen.stage("measure") as stage:
         if exists(f"{uri}.json") and not run.fresh:  # the JSON is written last
             stage.say(f"{uri}.html{reused(True)}")

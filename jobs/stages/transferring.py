@@ -32,11 +32,12 @@ def transferred(
             splits,
             fresh=run.fresh,
             on_metrics=watch(stage, training),
-            on_model=lambda name: stage.say(what[name]),
+            on_model=lambda name: stage.say(what.get(name, f"with {name}")),
         )
         stage.say(result.verdict.sentence())
     facts = json.loads(result.transferred.artifact.read(TRANSFER))
     _show(run, facts)
+    run.screen.say(f"  {result.verdict.saved()}")
     return result, {**facts, "source_version": source.ref, "verdict": result.verdict.to_json()}
 
 
@@ -56,4 +57,3 @@ def _show(run: Run, facts: dict[str, Any]) -> None:
     run.screen.say(
         f"  licences of the source's data: {', '.join(facts['source_licences']) or 'unknown'}"
     )
-    run.screen.say("  labels saved: not estimated (tests.bench.bench_transfer measures them)")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
+from spt_core.data.series import moments
 from spt_core.heads.backtest import backtest, in_order, series_of
 from spt_core.heads.outcomes import Outcomes
 from spt_core.task import Task
@@ -25,7 +25,7 @@ def backtest_facts(
         return {}
     names = table[unit].to_pylist() if unit in table.column_names else None
     series = series_of(names, table.num_rows)
-    order = in_order(series, np.asarray(table[time].cast(pa.int64()), np.float64))
+    order = in_order(series, moments(table[time]))
     return {
         name: backtest(of.take(order), task.backtest_levels, series[order])
         for name, of in outcomes.items()

@@ -21,12 +21,14 @@ from spt_core.benchmark.pictures import deletion_facts
 from spt_core.benchmark.subject import Subject, mean_interval, with_column
 from spt_core.benchmark.tasks import BenchmarkResult, BenchmarkType
 from spt_core.data.series import as_column, windows_of
+from spt_core.data.splits import sampled_places
 from spt_core.heads.base import Floats, Prediction, Scores
 from spt_core.judgement import FieldEffect, Phrase, Reason, Stretch
 from spt_core.signature import Field
 
 MAX_NAMED = 3  # reasons that are deleted, as an answer shows them
 NUM_DRAWS = 5  # of other fields, channels or words
+NUM_DONORS = 5  # rows whose values stand in for what is taken out
 MARGIN = 0.5  # of log-odds, by which two true causes differ
 _WORD = re.compile(r"\w+")
 _DELETION = ("reasoning_deletion", "Deletion of the named reasons")
@@ -53,7 +55,8 @@ def deletion(subject: Subject) -> BenchmarkResult:
     """How often an answer moves further without its named reasons than without as many others.
 
     After Samek et al., "Evaluating the visualization of what a deep neural network has learned",
-    2017; a half is what reasons named at random reach.
+    2017; a half is what reasons named at random reach. What is taken out of a table or a window is
+    drawn from other rows: to leave it empty would be another record, which means something too.
     """
     answerer, config = subject.answerer, subject.config
     note = (
@@ -69,10 +72,10 @@ def deletion(subject: Subject) -> BenchmarkResult:
             "the reasons of this answer are parts of what it names, or there is nothing beside "
             "them to take out",
         )
-    named = _moves(subject, rows, rows.named)
     draw = np.random.default_rng(config.seed)
+    named = _moves(subject, rows, rows.named, draw)
     drawn = [
-        _moves(subject, rows, [_drawn(draw, o, len(n)) for n, o in _zipped(rows)])
+        _moves(subject, rows, [_drawn(draw, o, len(n)) for n, o in _zipped(rows)], draw)
         for _ in range(NUM_DRAWS)
     ]
     random = np.mean(drawn, 0)
@@ -108,10 +111,8 @@ def causes(subject: Subject) -> BenchmarkResult:
     true = {k: v for k, v in task.causes(subject.table).items() if k in _fields(subject)}
     if len(true) < 2:
         return _missing(_CAUSES, "the model takes fewer than two of the fields with known causes")
-    chosen = np.unique(
-        np.linspace(0, subject.table.num_rows - 1, config.reasoning_rows).astype(int)
-    )
-    table = subject.table.take(chosen)
+    chosen = sampled_places(subject.table.num_rows, config.reasoning_rows)
+    table = subject.table.take(pa.array(chosen))
     parts = np.column_stack([_centered(v)[chosen] for v in true.values()])
     effects = np.array([_effects(p, list(true)) for p in _explained(subject.answerer, table)])
     shares = _concordance(parts, effects)
@@ -219,19 +220,33 @@ def _drawn(draw: np.random.Generator, others: Sequence[Any], size: int) -> list[
     return [others[i] for i in draw.choice(len(others), size, replace=False)]
 
 
-def _moves(subject: Subject, rows: _Rows, units: Units) -> Floats:
-    """How far each row's answer moves without its units: on the log-odds, or in its own unit."""
-    answerer, table = subject.answerer, _without(subject, rows.table, units)
-    after = answerer.predictor.predict(answerer.predictor.encode(table))
-    return np.array(
-        [
-            abs(_level(answerer, one.scores, direction) - _level(answerer, other, direction))
-            if one.scores.values.shape == other.values.shape
-            else 0.0  # the mentions of the text are others now
-            for one, other in zip(rows.predictions, after, strict=True)
-            for direction in (direction_of(answerer, one.scores),)
-        ]
-    )
+def _moves(subject: Subject, rows: _Rows, units: Units, draw: np.random.Generator) -> Floats:
+    """How far each row's answer moves without its units: on the log-odds, or in its own unit.
+
+    Fields and channels get the values of other rows, NUM_DONORS times, and the mean answer counts:
+    to leave them empty would ask about records unlike any. Words become blanks.
+    """
+    answerer, size = subject.answerer, len(rows.predictions)
+    num_donors = 1 if isinstance(units[0][0], tuple) else NUM_DONORS
+    directions = [direction_of(answerer, one.scores) for one in rows.predictions]
+    levels: list[list[float]] = []
+    for _ in range(num_donors):
+        table = _without(subject, rows.table, units, draw.integers(0, size, size))
+        after = answerer.predictor.predict(answerer.predictor.encode(table))
+        levels.append(
+            [
+                _level(answerer, other, direction)
+                # Where the mentions of a text are others now, nothing tells how far it moved.
+                if one.scores.values.shape == other.values.shape
+                else _level(answerer, one.scores, direction)
+                for one, other, direction in zip(rows.predictions, after, directions, strict=True)
+            ]
+        )
+    before = [
+        _level(answerer, one.scores, direction)
+        for one, direction in zip(rows.predictions, directions, strict=True)
+    ]
+    return np.abs(np.array(before) - np.mean(levels, 0))
 
 
 def _level(answerer: Answerer, scores: Scores, direction: Floats) -> float:
@@ -242,19 +257,19 @@ def _level(answerer: Answerer, scores: Scores, direction: Floats) -> float:
     return float(values @ direction)
 
 
-def _without(subject: Subject, table: pa.Table, units: Units) -> pa.Table:
-    """The rows without their units."""
-    answerer = subject.answerer
+def _without(
+    subject: Subject, table: pa.Table, units: Units, donors: NDArray[np.int64]
+) -> pa.Table:
+    """The rows without their units; `donors` [N] are the rows whose values stand in for them."""
+    task, field = subject.answerer.task, subject.answerer.task.subject
     if isinstance(units[0][0], tuple):
-        return _without_words(table, answerer.task.text_field.name, units)
-    field = answerer.task.subject
+        return _without_words(table, task.text_field.name, units)
     if field is not None:
-        return _without_channels(table, subject.splits.signature.field(field.name), units)
+        return _without_channels(table, subject.splits.signature.field(field.name), units, donors)
+    others = table.take(pa.array(donors))
     for name in dict.fromkeys(unit for row in units for unit in row):
         gone = pa.array([name in row for row in units])
-        table = with_column(
-            table, name, pc.if_else(gone, pa.scalar(None, table[name].type), table[name])
-        )
+        table = with_column(table, name, pc.if_else(gone, others[name], table[name]))
     return table
 
 
@@ -269,13 +284,16 @@ def _without_words(table: pa.Table, name: str, units: Units) -> pa.Table:
     return with_column(table, name, pa.array(texts, table[name].type))
 
 
-def _without_channels(table: pa.Table, field: Field, units: Units) -> pa.Table:
+def _without_channels(
+    table: pa.Table, field: Field, units: Units, donors: NDArray[np.int64]
+) -> pa.Table:
     assert field.shape is not None, "readings have a shape"
-    windows = windows_of(table[field.name], field.shape).copy()
-    places = {channel: number for number, channel in enumerate(field.shape.channels)}
-    for window, channels in zip(windows, units, strict=True):
-        window[:, [places[channel] for channel in channels]] = np.nan
-    return with_column(table, field.name, as_column(windows))
+    windows = windows_of(table[field.name], field.shape)
+    altered, places = windows.copy(), {c: number for number, c in enumerate(field.shape.channels)}
+    for window, donor, channels in zip(altered, windows[donors], units, strict=True):
+        own = [places[channel] for channel in channels]
+        window[:, own] = donor[:, own]
+    return with_column(table, field.name, as_column(altered))
 
 
 def _of_pictures(subject: Subject, note: str) -> BenchmarkResult:

@@ -69,9 +69,8 @@ def typos(subject: Subject) -> BenchmarkResult:
         names = [f.name for f in fields if f.kind == "category" and f.name in table.column_names]
         share, what = 1.0, "categories"
     if not names:
-        kind = "image" if task.subject is not None else "record of numbers"
-        kind = "window of readings" if task.family == "series" else kind
-        return _missing(_TYPOS, f"a {kind} holds no words")
+        kind = "record" if task.subject is None else task.subject.kind
+        return _missing(_TYPOS, f"a {kind} without texts has no words")
     altered = table
     for name in names:
         values = altered[name].to_pylist()

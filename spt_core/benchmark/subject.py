@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from spt_core.answering import Answerer
 from spt_core.benchmark.config import BenchmarkConfig
 from spt_core.benchmark.tasks import BenchmarkResult
-from spt_core.data.splits import Splits
+from spt_core.data.splits import Splits, sampled_places
 from spt_core.heads import metric_of
 from spt_core.heads.outcomes import OutcomeMetric, Outcomes, drawn, members_of
 from spt_core.model import SpecializedModel
@@ -50,10 +50,7 @@ class Subject:
 
     def some(self, num_rows: int) -> pa.Table:
         """At most so many of the rows, evenly from all over them."""
-        total = self.table.num_rows
-        if total <= num_rows:
-            return self.table
-        return self.table.take(np.unique(np.linspace(0, total - 1, num_rows).astype(int)))
+        return self.table.take(pa.array(sampled_places(self.table.num_rows, num_rows)))
 
 
 Measure = Callable[[Subject], list[BenchmarkResult]]

@@ -155,7 +155,8 @@ def require_int8(exported: ExportedModel) -> None:
     if not task.facts.has_int8:
         raise InputError(
             "only models of a family that gains by it are quantized (a table's are small as they "
-            f"are), however: {exported.uri} is of the family {task.family!r}"
+            "are, a series' answer slower in INT8), however: "
+            f"{exported.uri} is of the family {task.family!r}"
         )
 
 

@@ -340,6 +340,8 @@ class Leading:
         )
         for one in self._standings:
             part.meters.set("spt_watch_pending", one.num_pending, one.bucket)
+        for state, number in part.ledger.num_retrains().items():
+            part.meters.set("spt_watch_runs", number, state)
         waiting = {entry.oid for entry in part.ledger.outbox()}
         moment = time.monotonic()
         self._waiting_since = {oid: self._waiting_since.get(oid, moment) for oid in waiting}

@@ -8,6 +8,7 @@
 | spt_watch_loop_lag_s | | how late the event loop's timers were, the longest of the last 10 s |
 | spt_watch_lease_epoch | | epoch of the lease that is held; 0 while it is not |
 | spt_watch_pending | bucket | publications that wait for a retraining |
+| spt_watch_runs | state | retrainings in each state |
 | spt_watch_outbox_age_s | | how long the oldest effect on the outside has been waiting |
 """
 
@@ -19,7 +20,11 @@ from typing import Literal, NamedTuple, Protocol, final
 
 Count = Literal["spt_watch_polls", "spt_watch_items", "spt_watch_retrainings"]
 Level = Literal[
-    "spt_watch_loop_lag_s", "spt_watch_lease_epoch", "spt_watch_pending", "spt_watch_outbox_age_s"
+    "spt_watch_loop_lag_s",
+    "spt_watch_lease_epoch",
+    "spt_watch_pending",
+    "spt_watch_runs",
+    "spt_watch_outbox_age_s",
 ]
 
 
@@ -39,6 +44,7 @@ LEVELS: Mapping[Level, Meter] = {
     "spt_watch_loop_lag_s": Meter("the longest that a timer of the event loop was late, of 10 s"),
     "spt_watch_lease_epoch": Meter("epoch of the lease that is held, 0 while it is not"),
     "spt_watch_pending": Meter("publications that wait for a retraining", "bucket"),
+    "spt_watch_runs": Meter("retrainings in each state", "state"),
     "spt_watch_outbox_age_s": Meter("age of the oldest effect that is still to be made"),
 }
 

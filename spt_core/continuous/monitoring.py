@@ -126,16 +126,24 @@ def default_monitoring(industries: Iterable[IndustryType]) -> tuple[Monitoring, 
 
 
 def text_tasks(industry: IndustryType) -> list[Task]:
-    """The industry's tasks that publications can retrain."""
+    """The industry's tasks that publications can retrain; the one alone that it says is watched."""
     tasks = all_tasks().values()
-    return [task for task in tasks if task.industry == industry and labels_publications(task)]
+    able = [task for task in tasks if task.industry == industry and labels_publications(task)]
+    watched = getattr(_module(industry), "WATCHED", None)
+    return [task for task in able if watched in (None, task.name)]
 
 
 def shipped_keywords(industry: IndustryType) -> tuple[str, ...]:
     """The industry's KEYWORDS. A dynamic import: the library does not depend on industries."""
+    module = _module(industry)
+    return () if module is None else tuple(module.KEYWORDS)
+
+
+def _module(industry: IndustryType) -> Any:
+    """The industry's package; None where it has none."""
     modules = importlib.import_module("industries").INDUSTRIES
     named = {module.__name__.rpartition(".")[2]: module for module in modules}
-    return tuple(named[industry].KEYWORDS) if industry in named else ()
+    return named.get(industry)
 
 
 def known_industry(name: object, where: str) -> IndustryType:
@@ -159,7 +167,8 @@ def _model(key: str, where: str) -> str:
         paths = ", ".join(task.path for task in tasks) or "none"
         raise InputError(
             f"{where}: an industry is monitored by its name if it has one task that labels whole "
-            f"texts, else by INDUSTRY/TASK, however: {industry} has {paths}"
+            f"texts, or names the one (WATCHED), else by INDUSTRY/TASK, however: {industry} has "
+            f"{paths}"
         )
     return f"{tasks[0].path}/{DEFAULT_MODEL_NAME}"
 

@@ -5,12 +5,11 @@ ledger + registry -> the page of one retraining; a credential -> the Principal w
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
+from spt_core.access import covers
 from spt_core.artifacts import load_artifact
 from spt_core.continuous.effective_dates import effective_dates, moment_of
 from spt_core.continuous.ledger import DEPLOY, Item, Ledger, Principal, Retrain, RetrainState
@@ -24,28 +23,27 @@ from spt_core.registry import Registry
 SHOWN_GOLDEN = 5
 
 
-def credential(name: str, key: str) -> str:
-    """What a principal shows, on the command line and as a bearer token: his name and his key."""
-    return f"{base64.urlsafe_b64encode(name.encode()).decode().rstrip('=')}.{key}"
-
-
 def authenticated(ledger: Ledger, shown: str) -> Principal:
-    """The principal whose credential this is; ForbiddenError for anybody else."""
-    encoded, _, key = shown.partition(".")
-    try:
-        padded = encoded + "=" * (-len(encoded) % 4)
-        name = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError, ValueError):
-        name = ""
-    return ledger.authenticate(name, key)
+    """The principal whose key this is, with the key's roles; ForbiddenError for anybody else."""
+    key = ledger.holder(shown)
+    if key is None:
+        raise ForbiddenError(
+            "the key must be one of those of a principal that are valid, however: it is not"
+        )
+    return Principal(name=key.principal, roles=key.roles, tasks=key.tasks)
 
 
-def require_role(principal: Principal, role: str) -> None:
-    """Return if the principal has the role."""
+def require_role(principal: Principal, role: str, bucket: str | None = None) -> None:
+    """Return if the principal's key is for the role, and for the model of a bucket."""
     if role not in principal.roles:
         raise ForbiddenError(
             f"this needs a principal with the role {role!r}, however: {principal.name!r} has "
             f"{', '.join(principal.roles)}"
+        )
+    if bucket is not None and not covers(principal.tasks, bucket.replace(".", "/")):
+        raise ForbiddenError(
+            f"this needs a key for {bucket}, however: that of {principal.name!r} is for "
+            f"{', '.join(principal.tasks)}"
         )
 
 

@@ -349,6 +349,7 @@ def _series_columns(rows: Sample, corpus: Corpus, task: Task) -> Columns:
             time=corpus.time,
             unit=corpus.group,
             in_advance=_in_advance(channels, findings, corpus, subject.shape.in_advance),
+            calendar=(),  # what of it there is to learn from, the clock will say
         ),
     )
     return Columns(

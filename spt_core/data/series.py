@@ -43,6 +43,8 @@ TELLING = 0.9999  # a correlation with the label that no sensor has
 MIN_TOLD = 20
 MICROS = 1e6
 SHORTEST_MONTH_S = 28 * 86_400.0
+MEAN_MONTH_S = 365.25 / 12 * 86_400.0
+MONTH_TOLERANCE_S = 4 * 86_400.0
 EVEN_SHARE = 0.9  # of equal distances, from which on steps are no months
 NUM_CYCLES = 2  # of a part of the calendar that training rows must go through, to learn from it
 BUCKET = "__bucket"
@@ -80,11 +82,12 @@ class Cutting:
     stride: int = 1
 
 
-def pace(table: pa.Table, time: str, unit: str | None) -> Pace | None:
+def pace(table: pa.Table, time: str, unit: str | None, *, share: float = 1.0) -> Pace | None:
     """How far apart the sampled readings of each unit are; None where no two differ in time.
 
-    The step is the most frequent distance; where none is frequent, the lower quartile: a sample may
-    lack every other reading. Distances that are months, and not all as long, are counted in months.
+    The step is the most frequent distance; where none is frequent, the lower quartile. Of a sample
+    that holds a `share` of the readings, most distances are several steps: the step is the least of
+    those that are about as frequent as any. Distances that are months are counted in months.
     """
     times, units = moments(table[time]), unit_numbers(table, unit)
     order = np.lexsort((times, units))
@@ -100,7 +103,9 @@ def pace(table: pa.Table, time: str, unit: str | None) -> Pace | None:
         return None
     values, counts = np.unique(gaps.round(6), return_counts=True)
     place = int(counts.argmax())
-    is_usual = counts[place] >= USUAL_SHARE * len(gaps)
+    if share < 1.0:
+        place = int(np.flatnonzero(2 * counts >= counts.max())[0])
+    is_usual = counts[place] >= USUAL_SHARE * share * len(gaps)
     step = float(values[place]) if is_usual else float(np.quantile(gaps, 0.25))
     uneven = float(np.mean(np.abs(gaps / step - 1.0) > STEP_TOLERANCE))
     span_s = float(times.max() - times.min()) if is_time else 0.0
@@ -110,7 +115,10 @@ def pace(table: pa.Table, time: str, unit: str | None) -> Pace | None:
 def _are_months(gaps_s: Floats) -> bool:
     if not len(gaps_s) or gaps_s.min() < SHORTEST_MONTH_S:
         return False
-    return bool(np.unique(gaps_s, return_counts=True)[1].max() < EVEN_SHARE * len(gaps_s))
+    if np.unique(gaps_s, return_counts=True)[1].max() >= EVEN_SHARE * len(gaps_s):
+        return False
+    apart = np.abs(gaps_s - np.rint(gaps_s / MEAN_MONTH_S) * MEAN_MONTH_S)
+    return bool(np.quantile(apart, 0.99) <= MONTH_TOLERANCE_S)
 
 
 def calendar_of(shape: SequenceShape, span_s: float) -> tuple[CalendarPart, ...]:

@@ -88,6 +88,7 @@ UNITS_S: Mapping[StepUnit, float] = {
 }
 GZIP_RATIO = 6
 MIN_DISTINCT = 0.5
+MOSTLY = 0.5  # of readings at the time of another, from which on they are of several units
 MAX_TERMS = 600  # of a vocabulary: each is a column
 MIN_TERM_ROWS = 3  # that hold a term, for a model to learn what it says
 
@@ -209,10 +210,17 @@ def _paced(
     shape = field.shape
     assert shape is not None
     typed, _ = conform(sampled.table, columns.carried, gaps=frozenset(corpus.gaps))
-    paced = pace(typed, shape.time, shape.unit)
+    share = sampled.table.num_rows / max(sampled.num_rows, 1)
+    paced = pace(typed, shape.time, shape.unit, share=share)
     if paced is None:
         raise InputError(
             f"readings of one unit must differ in time, however: no two in {shape.time!r} do"
+        )
+    if shape.unit is None and paced.repeated >= MOSTLY:
+        raise InputError(
+            f"readings of one unit must differ in time, however: {paced.repeated:.0%} of those "
+            f"sampled have the {shape.time!r} of another; name the column of their units "
+            "(--group), or lay each unit's files in a folder such as unit=7"
         )
     findings = list(columns.findings)
     is_whole = sampled.is_whole and sampled.num_rows == sampled.table.num_rows
@@ -235,8 +243,8 @@ def _paced(
         horizon=shape.horizon if config.horizon_steps is None else config.horizon_steps,
     )
     if task.head == "forecasts":
-        share = config.train if _kind_of_series(corpus, columns, config) == "time" else 1.0
-        calendar = calendar_of(shape, share * paced.span_s)
+        is_by_time = _kind_of_series(corpus, columns, config) == "time"
+        calendar = calendar_of(shape, (config.train if is_by_time else 1.0) * paced.span_s)
         shape = dataclasses.replace(shape, calendar=calendar)
         if calendar:
             parts = ", ".join(part.replace("_", " ") for part in calendar)

@@ -105,10 +105,11 @@ class TrainingRun:
 
 
 class Fitted(NamedTuple):
-    """Weights (safetensors), and the epoch that they are of."""
+    """Weights (safetensors), the epoch that they are of, and where trackers show the training."""
 
     weights: bytes
     num_epochs: int
+    runs: tuple[str, ...] = ()
 
 
 class Trained(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import threading
 from collections.abc import Callable, Generator, Mapping
 from typing import Any
@@ -35,14 +36,21 @@ class ProgressActor:
 
 
 @contextlib.contextmanager
-def progress(config: TrainingConfig, name: str, on_metrics: OnMetrics | None) -> Generator[Any]:
-    """An actor whose metrics reach `on_metrics` and the trackers while the block runs."""
+def progress(
+    config: TrainingConfig, name: str, on_metrics: OnMetrics | None, runs: list[str]
+) -> Generator[Any]:
+    """An actor whose metrics reach `on_metrics` and the trackers while the block runs.
+
+    `runs` gets the addresses at which the trackers show them.
+    """
     if on_metrics is None and not config.trackers:
         yield None
         return
-    actor: Any = ProgressActor.remote()  # type: ignore[attr-defined]  # ray's decorator has no types
+    actor_class: Any = ProgressActor  # ray's decorator has no types
+    actor: Any = actor_class.options(name=f"progress of {name} {secrets.token_hex(4)}").remote()
     done = threading.Event()
     with track(config.trackers, name, config.identity()) as log:
+        runs += log.runs
 
         def drain() -> None:
             for metrics in ray.get(actor.take.remote(), timeout=60):

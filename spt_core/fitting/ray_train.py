@@ -95,6 +95,7 @@ def fit_model(
         trained._replace(licences=(*licences, *trained.licences)),
         parents,
         twin,
+        fitted.runs,
     )
     for folder in scratch:
         remove(folder)
@@ -121,7 +122,8 @@ def fit_network(
         {"train": train} if validation is None else {"train": train, "validation": validation}
     )
     num_cpus = ray.cluster_resources().get("CPU", 1.0)
-    with progress(config, name, on_metrics) as channel:
+    runs: list[str] = []
+    with progress(config, name, on_metrics, runs) as channel:
         trainer = _InterruptibleTrainer(
             work,
             train_loop_config={
@@ -158,7 +160,7 @@ def fit_network(
     with result.checkpoint.as_directory() as path:
         weights = (Path(path) / BEST).read_bytes()
     metrics = result.metrics or {}
-    return Fitted(weights, int(metrics.get(BEST_EPOCH, config.num_epochs)))
+    return Fitted(weights, int(metrics.get(BEST_EPOCH, config.num_epochs)), tuple(runs))
 
 
 @contextlib.contextmanager
@@ -188,6 +190,7 @@ def write_artifact(
     trained: Trained,
     parents: tuple[str, ...] = (),
     twin: str = "",
+    runs: tuple[str, ...] = (),
 ) -> ModelArtifact:
     """Write a model's files, then its manifest."""
     contents = {**trained.files, FACTS: json.dumps(run.facts).encode()}
@@ -213,6 +216,7 @@ def write_artifact(
         notes=trained.notes,
         twin=twin,
         deidentified=splits.deidentified,
+        runs=runs,
     )
     write_manifest(uri, artifact.to_json())
     return artifact

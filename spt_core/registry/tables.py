@@ -252,8 +252,21 @@ PRINCIPAL = sa.Table(
     METADATA,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("roles", sa.Text, nullable=False),
-    sa.Column("salt", sa.Text, nullable=False),
-    sa.Column("key_hash", sa.Text, nullable=False),
+)
+
+API_KEY = sa.Table(
+    "spt_api_key",
+    METADATA,
+    sa.Column("key_id", sa.Text, primary_key=True),
+    sa.Column("principal", sa.Text, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("roles", sa.Text, nullable=False),
+    sa.Column("tasks", sa.Text, nullable=False),
+    sa.Column("requests_per_s", sa.Double, nullable=True),
+    sa.Column("created_s", sa.Double, nullable=False),
+    sa.Column("expires_s", sa.Double, nullable=True),
+    sa.Column("revoked_s", sa.Double, nullable=True),
+    sa.UniqueConstraint("digest", name="spt_api_key_digest"),
 )
 
 # Rows are added, never changed: the migration makes triggers that refuse the rest.

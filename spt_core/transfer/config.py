@@ -36,6 +36,9 @@ class TransferConfig:
             TARGET:none for a column that is to begin afresh.
         margin: the transferred model is kept if its mean loss on validation rows is at most by so
             much higher than that of one from scratch.
+        shares: shares of the training rows to train a transferred model with too, once one is
+            kept: the smallest that is still as good as one from scratch on all rows says how many
+            labels were saved. None says nothing of it.
     """
 
     strategy: TransferStrategy = "full"
@@ -46,6 +49,7 @@ class TransferConfig:
     l2_sp: float = L2_SP
     columns: tuple[str, ...] = ()
     margin: float = 0.0
+    shares: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what no strategy could honour, and what this one would ignore."""
@@ -69,6 +73,8 @@ class TransferConfig:
                 "l2_sp must be above 0 and margin at least 0, however: "
                 f"{self.l2_sp=}, {self.margin=}"
             )
+        if not all(0 < share < 1 for share in self.shares):
+            raise InputError(f"shares must be in (0, 1), however: {self.shares}")
         _ = self.epochs, self.matches
 
     @property
@@ -90,7 +96,7 @@ class TransferConfig:
     def identity(self) -> dict[str, Any]:
         """What decides the transferred model; by what it is judged is left out."""
         content = dataclasses.asdict(self)
-        del content["margin"]
+        del content["margin"], content["shares"]
         return content
 
 

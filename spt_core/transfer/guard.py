@@ -23,11 +23,13 @@ NUM_RESAMPLES = 500
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """What was kept, and why.
+    """What was kept, and why; where both answer alike, that is the one from scratch.
 
     `gain` is by how much the mean `loss` of the transferred model is lower on the validation rows,
     with `low` and `high` of its paired 95 % bootstrap interval (whole groups are resampled);
-    `transferred` and `scratch` are the models' figures there, by the task's `metric` too.
+    `transferred` and `scratch` are the models' figures there, by the task's `metric` too. Of
+    `num_train_rows`, a transferred model is as good with `rows_needed` as one from scratch with
+    all; None where that was not tried, or nothing was transferred.
     """
 
     kept: Literal["transferred", "scratch"]
@@ -40,6 +42,8 @@ class Verdict:
     num_rows: int
     transferred: dict[str, float]
     scratch: dict[str, float]
+    num_train_rows: int = 0
+    rows_needed: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with all fields."""
@@ -48,11 +52,24 @@ class Verdict:
     def sentence(self) -> str:
         """What a person is told."""
         what = "the transferred model" if self.kept == "transferred" else "the model from scratch"
+        alike = "; both answer alike" if self.gain == self.low == self.high == 0 else ""
         return (
             f"{what} is kept: {self.loss.replace('_', ' ')} on {self.num_rows:,} validation rows "
             f"{self.transferred[self.loss]:.4f} transferred, {self.scratch[self.loss]:.4f} from "
             f"scratch; gain {self.gain:+.4f} [{self.low:+.4f}, {self.high:+.4f}], kept from "
-            f"{-self.margin:g} on"
+            f"{0.0 - self.margin:g} on{alike}"
+        )
+
+    def saved(self) -> str:
+        """How many labels were saved, where that was tried."""
+        if self.kept == "scratch":
+            return "labels saved: none, as the model from scratch is kept"
+        if self.rows_needed is None:
+            return "labels saved: not measured (--set transfer.shares=0.5,0.25 does)"
+        few, all_rows = self.rows_needed, self.num_train_rows
+        return (
+            f"labels saved: {all_rows - few:,}; begun with the source, {few:,} training rows are "
+            f"as good on validation rows as {all_rows:,} from scratch"
         )
 
 
@@ -66,11 +83,13 @@ def judged(
     before, after = (outcomes_of(model, table, splits) for model in (scratch, transferred))
     difference = paired(loss, before, after, num_resamples=NUM_RESAMPLES)["difference"]
     sign = loss.sign
-    low, high = sorted(sign * difference[end] for end in ("low", "high"))
-    gain = sign * difference["value"]
+    # A zero is added so that none is said with a minus.
+    low, high = sorted(sign * difference[end] + 0.0 for end in ("low", "high"))
+    gain = sign * difference["value"] + 0.0
+    is_alike = gain == low == high == 0  # and one from scratch owes nothing to the source
     figures = [{name: loss(of), task.metric: metric_of(task)(of)} for of in (after, before)]
     return Verdict(
-        kept="transferred" if gain >= -margin else "scratch",
+        kept="transferred" if gain >= -margin and not is_alike else "scratch",
         loss=name,
         metric=task.metric,
         gain=gain,
@@ -80,7 +99,15 @@ def judged(
         num_rows=table.num_rows,
         transferred=figures[0],
         scratch=figures[1],
+        num_train_rows=splits.num_rows["train"],
     )
+
+
+def is_as_good(model: SpecializedModel, verdict: Verdict, splits: Splits) -> bool:
+    """Whether a model's loss on validation rows is at most that of the one from scratch."""
+    _, loss = loss_of(find(splits.task))
+    of = outcomes_of(model, splits.table("validation", limit=MAX_ROWS), splits)
+    return loss.sign * (loss(of) - verdict.scratch[verdict.loss]) >= 0
 
 
 def outcomes_of(model: SpecializedModel, table: pa.Table, splits: Splits) -> Outcomes:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from spt_core.artifacts import ModelArtifact, unrefitted
+from spt_core.data.fewer import with_share
 from spt_core.data.splits import Splits
 from spt_core.errors import InputError
 from spt_core.fitting.config import TrainingConfig
@@ -24,7 +25,7 @@ from spt_core.training.trainer import (
     training_config_from_json,
 )
 from spt_core.transfer.config import TransferConfig, transfer_config
-from spt_core.transfer.guard import Verdict, judged
+from spt_core.transfer.guard import Verdict, is_as_good, judged
 from spt_core.transfer.plan import TransferPlan, teacher_of
 
 EPOCHS_AFTER = 2  # the last scheduled one, where nobody said how many there are
@@ -111,8 +112,8 @@ class DomainTransferTrainer:
         """A transferred model, one from scratch, and the verdict.
 
         Unfinished runs of the same content resume, finished ones are reused. `on_model` is called
-        with "transferred" or "scratch" before that one is trained; `fit` takes the place of Ray
-        Train.
+        with "transferred", "scratch" or a share of rows before that one is trained; `fit` takes
+        the place of Ray Train.
         """
         task = find(splits.task)
         return self._transferred(
@@ -155,6 +156,7 @@ class DomainTransferTrainer:
             task=task.path,
             industry=task.industry,
             compliance_requirements=None,
+            specialized_layers=None,
             num_epochs=max(own.num_epochs, last + EPOCHS_AFTER if last else 0),
         )
 
@@ -170,30 +172,54 @@ class DomainTransferTrainer:
         on_model: Callable[[str], None] | None = None,
         fit: Fit | None = None,
     ) -> Transferred:
-        checked = checked_config(training, find(splits.task), splits)
         teacher = teacher_of(source.artifact)
-        plan = TransferPlan(teacher, splits, checked, config)
-        if on_model is not None:
-            on_model("transferred")
-        artifact, reused = fit_model(
-            plan,
-            splits,
-            plan.config,
-            parents=(teacher.uri,),
-            licences=teacher.licences,
-            fresh=fresh,
-            on_metrics=on_metrics,
-            fit=fit,
-        )
-        if on_model is not None:
-            on_model("scratch")
+
+        def begun(rows: Splits) -> SpecializedModel:
+            checked = checked_config(training, find(rows.task), rows)
+            plan = TransferPlan(teacher, rows, checked, config)
+            artifact, reused = fit_model(
+                plan,
+                rows,
+                plan.config,
+                parents=(teacher.uri,),
+                licences=teacher.licences,
+                fresh=fresh,
+                on_metrics=on_metrics,
+                fit=fit,
+            )
+            return SpecializedModel(artifact, reused=reused)
+
+        tell = on_model or _nobody
+        tell("transferred")
+        transferred = begun(splits)
+        tell("scratch")
         scratch = SpecializedModelTrainer(training).train(
             splits, fresh=fresh, on_metrics=on_metrics, fit=fit
         )
-        transferred = SpecializedModel(artifact, reused=reused)
         verdict = judged(transferred, scratch, splits, config.margin)
-        kept = transferred if verdict.kept == "transferred" else scratch
-        return Transferred(_noted(kept, verdict), transferred, scratch, verdict)
+        if verdict.kept == "scratch":
+            return Transferred(_noted(scratch, verdict), transferred, scratch, verdict)
+        # Where it is worse within the margin no label is saved, and nothing is tried.
+        shares = sorted(config.shares, reverse=True) if verdict.gain >= 0 else []
+        needed = splits.num_rows["train"] if shares else None
+        for share in shares:
+            tell(f"{share:.0%} of the rows")
+            fewer = with_share(splits, share)
+            if not _is_learnable(fewer) or not is_as_good(begun(fewer), verdict, splits):
+                break
+            needed = fewer.num_rows["train"]
+        verdict = dataclasses.replace(verdict, rows_needed=needed)
+        return Transferred(_noted(transferred, verdict), transferred, scratch, verdict)
+
+
+def _nobody(what: str) -> None:
+    del what
+
+
+def _is_learnable(splits: Splits) -> bool:
+    """Whether the training rows are of both classes, where there are two."""
+    positives, rows = splits.num_positives["train"], splits.num_rows["train"]
+    return splits.labels.head != "binary" or 0 < positives < rows
 
 
 def _checked(content: TransferConfig | Mapping[str, Any]) -> TransferConfig:

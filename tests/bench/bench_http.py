@@ -30,6 +30,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from spt_core.artifacts import as_uri
+from spt_core.continuous.ledger import Ledger
 from spt_core.model import SpecializedModel, default_policy
 from spt_core.registry import ModelVersion, Registry
 from spt_core.task import find
@@ -55,28 +56,36 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2, help="per measurement")
     parser.add_argument("--storage", help="a storage root whose champion is served (default: tiny)")
+    parser.add_argument("--authentication", action="store_true", help="ours wants a key")
     parser.add_argument("--reference", help=argparse.SUPPRESS)  # the reference server itself
-    parser.add_argument("--client", nargs=4, help=argparse.SUPPRESS)  # the client itself
+    parser.add_argument("--client", nargs=5, help=argparse.SUPPRESS)  # the client itself
     args = parser.parse_args()
     if args.reference is not None:
         serve_reference(args.reference)
         return
     if args.client is not None:
-        url, body, clients, seconds = args.client
-        sys.stdout.write(json.dumps(asyncio.run(load(url, body, int(clients), int(seconds)))))
+        url, body, key, clients, seconds = args.client
+        ended = asyncio.run(load(url, body, key, int(clients), int(seconds)))
+        sys.stdout.write(json.dumps(ended))
         return
     with tempfile.TemporaryDirectory() as folder:
         storage = args.storage or folder
         if args.storage is None:
             _add_tiny(folder)
-        content = compare(storage, args.repetitions, args.seconds)
+        content = compare(storage, args.repetitions, args.seconds, args.authentication)
     sys.stdout.write(json.dumps(content) + "\n")
     sys.exit(content["p50_ratio"] > P50_TARGET or content["rate_ratio"] < RATE_TARGET)
 
 
-def compare(storage: str, repetitions: int, seconds: int) -> dict[str, Any]:
-    """The figures of alternating repetitions."""
-    version = _version(storage)
+def compare(
+    storage: str, repetitions: int, seconds: int, has_authentication: bool
+) -> dict[str, Any]:
+    """The figures of alternating repetitions; both are sent the key, ours alone asks for it."""
+    version, key = _version(storage), ""
+    if has_authentication:
+        ledger = Ledger(f"sqlite:///{storage}/spt.db")
+        name = f"bench {time.time_ns()}"
+        key = ledger.add_principal(name, ["client"], actor="bench")
     body = json.dumps(dict(find(FRAUD).example))
     reference = subprocess.Popen(
         [sys.executable, "-m", "tests.bench.bench_http", "--reference", storage],
@@ -84,31 +93,32 @@ def compare(storage: str, repetitions: int, seconds: int) -> dict[str, Any]:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     try:
-        with LiveService(storage) as service:
+        variables = {"SPT_AUTHENTICATION": "on" if has_authentication else "off"}
+        with LiveService(storage, variables=variables) as service:
             service.call("promote", version.ref, None)
             urls = {
                 "spt": f"http://127.0.0.1:{service.port}/v1/{FRAUD}",
                 "fastapi": f"http://127.0.0.1:{REFERENCE_PORT}/v1/{FRAUD}",
             }
-            _same_answers(urls, body)
+            _same_answers(urls, body, key)
             for url in urls.values():  # warm
-                measure(url, body, 8, 1)
+                measure(url, body, key, 8, 1)
             rounds: list[dict[str, Round]] = []
             for number in range(repetitions):
                 names = list(urls) if number % 2 else list(reversed(urls))
-                rounds.append({name: _round(urls[name], body, seconds) for name in names})
+                rounds.append({name: _round(urls[name], body, key, seconds) for name in names})
                 sys.stderr.write(f"{rounds[-1]}\n")
     finally:
         reference.terminate()
         reference.wait()
-    return _figures(rounds, version)
+    return {**_figures(rounds, version), "authentication": has_authentication}
 
 
-def measure(url: str, body: str, clients: int, seconds: int) -> tuple[float, float]:
+def measure(url: str, body: str, key: str, clients: int, seconds: int) -> tuple[float, float]:
     """(median latency in us, requests a second) of a client in a process of its own."""
     if shutil.which("wrk"):
-        return _wrk(url, body, clients, seconds)
-    command = [sys.executable, "-m", "tests.bench.bench_http", "--client", url, body]
+        return _wrk(url, body, key, clients, seconds)
+    command = [sys.executable, "-m", "tests.bench.bench_http", "--client", url, body, key]
     ended = subprocess.run(
         [*command, str(clients), str(seconds)], cwd=ROOT, capture_output=True, check=True
     )
@@ -116,13 +126,13 @@ def measure(url: str, body: str, clients: int, seconds: int) -> tuple[float, flo
     return p50_us, per_second
 
 
-async def load(url: str, body: str, clients: int, seconds: int) -> tuple[float, float]:
+async def load(url: str, body: str, key: str, clients: int, seconds: int) -> tuple[float, float]:
     """The small client: keep-alive connections that ask one after the other."""
     host, _, path = url.removeprefix("http://").partition("/")
     name, port = host.split(":")
     request = (
         f"POST /{path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
-        f"content-length: {len(body)}\r\n\r\n{body}"
+        f"authorization: Bearer {key}\r\ncontent-length: {len(body)}\r\n\r\n{body}"
     ).encode()
     latencies: list[float] = []
     end = time.perf_counter() + seconds
@@ -157,10 +167,11 @@ def serve_reference(storage: str) -> None:
     uvicorn.run(app, host="127.0.0.1", port=REFERENCE_PORT, log_level="error", access_log=False)
 
 
-def _wrk(url: str, body: str, clients: int, seconds: int) -> tuple[float, float]:
+def _wrk(url: str, body: str, key: str, clients: int, seconds: int) -> tuple[float, float]:
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(f'wrk.method = "POST"\nwrk.body = {json.dumps(body)}\n')
         script.write('wrk.headers["content-type"] = "application/json"\n')
+        script.write(f'wrk.headers["authorization"] = "Bearer {key}"\n')
         script.flush()
         options = ["-t1", f"-c{clients}", f"-d{seconds}s", "--latency", "-s", script.name]
         ended = subprocess.run(["wrk", *options, url], capture_output=True, text=True, check=True)
@@ -174,18 +185,22 @@ def _wrk(url: str, body: str, clients: int, seconds: int) -> tuple[float, float]
     return float(p50[1]) * _UNITS_US[p50[2]], float(rate[1])
 
 
-def _round(url: str, body: str, seconds: int) -> Round:
-    return Round(measure(url, body, 1, seconds)[0], measure(url, body, CLIENTS, seconds)[1])
+def _round(url: str, body: str, key: str, seconds: int) -> Round:
+    return Round(
+        measure(url, body, key, 1, seconds)[0], measure(url, body, key, CLIENTS, seconds)[1]
+    )
 
 
-def _same_answers(urls: dict[str, str], body: str) -> None:
+def _same_answers(urls: dict[str, str], body: str, key: str) -> None:
     """Wait for both servers, and see that they say the same."""
     answers: dict[str, bytes] = {}
     for name, url in urls.items():
         deadline = time.monotonic() + 60
         while name not in answers:
             try:
-                with urllib.request.urlopen(url, body.encode(), timeout=10) as response:
+                request = urllib.request.Request(url, body.encode())
+                request.add_header("authorization", f"Bearer {key}")
+                with urllib.request.urlopen(request, timeout=10) as response:
                     on_hot_path = "-" not in response.headers.get("x-request-id", "")
                     if name == "fastapi" or on_hot_path:
                         answers[name] = response.read()

@@ -162,6 +162,18 @@ def test_each_parameter_has_a_rate(name):
 
 
 @each_family
+def test_layers_have_stable_names_from_the_input_on_and_each_parameter_is_in_one(name):
+    network = build(name, "teacher")
+    layers = TRAINING[name].transferring.layers(network)
+    first, *encoders, last = layers
+    assert (first, last) == ("embedding", "head")
+    assert encoders == [f"encoder.{number}" for number in range(len(encoders))]
+    assert len(encoders) >= 1
+    held = [parameter for names in layers.values() for parameter in names]
+    assert sorted(held) == sorted(parameter for parameter, _ in network.named_parameters())
+
+
+@each_family
 def test_training_starts_from_what_the_facts_name(name, tmp_path):
     known = facts(name)
     if name == "text":

@@ -264,7 +264,7 @@ def test_the_sample_of_a_series_has_its_channels_its_clock_and_its_units(task):
 def test_the_example_is_a_window_that_a_model_takes(task):
     window = WindowReader(signature(task)).record(task.example)
     shape = task.subject.shape
-    assert window.values.shape == (shape.length, len(shape.channels))
+    assert window.values.shape == (shape.num_rows, shape.num_columns)
     assert np.isfinite(window.values).all()
 
 

@@ -24,7 +24,7 @@ def job(
     local_ray: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Job:
     """Calls a job in this process, on the Ray that the tests share: to start one takes longer."""
-    for name in ("SPT_STORAGE", "SPT_DATABASE_URL", "SPT_HTTP_PORT"):
+    for name in ("SPT_STORAGE", "SPT_DATABASE_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("jobs.exits.signal.signal", lambda *_: None)
     for name in ("command", "predict"):

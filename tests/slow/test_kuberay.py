@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import socket
+import sys
 import tempfile
 import time
 import urllib.error
@@ -25,6 +26,7 @@ from ray._private.authentication_test_utils import (
 
 from cluster.local import head_node
 from spt_core.artifacts import ExportedModel
+from spt_core.continuous.ledger import Ledger
 from spt_core.model import default_policy
 from spt_core.registry import Registry
 from spt_core.task import example_record, find
@@ -76,7 +78,8 @@ def variables(database: str, tmp_path: Path, short_folder: Path) -> dict[str, st
         "SPT_DATABASE_URL": database,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(16),
-        "PATH": os.environ["PATH"],
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(ROOT / "cluster" / "haproxy"),
         "PYTHONPATH": str(ROOT),
         "HOME": str(tmp_path),
         "NUMBA_CACHE_DIR": str(tmp_path / "numba"),
@@ -125,20 +128,22 @@ def asked(url: str, content: Any = None, *, method: str = "GET", token: str = ""
     return json.loads(text) if text else None
 
 
-def answered(url: str, record: Any) -> Any:
+def answered(url: str, record: Any, key: str) -> Any:
     """The answer, or None."""
     try:
-        return asked(url, record, method="POST")
+        return asked(url, record, method="POST", token=key)
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return None
 
 
-def without_an_answer_s(url: str, record: Any, states: Callable[[], dict[str, str]]) -> float:
+def without_an_answer_s(
+    url: str, record: Any, key: str, states: Callable[[], dict[str, str]]
+) -> float:
     """How long the model did not answer until it runs, and everything else does too."""
     start = last = time.monotonic()
     lost_s = 0.0
     while True:
-        has_answer = answered(url, record) is not None
+        has_answer = answered(url, record, key) is not None
         now = time.monotonic()
         lost_s += 0.0 if has_answer else now - last
         last = now
@@ -155,6 +160,8 @@ def test_a_registered_model_answers_after_kuberay_has_applied_its_configuration(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     token, port = variables["RAY_AUTH_TOKEN"], free_port()
+    ledger = Ledger(variables["SPT_DATABASE_URL"])
+    key = ledger.add_principal("shop", ["client"], actor="test")
     content = yaml.safe_load(only(PRODUCTION, "RayService")["spec"]["serveConfigV2"])
     content["http_options"] = {"host": "127.0.0.1", "port": port}
     applications = f"{dashboard}/api/serve/applications/"
@@ -170,10 +177,12 @@ def test_a_registered_model_answers_after_kuberay_has_applied_its_configuration(
     # Twice, as an operator does that was restarted: the model goes, and comes back.
     for name in ("start", "operator restarted"):
         asked(applications, content, method="PUT", token=token)
-        lost_s = without_an_answer_s(f"{service}/v1/{FRAUD}", record, states)
+        lost_s = without_an_answer_s(f"{service}/v1/{FRAUD}", record, key, states)
         with capsys.disabled():
             print(f"\n{name}: {lost_s:.1f} s without an answer")  # noqa: T201  # for the README
     assert states().keys() == {"api", FRAUD.replace("/", "-")}
-    answer = asked(f"{service}/v1/{FRAUD}", record, method="POST")
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        asked(f"{service}/v1/{FRAUD}", record, method="POST")
+    answer = asked(f"{service}/v1/{FRAUD}", record, method="POST", token=key)
     assert 0 <= answer["fraud_probability"] <= 1
     assert asked(f"{service}/healthz") == {"status": "ok", "models": [f"{FRAUD}/default@1"]}

@@ -11,10 +11,13 @@ from spt_core.data import formats
 from spt_core.data.conform import conform
 from spt_core.data.read import ReadJob, _good_rows, replaced
 from spt_core.data.rewriting import rewritten
-from spt_core.deidentification import deidentifier
+from spt_core.deidentification import TASK, deidentifier
 from spt_core.errors import InputError
+from spt_core.model import default_policy
 from spt_core.signature import Field
 from spt_core.task import find
+from tests.kept_exports import kept_export
+from tests.tiny_models import TINY
 
 TEXT = Field(name="text", kind="text")
 
@@ -86,3 +89,22 @@ def test_nothing_of_a_rewritten_corpus_is_written_as_it_was(tmp_path):
     written = b"".join(path.read_bytes() for path in (tmp_path / "bad").iterdir())
     assert b"secret" not in written
     assert b"must be rewritten" in written
+
+
+@pytest.mark.slow
+def test_a_registered_model_works_beside_the_patterns_and_is_named(tmp_path):
+    exported = kept_export(TINY["text"].artifact(find(TASK), as_uri(tmp_path)))
+    rewrite = deidentifier(
+        find("financial_services/regulatory_compliance"),
+        ref=f"{TASK}/default@1",
+        exported=exported,
+        policy=default_policy(exported),
+    )
+    text, counts = rewrite("the bank is not liable, SSN 078-05-1121")
+    assert "078-05-1121" not in text
+    assert sum(counts.values()) >= 1
+    assert (rewrite.facts["model"], rewrite.facts["exported"]) == (
+        f"{TASK}/default@1",
+        exported.uri,
+    )
+    assert rewrite.facts["policy"] == default_policy(exported).version

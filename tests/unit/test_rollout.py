@@ -17,6 +17,7 @@ from spt_core.policy import Costs, DecisionPolicy
 from spt_core.registry import ModelVersion, Registry
 from spt_core.rollout import Replica, RolloutError, promote, reapply, resume
 from spt_core.signature import Field, Signature
+from spt_core.task import find
 
 FRAUD = "financial_services/fraud_detection"
 RISK = "financial_services/risk_assessment"
@@ -289,3 +290,31 @@ def test_nothing_is_reapplied_beside_a_promotion(
     ):
         reapply(registry, num_replicas=1, service=service)
     assert service.applied == []
+
+
+def test_a_range_of_replicas_follows_load_and_the_tasks_latency_target(
+    registry: Registry, service: MemoryService, tmp_path: Path
+) -> None:
+    version = add(registry, tmp_path, 1)
+    target = rollout.Target(version, rollout.replicas_within(1, 4))
+    (deployment,) = rollout.render([target])["applications"][0]["deployments"]
+    assert "num_replicas" not in deployment
+    scaling = deployment["autoscaling_config"]
+    assert (scaling["min_replicas"], scaling["max_replicas"]) == (1, 4)
+    latency_ms = find(FRAUD).latency_target_ms
+    assert scaling["policy"]["policy_kwargs"] == {"latency_target_ms": latency_ms}
+    assert rollout.replicas_within(3, 3) == 3
+    with pytest.raises(InputError, match="at least one replica"):
+        promote(registry, version, actor="me", num_replicas=rollout.Scaled(0, 2), service=service)
+
+
+def test_what_the_settings_say_is_for_services_that_are_not_there(
+    registry: Registry, service: MemoryService, tmp_path: Path
+) -> None:
+    promote(registry, add(registry, tmp_path, 1), actor="me", otherwise={FRAUD: 3}, service=service)
+    risk = add(registry, tmp_path, 1, RISK)
+    promote(registry, risk, actor="me", otherwise={FRAUD: 9, RISK: 2}, service=service)
+    assert {name: len(replicas) for name, replicas in service.served.items()} == {
+        "financial_services-fraud_detection": 3,
+        "financial_services-risk_assessment": 2,
+    }

@@ -3,10 +3,11 @@ import dataclasses
 import pytest
 
 from spt_core.errors import InputError, NotFoundError
+from spt_core.families.series.reading import WindowReader
 from spt_core.families.tabular.reading import Encoder
 from spt_core.records import flatten
 from spt_core.signature import Field, Signature
-from spt_core.task import IndustryType, all_tasks, find
+from spt_core.task import IndustryType, all_tasks, example_record, find
 
 FRAUD = "financial_services/fraud_detection"
 
@@ -51,3 +52,22 @@ def test_the_example_of_a_tabular_task_can_be_encoded(path):
 def test_a_task_whose_parts_contradict_each_other_is_refused(change, rule):
     with pytest.raises(InputError, match=rule):
         dataclasses.replace(find(FRAUD), **change)
+
+
+def test_a_typical_record_of_a_forecast_says_what_is_known_and_when_readings_were():
+    task = find("manufacturing/supply_chain")
+    shape = dataclasses.replace(
+        task.fields[0].shape,
+        channels=("price", "demand"),
+        in_advance=("price",),
+        horizon=4,
+        seen=((1.0, 3.0), (0.0, 10.0)),
+    )
+    field = dataclasses.replace(task.fields[0], shape=shape)
+    signature = Signature(fields=(field, *task.fields[1:]))
+    record = example_record(task, signature)
+    assert record["known_in_advance"] == {"price": [2.0] * 4}
+    assert record["readings"][-1] == {"month": "2023-12-31T00:00:00", "price": 2.0, "demand": 5.0}
+    assert record["readings"][0]["month"] == "2023-01-31T00:00:00"
+    assert WindowReader(signature).record(record).values.shape == (16, 4)
+    assert example_record(task, Signature(fields=task.fields)) is task.example

@@ -15,12 +15,14 @@ from typing import Any, final
 
 import sqlalchemy as sa
 
+from spt_core.access import EVERY_TASK, Key, Role
 from spt_core.continuous.ledger import (
     audit,
     bucket,
     claim,
     ingest,
     involvement,
+    keys,
     labels,
     outbox,
     principals,
@@ -48,7 +50,6 @@ from spt_core.continuous.ledger.values import (
     Retrain,
     RetrainState,
     Review,
-    Role,
     RunClaim,
     Source,
     SourceResult,
@@ -328,15 +329,76 @@ class Ledger:
         with self._writing(actor) as tx:
             return principals.add(tx, name, roles)
 
+    def bootstrap(self, name: str, *, actor: str) -> str:
+        """The key of the first admin; ConflictError where anybody has had a key already."""
+        with self._writing(actor) as tx:
+            return principals.bootstrap(tx, name)
+
+    def name_principal(self, name: str, roles: Sequence[Role], *, actor: str) -> None:
+        """Add a principal who has no key yet."""
+        with self._writing(actor) as tx:
+            principals.put(tx, name, roles)
+
     def remove_principal(self, name: str, *, actor: str) -> bool:
-        """Whether there was such a principal."""
+        """Whether there was such a principal; his keys end with him."""
         with self._writing(actor) as tx:
             return principals.remove(tx, name)
 
     def authenticate(self, name: str, key: str) -> Principal:
         """The principal who holds the key; ForbiddenError for anybody else."""
+        now_s = self.now_s()
         with self._database.read() as connection:
-            return principals.authenticate(connection, name, key)
+            return principals.authenticate(connection, name, key, now_s)
+
+    def issue_key(
+        self,
+        principal: str,
+        *,
+        roles: Sequence[Role],
+        actor: str,
+        tasks: Sequence[str] = (EVERY_TASK,),
+        expires_s: float | None = None,
+        requests_per_s: float | None = None,
+    ) -> str:
+        """The text of a new key of a principal, which nobody can read again."""
+        with self._writing(actor) as tx:
+            return keys.issue(
+                tx,
+                principal,
+                roles=roles,
+                tasks=tasks,
+                expires_s=expires_s,
+                requests_per_s=requests_per_s,
+            )
+
+    def revoke_key(self, key_id: str, *, actor: str) -> bool:
+        """Whether the key was not revoked yet; replicas hear of it within seconds."""
+        with self._writing(actor) as tx:
+            return keys.revoke(tx, key_id)
+
+    def rotate_key(
+        self, key_id: str, *, actor: str, overlap_s: float, expires_s: float | None = None
+    ) -> str:
+        """The text of a new key for the same; the old one ends after the overlap."""
+        with self._writing(actor) as tx:
+            return keys.rotate(tx, key_id, overlap_s=overlap_s, expires_s=expires_s)
+
+    def holder(self, shown: str) -> Key | None:
+        """The valid key that somebody shows; None for anything else."""
+        now_s = self.now_s()
+        with self._database.read() as connection:
+            return keys.held(connection, shown, now_s)
+
+    def api_keys(self) -> list[Key]:
+        """Every key that was ever given, oldest first, with the roles that it has still."""
+        with self._database.read() as connection:
+            return keys.in_force(connection)
+
+    def note_all(self, event: str, bodies: Sequence[Mapping[str, Any]], *, actor: str) -> None:
+        """Write several audit entries of one event in one transaction."""
+        with self._writing(actor) as tx:
+            for body in bodies:
+                audit.append(tx, event, body)
 
     def note(self, event: str, body: Mapping[str, Any], *, actor: str) -> int:
         """The number of a new audit entry about something that the ledger itself does not do."""
@@ -414,6 +476,11 @@ class Ledger:
         """Retrainings in a state and of a bucket (None: any), oldest first."""
         with self._database.read() as connection:
             return retrain.select(connection, state=state, bucket=bucket)
+
+    def num_retrains(self) -> dict[RetrainState, int]:
+        """How many retrainings are in each state."""
+        with self._database.read() as connection:
+            return retrain.num_by_state(connection)
 
     def transitions(self, retrain_id: str) -> list[Transition]:
         """Every move of a retraining, oldest first."""

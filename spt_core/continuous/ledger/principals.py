@@ -1,66 +1,72 @@
-"""Who may decide: names with roles, each known by a key of which only a scrypt hash is kept.
+"""Who may do what: names with roles.
 
-There are no default principals and no default keys: whoever can write the database adds the first.
+There are no default principals and no default keys: `bootstrap` names the first admin, once.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
-import secrets
 from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from spt_core.continuous.ledger import audit
+from spt_core.access import EVERY_TASK, Role, checked_roles
+from spt_core.continuous.ledger import audit, keys
 from spt_core.continuous.ledger.transaction import Transaction
-from spt_core.continuous.ledger.values import ROLES, Principal, Role, canonical
-from spt_core.errors import ForbiddenError, InputError
+from spt_core.continuous.ledger.values import Principal, canonical
+from spt_core.errors import ConflictError, ForbiddenError, InputError
 from spt_core.registry.tables import PRINCIPAL
 
-_SALT_BYTES = 16
-_NOBODY = b"\0" * _SALT_BYTES
+
+def bootstrap(tx: Transaction, name: str) -> str:
+    """The key of the first admin, shown this once; ConflictError where anybody has had a key."""
+    if keys.every(tx.connection):
+        raise ConflictError(
+            "the first admin is named once, however: keys have been given already; an admin adds "
+            "others with `python -m jobs.keys issue`"
+        )
+    audit.append(tx, "principal.bootstrapped", {"name": name})
+    tx.connection.execute(sa.delete(PRINCIPAL).where(PRINCIPAL.c.name == name))
+    return add(tx, name, ["admin"])
 
 
 def add(tx: Transaction, name: str, roles: Sequence[Role]) -> str:
-    """The new principal's key, shown this once."""
-    unknown = sorted(set(roles) - set(ROLES))
-    if not name or not name.isprintable() or not roles or unknown:
+    """The key of a new principal, for all his roles and every task, shown this once."""
+    put(tx, name, roles)
+    return keys.issue(tx, name, roles=checked_roles(roles), tasks=(EVERY_TASK,))
+
+
+def put(tx: Transaction, name: str, roles: Sequence[Role]) -> None:
+    """Name a new principal, who has no key yet."""
+    if not name or not name.isprintable() or not roles:
         raise InputError(
-            f"a principal needs a printable name and roles of {ROLES}, however: {name!r}, {roles}"
+            f"a principal needs a printable name and roles, however: {name!r}, {list(roles)}"
         )
+    given = checked_roles(roles)
     if tx.connection.scalar(sa.select(PRINCIPAL.c.name).where(PRINCIPAL.c.name == name)):
         raise InputError(f"principals must have different names, however: {name!r} exists")
-    key, salt = secrets.token_urlsafe(32), secrets.token_bytes(_SALT_BYTES)
-    row = {
-        "name": name,
-        "roles": canonical(sorted(set(roles))),
-        "salt": salt.hex(),
-        "key_hash": _hash(key, salt).hex(),
-    }
+    row = {"name": name, "roles": canonical(given)}
     tx.connection.execute(sa.insert(PRINCIPAL).values(row))
-    audit.append(tx, "principal.added", {"name": name, "roles": sorted(set(roles))})
-    return key
+    audit.append(tx, "principal.added", {"name": name, "roles": list(given)})
 
 
 def remove(tx: Transaction, name: str) -> bool:
-    """Whether the principal existed; his reviews and audit entries stay."""
+    """Whether the principal existed; his keys end, his reviews and audit entries stay."""
     removed = tx.connection.execute(sa.delete(PRINCIPAL).where(PRINCIPAL.c.name == name))
     if removed.rowcount:
+        for key in keys.every(tx.connection):
+            if key.principal == name:
+                keys.revoke(tx, key.key_id)
         audit.append(tx, "principal.removed", {"name": name})
     return bool(removed.rowcount)
 
 
-def authenticate(connection: sa.Connection, name: str, key: str) -> Principal:
-    """The principal who holds the key; unknown names take as long and fail in the same words."""
-    row = connection.execute(sa.select(PRINCIPAL).where(PRINCIPAL.c.name == name)).first()
-    salt = _NOBODY if row is None else bytes.fromhex(row.salt)
-    stored = _NOBODY if row is None else bytes.fromhex(row.key_hash)
-    same = hmac.compare_digest(_hash(key, salt), stored)
-    if row is None or not same:
+def authenticate(connection: sa.Connection, name: str, key: str, now_s: float) -> Principal:
+    """The principal of that name who holds the key; unknown names fail in the same words."""
+    held = keys.held(connection, key, now_s)
+    if held is None or held.principal != name:
         raise ForbiddenError("name and key must be those of a principal, however: they are not")
-    return Principal(name=row.name, roles=tuple(json.loads(row.roles)))
+    return Principal(name=name, roles=held.roles)
 
 
 def every(connection: sa.Connection) -> list[Principal]:
@@ -76,7 +82,3 @@ def require(connection: sa.Connection, name: str, role: Role) -> None:
     if role not in roles.get(name, ()):
         fact = f"{name!r} has {', '.join(roles[name])}" if name in roles else f"{name!r} is nobody"
         raise ForbiddenError(f"this needs a principal with the role {role!r}, however: {fact}")
-
-
-def _hash(key: str, salt: bytes) -> bytes:
-    return hashlib.scrypt(key.encode(), salt=salt, n=2**14, r=8, p=1)

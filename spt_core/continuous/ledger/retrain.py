@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from spt_core.continuous.ledger import audit, bucket, claim, involvement, outbox
 from spt_core.continuous.ledger.transaction import Transaction
 from spt_core.continuous.ledger.values import (
+    RETRAIN_STATES,
     TRANSITIONS,
     Item,
     Retrain,
@@ -43,6 +44,13 @@ def get(connection: sa.Connection, retrain_id: str) -> Retrain:
         ids = connection.scalars(sa.select(RETRAIN.c.retrain_id))
         raise NotFoundError(f"there is no retraining {retrain_id!r}; {nearest(retrain_id, ids)}")
     return _retrain(dict(row))
+
+
+def num_by_state(connection: sa.Connection) -> dict[RetrainState, int]:
+    """How many are in each state, 0 where none is."""
+    query = sa.select(RETRAIN.c.state, sa.func.count()).group_by(RETRAIN.c.state)
+    numbers = {row[0]: row[1] for row in connection.execute(query)}
+    return {state: numbers.get(state, 0) for state in RETRAIN_STATES}
 
 
 def select(connection: sa.Connection, **values: RetrainState | str | None) -> list[Retrain]:

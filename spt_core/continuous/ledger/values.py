@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
+from spt_core.access import EVERY_TASK, Role
 from spt_core.errors import CorruptArtifactError, InputError
 
 SourceState = Literal["NEW", "OK", "DEGRADED", "PAUSED"]
@@ -30,10 +31,8 @@ RetrainState = Literal[
 ]
 Verdict = Literal["NEEDS_REVIEW", "PROMOTED", "REJECTED"]
 Decision = Literal["approve", "reject"]
-Role = Literal["reviewer", "operator", "admin"]
 SOURCE_STATES: tuple[SourceState, ...] = get_args(SourceState)
 RETRAIN_STATES: tuple[RetrainState, ...] = get_args(RetrainState)
-ROLES: tuple[Role, ...] = get_args(Role)
 
 # A bucket has one retraining under way at a time; FAILED waits for a person and blocks nobody.
 UNDER_WAY: tuple[RetrainState, ...] = (
@@ -335,10 +334,11 @@ class AuditHead(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Principal:
-    """Somebody who has proven to hold the key of a name."""
+    """Somebody who has proven to hold the key of a name; the roles and tasks are the key's."""
 
     name: str
     roles: tuple[Role, ...]
+    tasks: tuple[str, ...] = (EVERY_TASK,)
 
 
 def from_json(kind: type[T], content: Mapping[str, Any]) -> T:

@@ -129,14 +129,20 @@ DATASETS: tuple[PublicDataset, ...] = (
             "split.validation=0.12",
             "split.calibration=0.18",
             "split.test=0.15",
+            "training.batch_size=64",
+            "training.num_epochs=40",
         ),
         notes=(
             "897 descriptions of complaints in 24 diagnoses, about 37 of each: paraphrases in one "
             "voice, 47 texts of the whole set repeat. They are texts, and the task's cases are "
             "tables: each is read as the set of words that it uses, which leaves out their order. "
             "Nearly solved: TF-IDF with logistic regression on the texts reaches an accuracy of "
-            "0.977, on the sets 0.96; it shows that sets keep their coverage, and nothing of "
-            "patients."
+            "0.977, on the sets 0.93 to 0.96; it shows that sets keep their coverage, and nothing "
+            "of patients. In five folds (bench_clinical_sets --alone: the student's network "
+            "without a teacher, accuracy 0.926) sets of 90, 95 and 99 % hold the diagnosis in "
+            "94.0, 95.8 and 99.8 %, with 1.1, 1.1 and 2.8 diagnoses in the mean; psoriasis in "
+            "79 % at 95 %: "
+            "coverage is on average, not of each diagnosis."
         ),
     ),
     PublicDataset(

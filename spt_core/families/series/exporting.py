@@ -102,7 +102,8 @@ def trial_windows(facts: Mapping[str, Any], size: int, *, seed: int) -> NDArray[
     far = 10.0 ** draw.integers(-1, 2, (size, 1, len(center)))
     windows = center + spread * far * draw.normal(size=shape)
     windows[draw.random(shape) < 0.05] = np.nan
-    windows[0, :, 0] = np.nan
+    if len(facts["channels"]) > 1:  # a window must have a reading
+        windows[0, :, 0] = np.nan
     windows = filled(windows.astype(np.float32))
     ahead = windows[:, int(facts["length"]) :, facts.get("columns_ahead", [])]
     ahead[np.isnan(ahead)] = 0.0  # a request must have these

@@ -178,7 +178,7 @@ def _boosted(work: BaselineWork, field: Field, own: int, horizon: int) -> Forete
     truth = Truth(table, work.splits.label, groups_of(table, None))
     true = ITEM_HEADS["forecasts"].truths(work.task, (), truth)
     means = true.ravel() if shape.num_ahead else true.mean(1)
-    rows = lightgbm.Dataset(_figures(_windows(table, field), own, shape), means)
+    rows = lightgbm.Dataset(step_figures(_windows(table, field), own, shape), means)
     parameters = {
         "objective": "tweedie",
         "learning_rate": 0.05,
@@ -192,7 +192,7 @@ def _boosted(work: BaselineWork, field: Field, own: int, horizon: int) -> Forete
     booster = lightgbm.train(parameters, rows, num_boost_round=200)
 
     def foretell(of: Windows) -> Floats:
-        figures = _figures(of, own, shape)
+        figures = step_figures(of, own, shape)
         mean = np.asarray(booster.predict(figures, num_threads=1), np.float64)
         variance = of[:, : shape.length, own].astype(np.float64).var(1)
         if not shape.num_ahead:
@@ -203,7 +203,7 @@ def _boosted(work: BaselineWork, field: Field, own: int, horizon: int) -> Forete
     return foretell
 
 
-def _figures(windows: Windows, own: int, shape: SequenceShape) -> NDArray[np.float32]:
+def step_figures(windows: Windows, own: int, shape: SequenceShape) -> NDArray[np.float32]:
     """Window statistics, the share of steps with demand, and the last steps as they are [N, F].
 
     Where something is known in advance [N * H, F + K + 1]: the same for each step to come, with

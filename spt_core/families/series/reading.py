@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from spt_core.calendar import months
 from spt_core.data.series import MAX_GAPS, STEP_TOLERANCE, with_horizon
 from spt_core.errors import InputError, nearest
+from spt_core.families.series.horizon import read_horizon
 from spt_core.notation import FLOAT32_MAX
 from spt_core.records import parse_moment, shown, wrong_value
 from spt_core.signature import KNOWN_IN_ADVANCE, MAX_READINGS, SequenceShape, Signature
@@ -65,7 +66,7 @@ class WindowReader:
             return EncodedWindow(record, filled(stored))
         readings, last = self._values(given)
         if self._shape.num_ahead:
-            ahead = self._ahead(record.get(KNOWN_IN_ADVANCE))
+            ahead = read_horizon(record.get(KNOWN_IN_ADVANCE), self._shape)
             last_s = np.array([self._moment_of_last(last)])
             readings = with_horizon(readings[None], ahead[None], last_s, self._shape)[0]
         return EncodedWindow(record, filled(readings))
@@ -83,52 +84,6 @@ class WindowReader:
             return None
         names = [*self._channels, *shape.calendar, *shape.calendar]
         return self._numbers(rows, names)
-
-    def _ahead(self, given: object) -> Window:
-        """What is known of the horizon's steps [H, C], NaN for the other channels."""
-        shape = self._shape
-        ahead = np.full((shape.horizon, len(self._channels)), np.nan, np.float32)
-        if not shape.in_advance:
-            return ahead
-        rule = (
-            f"{KNOWN_IN_ADVANCE!r} must have {', '.join(shape.in_advance)} of each of the "
-            f"{shape.horizon} steps to come, however: "
-        )
-        if given is None:
-            raise InputError(f"{rule}it is missing")
-        if isinstance(given, list):
-            given = self._by_channel(cast(list[Any], given), rule)
-        if not isinstance(given, Mapping):
-            raise InputError(f"{rule}it is {shown(given)}")
-        columns = cast(Mapping[str, Any], given)
-        for name in columns:
-            if name not in shape.in_advance:
-                raise InputError(
-                    f"{rule}{shown(name)} is none of them; {nearest(str(name), shape.in_advance)}"
-                )
-        for name in shape.in_advance:
-            values = columns.get(name)
-            if not isinstance(values, list):
-                raise InputError(f"{rule}{name!r} is {'missing' if values is None else 'no list'}")
-            numbers = cast(list[Any], values)
-            if len(numbers) != shape.horizon:
-                raise InputError(f"{rule}{name!r} has {len(numbers)}")
-            for number, value in enumerate(numbers, 1):
-                is_number = isinstance(value, int | float) and not isinstance(value, bool)
-                if not is_number or not abs(value) <= FLOAT32_MAX:
-                    raise InputError(f"{rule}{name!r} of step {number} is {shown(value)}")
-            ahead[:, self._channels.index(name)] = numbers
-        return ahead
-
-    def _by_channel(self, steps: list[Any], rule: str) -> dict[str, list[Any]]:
-        """Steps as objects, as lists of each channel."""
-        for number, step in enumerate(steps, 1):
-            if not isinstance(step, Mapping):
-                raise InputError(f"{rule}step {number} is {shown(step)}")
-        if len(steps) != self._shape.horizon:
-            raise InputError(f"{rule}there are {len(steps)}")
-        names = dict.fromkeys(name for step in steps for name in step)
-        return {name: [step.get(name) for step in steps] for name in names}
 
     def _moment_of_last(self, last: float | None) -> float:
         if last is None and self._shape.calendar:

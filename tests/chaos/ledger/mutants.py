@@ -206,9 +206,21 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "a_key_is_compared_with_itself": Mutant(
         module="principals",
-        old="    same = hmac.compare_digest(_hash(key, salt), stored)\n",
-        new="    same = True\n",
+        old="    if held is None or held.principal != name:\n",
+        new="    if held is None:\n",
         check="principal",
+    ),
+    "a_revoked_key_opens": Mutant(
+        module="keys",
+        old='    if not same or key.state(now_s) != "valid":\n',
+        new="    if not same:\n",
+        check="key",
+    ),
+    "a_key_keeps_roles_that_its_principal_lost": Mutant(
+        module="keys",
+        old="    still = roles.get(key.principal, ())\n",
+        new="    still = key.roles\n",
+        check="key",
     ),
 }
 

@@ -5,6 +5,7 @@ import pytest
 
 from spt_core.benchmark.compliance import CHECKS, run_checks
 from spt_core.heads import HEADS
+from spt_core.policy import LabelPolicy
 from spt_core.signature import Field, Signature
 from spt_core.task import ComplianceCheck, find
 from tests.tiny_models import FRAUD, RISK
@@ -67,3 +68,56 @@ def test_a_check_says_whether_promotion_requires_it(checked):
     found = checked(required=["data_licence_known"])
     assert found["data_licence_known"]["required"]
     assert not found["protected_attributes_excluded"]["required"]
+
+
+CASES = "healthcare/clinical_decision_support"
+
+
+@pytest.mark.parametrize(
+    ("policy", "passed", "fact"),
+    [
+        ({}, False, "states no coverage"),
+        ({"coverage": 0.9, "set_threshold": 0.1}, False, "sets cover 90%, the task asks for 95%"),
+        ({"coverage": 0.99, "set_threshold": 0.1}, True, "sets cover 99%"),
+    ],
+)
+def test_sets_of_classes_state_the_coverage_that_their_task_asks_for(export, policy, passed, fact):
+    policy = LabelPolicy(thresholds={}, most_probable=True, **policy)
+    check = run_checks(find(CASES), export, policy)["set_coverage_stated"]
+    assert check["passed"] is passed
+    assert fact in check["fact"]
+
+
+@pytest.mark.parametrize(
+    ("classes", "passed"),
+    [(("Migraine", "urinary tract infection"), True), (("migraine", "a new disease"), False)],
+)
+def test_advice_for_a_class_without_a_source_fails(export, classes, passed):
+    artifact = dataclasses.replace(export.artifact, classes=classes)
+    exported = dataclasses.replace(export, artifact=artifact)
+    check = run_checks(find(CASES), exported, LabelPolicy(thresholds={}, most_probable=True))
+    assert check["advice_sourced"]["passed"] is passed
+    assert passed or "a new disease" in check["advice_sourced"]["fact"]
+
+
+CLAIMS = "insurance/claims_fraud"
+
+
+@pytest.mark.parametrize(
+    ("name", "check"), [("holder_sex", "sex_excluded"), ("age_of_driver", "age_excluded")]
+)
+def test_an_insurer_s_model_fails_where_it_reads_sex_or_age(checked, name, check):
+    signature = Signature(fields=(Field(name=name, kind="category"),))
+    found = checked(CLAIMS, signature=signature)
+    assert not found[check]["passed"]
+    assert name in found[check]["fact"]
+
+
+def test_an_insurer_s_checks_say_by_which_columns_groups_are_measured(checked):
+    signature = Signature(fields=(Field(name="vehicle_age_years", kind="number"),))
+    found = checked(CLAIMS, signature=signature, protected=("holder_sex",))
+    assert found["sex_excluded"]["passed"]
+    assert "2004/113/EC" in found["sex_excluded"]["fact"]
+    assert "by group of holder_sex" in found["sex_excluded"]["fact"]
+    assert found["age_excluded"]["passed"]
+    assert "no figures by group" in found["age_excluded"]["fact"]

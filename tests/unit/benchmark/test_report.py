@@ -172,3 +172,39 @@ def test_a_report_of_before_there_were_classes_is_read():
     for name in ("head", "num_groups", "classes"):
         del stored[name]
     assert report_from_json(stored) == report()
+
+
+def test_what_is_left_after_costs_is_shown_with_its_interval_and_nothing_of_no_trades():
+    some = {
+        "trades": 1234,
+        "share_of_moments": 0.25,
+        "gross_bps_a_trade": {"value": 3.0, "low": 1.0, "high": 5.0},
+        "net_bps_a_trade": {"value": -1.25, "low": -3.0, "high": 0.5},
+        "net_bps_in_all": -1542.5,
+    }
+    none = {**some, "trades": 0, "gross_bps_a_trade": {}, "net_bps_a_trade": {}}
+    page = report(takings={"served": some, "no move": none}).html(facts={})
+    assert "After costs" in page
+    assert "1,234" in page
+    assert "-1.25<br><small>-3.00 to 0.50" in page
+    assert "After costs" not in report().html(facts={})
+
+
+def test_a_backtest_is_a_table_of_each_model_and_level():
+    row = {
+        "level": 0.99,
+        "num_days": 1764,
+        "exceedances": 14,
+        "expected": 7.64,
+        "kupiec_p": 0.038,
+        "independence_p": 0.25,
+        "conditional_coverage_p": 0.06,
+        "mean_value_at_risk": 2.1,
+        "shortfall_ratio": None,
+        "zone": "yellow",
+    }
+    page = report(backtest={"<model>": [row], "in-sample quantiles": [row]}).html(facts={})
+    assert "<h2>Backtest</h2>" in page
+    assert page.count('<td class="bad">0.038</td><td class="ok">0.250</td>') == 2
+    assert "1,764" in page
+    assert "<h2>Backtest</h2>" not in report().html(facts={})

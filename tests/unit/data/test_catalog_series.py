@@ -22,7 +22,8 @@ def table_of(name: str, data_home: str) -> pa.Table:
 
 
 def test_the_data_sets_of_series_are_these() -> None:
-    assert sorted(SERIES) == ["carparts-demand", "nab", "nasa-cmapss-fd001", "skab", "smd"]
+    factories = ["carparts-demand", "nab", "nasa-cmapss-fd001", "skab", "smd"]
+    assert sorted(SERIES) == sorted([*factories, "market-sp500"])
 
 
 @pytest.mark.parametrize(

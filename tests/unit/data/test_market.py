@@ -221,7 +221,8 @@ def test_a_book_s_stream_has_equal_features_stored_and_live(data_home: str) -> N
         if row is not None:  # events can share a microsecond
             rows.setdefault(row["time"], []).append(row)
     assert (stored.table.num_rows, stored.refused, stored.num_unlabelled) == (2815, {}, 20)
-    assert all(row in rows[row["time"]] for row in stored.table.drop(["direction"]).to_pylist())
+    features = stored.table.drop(["direction", MOVE]).to_pylist()
+    assert all(row in rows[row["time"]] for row in features)
 
 
 def test_bars_say_what_their_notes_do(data_home: str) -> None:

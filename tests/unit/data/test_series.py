@@ -25,6 +25,7 @@ from spt_core.data.series import (
 )
 from spt_core.errors import InputError
 from spt_core.signature import SequenceShape
+from spt_core.task import find
 from tests.tiny_models import series_task
 
 SHAPE = SequenceShape(length=3, channels=("x",), time="time", unit="unit")
@@ -334,3 +335,30 @@ def test_what_is_known_in_advance_must_be_a_channel():
     assert shape_of().in_advance == ()
     with pytest.raises(InputError, match="must be a channel of numbers that vary.*'note'.*'ok'"):
         shape_of(known_in_advance=("note",))
+
+
+def test_the_season_of_a_task_s_own_windows_is_not_taken_for_that_of_a_corpus():
+    task = find("manufacturing/supply_chain")
+    of = task.sample(500, 0)
+    own = corpus(of, label="demand", time="month", group="part")
+    shape = columns_of(sample_of(of), own, task).features[0].shape
+    assert (shape.calendar, shape.in_advance) == ((), ("promotion",))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.1, 0.03])
+def test_the_step_of_a_corpus_is_seen_in_a_sample_of_it(share):
+    draw = np.random.default_rng(0)
+
+    def sampled(stamps, num_units):
+        kept = draw.random((num_units, len(stamps))) < share
+        units, places = np.nonzero(kept)
+        columns = {"unit": [f"u{unit}" for unit in units], "time": pa.array(stamps[places])}
+        return pace(pa.table(columns), "time", "unit", share=share)
+
+    months = (np.datetime64("1998-01", "M") + np.arange(51)).astype("datetime64[us]")
+    monthly = sampled(months, 3000)
+    assert (monthly.step, monthly.in_months) == (1.0, True)
+    weeks = np.datetime64("2024-01-01", "us") + np.arange(200) * np.timedelta64(28, "D")
+    assert (sampled(weeks, 500).step, sampled(weeks, 500).in_months) == (28 * 86_400.0, False)
+    minutes = np.datetime64("2024-01-01", "us") + np.arange(30_000) * np.timedelta64(60, "s")
+    assert sampled(minutes, 5).step == 60.0

@@ -284,7 +284,7 @@ def test_the_move_that_came_is_no_input_of_a_model() -> None:
     ("changes", "sentence"),
     [
         ({"spread_bps": -0.5}, "'spread_bps'"),
-        ({"spread_bps": None}, "'spread_bps' is missing"),
+        ({"spread_bps": None}, "'spread_bps' is required"),
         ({"quote_imbalance": 1.5}, "'quote_imbalance'"),
         ({"volatility_bps": "wide"}, "'volatility_bps'"),
     ],
@@ -299,10 +299,17 @@ def test_what_no_book_can_be_is_a_problem_over_http(
 
 def test_rows_of_a_crossed_book_go_to_quarantine_with_the_reason() -> None:
     rows = trading.sample(50, 0)
-    crossed = np.array(rows["spread_bps"])
+    crossed = np.asarray(rows["spread_bps"]).copy()
     crossed[7] = -0.5
     rows = rows.set_column(rows.column_names.index("spread_bps"), "spread_bps", pa.array(crossed))
     typed, bad = conform(rows.append_column(ROW, pa.array(range(50))), TRADING.fields)
     assert typed.num_rows == 49
     assert bad[ROW].to_pylist() == [7]
     assert "spread_bps" in bad["reason"][0].as_py()
+
+
+def test_the_last_imbalance_is_a_direction_where_one_side_offers_twice_as_much() -> None:
+    table = pa.table({"quote_imbalance": [0.5, 0.2, None, -0.5]})
+    assert trading.last_imbalance(table) == ["up", "flat", "flat", "down"]
+    with pytest.raises(InputError, match="told by the column quote_imbalance"):
+        trading.last_imbalance(table.drop_columns(["quote_imbalance"]))

@@ -30,12 +30,12 @@ class Desk:
         self.keys: dict[str, str] = {}
 
     def call(self, *words: str, by: str | None = None) -> Any:
-        self._monkeypatch.setenv("SPT_REVIEWER_KEY", self.keys.get(by or "", ""))
+        self._monkeypatch.setenv("SPT_API_KEY", self.keys.get(by or "", ""))
         main([*words, "--storage", str(self.folder), "--json"])
         return json.loads(self._capsys.readouterr().out.splitlines()[-1])
 
     def add(self, name: str, role: str) -> None:
-        made = self.call("principals", "add", name, "--role", role)
+        made = self.call("principals", "add", name, "--role", role, by="ada")
         self.keys[name] = made["credential"]
 
 
@@ -44,6 +44,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Desk:
     for name in ("RAY_ADDRESS", "SPT_STORAGE", "SPT_DATABASE_URL"):
         monkeypatch.delenv(name, raising=False)
     made = Desk(tmp_path, monkeypatch, capsys)
+    made.keys["ada"] = Ledger(f"sqlite:///{tmp_path}/spt.db").bootstrap("ada", actor="test")
     made.add("rita", "reviewer")
     made.add("otto", "operator")
     return made
@@ -122,7 +123,7 @@ def test_the_page_is_readable_at_a_terminal(
 
 def test_a_rejection_needs_a_reviewer_and_his_reason(desk: Desk, waiting: Retrain) -> None:
     words = ["reject", waiting.retrain_id, waiting.candidate_sha, "--reason", "too many changes"]
-    with pytest.raises(ForbiddenError, match="SPT_REVIEWER_KEY"):
+    with pytest.raises(ForbiddenError, match="SPT_API_KEY"):
         desk.call(*words)
     with pytest.raises(ForbiddenError, match="the role 'reviewer'"):
         desk.call(*words, by="otto")
@@ -135,7 +136,7 @@ def test_a_run_that_cannot_be_judged_is_tried_again_or_discarded_by_an_operator(
     ledger = Ledger(f"sqlite:///{desk.folder}/spt.db")
     for command in ("retry", "discard"):
         words = [command, waiting.retrain_id, "--reason", "its labels were wrong"]
-        with pytest.raises(ForbiddenError, match="SPT_REVIEWER_KEY"):
+        with pytest.raises(ForbiddenError, match="SPT_API_KEY"):
             desk.call(*words)
         with pytest.raises(ForbiddenError, match="the role 'operator'"):
             desk.call(*words, by="rita")
@@ -171,10 +172,26 @@ def test_another_candidate_than_the_present_one_is_refused(
 
 
 def test_a_revoked_principal_decides_nothing_more(desk: Desk, waiting: Retrain) -> None:
-    assert desk.call("principals", "revoke", "rita")["revoked"]
-    with pytest.raises(ForbiddenError, match="name and key"):
+    assert desk.call("principals", "revoke", "rita", by="ada")["revoked"]
+    with pytest.raises(ForbiddenError, match="those of a principal that are valid"):
         desk.call("approve", waiting.retrain_id, waiting.candidate_sha, "--reason", "x", by="rita")
-    assert [one["name"] for one in desk.call("principals", "list")["principals"]] == ["otto"]
+    assert [one["name"] for one in desk.call("principals", "list")["principals"]] == ["ada", "otto"]
+
+
+def test_a_key_does_no_more_than_it_is_for(desk: Desk, waiting: Retrain) -> None:
+    ledger = Ledger(f"sqlite:///{desk.folder}/spt.db")
+    ledger.name_principal("both", ["client", "reviewer"], actor="test")
+    desk.keys["narrow"] = ledger.issue_key("both", roles=["client"], actor="test")
+    other = ["another_industry"]
+    desk.keys["other"] = ledger.issue_key("both", roles=["reviewer"], tasks=other, actor="test")
+    words = ["approve", waiting.retrain_id, waiting.candidate_sha, "--reason", "x"]
+    with pytest.raises(ForbiddenError, match="the role 'reviewer', however: 'both' has client"):
+        desk.call(*words, by="narrow")
+    with pytest.raises(ForbiddenError, match="that of 'both' is for another_industry"):
+        desk.call(*words, by="other")
+    assert ledger.retrain(waiting.retrain_id).state == "NEEDS_REVIEW"
+    refused = [entry.body["deed"] for entry in ledger.audit() if entry.event == "access.refused"]
+    assert refused == ["review approve"] * 2
 
 
 def test_labels_are_an_operator_s_and_must_be_classes_names(desk: Desk, waiting: Retrain) -> None:
@@ -197,6 +214,6 @@ def test_unknown_things_are_named(desk: Desk, waiting: Retrain) -> None:
     with pytest.raises(NotFoundError, match="there is no retraining"):
         desk.call("show", "nothing-1")
     with pytest.raises(InputError, match="needs a name"):
-        desk.call("principals", "add")
+        desk.call("principals", "add", by="ada")
     with pytest.raises(ForbiddenError, match="admin"):
         desk.call("thaw", BUCKET, "--reason", "x", by="otto")

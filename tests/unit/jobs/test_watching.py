@@ -15,7 +15,6 @@ from cluster.watcher import WatchPlan, job_environment
 from jobs.watch import main
 from spt_core.continuous import WatchOptions
 from spt_core.continuous.ledger import Ledger
-from spt_core.continuous.review import credential
 from spt_core.continuous.sources import SourcesFile
 from spt_core.errors import ForbiddenError, InputError
 
@@ -35,7 +34,7 @@ url = "http://10.1.2.3/feed"
 
 @pytest.fixture(autouse=True)
 def _alone(tmp_path, monkeypatch):
-    for name in ("RAY_ADDRESS", "SPT_DATABASE_URL", "SPT_REVIEWER_KEY"):
+    for name in ("RAY_ADDRESS", "SPT_DATABASE_URL", "SPT_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SPT_STORAGE", str(tmp_path))
     (tmp_path / "watch.toml").write_text(SOURCES)
@@ -134,19 +133,19 @@ def test_once_there_are_principals_one_of_them_configures_what_is_watched(
 ):
     key = ledger.add_principal("rita", ["reviewer"], actor="test")
     call = ["run", "--sources", str(tmp_path / "watch.toml")]
-    with pytest.raises(ForbiddenError, match="SPT_REVIEWER_KEY is not set"):
+    with pytest.raises(ForbiddenError, match="SPT_API_KEY is not set"):
         main(call)
-    monkeypatch.setenv("SPT_REVIEWER_KEY", "b2xnYQ.wrong")
-    with pytest.raises(ForbiddenError, match="must be those of a principal"):
+    monkeypatch.setenv("SPT_API_KEY", "b2xnYQ.wrong")
+    with pytest.raises(ForbiddenError, match="must be one of those of a principal"):
         main(call)
     assert ledger.sources() == []
-    monkeypatch.setenv("SPT_REVIEWER_KEY", credential("rita", key))
+    monkeypatch.setenv("SPT_API_KEY", key)
     assert watch_until_configured(tmp_path, ledger) == {"rita"}
 
 
 def test_a_cluster_s_watcher_is_started_by_a_principal_too(tmp_path, ledger, no_ray):
     ledger.add_principal("rita", ["reviewer"], actor="test")
-    with pytest.raises(ForbiddenError, match="SPT_REVIEWER_KEY is not set"):
+    with pytest.raises(ForbiddenError, match="SPT_API_KEY is not set"):
         main(["start", "--sources", str(tmp_path / "watch.toml")])
 
 

@@ -27,6 +27,7 @@ from cluster.lifecycle import serve_environment
 from jobs import registry, submit
 from jobs.command import parser
 from serve.api import reapply_registered
+from serve.meters import METRICS
 from spt_core.continuous.meters import COUNTS, LEVELS
 from spt_core.task import find
 from tests.unit.kuberay.manifests import (
@@ -60,7 +61,7 @@ SCHEMAS = {
     "deployments": DeploymentSchema,
     "http_options": HTTPOptionsSchema,
 }
-OUR_METRICS = {*COUNTS, *LEVELS, "spt_input_cautions"}
+OUR_METRICS = {*COUNTS, *LEVELS, "spt_input_cautions", *METRICS}
 
 
 def serve_configuration(folder: str) -> dict[str, Any]:
@@ -123,6 +124,39 @@ def test_every_node_of_the_service_has_the_variables_of_the_tuned_path(name: str
     given = literals({"env": variables[0]})
     assert serve_environment().items() <= given.items()
     assert given["SPT_HTTP_HOST"] == "0.0.0.0"
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_a_jobs_head_knows_how_far_its_cluster_grows(name: str) -> None:
+    spec = clusters(f"overlays/{name}")["RayCluster/spt-jobs"]
+    most: dict[str, int] = {}
+    for group in spec["workerGroupSpecs"]:
+        (container,) = group["template"]["spec"]["containers"]
+        asked = container["resources"]["requests"]
+        for resource, key in (("CPU", "cpu"), ("GPU", "nvidia.com/gpu")):
+            number = int(asked.get(key, 0)) * group["maxReplicas"]
+            most[resource] = most.get(resource, 0) + number
+    (head,) = spec["headGroupSpec"]["template"]["spec"]["containers"]
+    given = dict(part.split("=") for part in literals(head)["SPT_SCALES_TO"].split(","))
+    assert {name: int(number) for name, number in given.items()} == {
+        name: number for name, number in most.items() if number
+    }
+    assert literals(head)["SPT_SERVICE"] == "elsewhere"
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_service_wants_keys_and_its_haproxy_is_started_by_our_script(name: str) -> None:
+    spec = clusters(f"overlays/{name}")["RayService/spt"]
+    given = literals(spec["headGroupSpec"]["template"]["spec"]["containers"][0])
+    assert given["SPT_AUTHENTICATION"] == "on"
+    (folder,) = re.findall(
+        r"^FROM .* AS runtime$.*?^WORKDIR (\S+)$",
+        (KUBERAY / "Dockerfile").read_text(),
+        re.M | re.S,
+    )
+    script = ROOT / Path(given["RAY_SERVE_HAPROXY_BINARY_PATH"]).relative_to(folder)
+    assert script.stat().st_mode & 0o111 == 0o111
+    assert (script.parent / "errors" / "503.http").is_file()
 
 
 @pytest.mark.parametrize("name", OVERLAYS)

@@ -81,7 +81,7 @@ def test_a_backup_of_another_schema_is_refused(full, make_url, tmp_path, monkeyp
     monkeypatch.setattr(full._database, "revision", "0000")
     full.backup(str(tmp_path / "a.jsonl"))
 
-    with pytest.raises(InputError, match="must have this version's schema 0005"):
+    with pytest.raises(InputError, match="must have this version's schema 0006"):
         Registry(make_url()).restore(str(tmp_path / "a.jsonl"))
 
 

@@ -29,7 +29,7 @@ def test_a_database_from_a_newer_version_is_refused(registry, url):
     with sa.create_engine(url, poolclass=sa.NullPool).begin() as connection:
         connection.execute(sa.text(f"UPDATE {REVISION_TABLE} SET version_num = '9999'"))
 
-    with pytest.raises(InputError, match=r"has schema 9999 and this version ends at 0005"):
+    with pytest.raises(InputError, match=r"has schema 9999 and this version ends at 0006"):
         Registry(url)
 
 

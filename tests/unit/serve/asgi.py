@@ -17,15 +17,22 @@ class Response(NamedTuple):
 
 
 async def ask(
-    app: Any, body: bytes, *, method: str = "POST", below: str = "", content_type: str = ""
+    app: Any,
+    body: bytes,
+    *,
+    method: str = "POST",
+    below: str = "",
+    content_type: str = "",
+    headers: tuple[tuple[bytes, bytes], ...] = (),
 ) -> Response:
     """The answer to one request; the body comes in two parts."""
+    kind = ((b"content-type", content_type.encode()),) if content_type else ()
     scope = {
         "type": "http",
         "method": method,
         "path": ROUTE + below,
         "root_path": ROUTE,
-        "headers": [(b"content-type", content_type.encode())] if content_type else [],
+        "headers": [*kind, *headers],
     }
     half = len(body) // 2
     parts = [
@@ -42,7 +49,7 @@ async def ask(
 
     await app(scope, receive, send)
     start = sent[0]
-    headers = {name.decode(): value.decode() for name, value in start["headers"]}
+    answered = {name.decode(): value.decode() for name, value in start["headers"]}
     content = b"".join(message["body"] for message in sent[1:])
-    assert headers["content-length"] == str(len(content))
-    return Response(start["status"], headers, json.loads(content))
+    assert answered["content-length"] == str(len(content))
+    return Response(start["status"], answered, json.loads(content))

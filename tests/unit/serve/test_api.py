@@ -114,3 +114,14 @@ def test_a_service_without_a_database_does_not_start_as_an_empty_one(
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(InputError, match="must have SPT_DATABASE_URL"):
         asyncio.run(Api().reconfigure({"reapply": {"num_replicas": 2}}))
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"reaply": {}}, {"reapply": {"replicas": 2}}, {"models": [], "model": []}]
+)
+def test_a_configuration_with_unknown_keys_is_refused(config: dict[str, Any]) -> None:
+    api = Api()
+    api.models = [{"ref": "before"}]
+    with pytest.raises(InputError, match="the configuration of the API must be"):
+        asyncio.run(api.reconfigure(config))
+    assert api.models == [{"ref": "before"}]

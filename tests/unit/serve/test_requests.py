@@ -198,6 +198,57 @@ def test_a_body_that_does_not_arrive_is_not_waited_for(
     assert asyncio.run(request())[0]["status"] == 408
 
 
+@pytest.mark.parametrize(
+    "kind", ["text/xml", "multipart/form-data; boundary=x", "image/png", "application/msgpack"]
+)
+def test_a_content_type_that_the_route_does_not_speak_is_refused(
+    server: ModelServer, kind: str
+) -> None:
+    detail = refused(post(server, EXAMPLE, content_type=kind), 415)
+    assert detail.startswith("this route takes application/json, however: ")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["application/json", "Application/JSON; charset=UTF-8", "application/x-www-form-urlencoded"],
+)
+def test_json_and_what_clients_say_unasked_is_taken(server: ModelServer, kind: str) -> None:
+    assert post(server, EXAMPLE, content_type=kind).status == 200
+
+
+def test_another_charset_and_a_compressed_body_are_refused(server: ModelServer) -> None:
+    latin = post(server, EXAMPLE, content_type="application/json; charset=latin-1")
+    assert "must be UTF-8" in refused(latin, 415)
+    zipped = asyncio.run(
+        ask(HotRoute(server), b"\x1f\x8b\x08", headers=((b"content-encoding", b"gzip"),))
+    )
+    assert "sent as it is, however: it is encoded ('gzip')" in refused(zipped, 415)
+
+
+@pytest.mark.parametrize("body", [b"", b'{"amount": 1'])
+def test_a_client_that_hangs_up_is_no_request(
+    server: ModelServer, body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    messages = [{"type": "http.disconnect"}]
+    if body:
+        messages.insert(0, {"type": "http.request", "body": body, "more_body": True})
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop(0)
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+    with caplog.at_level("DEBUG", "ray.serve"):
+        asyncio.run(HotRoute(server)(scope, receive, send))
+    assert sent == []
+    ours = [record for record in caplog.records if record.name == "ray.serve"]
+    assert [record.getMessage() for record in ours] == ["the client hung up: POST /"]
+    assert server.windows() == {}
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
 def test_other_methods_are_refused(server: ModelServer, method: str) -> None:
     response = post(server, b"", method=method)

@@ -13,7 +13,6 @@ import pytest
 from serve.api import Api, build
 from serve.reviews import Books
 from spt_core.continuous.ledger import Ledger, Retrain, fence_of
-from spt_core.continuous.review import credential
 from spt_core.continuous.verdicts import drive_verdicts
 from spt_core.registry import Registry
 from tests.publications import BUCKET, MODEL, begun, item, trained, version
@@ -32,7 +31,7 @@ class World:
         self.registry.set_alias(MODEL, "champion", 1, expected=None, actor="olga")
         roles = {"rita": "reviewer", "otto": "operator", "carl": "reviewer"}
         self.keys = {
-            name: credential(name, self.ledger.add_principal(name, [role], actor="olga"))
+            name: self.ledger.add_principal(name, [role], actor="olga")
             for name, role in roles.items()
         }
         self.ledger.configured(BUCKET, {"gate": {}}, actor="carl")

@@ -92,6 +92,7 @@ def test_without_a_schedule_layers_are_unfrozen_from_the_last_on(num_epochs, epo
         ({"freeze_layers": ["head"]}, "must go with the strategy progressive_unfreezing"),
         ({"l2_sp": 0.5}, "l2_sp must go with the strategy l2_sp"),
         ({"margin": -0.1}, "margin at least 0"),
+        ({"shares": [0.5, 1.0]}, "shares must be in"),
         ({"unfreze_schedule": {}}, "the nearest is 'unfreeze_schedule'"),
         (
             {"strategy": "progressive_unfreezing", "unfreeze_schedule": {"epoch_0": ["head"]}},

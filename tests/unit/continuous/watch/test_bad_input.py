@@ -245,16 +245,14 @@ def test_a_flood_waits_for_a_person_and_is_released(tmp_path, ledger, monkeypatc
     latest = bucket["retraining"]
     assert latest["state"] == "DETECTED"
     assert "a gave 30 of the 30 publications, more than its share of 50%" in latest["words"]
-    monkeypatch.setenv("SPT_REVIEWER_KEY", operator(ledger))
+    monkeypatch.setenv("SPT_API_KEY", operator(ledger))
     call = ["release", latest["retrain_id"], "--storage", str(tmp_path), "--json"]
     assert main(call) == 0
     assert json.loads(capsys.readouterr().out)["state"] == "QUEUED"
 
 
 def operator(ledger):
-    from spt_core.continuous.review import credential
-
-    return credential("olga", ledger.add_principal("olga", ["operator"], actor="test"))
+    return ledger.add_principal("olga", ["operator"], actor="test")
 
 
 TRIGGER = ("trigger", "financial_services/regulatory_compliance", "--reason", "a new rule")
@@ -267,7 +265,7 @@ def test_a_person_triggers_under_his_own_name(tmp_path, ledger, monkeypatch, cap
             await until(ledger.items)
 
     at_site(work)
-    monkeypatch.setenv("SPT_REVIEWER_KEY", operator(ledger))
+    monkeypatch.setenv("SPT_API_KEY", operator(ledger))
     call = [*TRIGGER, "--storage", str(tmp_path), "--json"]
     with pytest.raises(
         InputError, match="must have a champion to start from, however: .* has none"
@@ -284,19 +282,17 @@ def test_a_person_triggers_under_his_own_name(tmp_path, ledger, monkeypatch, cap
 
 def test_who_cannot_show_who_he_is_triggers_nothing(tmp_path, ledger, monkeypatch):
     call = [*TRIGGER, "--storage", str(tmp_path)]
-    monkeypatch.delenv("SPT_REVIEWER_KEY", raising=False)
-    with pytest.raises(InputError, match="needs a principal's credential in SPT_REVIEWER_KEY"):
+    monkeypatch.delenv("SPT_API_KEY", raising=False)
+    with pytest.raises(InputError, match="needs a principal's credential in SPT_API_KEY"):
         main(call)
-    monkeypatch.setenv("SPT_REVIEWER_KEY", "b2xnYQ.wrong")
-    with pytest.raises(InputError, match="name and key must be those of a principal"):
+    monkeypatch.setenv("SPT_API_KEY", "b2xnYQ.wrong")
+    with pytest.raises(InputError, match="must be one of those of a principal"):
         main(call)
-    from spt_core.continuous.review import credential
-
-    shown = credential("rita", ledger.add_principal("rita", ["reviewer"], actor="test"))
-    monkeypatch.setenv("SPT_REVIEWER_KEY", shown)
+    shown = ledger.add_principal("rita", ["reviewer"], actor="test")
+    monkeypatch.setenv("SPT_API_KEY", shown)
     with pytest.raises(InputError, match="role 'operator', however: 'rita' has reviewer"):
         main(call)
-    monkeypatch.setenv("SPT_REVIEWER_KEY", operator(ledger))
+    monkeypatch.setenv("SPT_API_KEY", operator(ledger))
     with pytest.raises(InputError, match="must be watched for to be triggered"):
         main(call)
     assert ledger.retrains() == []

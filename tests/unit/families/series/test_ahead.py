@@ -13,8 +13,9 @@ from spt_core.data.series import as_column
 from spt_core.families.series.checkpoint import StudentRuntime
 from spt_core.families.series.exporting import trial_windows
 from spt_core.families.series.facts import series_facts, with_seen
+from spt_core.families.series.forecasters import step_figures
 from spt_core.families.series.network import as_student, series_network
-from spt_core.families.series.reading import filled, record_of
+from spt_core.families.series.reading import WindowReader, filled, record_of
 from spt_core.families.series.rows import shard_of
 from spt_core.families.series.serving import SeriesPredictor, occlusions
 from spt_core.heads import HEADS
@@ -165,3 +166,20 @@ def test_windows_of_a_shard_and_of_copies_keep_their_horizon():
     shard = shard_of(lambda: [batch], facts=FACTS, num_rows=None, seed=0)
     (first,) = shard.batches(size=8, epoch=0, shuffle=False)
     assert first.inputs[0].shape[1:] == (SHAPE.num_rows, SHAPE.num_columns)
+
+
+def test_a_booster_is_told_of_each_step_what_is_known_of_it():
+    figures = step_figures(WINDOWS[:3], SHAPE.channels.index("demand"), SHAPE)
+    assert len(figures) == 3 * SHAPE.horizon
+    assert figures[:, -1].tolist() == [0.0, 1.0] * 3
+    assert figures[:, -4].tolist() == WINDOWS[:3, SHAPE.length :, 0].ravel().tolist()
+    blind = dataclasses.replace(SHAPE, in_advance=(), calendar=())
+    assert len(step_figures(WINDOWS[:3, : SHAPE.length, :3], 2, blind)) == 3
+
+
+def test_trial_windows_of_one_channel_are_windows_that_a_request_may_hold():
+    shape = SequenceShape(length=6, channels=("demand",), horizon=2)
+    facts = series_facts(shape, WINDOWS[:, :6, 2:3], head="forecasts", target="demand")
+    reader = WindowReader(Signature(fields=(dataclasses.replace(FIELD, shape=shape),)))
+    for window in trial_windows(facts, 8, seed=1):
+        assert np.isfinite(reader.record(record_of("readings", window, shape)).values).all()

@@ -142,3 +142,27 @@ def test_a_keyword_rule_without_words_leaves_the_other_baseline():
     assert found.name == "TF-IDF + logistic regression"
     why = "keyword rule must find words that 3 training texts share"
     assert left_out["keyword rule"].startswith(why)
+
+
+def test_code_has_n_grams_of_characters_beside_words():
+    task = find("technology/code_analysis")
+    train, validation, test = (
+        task.sample(rows, seed) for rows, seed in ((600, 0), (150, 1), (150, 2))
+    )
+    classes = sorted({name for of in train[task.label].to_pylist() for name in json.loads(of)})
+    fitted = {b.name: b for b in tuned(task, classes, train, validation).fitted}
+    of_characters = fitted["n-grams of characters + logistic regression"]
+    assert micro_f1(of_characters.outcomes(test, task.label, None)) > 0.6
+    upper, lower = (of_characters.call(code) for code in ("OS.SYSTEM(A)", "os.system(a)"))
+    assert not np.array_equal(upper, lower)  # words, lowercased, cannot tell them apart
+
+
+def test_patterns_without_a_model_stand_beside_a_model_of_spans():
+    task = find("healthcare/hipaa_compliance")
+    train, test = task.sample(100, 0), task.sample(100, 1)
+    fitted = {b.name: b for b in tuned(task, task.classes, train, train).fitted}
+    of = fitted["patterns alone"].outcomes(test, task.label, None)
+    recalls = {row["label"]: row["recall"] for row in class_figures(of)}
+    assert recalls["ssn"] == 1.0
+    assert recalls["name"] == 0.0
+    assert fitted["patterns alone"].parameters == {"version": task.patterns.version}
