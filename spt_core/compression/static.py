@@ -27,10 +27,14 @@ from spt_core.artifacts import GRAPH
 from spt_core.errors import InputError
 
 MAX_CALIBRATION_ROWS = 128
+FIRST_SHARE, LAST_SHARE = 6, 12  # one of so many convolutions stays in full precision at either end
 
 
 def static_graph(content: bytes, feeds: Iterable[Mapping[str, NDArray[Any]]]) -> bytes:
     """The graph with 8-bit convolutions; what is summed of them stays in full precision.
+
+    So do those next to the image and to the scores, which hold few weights: with them in 8 bits, of
+    94 held-out pictures of NEU 81 % were told right, without 99 %, as in full precision.
 
     Weights take 7 bits: processors without VNNI add two products in 16 bits, which 8 overflow, and
     would answer otherwise than the ones with it. InputError where nothing is fed.
@@ -47,6 +51,7 @@ def static_graph(content: bytes, feeds: Iterable[Mapping[str, NDArray[Any]]]) ->
             Feeds(fed),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
+            nodes_to_exclude=_ends(model),
             per_channel=True,
             reduce_range=True,
             activation_type=QuantType.QUInt8,
@@ -54,6 +59,12 @@ def static_graph(content: bytes, feeds: Iterable[Mapping[str, NDArray[Any]]]) ->
             calibrate_method=CalibrationMethod.MinMax,
         )
         return path.read_bytes()
+
+
+def _ends(model: onnx.ModelProto) -> list[str]:
+    """The first convolutions of a graph and the last ones, by name."""
+    names = [node.name for node in model.graph.node if node.op_type == "Conv"]
+    return [*names[: len(names) // FIRST_SHARE], *names[len(names) - len(names) // LAST_SHARE :]]
 
 
 class Feeds(CalibrationDataReader):
