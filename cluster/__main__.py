@@ -91,13 +91,14 @@ def _down(args: argparse.Namespace) -> int:
 
     port = service_port()
     state = recorded(port)
-    if state is not None and state.kind == "cluster" and not state.trouble and not args.now:
+    trouble = "" if state is None else state.trouble  # before it is ended
+    if state is not None and state.kind == "cluster" and not trouble and not args.now:
         with contextlib.suppress(SptError), ray_session(load_settings(storage=state.storage)):
             stop_serve()  # requests that are under way are answered, where Ray still does
     ended = down(port)
     what = f"ended {len(ended)} processes" if ended else "nothing ran"
-    trouble = "" if state is None or not state.trouble else f" ({state.trouble})"
-    _say(args, {"ended": ended}, f"{what} of port {port}{trouble}")
+    why = f" ({trouble})" if trouble else ""
+    _say(args, {"ended": ended}, f"{what} of port {port}{why}")
     return 0
 
 
