@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import datetime
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from cluster.settings import source_secrets
 from jobs import watching
 from jobs.console import Screen
 from jobs.exits import run as call
-from spt_core.continuous.dashboard import dashboard
 from spt_core.continuous.feeds.documents import documents, parse_unknown
 from spt_core.continuous.feeds.pool import ParserPool
 from spt_core.continuous.feeds.values import Parsed
@@ -121,10 +119,6 @@ Starts a Ray of one node, a service and a web site with three feeds on this mach
 model, and shows what becomes of publications: trigger, Ray job, gate, review, roll-out, another
 answer over HTTP; then a planted bad model and its rollback. All data is SYNTHETIC. It ends with 0
 if every part came true and no request was lost; what it made is kept."""
-_DASHBOARD = """\
-Prints a dashboard that Grafana imports: requests, errors and latency of what serves, what was asked
-that no training row had, and the watcher's polls, items, retrainings, lease and waiting effects. It
-reads the Prometheus that scrapes Ray's endpoint (kuberay/monitoring does)."""
 _PARSE = """\
 Shows what would be made of documents on disk: feeds, JSON answers, web pages; folders, .gz files
 and tar archives give one document per file in them. One line for each document:
@@ -194,13 +188,6 @@ def _parsed(paths: Sequence[str], pool: ParserPool) -> Iterator[tuple[str, Parse
     for path in paths:
         for name, content in documents(Path(path)):
             yield name, content if isinstance(content, Parsed) else parse_unknown(content, pool)
-
-
-def dashboard_(args: argparse.Namespace) -> int:
-    """The dashboard, which is JSON either way."""
-    content = dashboard()
-    Screen(as_json=args.json).result(content, json.dumps(content, indent=1))
-    return 0
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -284,8 +271,6 @@ def _add_watching(commands: Any) -> None:
     release = _command(commands, "release", "let a retraining go on that was held", _RELEASE)
     release.add_argument("retrain_id", metavar="ID")
     release.set_defaults(verb=watching.release)
-    panels = _command(commands, "dashboard", "the figures as a Grafana dashboard", _DASHBOARD)
-    panels.set_defaults(verb=dashboard_)
     audit = commands.add_parser("audit", help="the audit log")
     of_audit = audit.add_subparsers(metavar="COMMAND", required=True)
     verify = _command(of_audit, "verify", "whether the audit log is as it was written", _AUDIT)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from spt_core.continuous.dashboard import dashboard
 from spt_core.continuous.delivery import Delivery, from_cicd_config
 from spt_core.continuous.gate import gate_config, judge
 from spt_core.continuous.live_rules import LiveRules, ProbeAnswer, decide, live_rules
-from spt_core.continuous.meters import COUNTS, LEVELS
 from spt_core.continuous.retraining import retrain_config
 from spt_core.continuous.sources import sources_from
 from spt_core.errors import InputError
@@ -112,11 +109,3 @@ def test_a_sources_file_says_the_same() -> None:
     assert sources_from(content, "my.toml").delivery == from_cicd_config(CICD)
     with pytest.raises(InputError, match="my.toml: cicd"):
         sources_from({**content, "cicd": {"x": 1}}, "my.toml")
-
-
-def test_the_dashboard_shows_every_meter_and_what_alerts_watch() -> None:
-    queries = " ".join(panel["targets"][0]["expr"] for panel in dashboard()["panels"])
-    assert all(f"ray_{name}" in queries for name in (*COUNTS, *LEVELS))
-    alerts = (ROOT / "kuberay/monitoring/alerts.yaml").read_text()
-    ours = set(re.findall(r"ray_serve_\w+|ray_spt_input\w+", queries))
-    assert ours <= set(re.findall(r"ray_\w+", alerts))
