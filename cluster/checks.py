@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from cluster.settings import Settings
+from cluster.settings import REPLICA_PORTS, Settings
 from spt_core.artifacts import filesystem
 from spt_core.errors import InputError
 
@@ -56,6 +56,15 @@ def require_replicas(num_replicas: int, *, num_cpus: float, room: Room | None) -
         raise InputError(
             f"{num_replicas} replicas must find a place, however: each takes {num_cpus:g} CPUs, "
             f"and the cluster has room for {places} at most; fewer by --replicas"
+        )
+
+
+def require_replica_ports(num_replicas: int) -> None:
+    """InputError where so many replicas of this machine's service have no port each."""
+    if num_replicas > len(REPLICA_PORTS):
+        raise InputError(
+            f"{num_replicas} replicas must find a place, however: each takes a port, and a service "
+            f"of one machine has {len(REPLICA_PORTS)}; fewer by --replicas"
         )
 
 

@@ -147,6 +147,8 @@ def _models() -> list[dict[str, Any]]:
 
     if not serve_runs():
         return []
+    from ray.serve.schema import ApplicationStatus
+
     from spt_core.rollout import serve_details
 
     models: list[dict[str, Any]] = []
@@ -161,7 +163,7 @@ def _models() -> list[dict[str, Any]]:
                 "ref": config.get("ref", ""),
                 "policy": (config.get("policy") or {}).get("version", ""),
                 "replicas": server["target_num_replicas"],
-                "state": str(application["status"]),
+                "state": ApplicationStatus(application["status"]).value,
                 "error": application["message"],
             }
         )

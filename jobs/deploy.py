@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cluster.checks import require_replicas, room
+from cluster.checks import require_replica_ports, require_replicas, room
 from cluster.lifecycle import ray_session, stop_serve
 from cluster.settings import REPLICA_CPUS, actor, load_settings, read_replicas
 from jobs.console import Screen
@@ -58,7 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ray_session(settings):
         try:
             if bounds is not None:
-                require_replicas(bounds[0], num_cpus=REPLICA_CPUS, room=room(settings))
+                if settings.is_named:
+                    require_replicas(bounds[0], num_cpus=REPLICA_CPUS, room=room(settings))
+                else:
+                    require_replica_ports(bounds[0])
             deployment = rolled_out(
                 screen,
                 settings,

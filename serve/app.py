@@ -56,8 +56,11 @@ def task_application(args: dict[str, Any]) -> Application:
 
 
 def beside_haproxy() -> dict[str, Any]:
-    """On this machine's own cluster replicas stay on the head, whose loopback HAProxy asks."""
-    return {"resources": {_HEAD: 0.001}} if is_embedded() else {}
+    """On this machine's own cluster replicas stay on the head, whose loopback HAProxy asks.
+
+    They take none of its processors there: a job that joins would wait for one for ever.
+    """
+    return {"num_cpus": 0, "resources": {_HEAD: 0.001}} if is_embedded() else {}
 
 
 def actor_options(task: str, runtime: RuntimeName) -> dict[str, float]:

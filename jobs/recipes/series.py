@@ -67,8 +67,8 @@ def smoke(task: Task) -> PipelineConfig:
     """Seconds: everything once, nothing well."""
     network = SeriesConfig(
         teacher_members=1,
-        teacher_filters=8,
-        teacher_blocks=1,
+        teacher_filters=16,  # no smaller than the student of a window of 250 steps
+        teacher_blocks=2,
         booster_trees=10,
         student_kernels=(3,),
         student_filters=1,

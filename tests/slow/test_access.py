@@ -23,6 +23,7 @@ from tests.tiny_models import FRAUD, tiny_export
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
 ROUTE, EXAMPLE = f"/v1/{FRAUD}", dict(find(FRAUD).example)
 WITHIN_S = 20.0
+LOOPBACK = ("127.0.0.1", "[::1]", "[::ffff:127.0.0.1]")
 VARIABLES = {"SPT_AUTHENTICATION": "on", "SPT_HTTP_HOST": "0.0.0.0", "SPT_LOG_FORMAT": "json"}
 
 
@@ -97,7 +98,7 @@ def test_no_http_port_answers_a_model_without_a_key(service: LiveService, key: s
 
 def test_beyond_this_machine_listens_the_service_alone(service: LiveService) -> None:
     held = listeners(service)
-    wide = {port for port, (address, _) in held.items() if address not in ("127.0.0.1", "[::1]")}
+    wide = {port for port, (address, _) in held.items() if address not in LOOPBACK}
     assert wide == {service.port}
     assert "haproxy" in held[service.port][1]
 

@@ -12,11 +12,12 @@ import pytest
 from cluster.checks import (
     Room,
     refuse_unshared_files,
+    require_replica_ports,
     require_replicas,
     require_workers,
     room,
 )
-from cluster.settings import Settings, load_settings, read_replicas, replicas
+from cluster.settings import REPLICA_PORTS, Settings, load_settings, read_replicas, replicas
 from spt_core.errors import InputError, NotFoundError
 
 FRAUD = "financial_services/fraud_detection"
@@ -137,3 +138,9 @@ def test_the_settings_name_tasks_with_their_replicas(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SPT_REPLICAS", "financial_services/froud_detection=2")
     with pytest.raises(NotFoundError, match="the nearest is"):
         replicas()
+
+
+def test_replicas_of_this_machine_have_a_port_each():
+    require_replica_ports(len(REPLICA_PORTS))
+    with pytest.raises(InputError, match="replicas must find a place, however: each takes a port"):
+        require_replica_ports(len(REPLICA_PORTS) + 1)
