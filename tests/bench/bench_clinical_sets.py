@@ -9,7 +9,7 @@ the share of test cases whose set holds the diagnosis, with Wilson's interval, a
 The model is the exported student. With `--alone` it is its network without a teacher, fitted to the
 labels in this process: a minute of one core, and no Ray. Beside it, TF-IDF and logistic regression
 on the words. Folds that are finished are used again. The student's width and rates were chosen
-among five by the accuracy on the first fold's test cases, so that its figures are a little too good:
+among five by the accuracy on the first fold's test cases, so that its figures are a bit too good:
 accuracy and size above all, for thresholds come from other cases.
 """
 
