@@ -180,7 +180,7 @@ DATASETS: tuple[PublicDataset, ...] = (
             protected=("race",),
             drop=("encounter_id", "weight", "payer_code"),
             declared=tuple(
-                Field(name=name, kind="category")
+                Field(name=name, kind="category", required=False)
                 for name in (*_CODES, "diag_1", "diag_2", "diag_3")
             ),
         ),

@@ -15,6 +15,7 @@ import pyarrow.csv
 from spt_core.artifacts import read_bytes
 from spt_core.data.catalog.values import PublicDataset
 from spt_core.data.corpus import Roles
+from spt_core.signature import MAX_CHARACTERS
 
 NASA_PROJECTS = ("CM1", "JM1", "KC1", "KC3", "MC1", "MC2", "PC1", "PC2", "PC3", "PC5")
 DEBTS = {
@@ -93,12 +94,15 @@ def read_debt(folder: str) -> pa.Table:
 
 
 def read_patterns(folder: str) -> pa.Table:
-    """Java classes of open projects and the pattern that they take part in."""
+    """Java classes of open projects and the pattern that they take part in.
+
+    A class is cut where a request's text would be refused.
+    """
     lines = gzip.decompress(read_bytes(f"{folder}/dpdf_code_train.jsonl.gz")).splitlines()
     rows = [json.loads(line) for line in lines]
     return pa.table(
         {
-            "text": [row["code"] for row in rows],
+            "text": [row["code"][:MAX_CHARACTERS] for row in rows],
             "project": [row["project"] for row in rows],
             "pattern": [row["pattern"] for row in rows],
         }
@@ -213,7 +217,8 @@ DATASETS: tuple[PublicDataset, ...] = (
         read=read_patterns,
         roles=Roles(label="pattern", group="project"),
         notes=(
-            "739 Java classes of open projects with one of 12 patterns or None (97). The name of "
+            "739 Java classes of open projects with one of 12 patterns or None (97); those "
+            "beyond 100,000 characters are cut. The name of "
             "the class, and so its code, holds the pattern's word in 88 %: see "
             "design-patterns-dpdf-masked beside it. Split by project: published figures of about "
             "0.8 are of random folds, which mix a project's classes; TF-IDF reaches an accuracy of "
