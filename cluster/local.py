@@ -369,11 +369,11 @@ def _wait_until_it_takes_jobs(
         if agent is None or _is_healthy(agent):
             return
         time.sleep(0.3)
-    said = "" if log is None else f"; it said: {_said(log)}"
+    last_lines = "" if log is None else f"; it said: {_said(log)}"
     raise UnavailableError(
         f"a Ray of one node must start within {START_S:.0f} s, however: it "
         + ("did not" if process.poll() is None else f"ended with {process.returncode}")
-        + said
+        + last_lines
     )
 
 

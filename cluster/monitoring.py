@@ -43,7 +43,7 @@ def write(folder: Path, targets: Sequence[str], prometheus: str) -> None:
     dashboards.mkdir(parents=True, exist_ok=True)
     for path in sorted((SOURCE / "grafana").glob("*.json")):
         shutil.copy(path, dashboards)
-    found: dict[str, Any] = (
+    targets_of_job: dict[str, Any] = (
         {"static_configs": [{"targets": list(targets)}]}
         if targets
         else {"file_sd_configs": [{"files": [DISCOVERY]}]}
@@ -56,7 +56,7 @@ def write(folder: Path, targets: Sequence[str], prometheus: str) -> None:
                 "evaluation_interval": SCRAPE_INTERVAL,
             },
             "rule_files": ["rules.yml"],
-            "scrape_configs": [{"job_name": "ray", **found}],
+            "scrape_configs": [{"job_name": "ray", **targets_of_job}],
         },
     )
     manifest = yaml.safe_load((SOURCE / "alerts.yaml").read_text())

@@ -219,12 +219,14 @@ class Gate:
     def _beyond(self, key: Key, method: str, path: str) -> Refusal | None:
         """What the key is not for."""
         model = model_of(path)
-        wanted = wanted_of(method, path)
-        if not wanted:
+        allowed = wanted_of(method, path)
+        if not allowed:
             return Refusal(404, "no_route", f"there is no route {path[:200]!r}")
-        if not set(wanted) & set(key.roles):
+        if not set(allowed) & set(key.roles):
             roles = ", ".join(key.roles) or "nothing any more"
-            detail = f"this needs a key for {' or '.join(wanted)}, however: this one is for {roles}"
+            detail = (
+                f"this needs a key for {' or '.join(allowed)}, however: this one is for {roles}"
+            )
             return Refusal(403, "role", detail)
         if model is not None and not key.covers(model):
             detail = (

@@ -65,10 +65,10 @@ class HotPath:
                 scope, receive, send
             )
             return
-        told = {name: value for name, value in scope["headers"] if name in _OF_REQUESTS}
-        given = told.get(b"x-request-id")
+        headers = {name: value for name, value in scope["headers"] if name in _OF_REQUESTS}
+        given = headers.get(b"x-request-id")
         request_id = checked_request_id(given)
-        if self._gate is not None and not await self._may_pass(scope, told, request_id, send):
+        if self._gate is not None and not await self._may_pass(scope, headers, request_id, send):
             return
         owner = self._replica
         if (
@@ -87,7 +87,7 @@ class HotPath:
     async def _may_pass(
         self,
         scope: Mapping[str, Any],
-        told: Mapping[bytes, bytes],
+        headers: Mapping[bytes, bytes],
         request_id: bytes,
         send: Send,
     ) -> bool:
@@ -95,12 +95,12 @@ class HotPath:
         assert self._gate is not None
         client = scope.get("client")
         # HAProxy says whom it speaks for; it overwrites what a client says of that itself.
-        told_address = told.get(b"x-forwarded-for", b"").rpartition(b",")[2].strip()
+        address = headers.get(b"x-forwarded-for", b"").rpartition(b",")[2].strip()
         refusal = self._gate.check(
             scope["method"],
             scope["path"],
-            authorization=told.get(b"authorization", b""),
-            address=told_address.decode("latin-1")[:64] or (client[0] if client else ""),
+            authorization=headers.get(b"authorization", b""),
+            address=address.decode("latin-1")[:64] or (client[0] if client else ""),
             request_id=request_id.decode(),
         )
         if refusal is None:
@@ -143,8 +143,8 @@ class HotPath:
         metrics.inc_num_ongoing_requests(self._metadata)
         try:
             application = owner._user_callable_wrapper.user_callable.app
-            told = {"root_path": self._route, "spt.request_id": request_id}
-            await application({**scope, **told}, receive, tap)
+            additions = {"root_path": self._route, "spt.request_id": request_id}
+            await application({**scope, **additions}, receive, tap)
         except BaseException as error:
             failure, status = type(error).__name__, 500
             raise

@@ -299,12 +299,14 @@ def _content_type(scope: Mapping[str, Any]) -> str:
         if name == b"content-type":
             value = text
         elif name == b"content-encoding" and text.strip().lower() != b"identity":
-            said = text.decode("latin-1")[:100]
-            raise Problem(415, f"a body must be sent as it is, however: it is encoded ({said!r})")
+            encoding = text.decode("latin-1")[:100]
+            raise Problem(
+                415, f"a body must be sent as it is, however: it is encoded ({encoding!r})"
+            )
     kind, _, parameters = value.lower().decode("latin-1").partition(";")
     if kind.strip() in JSON_TYPES and "charset" in parameters and "utf-8" not in parameters:
-        said = parameters.strip()[:100]
-        raise Problem(415, f"a body must be UTF-8, however: it is said to be {said!r}")
+        charset = parameters.strip()[:100]
+        raise Problem(415, f"a body must be UTF-8, however: it is said to be {charset!r}")
     return kind.strip()
 
 

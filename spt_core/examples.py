@@ -315,8 +315,8 @@ class ExampleRun:
             self.distillation(trained.task.path)
         ).run_comprehensive_distillation(trained.teacher, trained.splits, None, targets)
         for name, result in results.items():
-            made = result.exported
-            size = f"{made.size_bytes / 1e6:.2f} MB" if made else f"refused: {result.refusal}"
+            model = result.exported
+            size = f"{model.size_bytes / 1e6:.2f} MB" if model else f"refused: {result.refusal}"
             self.tell(f"  {name}: {size}")
         return results
 

@@ -92,10 +92,10 @@ def agrees(given: Any, expected: Any, tolerance: float) -> bool:
             is_number = isinstance(given, int | float) and not isinstance(given, bool)
             return is_number and abs(given - expected) <= tolerance
         case Mapping():
-            wanted = cast(Mapping[str, Any], expected)
+            members = cast(Mapping[str, Any], expected)
             return isinstance(given, Mapping) and all(
                 key in given and agrees(cast(Any, given)[key], value, tolerance)
-                for key, value in wanted.items()
+                for key, value in members.items()
             )
         case _:
             return isinstance(given, Sequence) and all(
@@ -122,7 +122,7 @@ def _asked(
     answerer: Answerer, record: Mapping[str, Any], expected: Mapping[str, Any], tolerance: float
 ) -> _Case:
     start = time.perf_counter()
-    wanted = {key: value for key, value in expected.items() if key != REASONS}
+    fields = {key: value for key, value in expected.items() if key != REASONS}
     named = expected.get(REASONS)
     try:
         judgement = answerer.judge(record)
@@ -131,7 +131,7 @@ def _asked(
         missed = None if named is None else 0.0
         return _Case(0.0, missed, str(error), time.perf_counter() - start)
     seconds = time.perf_counter() - start
-    hits = [agrees(answer[key], value, tolerance) for key, value in wanted.items()]
+    hits = [agrees(answer[key], value, tolerance) for key, value in fields.items()]
     own = reasons_of(judgement)
     reasons = None if named is None else float(np.mean([_is_named(one, own) for one in named]))
     return _Case(float(np.mean(hits)) if hits else 1.0, reasons, "", seconds)

@@ -105,8 +105,8 @@ def _shown(
     """A group's figure and interval, and how many rows would tell it to within PRECISION."""
     low, high = percentiles_of(draws.tolist())
     half = 0.0 if low is None or high is None else (high - low) / 2
-    wanted = PRECISION * abs(value)
-    needed = math.ceil(int(rows.sum()) * (half / wanted) ** 2) if wanted else MIN_GROUP_ROWS
+    precision = PRECISION * abs(value)
+    needed = math.ceil(int(rows.sum()) * (half / precision) ** 2) if precision else MIN_GROUP_ROWS
     return {
         "group": name,
         "num_rows": int(rows.sum()),

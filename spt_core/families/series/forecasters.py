@@ -214,11 +214,11 @@ def step_figures(windows: Windows, own: int, shape: SequenceShape) -> NDArray[np
     figures = np.column_stack([window_statistics(readings), (demand > 0).mean(1), demand[:, -6:]])
     if not shape.num_ahead:
         return figures
-    known = windows[:, shape.length :, columns_ahead(shape)].reshape(
+    plans = windows[:, shape.length :, columns_ahead(shape)].reshape(
         len(windows) * shape.horizon, -1
     )
     numbers = np.tile(np.arange(shape.horizon, dtype=np.float32), len(windows))
-    return np.column_stack([np.repeat(figures, shape.horizon, 0), known, numbers])
+    return np.column_stack([np.repeat(figures, shape.horizon, 0), plans, numbers])
 
 
 def _windows(table: pa.Table, field: Field) -> Windows:

@@ -80,8 +80,8 @@ class TeacherNetwork(nn.Module):
         inputs = torch.cat([usual, own.unsqueeze(1)], 1)
         raw = [member(inputs) for member in self.members]
         if self.ahead is not None:
-            known = self.usual(windows)
-            raw = [self.ahead(of_member, known) for of_member in raw]
+            whole = self.usual(windows)
+            raw = [self.ahead(of_member, whole) for of_member in raw]
         return torch.cat([self.rises(of_member, scale) for of_member in raw], 1)
 
 
@@ -172,8 +172,8 @@ class Ahead(nn.Module):
     def forward(self, raw: Tensor, usual: Tensor) -> Tensor:
         """Raw outputs [B, H * Q] of those of the window alone; `usual` is [B, C, T + H]."""
         steps = raw.unflatten(1, (self._horizon, len(LEVELS)))
-        known = usual[:, self._columns, self._length :].transpose(1, 2)
-        return (steps + self.layers(torch.cat([steps, known], 2))).flatten(1)
+        plans = usual[:, self._columns, self._length :].transpose(1, 2)
+        return (steps + self.layers(torch.cat([steps, plans], 2))).flatten(1)
 
 
 def ahead_of(facts: Mapping[str, Any], width: int) -> Ahead | None:

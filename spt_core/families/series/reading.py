@@ -295,5 +295,5 @@ def record_of(name: str, values: Window, shape: SequenceShape) -> dict[str, Any]
     if not shape.in_advance:
         return {name: readings}
     ahead = values[shape.length :]
-    known = {n: ahead[:, shape.channels.index(n)].tolist() for n in shape.in_advance}
-    return {name: readings, KNOWN_IN_ADVANCE: known}
+    plans = {n: ahead[:, shape.channels.index(n)].tolist() for n in shape.in_advance}
+    return {name: readings, KNOWN_IN_ADVANCE: plans}

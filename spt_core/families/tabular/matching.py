@@ -44,14 +44,14 @@ def matched(
         take(field, same if same is not None and _is_like(field, same) else None, "the same name")
     concepts = {name: _concept(field, source_task) for name, field in own.items()}
     for field in target.fields:
-        concept, told = _concept(field, target_task)
+        concept, origin = _concept(field, target_task)
         if concept is None:
             continue
         partner = next(
             (f for f in left.values() if concepts[f.name][0] == concept and _is_like(field, f)),
             None,
         )
-        take(field, partner, f"{concept.replace('_', ' ')}, {told}")
+        take(field, partner, f"{concept.replace('_', ' ')}, {origin}")
     for field in target.fields:
         alike = next((f for f in left.values() if _shares_values(field, f)), None)
         take(field, alike, "the same values")
