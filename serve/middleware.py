@@ -106,8 +106,8 @@ class HotPath:
         if refusal is None:
             return True
         self._sink.count("spt_refused_requests", 1, {"why": refusal.why})
-        headers = [*refusal.headers, (b"x-request-id", request_id)]
-        await send_problem(send, Problem(refusal.status, refusal.detail), headers)
+        shown = [*refusal.headers, (b"x-request-id", request_id)]
+        await send_problem(send, Problem(refusal.status, refusal.detail), shown)
         return False
 
     async def _pass_on(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
