@@ -25,7 +25,12 @@ from spt_core.optimization.search import Progress, SearchResult, search
 from spt_core.task import IndustryType, find
 from tests.small_runs import NUM_ROWS, SmallRun, as_file, as_list
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
+    pytest.mark.usefixtures("local_ray"),
+    pytest.mark.timeout(300),
+]
 FRAUD = find("financial_services/fraud_detection")
 LIMITS = Limits(latency_ms=200.0)  # a busy machine keeps it
 
