@@ -196,11 +196,11 @@ def figures(
 
 def main() -> None:
     """Run the folds, pool, print."""
-    made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument("--folds", type=int, default=5)
-    made.add_argument("--only", type=int, help="run this many folds and stop")
-    made.add_argument("--alone", action="store_true", help="without a teacher, in this process")
-    asked = made.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--only", type=int, help="run this many folds and stop")
+    parser.add_argument("--alone", action="store_true", help="without a teacher, in this process")
+    asked = parser.parse_args()
     task = find(DATASETS[NAME].task)
     storage = protocol.bench_storage("clinical-sets")
     config = protocol.recipe(task, storage)

@@ -221,13 +221,13 @@ def bigvul(home: str, answerer: Answerer | None, limit: int) -> dict[str, Any]:
 
 def main() -> None:
     """Train, judge three data sets, print."""
-    made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument("--characters", type=int, default=1000)
-    made.add_argument("--epochs", type=int, default=1)
-    made.add_argument("--copies", type=int, default=1)
-    made.add_argument("--functions", type=int, default=628, help="of BigVul")
-    made.add_argument("--without-model", action="store_true", help="n-grams alone")
-    asked = made.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--characters", type=int, default=1000)
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--copies", type=int, default=1)
+    parser.add_argument("--functions", type=int, default=628, help="of BigVul")
+    parser.add_argument("--without-model", action="store_true", help="n-grams alone")
+    asked = parser.parse_args()
     home, storage = as_uri(load_settings().data_home), protocol.bench_storage("code")
     with protocol.local_session(storage):
         of_pairs, answerer = sven(asked, home, storage)

@@ -72,9 +72,9 @@ def prepare(folder: Path, home: Path, step: int) -> dict[str, list[dict[str, Any
 
 def main() -> None:
     """Parse everything and print the counts."""
-    made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument("--sample", type=int, default=1, help="every Nth fixture only")
-    given = made.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sample", type=int, default=1, help="every Nth fixture only")
+    given = parser.parse_args()
     home = Path(os.environ.get("SPT_DATA_HOME", "data"))
     context = multiprocessing.get_context("spawn")
     outcomes: dict[str, Any] = {}

@@ -194,11 +194,11 @@ def profiled(file: str | None) -> Iterator[None]:
 
 def main() -> None:
     """Start the server, watch it, print the figures."""
-    made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument("--feeds", type=int, default=2000)
-    made.add_argument("--rounds", type=int, default=3)
-    made.add_argument("--profile", metavar="FILE")
-    given = made.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--feeds", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--profile", metavar="FILE")
+    given = parser.parse_args()
     command = [sys.executable, "-m", "tests.feed_server"]
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -57,10 +57,10 @@ def test_week(table: pa.Table) -> pa.Table:
 
 def main() -> None:
     """Run the protocol."""
-    made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument("--trials", type=int, default=50)
-    made.add_argument("--seeds", type=int, default=5)
-    given = made.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=50)
+    parser.add_argument("--seeds", type=int, default=5)
+    given = parser.parse_args()
     storage = protocol.bench_storage("handbook")
     task = find("financial_services/fraud_detection")
     with protocol.local_session(storage):

@@ -111,10 +111,10 @@ def of_bench(name: str, storage: str) -> tuple[Splits, ExportedModel, Mapping[st
 
 def main() -> None:
     """Train or find the models, then measure."""
-    made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument("--of", default="sample", help="sample, or the name of a quality bench")
-    made.add_argument("--blocks", type=int, default=60)
-    given = made.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--of", default="sample", help="sample, or the name of a quality bench")
+    parser.add_argument("--blocks", type=int, default=60)
+    given = parser.parse_args()
     name = "latency" if given.of == "sample" else given.of
     storage = protocol.bench_storage(name)
     with protocol.local_session(storage):

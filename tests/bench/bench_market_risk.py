@@ -106,9 +106,9 @@ def historical(windows: Floats) -> Floats:
 
 def main() -> None:
     """Fit, move, test, print."""
-    made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument("--seeds", type=int, default=3)
-    asked = made.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3)
+    asked = parser.parse_args()
     task, head = find(DATASETS[NAME].task), HEADS["forecasts"]
     dataset, field = DATASETS[NAME], find(DATASETS[NAME].task).subject
     assert dataset.read is not None

@@ -131,10 +131,10 @@ def newest(registry: Registry, ref: str | None) -> ModelVersion:
 
 def main() -> None:
     """Answer the test rows by all, print the figures."""
-    made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument("--storage", required=True)
-    made.add_argument("--ref")
-    asked = made.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--storage", required=True)
+    parser.add_argument("--ref")
+    asked = parser.parse_args()
     settings = load_settings(storage=asked.storage)
     version = newest(Registry(settings.database_url), asked.ref)
     splits = load_splits(version.exported.artifact.splits)

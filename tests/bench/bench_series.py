@@ -503,11 +503,11 @@ def planned(seeds: int, quick: bool) -> dict[str, Any]:
 
 def main() -> None:
     """Run one of the protocols."""
-    made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument("name", choices=["cmapss", "smd", "nab", "carparts", "planned"])
-    made.add_argument("--seeds", type=int, default=5)
-    made.add_argument("--quick", action="store_true", help="fewer epochs and copies, as a trial")
-    given = made.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=["cmapss", "smd", "nab", "carparts", "planned"])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="fewer epochs and copies, as a trial")
+    given = parser.parse_args()
     torch.set_num_threads(1)
     home = Path(load_settings(storage=tempfile.gettempdir()).data_home)
     if given.name == "cmapss":

@@ -45,11 +45,11 @@ def dealt(table: pa.Table, ids: pd.Series, salt: str) -> dict[str, pa.Table]:
 
 def main() -> None:
     """Run the protocol."""
-    made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument("--trials", type=int, default=50)
-    made.add_argument("--seeds", type=int, default=5)
-    made.add_argument("--salt", default="taiwan-dev-")
-    given = made.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=50)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--salt", default="taiwan-dev-")
+    given = parser.parse_args()
     storage = protocol.bench_storage(f"taiwan-{given.salt}")
     task = find("financial_services/risk_assessment")
     home = load_settings(storage=storage).data_home

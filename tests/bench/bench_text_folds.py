@@ -249,17 +249,17 @@ def difference(first: Outcomes, second: Outcomes, metric: Any) -> dict[str, floa
 
 def main() -> None:
     """Run the folds, pool, print."""
-    made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument("which", choices=METRIC_OF)
-    made.add_argument("--folds", type=int, default=5)
-    made.add_argument("--only", type=int, help="run this many folds and stop")
-    made.add_argument("--epochs", type=int)
-    made.add_argument("--rate", type=float)
-    made.add_argument("--seed", type=int, default=0)
-    made.add_argument("--student", action="store_true")
-    made.add_argument("--student-epochs", type=int)
-    made.add_argument("--pretrain-steps", type=int, default=0)
-    asked = made.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("which", choices=METRIC_OF)
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--only", type=int, help="run this many folds and stop")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--rate", type=float)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--student", action="store_true")
+    parser.add_argument("--student-epochs", type=int)
+    parser.add_argument("--pretrain-steps", type=int, default=0)
+    asked = parser.parse_args()
     name, metric_name = METRIC_OF[asked.which]
     task = find(DATASETS[name].task)
     metric = HEADS[task.head].metrics[metric_name]

@@ -122,10 +122,10 @@ async def run(folder: str, num_trials: int, jobs: Timed) -> list[dict[str, float
 
 def main() -> None:
     """Run the trials, print the figures."""
-    made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument("--trials", type=int, default=100)
-    made.add_argument("--ray", metavar="ADDRESS", help="submit to this cluster")
-    given = made.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=100)
+    parser.add_argument("--ray", metavar="ADDRESS", help="submit to this cluster")
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         jobs: JobApi = NotedJobs()
         if given.ray:

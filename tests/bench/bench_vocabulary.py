@@ -134,17 +134,17 @@ def measured(domain: str, given: argparse.Namespace, home: str, storage: str) ->
 
 def main() -> None:
     """Run it."""
-    made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument("--only", choices=sorted(DOMAINS))
-    made.add_argument("--steps", type=int, default=100)
-    made.add_argument("--context-steps", type=int, default=300)
-    made.add_argument("--phrases", type=int, default=100)
-    made.add_argument("--min-uses", type=int, default=3)
-    made.add_argument("--score-rows", type=int, default=2000)
-    made.add_argument("--score-epochs", type=int, default=2)
-    made.add_argument("--score-seeds", type=int, default=2)
-    made.add_argument("--lists", action="store_true", help="the industry's lists of terms too")
-    given = made.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=sorted(DOMAINS))
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--context-steps", type=int, default=300)
+    parser.add_argument("--phrases", type=int, default=100)
+    parser.add_argument("--min-uses", type=int, default=3)
+    parser.add_argument("--score-rows", type=int, default=2000)
+    parser.add_argument("--score-epochs", type=int, default=2)
+    parser.add_argument("--score-seeds", type=int, default=2)
+    parser.add_argument("--lists", action="store_true", help="the industry's lists of terms too")
+    given = parser.parse_args()
     storage = str(Path("bench_results/vocabulary").absolute())
     home = load_settings(storage=storage).data_home
     for domain in [given.only] if given.only else DOMAINS:
