@@ -354,7 +354,11 @@ def example_record(task: Task, signature: Signature) -> Mapping[str, Any]:
     """A record that the model takes: the task's example where it fits, else typical values."""
     fields_by_name = {field.name: field for field in task.fields}
     ahead = _typical_ahead(signature)
-    values = flatten({n: v for n, v in task.example.items() if n != KNOWN_IN_ADVANCE})
+    example = dict(task.example)
+    for field in signature.fields:
+        if field.name in example and field.shape is not None:
+            example[field.name] = _with_moments(example[field.name], field.shape)
+    values = flatten({n: v for n, v in example.items() if n != KNOWN_IN_ADVANCE})
     fitting = {
         field.name: values[field.name]
         for field in signature.fields
@@ -365,7 +369,7 @@ def example_record(task: Task, signature: Signature) -> Mapping[str, Any]:
     if len(fitting) == len(values):
         fields = [field for field in fields if field.required]
         if fitting.keys() >= {field.name for field in fields}:
-            return task.example
+            return example
     if any(task.subject is not None and name == task.subject.name for name in fitting):
         ahead = {n: v for n, v in task.example.items() if n == KNOWN_IN_ADVANCE}
     return {**{field.name: _typical(field) for field in fields}, **fitting, **ahead}
@@ -381,7 +385,15 @@ def _asked(shape: SequenceShape | None) -> Sequence[Any]:
     if shape is None:
         return ()
     ahead = (shape.in_advance, shape.horizon if shape.in_advance else 0)
-    return (shape.channels, shape.length, shape.step, shape.in_months, *ahead)
+    return (shape.channels, shape.length, shape.step, step_unit(shape), *ahead)
+
+
+def _with_moments(readings: list[dict[str, Any]], shape: SequenceShape) -> list[dict[str, Any]]:
+    """Readings that say when they were, where the model must know it."""
+    if not shape.calendar or len(readings) != shape.length or shape.time in readings[0]:
+        return readings
+    moments = example_moments(shape)
+    return [{shape.time: at, **r} for at, r in zip(moments, readings, strict=True)]
 
 
 def _typical_window(shape: SequenceShape) -> list[dict[str, Any]]:

@@ -19,7 +19,6 @@ SHOWN_LEVELS = (0.9, 0.95, 0.99)
 BACKTEST_LEVELS = (0.95, 0.99)
 SAMPLE_DAYS = 600  # of one instrument
 START = np.datetime64("2022-01-01", "D")
-DAY_S = 86_400.0
 
 
 def respond(judgement: Forecast) -> dict[str, Any]:
@@ -55,7 +54,7 @@ def _recommendation(judgement: Forecast, at_risk: float, level: float) -> str:
 
 
 def sample(num_rows: int, seed: int) -> pa.Table:
-    """A SYNTHETIC corpus of daily returns of instruments, 600 trading days each.
+    """A SYNTHETIC corpus of daily returns of instruments, 600 trading days (weekdays) each.
 
     A day's variance is 0.02 of the long-run one, 0.88 of yesterday's, and 0.08 of the square of
     yesterday's return (0.12 after a fall): a GJR-GARCH(1,1). Returns are that spread times
@@ -76,7 +75,8 @@ def sample(num_rows: int, seed: int) -> pa.Table:
             returns[day] = 0.02 + np.sqrt(variance) * shocks[day]
             before = returns[day]
         columns["instrument"].append(np.full(SAMPLE_DAYS, f"I{number:03d}"))
-        columns["session"].append((START + np.arange(SAMPLE_DAYS)).astype("datetime64[us]"))
+        days = np.busday_offset(START, np.arange(SAMPLE_DAYS), roll="forward")
+        columns["session"].append(days.astype("datetime64[us]"))
         columns["return_pct"].append(returns)
         columns["loss_pct"].append(np.maximum(-returns, 0.0))
     return pa.table({name: np.concatenate(parts)[:num_rows] for name, parts in columns.items()})
@@ -113,12 +113,12 @@ MARKET_RISK = Task(
         Field(
             name="readings",
             kind="sequence",
-            description="the instrument's last trading days, oldest first, counted without those "
-            "on which the market was closed; loss_pct is -return_pct, or 0 where it gained",
+            description="the instrument's last trading days, oldest first: those on which the market "
+            "was closed are none; loss_pct is -return_pct, or 0 where it gained",
             shape=SequenceShape(
                 length=WINDOW_DAYS,
                 channels=("return_pct", "loss_pct"),
-                step=DAY_S,
+                in_readings=True,
                 time="session",
                 unit="instrument",
                 horizon=1,
