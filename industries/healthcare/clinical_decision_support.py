@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from industries.healthcare.clinical_knowledge import KNOWLEDGE, URGENCIES, most_urgent
+from spt_core.answers import PROBABILITY, probability_schema
 from spt_core.judgement import Labels, LabelScore
 from spt_core.protected import ATTRIBUTES
 from spt_core.signature import Field
@@ -245,7 +246,6 @@ def _lists_with_gaps(lists: list[list[str]], missing: np.ndarray) -> pa.Array:
     return pa.array(cells, pa.list_(pa.string()))
 
 
-_PROBABILITY: Mapping[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
 _STRINGS: Mapping[str, Any] = {"type": "array", "items": {"type": "string"}}
 
 CLINICAL_DECISION_SUPPORT = Task(
@@ -314,7 +314,7 @@ CLINICAL_DECISION_SUPPORT = Task(
                 "type": "object",
                 "properties": {
                     "diagnosis": {"type": "string"},
-                    "probability": _PROBABILITY,
+                    "probability": PROBABILITY,
                     "urgency": {"type": "string", "enum": list(URGENCIES)},
                     "treatments": {
                         **_STRINGS,
@@ -369,11 +369,10 @@ CLINICAL_DECISION_SUPPORT = Task(
                 },
             },
         },
-        "coverage": {
-            **_PROBABILITY,
-            "description": "the share of cases whose set holds the true diagnosis; 0 before it was "
-            "measured, when the most probable diagnosis stands alone",
-        },
+        "coverage": probability_schema(
+            "the share of cases whose set holds the true diagnosis; 0 before it was "
+            "measured, when the most probable diagnosis stands alone"
+        ),
         "notice": {"type": "string", "description": "what the answer is, and what limits it"},
     },
     respond=respond,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from spt_core.answers import CONFIDENCE, field_effects, field_effects_schema, probability_schema
 from spt_core.judgement import Decision
 from spt_core.policy import Costs
 from spt_core.protected import ATTRIBUTES
@@ -30,10 +30,7 @@ def respond(judgement: Decision) -> dict[str, Any]:
     return {
         "disease_probability": round(judgement.probability, 6),
         "recommendation": RECOMMENDATIONS[judgement.action],
-        "findings": [
-            {"field": reason.field, "value": reason.value, "effect": round(reason.effect, 4)}
-            for reason in judgement.fields[:NUM_FINDINGS]
-        ],
+        "findings": field_effects(judgement.fields[:NUM_FINDINGS]),
         "confidence": round(judgement.confidence, 6),
         "notice": NOTICE,
     }
@@ -88,8 +85,6 @@ def sample(num_rows: int, seed: int) -> pa.Table:
         }
     )
 
-
-_PROBABILITY: Mapping[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
 
 HEART_DISEASE = Task(
     industry=IndustryType.HEALTHCARE,
@@ -155,34 +150,19 @@ HEART_DISEASE = Task(
         ),
     ),
     answer={
-        "disease_probability": {
-            **_PROBABILITY,
-            "description": "calibrated probability of a vessel narrowed by more than half",
-        },
+        "disease_probability": probability_schema(
+            "calibrated probability of a vessel narrowed by more than half"
+        ),
         "recommendation": {
             "type": "string",
             "enum": list(RECOMMENDATIONS.values()),
             "description": "the cheapest by the policy's costs of a missed disease, a needless "
             "angiography and an imaging test",
         },
-        "findings": {
-            "type": "array",
-            "description": "strongest effects on the log-odds, signed: positive speaks for it",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "field": {"type": "string"},
-                    "value": {"description": "the value seen, null if it was missing"},
-                    "effect": {"type": "number"},
-                },
-            },
-        },
-        "confidence": {
-            "type": "number",
-            "minimum": 0.5,
-            "maximum": 1,
-            "description": "calibrated probability of the likelier class, max(p, 1 - p)",
-        },
+        "findings": field_effects_schema(
+            "strongest effects on the log-odds, signed: positive speaks for it"
+        ),
+        "confidence": CONFIDENCE,
         "notice": {"type": "string", "description": "what the answer is, and what it is not"},
     },
     respond=respond,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from spt_core.answers import CONFIDENCE, field_effects, field_effects_schema, probability_schema
 from spt_core.judgement import Decision
 from spt_core.policy import Costs
 from spt_core.protected import ATTRIBUTES
@@ -40,10 +41,7 @@ def respond(judgement: Decision) -> dict[str, Any]:
     return {
         "readmission_probability": round(judgement.probability, 6),
         "recommendation": RECOMMENDATIONS[judgement.action],
-        "risk_factors": [
-            {"field": reason.field, "value": reason.value, "effect": round(reason.effect, 4)}
-            for reason in judgement.fields[:NUM_FACTORS]
-        ],
+        "risk_factors": field_effects(judgement.fields[:NUM_FACTORS]),
         "actions": _actions(judgement),
         "confidence": round(judgement.confidence, 6),
     }
@@ -146,41 +144,24 @@ READMISSION = Task(
         Field(name="insulin", kind="category", description="what became of its dose"),
     ),
     answer={
-        "readmission_probability": {
-            "type": "number",
-            "minimum": 0,
-            "maximum": 1,
-            "description": "calibrated probability of an unplanned or planned stay in 30 days",
-        },
+        "readmission_probability": probability_schema(
+            "calibrated probability of an unplanned or planned stay in 30 days"
+        ),
         "recommendation": {
             "type": "string",
             "enum": list(RECOMMENDATIONS.values()),
             "description": "the cheapest by the policy's costs, within the calls of a day",
         },
-        "risk_factors": {
-            "type": "array",
-            "description": "strongest effects on the log-odds, signed: positive raises the risk; "
-            "associations of past stays, not causes",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "field": {"type": "string"},
-                    "value": {"description": "the value seen, null if it was missing"},
-                    "effect": {"type": "number"},
-                },
-            },
-        },
+        "risk_factors": field_effects_schema(
+            "strongest effects on the log-odds, signed: positive raises the risk; "
+            "associations of past stays, not causes"
+        ),
         "actions": {
             "type": "array",
             "description": "what to arrange, by the factors that raise the risk",
             "items": {"type": "string"},
         },
-        "confidence": {
-            "type": "number",
-            "minimum": 0.5,
-            "maximum": 1,
-            "description": "calibrated probability of the likelier class, max(p, 1 - p)",
-        },
+        "confidence": CONFIDENCE,
     },
     respond=respond,
     example={

@@ -16,6 +16,7 @@ from industries.healthcare.clinical_decision_support import (
 )
 from industries.healthcare.clinical_decision_support import sample as sampled_cases
 from industries.healthcare.clinical_knowledge import KNOWLEDGE, URGENCIES, most_urgent
+from spt_core.answers import PROBABILITY, field_effects, field_effects_schema, probability_schema
 from spt_core.judgement import Labels
 from spt_core.protected import ATTRIBUTES
 from spt_core.signature import Field
@@ -52,10 +53,7 @@ def respond(judgement: Labels) -> dict[str, Any]:
         "disposition": DISPOSITIONS[level],
         "probabilities": {name: round(probabilities.get(name, 0.0), 6) for name in URGENCIES},
         "undertriage_probability": round(min(max(float(too_low), 0.0), 1.0), 6),
-        "reasoning": [
-            {"field": reason.field, "value": reason.value, "effect": round(reason.effect, 4)}
-            for reason in reasons[:NUM_REASONS]
-        ],
+        "reasoning": field_effects(reasons[:NUM_REASONS]),
         "alarms": [fact for _, fact in alarms],
         "unknown_terms": [
             {"field": unseen.field, "term": unseen.term, "nearest_known": unseen.nearest}
@@ -123,8 +121,6 @@ def _fewer(column: pa.ChunkedArray, missing: np.ndarray) -> pa.Array:
     return pa.array(column.to_pylist(), pa.float64(), mask=missing | np.array(column.is_null()))
 
 
-_PROBABILITY: Mapping[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
-
 TELEMEDICINE_TRIAGE = Task(
     industry=IndustryType.HEALTHCARE,
     name="telemedicine_triage",
@@ -185,25 +181,15 @@ TELEMEDICINE_TRIAGE = Task(
         "probabilities": {
             "type": "object",
             "description": "of each level, calibrated",
-            "properties": dict.fromkeys(URGENCIES, _PROBABILITY),
+            "properties": dict.fromkeys(URGENCIES, PROBABILITY),
         },
-        "undertriage_probability": {
-            **_PROBABILITY,
-            "description": "that the patient's level is higher than the one that is given",
-        },
-        "reasoning": {
-            "type": "array",
-            "description": "strongest effects on the log-odds of the model's level, signed, "
-            "symptoms and history term by term",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "field": {"type": "string"},
-                    "value": {"description": "the value or term seen, null if it was missing"},
-                    "effect": {"type": "number"},
-                },
-            },
-        },
+        "undertriage_probability": probability_schema(
+            "that the patient's level is higher than the one that is given"
+        ),
+        "reasoning": field_effects_schema(
+            "strongest effects on the log-odds of the model's level, signed, "
+            "symptoms and history term by term"
+        ),
         "alarms": {
             "type": "array",
             "items": {"type": "string"},

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from spt_core.answers import probability_schema
 from spt_core.images import png
 from spt_core.judgement import AttentionMap, Labels, LabelScore, Region
 from spt_core.signature import Field
@@ -45,7 +46,7 @@ SURE_FROM: Mapping[str, float] = {"pass": 0.95, "scrap": 0.9, "rework": 0.8}
 
 def respond(judgement: Labels) -> dict[str, Any]:
     """The task's answer: the class that the policy gives, else the most probable one."""
-    best = next((score for score in judgement.scores if score.is_given), judgement.scores[0])
+    best = judgement.best
     is_defect = _plain(best.label) not in NO_DEFECT
     attention = best.attention if is_defect else None
     regions = [] if attention is None else attention.regions(NUM_REGIONS)
@@ -278,12 +279,7 @@ VISUAL_INSPECTION = Task(
             "description": "why the answer may be a guess",
             "items": {"type": "string"},
         },
-        "confidence": {
-            "type": "number",
-            "minimum": 0,
-            "maximum": 1,
-            "description": "calibrated probability of the class",
-        },
+        "confidence": probability_schema("calibrated probability of the class"),
     },
     respond=respond,
     example={"image": base64.b64encode(EXAMPLE.read_bytes()).decode()},

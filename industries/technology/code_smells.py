@@ -8,6 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from spt_core.answers import (
+    class_probabilities,
+    class_probabilities_schema,
+    field_effects,
+    field_effects_schema,
+    probability_schema,
+)
 from spt_core.judgement import Labels
 from spt_core.signature import Field
 from spt_core.task import IndustryType, Task
@@ -26,20 +33,14 @@ REFACTORINGS: Mapping[str, str] = {
 
 def respond(judgement: Labels) -> dict[str, Any]:
     """The task's answer: the severity, its probabilities, by which metrics, and what to do."""
-    best = next((score for score in judgement.scores if score.is_given), judgement.scores[0])
+    best = judgement.best
     of_none = sum(s.probability for s in judgement.scores if s.label == SEVERITIES[0])
     smelly = min(max(1.0 - of_none, 0.0), 1.0)
     return {
         "severity": best.label,
         "smell_probability": round(smelly, 6),
-        "severities": [
-            {"severity": score.label, "probability": round(score.probability, 6)}
-            for score in judgement.scores
-        ],
-        "metrics": [
-            {"field": reason.field, "value": reason.value, "effect": round(reason.effect, 4)}
-            for reason in best.fields[:NUM_METRICS]
-        ],
+        "severities": class_probabilities("severity", judgement.scores),
+        "metrics": field_effects(best.fields[:NUM_METRICS]),
         "recommendation": _recommendation(best.label, smelly, judgement.record.get("smell")),
         "confidence": round(best.probability, 6),
     }
@@ -99,8 +100,6 @@ def _metric(name: str, description: str, *, required: bool = True) -> Field:
     return Field(name=name, kind="number", minimum=0, required=required, description=description)
 
 
-_PROBABILITY: Mapping[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
-
 CODE_SMELLS = Task(
     industry=IndustryType.TECHNOLOGY,
     name="code_smells",
@@ -134,32 +133,13 @@ CODE_SMELLS = Task(
     ),
     answer={
         "severity": {"type": "string", "description": ", ".join(SEVERITIES)},
-        "smell_probability": {
-            **_PROBABILITY,
-            "description": "calibrated probability of any severity but none",
-        },
-        "severities": {
-            "type": "array",
-            "description": "every severity, most probable first",
-            "items": {
-                "type": "object",
-                "properties": {"severity": {"type": "string"}, "probability": _PROBABILITY},
-            },
-        },
-        "metrics": {
-            "type": "array",
-            "description": "strongest effects on the log-odds of the severity, signed",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "field": {"type": "string"},
-                    "value": {"description": "the value seen, null if it was missing"},
-                    "effect": {"type": "number"},
-                },
-            },
-        },
+        "smell_probability": probability_schema("calibrated probability of any severity but none"),
+        "severities": class_probabilities_schema("severity", "every severity, most probable first"),
+        "metrics": field_effects_schema(
+            "strongest effects on the log-odds of the severity, signed"
+        ),
         "recommendation": {"type": "string", "description": "what is usual, by a stated table"},
-        "confidence": {**_PROBABILITY, "description": "calibrated probability of the severity"},
+        "confidence": probability_schema("calibrated probability of the severity"),
     },
     respond=respond,
     example={
