@@ -40,6 +40,8 @@ from spt_core.data.rewriting import WITHHELD, Rewrite, rewritten
 from spt_core.errors import InputError, SptError
 from spt_core.signature import Field
 
+PARTITION_BYTES = 128 << 20  # of a shuffle: each must fit in a worker's memory
+GZIP_RATIO = 6
 REPLACED = "replaced-"  # files of counts beside those of the quarantine
 
 
@@ -287,6 +289,21 @@ def count_rows(corpus: Corpus) -> int | None:
     if corpus.format == "images":
         return len(corpus.uris)
     return sum(_counts(corpus.uris, corpus.format, corpus.identity)) if corpus.uris[1:] else None
+
+
+def size_bytes(corpus: Corpus) -> int:
+    """About how large the corpus is in memory."""
+    total = 0
+    for uri in corpus.uris:
+        files, path = filesystem(uri)
+        ratio = 4 if corpus.format == "parquet" else GZIP_RATIO if uri.endswith(".gz") else 1
+        total += ratio * (files.get_file_info(path).size or 0)
+    return total
+
+
+def num_partitions(total_bytes: int) -> int:
+    """Into how many parts rows of that size are shuffled."""
+    return max(1, -(-total_bytes // PARTITION_BYTES))
 
 
 @functools.lru_cache(maxsize=4)  # each pass over a corpus asks

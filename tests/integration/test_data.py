@@ -268,7 +268,7 @@ def test_a_full_disk_is_not_called_a_users_mistake(
         raise OSError(28, "No space left on device")
 
     corpus = corpus_of(rows(300), tmp_path)
-    monkeypatch.setattr("spt_core.data.splitting._collect_quarantine", full)
+    monkeypatch.setattr("spt_core.data.splitting.collected", full)
     with pytest.raises(OSError, match="No space left"):
         split(TASK, corpus, str(tmp_path))
     assert not list(tmp_path.glob("splits/*"))
