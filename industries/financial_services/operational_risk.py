@@ -166,8 +166,8 @@ OPERATIONAL_RISK = Task(
         "event_type_name": {"type": "string", "description": "as Basel writes it, else empty"},
         "alternatives": class_probabilities_schema(
             "event_type",
-            "other types; with event_type they hold the true one in 90 % of cases "
-            "like those that this was measured on",
+            "other types; with event_type they hold the true one in the share of cases that the "
+            "policy covers (90 % unless it is edited), while cases are as they were",
         ),
         "evidence": phrases_schema("phrases that speak for the type, strongest first"),
         "notify": {"type": "string", "description": "who is told first, by a stated table"},

@@ -40,9 +40,10 @@ def sample(num_rows: int, seed: int) -> pa.Table:
     """A SYNTHETIC corpus of patients before an angiography, whose causes are known.
 
     The log-odds of the disease are -1.6, plus 0.05 per year of age above 54, plus 1.3 for men, plus
-    1.5 for typical angina (0.5 for the atypical), plus 1.8 for pain or a fall of blood pressure on
-    exertion, plus 0.9 per mm of ST depression, minus 0.025 per beat of the highest heart rate above
-    150, plus 0.7 per narrowed vessel in fluoroscopy, plus 0.004 per mg/dl of cholesterol above 245.
+    1.5 for typical angina (0.5 for the atypical), plus 1.8 for pain on exertion, plus 0.9 per mm of
+    ST depression above 0.9, minus 0.025 per beat of the highest heart rate above 150, plus 0.7 per
+    narrowed vessel in fluoroscopy, plus 0.004 per mg/dl of cholesterol above 245; what is below
+    takes as much away.
     The resting pressure and the blood sugar have no effect of their own, and rise with age. 15 % of
     fluoroscopies and 3 % of cholesterols are missing at random. The numbers are of no study.
     """

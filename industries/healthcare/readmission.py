@@ -17,7 +17,6 @@ from spt_core.task import IndustryType, Task
 
 CLINICAL = ("age", "sex", "pregnancy")  # attributes that medicine itself looks at
 NUM_FACTORS = 5
-STAYS_PER_PATIENT = 2
 RECOMMENDATIONS = {
     "approve": "usual_discharge",
     "review": "call_after_discharge",
@@ -63,8 +62,8 @@ def sample(num_rows: int, seed: int) -> pa.Table:
     emergency room in the year before (up to 6 of each), plus 0.05 per day of the stay, plus 0.02
     per drug above 16, plus 0.5 where the patient goes to a nursing facility and 0.2 with care at
     home, plus 0.2 per decade of age above the seventh, plus 0.15 where insulin was changed, minus
-    0.2 where the stay was planned. Sex and procedures have no effect. Half of the patients have two
-    stays. 80 % of HbA1c results are missing, more often where the stay was short.
+    0.2 where the stay was planned. Sex and procedures have no effect. A third of the patients have
+    two stays. 80 % of HbA1c results are missing, more often where the stay was short.
     """
     draw = np.random.default_rng(seed)
     band = draw.choice(

@@ -85,8 +85,8 @@ def _notice(judgement: Labels) -> str:
 def sample(num_rows: int, seed: int) -> pa.Table:
     """A SYNTHETIC corpus of callers, drawn like clinical decision support's cases, with a level.
 
-    Each caller has a case of that task's sample with less of it measured: no blood pressure, no
-    saturation, and half of the temperatures and a third of the pulses of those who have a watch.
+    Each caller has a case of that task's sample with less of it measured: blood pressure and
+    saturation are never there, half of the temperatures and a third of the pulses are missing.
     The level is the one that the clinicians' table gives the case's diagnosis; pain is normal
     around 2.5, 4, 5 and 6.5 by level (spread 2, from 0 to 10), and pain of 8 and more raises the
     level by one. Days since it began are exponential, of mean 4, and 1.5 where it is an emergency.

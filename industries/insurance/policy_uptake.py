@@ -122,7 +122,8 @@ POLICY_UPTAKE = Task(
             "type": "string",
             "enum": list(RECOMMENDATIONS.values()),
             "description": "leave, write or call: the cheapest by the policy's costs of a missed "
-            "sale, of a needless call and of a letter, within so many letters a day",
+            "sale, of a needless call and of a letter, within so many letters a day; a letter is "
+            "taken to find whoever would buy, so that a call pays only where one is nearly sure",
         },
         "contributing_factors": field_effects_schema(
             "strongest effects on the log-odds, signed: positive makes it likelier"

@@ -23,7 +23,8 @@ RECOMMENDATIONS = ("pass", "rework", "scrap", "inspect_by_hand")
 NUM_REGIONS = 3
 # Names by which a class says that there is no defect.
 NO_DEFECT = frozenset({"no_defect", "none", "ok", "good", "normal"})
-# Of a kind that covers a small part of the picture; a kind that is not named here is minor.
+# Of a kind that covers a small part of the picture. A kind that is not named here is shown as minor
+# and looked at: how bad it is, is the plant's to say.
 SEVERITY: Mapping[str, Severity] = {
     "scratches": "minor",  # on the surface, ground out
     "patches": "minor",
@@ -88,11 +89,18 @@ def recommend(best: LabelScore, severity: Severity, judgement: Labels) -> str:
     """What to do with the piece: pass, rework, scrap or inspect_by_hand.
 
     A person looks where the class is not probable enough (SURE_FROM), where the policy gives none,
-    and at a picture that is like none of training's.
+    at a kind whose severity nobody has named, and at a picture that is like none of training's.
     """
     disposition = DISPOSITIONS[severity]
     is_sure = best.is_given and best.probability >= SURE_FROM[disposition]
-    return disposition if is_sure and not judgement.outside else "inspect_by_hand"
+    if not is_sure or judgement.outside or not _is_graded(best.label):
+        return "inspect_by_hand"
+    return disposition
+
+
+def _is_graded(label: str) -> bool:
+    name = _plain(label)
+    return name in NO_DEFECT or name in SEVERITY
 
 
 def _warnings(best: LabelScore, judgement: Labels) -> list[str]:
@@ -100,6 +108,8 @@ def _warnings(best: LabelScore, judgement: Labels) -> list[str]:
     warnings = warnings if judgement.outside else []
     if not best.is_given:
         warnings.append("No class reaches its threshold: the most probable one is shown.")
+    if not _is_graded(best.label):
+        warnings.append(f"Nothing says how bad {best.label!r} is: it is shown by its size alone.")
     return warnings
 
 
@@ -272,7 +282,7 @@ VISUAL_INSPECTION = Task(
             "enum": list(RECOMMENDATIONS),
             "description": "what is usual for the severity, where the class is probable enough ("
             + ", ".join(f"{name} {sure}" for name, sure in SURE_FROM.items())
-            + "); else, and with a picture unlike training's, inspect_by_hand",
+            + "); else, of a kind without one, and of a picture like none, inspect_by_hand",
         },
         "warnings": {
             "type": "array",

@@ -44,15 +44,22 @@ def respond(judgement: Labels) -> dict[str, Any]:
     """The task's answer: the pattern that the policy gives, else the most probable one."""
     best = judgement.best
     others = [score for score in judgement.scores if score.label != best.label]
-    advice = ADVICE.get(best.label, "no pattern to look after")
     is_sure = best.probability >= ACCEPT_FROM
     return {
         "pattern": best.label,
         "alternatives": class_probabilities("pattern", others[:NUM_ALTERNATIVES]),
         "evidence": best.phrases(),
-        "recommendation": advice if is_sure else f"have an architect confirm it; {advice}",
+        "recommendation": _advice(best.label, is_sure=is_sure),
         "confidence": round(best.probability, 6),
     }
+
+
+def _advice(pattern: str, *, is_sure: bool) -> str:
+    """What to look at; of a pattern that ADVICE lacks, an architect says it."""
+    if pattern != NONE and pattern not in ADVICE:
+        return f"have an architect look at it: the table says nothing of {pattern}"
+    advice = ADVICE.get(pattern, "no pattern to look after")
+    return advice if is_sure else f"have an architect confirm it; {advice}"
 
 
 # Of each pattern: the body of a class that has it; {T}, {A}, {B} are names, {n} a number.

@@ -57,9 +57,10 @@ def sample(num_rows: int, seed: int) -> pa.Table:
 
     Half of the reviews ask for a blob, half for a data class. A blob's score is 1.1 per doubling of
     the lines above 150, plus 0.05 per field above 8, plus 0.02 per unit of lack of cohesion above
-    20; a data class's is 4 times the share of accessors above 0.4, minus 0.06 per point of
-    complexity per method above 1. Reviewers add normal noise of 0.8; none, minor, major and
-    critical begin at 1.0, 2.2 and 3.6. Depth and coupling do not matter.
+    20 (of fields at most 30, of cohesion 60 above count); a data class's is 6 times the share of
+    accessors above 0.3, minus 0.06 per point of complexity per method above 1. Reviewers add normal
+    noise of 0.8; minor, major and critical begin at 1.0, 2.2 and 3.6. Depth and coupling do not
+    matter. 5 % of the lacks of cohesion are missing at random.
     """
     draw = np.random.default_rng(seed)
     num_classes = num_rows // REVIEWS_PER_CLASS + 1

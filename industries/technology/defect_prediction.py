@@ -36,9 +36,9 @@ def sample(num_rows: int, seed: int) -> pa.Table:
 
     Lines of code are log-normal around 30; branches, operators and operands follow them, each with
     noise of its own. The log-odds of a defect are -2.6, plus 0.7 per doubling of the lines above
-    30, plus 0.12 per branch above 6, plus 0.1 per essential complexity above 1, minus 1.5 per unit
-    of the share of comments above 0.15. Halstead's measures matter by the lines alone. 10 % of the
-    shares of comments are missing at random.
+    30, plus 0.12 per branch above 6 (at most 25 count), plus 0.1 per essential complexity above 1
+    (at most 15), minus 1.5 times the share of comments less 0.15. Halstead's measures matter by the
+    lines alone. 10 % of the shares of comments are missing at random.
     """
     draw = np.random.default_rng(seed)
     lines = np.clip(draw.lognormal(np.log(30.0), 0.9, num_rows), 1, 3000).round()

@@ -31,15 +31,21 @@ def respond(judgement: Labels) -> dict[str, Any]:
     best = judgement.best
     of_none = sum(score.probability for score in judgement.scores if score.label == NONE)
     is_debt = best.label != NONE
-    step = STEPS.get(best.label, "have it looked at") if is_debt else "nothing to do"
     return {
         "is_debt": is_debt,
         "debt_probability": round(min(max(1.0 - of_none, 0.0), 1.0), 6),
         "kind": best.label,
         "evidence": best.phrases() if is_debt else [],
-        "recommendation": step if best.probability >= REVIEW_BELOW else f"look first: {step}",
+        "recommendation": _step(best.label, is_sure=best.probability >= REVIEW_BELOW),
         "confidence": round(best.probability, 6),
     }
+
+
+def _step(kind: str, *, is_sure: bool) -> str:
+    if kind == NONE:
+        return "nothing to do" if is_sure else "look at it: debt is not ruled out"
+    step = STEPS.get(kind, "have it looked at")
+    return step if is_sure else f"look first: {step}"
 
 
 ADMITTING: Mapping[str, tuple[str, ...]] = {

@@ -116,6 +116,12 @@ def test_the_risk_is_low_only_where_recall_is_high_and_was_measured():
     assert residual_risk([Span(0, 3, "a@b", "email")], SpanPolicy())["level"] == "review"
 
 
+def test_a_note_in_which_nothing_is_named_is_low_only_where_anything_was_measured():
+    assert residual_risk([], SpanPolicy(patterns="p"))["level"] == "review"
+    measured = SpanPolicy(support={"email": 500}, recalled={"email": 499})
+    assert residual_risk([], measured)["level"] == "low"
+
+
 def test_every_identifier_of_safe_harbor_is_in_the_sample_and_stands_where_it_says():
     table = TASK.sample(1500, 0)
     seen = set()
