@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from industries.healthcare.attributes import CLINICAL, PROTECTED
 from spt_core.answers import CONFIDENCE, field_effects, field_effects_schema, probability_schema
 from spt_core.judgement import Decision
 from spt_core.policy import Costs
-from spt_core.protected import ATTRIBUTES
 from spt_core.signature import Field
 from spt_core.task import IndustryType, Task
 
-CLINICAL = ("age", "sex", "pregnancy")  # attributes that medicine itself looks at
 NUM_FINDINGS = 5
 RECOMMENDATIONS = {
     "approve": "no_further_test",
@@ -184,7 +183,7 @@ HEART_DISEASE = Task(
     # person with its risks, an imaging test.
     costs=Costs(missed_positive=20_000.0, false_alarm=4_000.0, review=700.0),
     metric="roc_auc",
-    protected=tuple(name for name in ATTRIBUTES if name not in CLINICAL),
+    protected=PROTECTED,
     monitored=CLINICAL,
     compliance_checks=("data_licence_known", "protected_attributes_excluded"),
     high_risk=True,

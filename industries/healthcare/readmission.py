@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from industries.healthcare.attributes import CLINICAL, PROTECTED
 from spt_core.answers import CONFIDENCE, field_effects, field_effects_schema, probability_schema
 from spt_core.judgement import Decision
 from spt_core.policy import Costs
-from spt_core.protected import ATTRIBUTES
 from spt_core.signature import Field
 from spt_core.task import IndustryType, Task
 
-CLINICAL = ("age", "sex", "pregnancy")  # attributes that medicine itself looks at
 NUM_FACTORS = 5
 RECOMMENDATIONS = {
     "approve": "usual_discharge",
@@ -184,7 +183,7 @@ READMISSION = Task(
     costs=Costs(missed_positive=2_000.0, false_alarm=450.0, review=60.0),
     daily_review_capacity=30,
     daily_volume=200,
-    protected=tuple(name for name in ATTRIBUTES if name not in CLINICAL),
+    protected=PROTECTED,
     monitored=CLINICAL,
     reason_codes={
         "inpatient_stays_1y": "HISTORY",

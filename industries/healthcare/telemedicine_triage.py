@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from industries.healthcare.attributes import CLINICAL, PROTECTED
 from industries.healthcare.clinical_decision_support import (
-    CLINICAL,
     HISTORY,
     PROFILES,
     SYMPTOMS,
+    UNKNOWN_TERMS,
+    unknown_terms,
 )
 from industries.healthcare.clinical_decision_support import sample as sampled_cases
 from industries.healthcare.clinical_knowledge import KNOWLEDGE, URGENCIES, most_urgent
 from spt_core.answers import PROBABILITY, field_effects, field_effects_schema, probability_schema
 from spt_core.judgement import Labels
-from spt_core.protected import ATTRIBUTES
 from spt_core.signature import Field
 from spt_core.task import IndustryType, Task
 
@@ -55,10 +56,7 @@ def respond(judgement: Labels) -> dict[str, Any]:
         "undertriage_probability": round(min(max(float(too_low), 0.0), 1.0), 6),
         "reasoning": field_effects(reasons[:NUM_REASONS]),
         "alarms": [fact for _, fact in alarms],
-        "unknown_terms": [
-            {"field": unseen.field, "term": unseen.term, "nearest_known": unseen.nearest}
-            for unseen in judgement.unseen
-        ],
+        "unknown_terms": unknown_terms(judgement),
         "notice": _notice(judgement),
     }
 
@@ -195,18 +193,7 @@ TELEMEDICINE_TRIAGE = Task(
             "items": {"type": "string"},
             "description": "symptoms and vital signs that are urgent whatever the model says",
         },
-        "unknown_terms": {
-            "type": "array",
-            "description": "terms that training did not have, or hardly: they had no part in it",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "field": {"type": "string"},
-                    "term": {"type": "string"},
-                    "nearest_known": {"type": ["string", "null"]},
-                },
-            },
-        },
+        "unknown_terms": UNKNOWN_TERMS,
         "notice": {"type": "string", "description": "what the answer is, and what limits it"},
     },
     respond=respond,
@@ -223,7 +210,7 @@ TELEMEDICINE_TRIAGE = Task(
     },
     sample=sample,
     metric="mean_rank_error",
-    protected=tuple(name for name in ATTRIBUTES if name not in CLINICAL),
+    protected=PROTECTED,
     monitored=CLINICAL,
     compliance_checks=("data_licence_known", "protected_attributes_excluded"),
     high_risk=True,
