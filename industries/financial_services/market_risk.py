@@ -18,6 +18,7 @@ USUAL_LEVEL = 0.99
 SHOWN_LEVELS = (0.9, 0.95, 0.99)
 BACKTEST_LEVELS = (0.95, 0.99)
 SAMPLE_DAYS = 600  # of one instrument
+USUAL_POSITION = 100.0  # of which a loss is as large as in percent
 START = np.datetime64("2022-01-01", "D")
 
 
@@ -39,8 +40,9 @@ def respond(judgement: Forecast) -> dict[str, Any]:
 
 
 def _of_position(loss_pct: float, position: Any) -> float:
-    """In the position's currency; 0 where no position is told."""
-    return 0.0 if position is None else round(float(position) * loss_pct / 100.0, 2)
+    """In the position's currency; where no position is told, of USUAL_POSITION."""
+    value = USUAL_POSITION if position is None else float(position)
+    return round(value * loss_pct / 100.0, 2)
 
 
 def _recommendation(judgement: Forecast, at_risk: float, level: float) -> str:
@@ -129,7 +131,8 @@ MARKET_RISK = Task(
             kind="number",
             minimum=0,
             required=False,
-            description="what is held, in its currency; left out, losses are in percent alone",
+            description="what is held, in its currency; 100 where it is left out. A long position: "
+            "a short one loses where it gains",
         ),
         Field(
             name="confidence_level",
@@ -151,7 +154,7 @@ MARKET_RISK = Task(
             "description": "the mean loss where it is exceeded, the tail beyond the 95 % quantile "
             "taken for exponential: heavier tails lose more",
         },
-        "value_at_risk": {**_LOSS, "description": "in the position's currency; 0 without one"},
+        "value_at_risk": {**_LOSS, "description": "in the position's currency; of 100 without one"},
         "expected_shortfall": {**_LOSS, "description": "in the position's currency"},
         "confidence_level": {"type": "number"},
         "quantiles": {
