@@ -139,8 +139,19 @@ def trained(run: Run, splits: Splits) -> SpecializedModel:
         stage.say(_quality("teacher", run.task, teacher))
     _show_notes(run, teacher)
     if teacher.artifact.privacy:
-        run.screen.say(f"  privacy: {privacy_sentence(teacher.artifact.privacy)}")
+        _show_privacy(run, teacher.artifact.privacy)
     return teacher
+
+
+def _show_privacy(run: Run, facts: Mapping[str, Any]) -> None:
+    run.screen.say(f"  privacy: {privacy_sentence(facts)}")
+    spent = facts["all_trainings"]
+    if spent["trainings"] > 1:
+        run.screen.warn(
+            "  privacy",
+            f": {spent['trainings']} private trainings of the same data have spent epsilon "
+            f"{spent['epsilon']:.3g} and delta {spent['delta']:.2g} together",
+        )
 
 
 def privacy_sentence(facts: Mapping[str, Any]) -> str:

@@ -244,6 +244,7 @@ def _privacy_facts(artifact: ModelArtifact) -> dict[str, str]:
     return {
         "differential privacy": privacy_sentence(facts),
         "encodings": json.dumps(facts["encodings"]),
+        "all private trainings": json.dumps(facts["all_trainings"]),
         "protected": facts["protected"],
         "not protected": "; ".join(facts["not_protected"]),
         "randomness": facts["randomness"],

@@ -187,8 +187,8 @@ def _privacy(registry: Registry, version: ModelVersion) -> dict[str, Any]:
         for one in registry.versions(version.name)
         if one.exported.artifact.data_fingerprint == own.data_fingerprint
     ]
-    spent = {  # versions of one teacher tell what it told once
-        one.exported.artifact.privacy["teacher"]: one.exported.artifact.privacy
+    spent = {  # students of one teacher tell what it told once
+        one.exported.artifact.privacy["release"]: one.exported.artifact.privacy
         for one in same
         if one.exported.artifact.privacy
     }

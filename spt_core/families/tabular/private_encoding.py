@@ -246,16 +246,19 @@ def _medians(
 
 
 def private_median(counts: NDArray[np.int64], epsilon: float) -> int:
-    """The place of a median of grid points with so many rows each, by the exponential mechanism.
+    """The place of a median of grid points with so many rows each, by the exponential mechanism."""
+    gumbel = -np.log(-np.log(uniform(len(counts))))
+    return int(np.argmax(epsilon * median_scores(counts) + gumbel))
 
-    A point's score is minus half of how many more rows lie on one side than on the other, less
-    those at the point itself: a row changes it by a half at most.
+
+def median_scores(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How good a median each grid point is: 0 or less, and a row changes it by a half at most.
+
+    Minus half of how many more rows lie on one side than on the other, but for those at the point.
     """
     below = np.concatenate([[0], np.cumsum(counts)[:-1]])
     above = counts.sum() - below - counts
-    scores = -0.5 * np.maximum(np.abs(below - above) - counts, 0)
-    gumbel = -np.log(-np.log(uniform(len(counts))))
-    return int(np.argmax(epsilon * scores + gumbel))
+    return -0.5 * np.maximum(np.abs(below - above) - counts, 0)
 
 
 def _count(table: pa.Table, name: str, counts: dict[str, int]) -> None:

@@ -20,11 +20,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.fs as pafs
 from numpy.typing import NDArray
 from safetensors.torch import load as load_weights
 
@@ -33,8 +35,11 @@ from spt_core.artifacts import (
     ModelArtifact,
     Role,
     as_uri,
+    filesystem,
     has_manifest,
+    read_bytes,
     read_manifest,
+    write_bytes,
     write_manifest,
 )
 from spt_core.data.corpus import HASH, ROW
@@ -61,6 +66,7 @@ from spt_core.signature import Signature, signature_from_json
 from spt_core.task import find
 
 ENCODING = "encoding"
+BUDGETS = "privacy"  # a folder with a file for each private training, by the data's fingerprint
 CATEGORY_SHARE = 0.1  # of delta, for categories of one row alone
 KINDS = ("number", "category", "boolean", "time", "number_pair", "entity")
 NOT_PROTECTED = (
@@ -74,7 +80,7 @@ NOT_PROTECTED = (
     "how rows were dealt to the parts: the moments of a split by time, and which later rows were "
     "left out as identical to a training row",
     "the splits and the run's files in storage, which hold the rows themselves",
-    "other models of the same rows: budgets add up, and one without privacy has none",
+    "what else is made of the same rows: budgets add up, and a model without privacy has none",
 )
 NOTES = (
     "privacy: no forests, no blends, no folds and no refit on more rows, which would read training "
@@ -108,6 +114,13 @@ class PrivateTableTeaching:
                 f"rows of a private training must name their group, however: all of "
                 f"{splits.corpus.group!r} are empty"
             )
+        size_bytes = self._num_rows * row_bytes(len(splits.signature.columns))
+        if size_bytes > config.cache_bytes:
+            raise InputError(
+                "rows of a private training must be held in memory, where each is drawn by itself, "
+                f"however: {self._num_rows:,} rows take more than cache_bytes "
+                f"({config.cache_bytes:,})"
+            )
         self._delta = privacy.delta_of(self._num_rows)
         self.identity: Sequence[Any] = ["private", splits.signature.to_json()]
 
@@ -132,12 +145,6 @@ class PrivateTableTeaching:
             head=self._task.head,
             private=_steps(released["steps"]),
         )
-        if self._run.streamed_rows is not None:
-            raise InputError(
-                "rows of a private training must be held in memory, where each is drawn by itself, "
-                f"however: {self._num_rows:,} rows take more than cache_bytes "
-                f"({config.cache_bytes:,})"
-            )
         return self._run
 
     def rows(self, part: Literal["train", "validation"]) -> Dataset:
@@ -206,18 +213,20 @@ class PrivateTableTeaching:
             max_grad_norm=privacy.max_grad_norm,
             released=released,
         )
+        total = self._entered(epsilon)
         signature, facts = private_encoding(
             plan, splits.signature, self._tables(), max_categories=config.domain_vocabulary_size
         )
         edges = edge_arrays(facts.pop("edges"), num_bins)
         return {
             "signature": signature.to_json(),
-            "facts": {**edges, **facts, **DECISION.to_json()},
+            "facts": {**edges, **facts, **DECISION.to_json(), "is_private": True},
             "steps": dataclasses.asdict(steps),
             "privacy": {
                 "epsilon": spent(steps.history, of_releases),
                 "epsilon_asked": epsilon,
                 "delta": self._delta,
+                **total,
                 **self._unit(),
                 "accountant": f"{ACCOUNTANT} (Mironov 2017), Opacus {_version()}",
                 "num_rows": self._num_rows,
@@ -236,6 +245,29 @@ class PrivateTableTeaching:
                 },
                 "randomness": SOURCE,
                 "not_protected": list(NOT_PROTECTED),
+            },
+        }
+
+    def _entered(self, epsilon: float) -> dict[str, Any]:
+        """This training beside all others of the same data in the storage, by basic composition.
+
+        It is entered before a row is read, and stays whatever becomes of the run: who trains until
+        a model pleases has spent what all of them did.
+        """
+        folder = f"{as_uri(self._config.output_dir)}/{BUDGETS}/{self._splits.data_fingerprint}"
+        release = secrets.token_hex(8)
+        entry = {"epsilon": epsilon, "delta": self._delta}
+        write_bytes(f"{folder}/{release}.json", json.dumps(entry).encode())
+        files, path = filesystem(folder)
+        infos = files.get_file_info(pafs.FileSelector(path))
+        names = [info.base_name for info in infos if info.base_name.endswith(".json")]
+        entries = [json.loads(read_bytes(f"{folder}/{name}")) for name in names]
+        return {
+            "release": release,
+            "all_trainings": {
+                "of": "the same data in this storage, this one included, whether kept or not",
+                "trainings": len(entries),
+                **{name: sum(each[name] for each in entries) for name in entry},
             },
         }
 
@@ -284,7 +316,7 @@ def student_facts(teacher: ModelArtifact, num_rows: int) -> dict[str, Any]:
         f"learnt from {num_rows:,} artificial rows, drawn from the private encodings and answered "
         "by the private teacher: no training row, and nothing spent"
     )
-    return {**teacher.privacy, "teacher": teacher.uri, "student": text}
+    return {**teacher.privacy, "student": text}
 
 
 def _check(splits: Splits, privacy: PrivacyConfig) -> None:
