@@ -8,6 +8,7 @@ Intervals are of the paired difference: the same documents are drawn for both.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -119,7 +120,7 @@ def _figures(
         "others": {
             other: {"champion": of(before), "candidate": of(after)}
             for other, of in head.metrics.items()
-            if other != task.metric
+            if other != task.metric and not (math.isnan(of(before)) or math.isnan(of(after)))
         },
         "slices": [*_slices(table, evaluation_set, metric, pair, config)],
         "churn": float(np.mean([a != b for a, b in zip(*map(head.said, pair), strict=True)])),

@@ -126,6 +126,11 @@ class Report:
             use=use or {},
             rows=rows,
             noun=HEADS[self.head].noun,
+            undefined=[
+                name.replace("_", " ")
+                for name in HEADS[self.head].metrics
+                if name not in self.quality[self.model_name]
+            ],
             plots=[(title, png(draw)) for title, draw in self._plots()],
         )
 

@@ -5,6 +5,7 @@ ExportedModel + EvaluationSet -> Report; SpecializedModel -> the specification's
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -280,9 +281,12 @@ class BenchmarkSuite:
     def _quality(
         self, of: Outcomes, policy: Policy, head: AnswerHead
     ) -> dict[str, dict[str, float]]:
+        """Each metric that these rows define."""
         config = self._config
         figures: dict[str, dict[str, float]] = {}
         for name, metric in head.metrics_under(policy).items():
+            if math.isnan(metric(of)):
+                continue
             low, high = interval(metric, of, num_resamples=config.num_resamples, seed=config.seed)
             figures[name] = {"value": metric(of), "low": low, "high": high}
         return figures

@@ -90,8 +90,9 @@ def macro_f1(of: Outcomes, *, min_support: int = 1) -> float:
 
 
 def macro_f1_frequent(of: Outcomes) -> float:
-    """Mean F1 of the classes with at least 20 items."""
-    return macro_f1(of, min_support=20)
+    """Mean F1 of the classes with at least 20 items; NaN where there are none."""
+    is_any = bool((of.counted & (of.support >= 20)).any())
+    return macro_f1(of, min_support=20) if is_any else np.nan
 
 
 def any_label_f1(of: Outcomes) -> float:

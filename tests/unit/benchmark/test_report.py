@@ -167,6 +167,11 @@ def test_the_page_of_texts_shows_classes_and_documents_instead_of_curves():
     assert "x&lt;y" in page
 
 
+def test_the_page_names_what_its_rows_do_not_define():
+    assert "Not measured, as these rows do not define it" in text_page()
+    assert "macro f1 frequent" in text_page()
+
+
 def test_a_report_of_before_there_were_classes_is_read():
     stored = report().to_json()
     for name in ("head", "num_groups", "classes"):

@@ -11,6 +11,7 @@ from spt_core.artifacts import load_artifact
 from spt_core.benchmark.memory import ResidentBytes
 from spt_core.compression import measured, selection
 from spt_core.compression.limits import Limits
+from spt_core.compression.measured import FrontPoint, over_budget
 from spt_core.compression.selection import select
 from spt_core.errors import InputError
 from spt_core.families.candidate import Candidate, only_the_student
@@ -164,6 +165,25 @@ def test_a_machine_that_is_too_busy_to_tell_is_said_where_a_latency_was_asked_fo
     _, front, _ = selected(student, Limits(latency_ms=1.0))
     assert front[1].refusal.endswith("of 1: the machine is too busy to tell")
     assert not any(point.refusal for point in selected(student).front)
+
+
+def test_a_tail_far_beyond_the_median_in_every_round_is_the_machine_s():
+    point = FrontPoint(
+        name="student",
+        parts={"student": 1.0},
+        loss=0.5,
+        metric=0.7,
+        metrics={},
+        size_mb=3.3,
+        latency_ms={"p50": 0.9, "low": 31.5, "high": 328.5},
+    )
+    limits = Limits(latency_ms=20.0)
+    assert over_budget(point, limits, FRAUD) == (
+        "31.500 to 328.500 ms at the 99th percentile (median 0.900), of 20: the machine is too "
+        "busy to tell"
+    )
+    slow = dataclasses.replace(point, latency_ms={"p50": 9.0, "low": 31.5, "high": 328.5})
+    assert over_budget(slow, limits, FRAUD) == "31.500 ms at the 99th percentile, of 20"
 
 
 def test_memory_and_throughput_are_measured_where_they_are_limited(student, offered, monkeypatch):
