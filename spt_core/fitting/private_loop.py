@@ -125,7 +125,9 @@ class _Session:
                 else {name: value.new_zeros(0, *value.shape) for name, value in parameters.items()}
             )
             for name, parameter in self._parameters.items():
-                _put(parameter, "grad_sample", of_rows[name])
+                # A gradient that is no number adds nothing: it would give its row away.
+                finite = torch.nan_to_num(of_rows[name], nan=0.0, posinf=0.0, neginf=0.0)
+                _put(parameter, "grad_sample", finite)
             self._optimizer.clip_and_accumulate()
         scale = private.noise_multiplier * private.max_grad_norm
         for parameter in self._parameters.values():

@@ -73,13 +73,14 @@ NOT_PROTECTED = (
     "validation and calibration rows, whose labels choose the student's epoch, the calibration and "
     "the thresholds",
     "test rows, which the report's figures and subgroups are of",
-    "the number of training rows, and fingerprints of all rows in manifests, registry and report: "
-    "who publishes those tells whoever holds all other rows whether one is among them",
+    "how many rows and positives each part has, and fingerprints of all rows, in manifests, "
+    "registry and report: whoever holds all other rows learns from those whether one is among them",
     "what the columns are: names, kinds, notations and the label's values, as a sample of all rows "
     "shows them, and the findings on them",
     "how rows were dealt to the parts: the moments of a split by time, and which later rows were "
     "left out as identical to a training row",
     "the splits and the run's files in storage, which hold the rows themselves",
+    "what rounding of floats gives away (Mironov 2012), which is made hard and not impossible",
     "what else is made of the same rows: budgets add up, and a model without privacy has none",
 )
 NOTES = (

@@ -116,6 +116,15 @@ def test_one_row_moves_the_sum_of_gradients_by_no_more_than_its_clipped_norm(row
     assert 0.5 * norm < moved <= 1.01 * norm
 
 
+def test_a_row_whose_gradient_is_no_number_does_not_show(rows, tmp_path):
+    signature, features, labels = rows
+    spoiled = features.copy()
+    spoiled[0, 0] = np.inf
+    own = (signature, spoiled, labels)
+    reports = fitted(private_run(own, sampling_rate=1.0), own, tmp_path)
+    assert all(torch.isfinite(weights).all() for weights in reports.best.values())
+
+
 def test_a_generous_budget_learns(rows, tmp_path):
     signature, features, labels = rows
     label = (features[:, 0] > np.median(features[:, 0])).astype(np.float32)
