@@ -83,6 +83,7 @@ NOT_PROTECTED = (
     "what rounding of floats gives away (Mironov 2012), which is made hard and not impossible",
     "what else is made of the same rows: budgets add up, and a model without privacy has none",
 )
+_MORE = "more or less, and all other parts the same"
 NOTES = (
     "privacy: no forests, no blends, no folds and no refit on more rows, which would read training "
     "rows outside the budget; the last weights are kept, and validation rows stop nothing",
@@ -277,15 +278,16 @@ class PrivateTableTeaching:
         group = self._splits.corpus.group
         if group is None:
             who = (
-                "each row of the training part; whoever has k rows is protected at k times epsilon"
+                "each row of the training part; whoever has k rows, at k times epsilon and "
+                "k e^((k - 1) epsilon) times delta"
             )
-            return {"unit": "row", "neighbours": "add or remove one training row", "protected": who}
+            return {"unit": "row", "neighbours": f"one training row {_MORE}", "protected": who}
         left_out = self._splits.num_rows["train"] - self._num_rows
         who = (
             f"all training rows of one {group}: one row of each is learnt from, {left_out:,} "
             "others are left out"
         )
-        neighbours = f"add or remove all training rows of one {group}"
+        neighbours = f"all training rows of one {group} {_MORE}"
         return {"unit": f"group {group}", "neighbours": neighbours, "protected": who}
 
     def _tables(self) -> Iterator[pa.Table]:
