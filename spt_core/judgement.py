@@ -250,6 +250,11 @@ class Labels(NamedTuple):
     unseen: tuple[UnseenTerm, ...] = ()
 
     @property
+    def best(self) -> LabelScore:
+        """The most probable class that the policy gives, else the most probable one."""
+        return next((score for score in self.scores if score.is_given), self.scores[0])
+
+    @property
     def likely(self) -> tuple[LabelScore, ...]:
         """The set that holds the true class as often as the policy's coverage says; never empty."""
         (members,) = self.policy.sets(np.array([[score.probability for score in self.scores]]))

@@ -59,10 +59,11 @@ class SequenceShape:
     """What a window of readings holds: [T, C], T of `length`, C of `channels`, in order.
 
     Readings are one `step` apart: seconds where `time` is a time, else in the unit of that column
-    (cycles, rows); `in_months` says that they are calendar months. `time` and `unit` are the
-    columns of a long table that say when a reading was and of what. `horizon` is how many steps
-    after the last reading the label speaks of. `seen` are the least and the greatest value of each
-    channel in the training rows, once there are some.
+    (cycles, rows); `in_months` says that they are calendar months, `in_readings` that each reading
+    is one step after the one before it, whatever lies between, as trading days are. `time` and
+    `unit` are the columns of a long table that say when a reading was and of what. `horizon` is how
+    many steps after the last reading the label speaks of. `seen` are the least and the greatest
+    value of each channel in the training rows, once there are some.
 
     The channels `in_advance` are known for the horizon too, such as a promotion or a price, and the
     parts of the `calendar` follow from when the last reading was. Where there are any, a window is
@@ -78,6 +79,7 @@ class SequenceShape:
     horizon: int = 0
     seen: tuple[tuple[float, float], ...] = ()
     in_months: bool = False
+    in_readings: bool = False
     in_advance: tuple[str, ...] = ()
     calendar: tuple[CalendarPart, ...] = ()
 
@@ -327,6 +329,11 @@ def signature_from_json(content: Mapping[str, Any]) -> Signature:
     return from_plain(Signature, content)
 
 
+def step_unit(shape: SequenceShape) -> str:
+    """What a step is counted in, behind its number; "" for the clock's own unit."""
+    return " months" if shape.in_months else " readings" if shape.in_readings else ""
+
+
 def _problems_of_shape(
     name: str, shape: SequenceShape | None, before: SequenceShape | None
 ) -> list[str]:
@@ -338,8 +345,8 @@ def _problems_of_shape(
     problems += [f"channel {channel!r} of {name!r} is gone" for channel in gone]
     if shape.length > before.length:
         problems.append(f"windows of {name!r} are longer: {shape.length} readings")
-    if (shape.step, shape.in_months) != (before.step, before.in_months):
-        apart, was = (f"{s.step:g}{' months' * s.in_months}" for s in (shape, before))
+    apart, was = (f"{s.step:g}{step_unit(s)}" for s in (shape, before))
+    if apart != was:
         problems.append(f"readings of {name!r} are {apart} apart, not {was}")
     if shape.calendar and not before.calendar:
         problems.append(f"readings of {name!r} must say when they were")

@@ -61,6 +61,7 @@ ComplianceCheck = Literal[
     "advice_sourced",
     "sex_excluded",
     "age_excluded",
+    "groups_measured",
 ]
 
 
@@ -169,37 +170,37 @@ class Task:
     label}; pair a JSON list of [i, j, class] over the row's spans, the pairs that it leaves out
     being of the `negative_class`; anomalies 1 at readings that are not as usual; forecasts the
     channel that is foretold. `classes` are the names, for ordinal in rising order; empty takes
-    those of the training rows. `respond` words the head's Judgement. Costs and capacity belong to
-    binary decisions; classes get thresholds per label (LabelPolicy).
+    those of the training rows. `respond` words the head's Judgement.
 
-    What a task may have besides:
+    Whatever else a task may have stands below in groups, and may be left out:
 
-    - `label_patterns`: regular expressions that hint at a class in new texts without a label; how
-      far each is believed is measured on labelled rows.
-    - `high_risk`: every new version needs a person's approval.
-    - `protected`, `monitored`: attributes (protected.py); columns of the former are kept out of the
-      features, those of the latter are features; of both there are figures by group.
+    - Columns: `time`, `group` and `entities` have these roles where a corpus has them; `windows`
+      look back over the entities; columns of `protected` attributes (protected.py) are kept out of
+      the features, those of `monitored` ones are features; of both there are figures by group.
+    - Decisions, of binary heads: `costs`, which they must state, and how many reviews a day there
+      are hands for; `reason_codes` of fields, `conditions` of codes. (Classes get thresholds per
+      label, see LabelPolicy; alarms take the capacity as their budget.)
     - `goal`: which way a number is better, unless a corpus says otherwise: answers then recommend
       settings of the fields that are `controllable`.
-    - `symmetries`: those of images.
-    - `rules`: what would be said without a model, by name: the class of each row of a typed table,
-      InputError where it lacks a column; reports show them beside the model.
-    - `causes`: what the sample's generator says of single fields (NaN where a value is missing):
-      benchmarks hold reasons against them.
-    - `patterns`: find spans together with the model (heads/spans.py says which holds where they
-      differ).
-    - `case_matters`: capitals and marks of a text mean something, as in code: reports show n-grams
-      of characters beside the model, whose encoder may not see them, and publications, which are
-      prose, are no records.
     - `coverage`: beside the class that is given there is a set of classes that holds the true one
-      of so many rows to come.
-    - `advice`: of each class of which `respond` gives advice, where that comes from.
-    - `backtest_levels`: at which reports backtest forecasts of losses.
-    - `concepts`: what fields, and columns of the task's data sets, stand for (concepts.py).
-    - `transfer_from`: the task whose model one of this task may begin with.
-    - `realized`: columns that a corpus may have of what came after a row: never inputs, they let
-      `takings` say, of a typed table and probabilities [N, K] of its rows, what acting on them
-      earns; {} where it lacks them.
+      of so many rows to come. `advice`: of each class of which `respond` gives advice, where that
+      comes from.
+    - Texts and images: `label_patterns` are regular expressions that hint at a class in new texts
+      without a label (how far each is believed is measured on labelled rows); `patterns` find spans
+      together with the model (heads/spans.py says which holds where they differ); where
+      `case_matters`, capitals and marks mean something, as in code: reports show n-grams of
+      characters beside the model, whose encoder may not see them, and publications, which are
+      prose, are no records; `symmetries` leave an image's label what it is.
+    - Limits and rules: the usual `metric`, latency and size; the `compliance_checks`; of
+      `high_risk`, every new version needs a person's approval.
+    - Transfer: the task whose model one of this task may begin with, and what fields, and columns
+      of the task's data sets, stand for (concepts.py).
+    - What reports hold the model against: `rules` give each row of a typed table a class without a
+      model, by name (InputError where it lacks a column); `causes` are what the sample's generator
+      says of single fields (NaN where a value is missing); `backtest_levels` are those of losses;
+      `realized` columns, which a corpus may have of what came after a row and which are never
+      inputs, let `takings` say, of a typed table and probabilities [N, K] of its rows, what acting
+      on them earns ({} where it lacks them).
     """
 
     industry: IndustryType
@@ -213,40 +214,47 @@ class Task:
     respond: Callable[[Any], dict[str, Any]]  # the head decides which Judgement it takes
     example: Mapping[str, Any]
     sample: Callable[[int, int], pa.Table]
-    time: str | None = None
-    group: str | None = None
-    windows: tuple[Window, ...] = ()
-    costs: Costs | None = None
-    daily_review_capacity: int | None = None
-    daily_volume: int | None = None
     family: Family = "tabular"
     head: Head = "binary"
     classes: tuple[str, ...] = ()
     negative_class: str | None = None
-    metric: str = "average_precision"
+    # columns
+    time: str | None = None
+    group: str | None = None
     entities: tuple[str, ...] = ()
+    windows: tuple[Window, ...] = ()
     protected: tuple[str, ...] = ()
     monitored: tuple[str, ...] = ()
+    # decisions
+    costs: Costs | None = None
+    daily_review_capacity: int | None = None
+    daily_volume: int | None = None
     reason_codes: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
     conditions: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
-    compliance_checks: tuple[ComplianceCheck, ...] = ()
-    latency_target_ms: float = 5.0
-    size_target_mb: float = 10.0
-    label_patterns: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
-    high_risk: bool = False
+    # numbers and sets of classes
     goal: Goal | None = None
-    symmetries: tuple[Symmetry, ...] = ()
-    rules: Mapping[str, Rule] = dataclasses.field(default_factory=dict[str, Rule])
-    patterns: SpanPatterns | None = None
-    case_matters: bool = False
     coverage: float | None = None
     advice: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
-    backtest_levels: tuple[float, ...] = ()
-    concepts: Mapping[str, Concept] = dataclasses.field(default_factory=dict[str, Concept])
+    # texts and images
+    label_patterns: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+    patterns: SpanPatterns | None = None
+    case_matters: bool = False
+    symmetries: tuple[Symmetry, ...] = ()
+    # limits and rules
+    metric: str = "average_precision"
+    latency_target_ms: float = 5.0
+    size_target_mb: float = 10.0
+    compliance_checks: tuple[ComplianceCheck, ...] = ()
+    high_risk: bool = False
+    # transfer
     transfer_from: str | None = None
+    concepts: Mapping[str, Concept] = dataclasses.field(default_factory=dict[str, Concept])
+    # what reports hold the model against
+    rules: Mapping[str, Rule] = dataclasses.field(default_factory=dict[str, Rule])
+    causes: Causes | None = None
+    backtest_levels: tuple[float, ...] = ()
     realized: tuple[str, ...] = ()
     takings: Takings | None = None
-    causes: Causes | None = None
 
     def __post_init__(self) -> None:
         """Refuse a task whose parts contradict each other."""
@@ -354,7 +362,11 @@ def example_record(task: Task, signature: Signature) -> Mapping[str, Any]:
     """A record that the model takes: the task's example where it fits, else typical values."""
     fields_by_name = {field.name: field for field in task.fields}
     ahead = _typical_ahead(signature)
-    values = flatten({n: v for n, v in task.example.items() if n != KNOWN_IN_ADVANCE})
+    example = dict(task.example)
+    for field in signature.fields:
+        if field.name in example and field.shape is not None:
+            example[field.name] = _with_moments(example[field.name], field.shape)
+    values = flatten({n: v for n, v in example.items() if n != KNOWN_IN_ADVANCE})
     fitting = {
         field.name: values[field.name]
         for field in signature.fields
@@ -365,7 +377,7 @@ def example_record(task: Task, signature: Signature) -> Mapping[str, Any]:
     if len(fitting) == len(values):
         fields = [field for field in fields if field.required]
         if fitting.keys() >= {field.name for field in fields}:
-            return task.example
+            return example
     if any(task.subject is not None and name == task.subject.name for name in fitting):
         ahead = {n: v for n, v in task.example.items() if n == KNOWN_IN_ADVANCE}
     return {**{field.name: _typical(field) for field in fields}, **fitting, **ahead}
@@ -381,7 +393,15 @@ def _asked(shape: SequenceShape | None) -> Sequence[Any]:
     if shape is None:
         return ()
     ahead = (shape.in_advance, shape.horizon if shape.in_advance else 0)
-    return (shape.channels, shape.length, shape.step, shape.in_months, *ahead)
+    return (shape.channels, shape.length, shape.step, step_unit(shape), *ahead)
+
+
+def _with_moments(readings: list[dict[str, Any]], shape: SequenceShape) -> list[dict[str, Any]]:
+    """Readings that say when they were, where the model must know it."""
+    if not shape.calendar or len(readings) != shape.length or shape.time in readings[0]:
+        return readings
+    moments = example_moments(shape)
+    return [{shape.time: at, **r} for at, r in zip(moments, readings, strict=True)]
 
 
 def _typical_window(shape: SequenceShape) -> list[dict[str, Any]]:

@@ -8,32 +8,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from industries.financial_services.adverse_action import REASONING_SCHEMA, reasoning
+from spt_core.answers import PROBABILITY
 from spt_core.judgement import Decision
 from spt_core.policy import Costs
 from spt_core.protected import ATTRIBUTES
 from spt_core.signature import Field
 from spt_core.task import IndustryType, Task
 
-# The official interpretation of 12 CFR 1002.9(b)(2) finds more than four reasons unhelpful.
-NUM_REASONS = 4
 # A scorecard's scale: 600 points at odds of 30 good to 1 bad, 20 points double them (Siddiqi,
 # "Credit Risk Scorecards", 2006), held within the range that lenders print.
 ANCHOR_POINTS, ANCHOR_ODDS, POINTS_TO_DOUBLE = 600, 30.0, 20
 LOWEST, HIGHEST = 300, 850
 BANDS = ((640, "excellent"), (600, "good"), (560, "fair"), (LOWEST, "poor"))
-# Statements of specific reasons of the sample form C-1, appendix C to 12 CFR 1002 (Regulation B).
-REASON_TEXTS = {
-    "C1-ACCOUNT": "Insufficient number of credit references provided",
-    "C1-OBLIGATIONS": "Excessive obligations in relation to income",
-    "C1-EMPLOYMENT": "Length of employment",
-    "C1-RESIDENCE": "Length of residence",
-    "C1-CREDIT-HISTORY": "Delinquent past or present credit obligations with others",
-    "C1-COLLATERAL": "Value or type of collateral not sufficient",
-    "C1-AMOUNT": "Income insufficient for amount of credit requested",
-    "C1-TERMS": "We do not grant credit to any applicant on the terms and conditions you have "
-    "requested",
-    "OTHER": "Other, specify",
-}
 CHECKING = ("none", "negative", "low", "high")
 CHECKING_EFFECTS = np.array([0.4, 0.9, 0.3, -0.8])
 SAVINGS = ("none", "low", "medium", "high")
@@ -46,26 +33,14 @@ HOUSING = ("rent", "own", "free")
 
 
 def respond(judgement: Decision) -> dict[str, Any]:
-    """The task's answer; reasons are what raised the risk, or what lowered it on approval."""
-    adverse = judgement.action != "approve"
-    codes, points = judgement.policy.reason_codes, points_of(judgement.probability)
-    reasoning = [
-        {
-            "code": (code := codes.get(reason.field, "OTHER")),
-            "reason": REASON_TEXTS.get(code, code),
-            "field": reason.field,
-            "value": reason.value,
-            "effect": round(reason.effect, 4),
-        }
-        for reason in judgement.fields
-        if not adverse or reason.effect > 0
-    ][:NUM_REASONS]
+    """The task's answer: the points of the probability, and the reasons."""
+    points = points_of(judgement.probability)
     return {
         "credit_score": points,
         "band": next(band for floor, band in BANDS if points >= floor),
         "default_probability": round(judgement.probability, 6),
         "recommendation": judgement.action,
-        "reasoning": reasoning,
+        "reasoning": reasoning(judgement),
     }
 
 
@@ -173,23 +148,9 @@ CREDIT_SCORING = Task(
             "description": "600 points at odds of 30 good to 1 bad, 20 points double them",
         },
         "band": {"type": "string", "enum": [band for _, band in BANDS]},
-        "default_probability": {"type": "number", "minimum": 0, "maximum": 1},
+        "default_probability": PROBABILITY,
         "recommendation": {"type": "string", "enum": ["approve", "review", "decline"]},
-        "reasoning": {
-            "type": "array",
-            "description": "up to four reasons with their codes, strongest first; a positive "
-            "effect raises the log-odds of default",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "code": {"type": "string"},
-                    "reason": {"type": "string"},
-                    "field": {"type": "string"},
-                    "value": {"description": "the value seen, null if it was missing"},
-                    "effect": {"type": "number"},
-                },
-            },
-        },
+        "reasoning": REASONING_SCHEMA,
     },
     respond=respond,
     example={
@@ -211,17 +172,17 @@ CREDIT_SCORING = Task(
     daily_volume=500,
     protected=ATTRIBUTES,
     reason_codes={
-        "checking_account": "C1-ACCOUNT",
-        "duration_months": "C1-TERMS",
+        "checking_account": "OWN-CHECKING",
+        "duration_months": "OWN-TERM",
         "credit_history": "C1-CREDIT-HISTORY",
-        "purpose": "C1-TERMS",
-        "credit_amount": "C1-AMOUNT",
-        "savings": "C1-COLLATERAL",
+        "purpose": "OWN-PURPOSE",
+        "credit_amount": "OWN-AMOUNT",
+        "savings": "OWN-SAVINGS",
         "years_employed": "C1-EMPLOYMENT",
         "instalment_percent": "C1-OBLIGATIONS",
         "years_of_residence": "C1-RESIDENCE",
-        "housing": "C1-COLLATERAL",
-        "existing_credits": "C1-OBLIGATIONS",
+        "housing": "OWN-HOUSING",
+        "existing_credits": "OWN-CREDITS",
     },
     compliance_checks=(
         "protected_attributes_excluded",

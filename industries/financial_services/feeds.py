@@ -1,6 +1,6 @@
 """Where financial regulators publish."""
 
-from spt_core.continuous.feeds.json_api import FEDERAL_REGISTER
+from spt_core.continuous.feeds.json_api import federal_register
 from spt_core.continuous.feeds.source import LinkList, Source
 from spt_core.task import IndustryType
 
@@ -47,15 +47,10 @@ FEEDS: tuple[Source, ...] = (
         kind="rss",
         url="https://www.ecb.europa.eu/rss/press.html",
     ),
-    Source(
-        id="federal_register_sec",
+    federal_register(
+        "federal_register_sec",
         name="Federal Register: SEC documents",
         industry=_FINANCE,
-        kind="json_api",
-        url=(
-            "https://www.federalregister.gov/api/v1/documents.json?per_page=100&order=newest"
-            "&conditions%5Bagencies%5D%5B%5D=securities-and-exchange-commission"
-        ),
-        json=FEDERAL_REGISTER,
+        agency="securities-and-exchange-commission",
     ),
 )

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from spt_core.answers import CONFIDENCE, PROBABILITY, field_effects, field_effects_schema
 from spt_core.judgement import Decision
 from spt_core.policy import Costs
 from spt_core.protected import ATTRIBUTES
@@ -28,10 +29,7 @@ def respond(judgement: Decision) -> dict[str, Any]:
     """The task's answer: the strongest signed effects are the risk factors."""
     return {
         "fraud_probability": round(judgement.probability, 6),
-        "risk_factors": [
-            {"field": reason.field, "value": reason.value, "effect": round(reason.effect, 4)}
-            for reason in judgement.fields[:NUM_RISK_FACTORS]
-        ],
+        "risk_factors": field_effects(judgement.fields[:NUM_RISK_FACTORS]),
         "recommendation": judgement.action,
         "confidence": round(judgement.confidence, 6),
     }
@@ -150,26 +148,12 @@ FRAUD_DETECTION = Task(
         ),
     ),
     answer={
-        "fraud_probability": {"type": "number", "minimum": 0, "maximum": 1},
-        "risk_factors": {
-            "type": "array",
-            "description": "strongest effects on the log-odds, signed: positive raises the risk",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "field": {"type": "string"},
-                    "value": {"description": "the value seen, null if it was missing"},
-                    "effect": {"type": "number"},
-                },
-            },
-        },
+        "fraud_probability": PROBABILITY,
+        "risk_factors": field_effects_schema(
+            "strongest effects on the log-odds, signed: positive raises the risk"
+        ),
         "recommendation": {"type": "string", "enum": ["approve", "review", "decline"]},
-        "confidence": {
-            "type": "number",
-            "minimum": 0.5,
-            "maximum": 1,
-            "description": "calibrated probability of the likelier class, max(p, 1 - p)",
-        },
+        "confidence": CONFIDENCE,
     },
     respond=respond,
     example={

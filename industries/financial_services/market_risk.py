@@ -18,8 +18,8 @@ USUAL_LEVEL = 0.99
 SHOWN_LEVELS = (0.9, 0.95, 0.99)
 BACKTEST_LEVELS = (0.95, 0.99)
 SAMPLE_DAYS = 600  # of one instrument
+USUAL_POSITION = 100.0  # of which a loss is as large as in percent
 START = np.datetime64("2022-01-01", "D")
-DAY_S = 86_400.0
 
 
 def respond(judgement: Forecast) -> dict[str, Any]:
@@ -40,8 +40,9 @@ def respond(judgement: Forecast) -> dict[str, Any]:
 
 
 def _of_position(loss_pct: float, position: Any) -> float:
-    """In the position's currency; 0 where no position is told."""
-    return 0.0 if position is None else round(float(position) * loss_pct / 100.0, 2)
+    """In the position's currency; where no position is told, of USUAL_POSITION."""
+    value = USUAL_POSITION if position is None else float(position)
+    return round(value * loss_pct / 100.0, 2)
 
 
 def _recommendation(judgement: Forecast, at_risk: float, level: float) -> str:
@@ -55,7 +56,7 @@ def _recommendation(judgement: Forecast, at_risk: float, level: float) -> str:
 
 
 def sample(num_rows: int, seed: int) -> pa.Table:
-    """A SYNTHETIC corpus of daily returns of instruments, 600 trading days each.
+    """A SYNTHETIC corpus of daily returns of instruments, 600 trading days (weekdays) each.
 
     A day's variance is 0.02 of the long-run one, 0.88 of yesterday's, and 0.08 of the square of
     yesterday's return (0.12 after a fall): a GJR-GARCH(1,1). Returns are that spread times
@@ -76,7 +77,8 @@ def sample(num_rows: int, seed: int) -> pa.Table:
             returns[day] = 0.02 + np.sqrt(variance) * shocks[day]
             before = returns[day]
         columns["instrument"].append(np.full(SAMPLE_DAYS, f"I{number:03d}"))
-        columns["session"].append((START + np.arange(SAMPLE_DAYS)).astype("datetime64[us]"))
+        days = np.busday_offset(START, np.arange(SAMPLE_DAYS), roll="forward")
+        columns["session"].append(days.astype("datetime64[us]"))
         columns["return_pct"].append(returns)
         columns["loss_pct"].append(np.maximum(-returns, 0.0))
     return pa.table({name: np.concatenate(parts)[:num_rows] for name, parts in columns.items()})
@@ -113,12 +115,12 @@ MARKET_RISK = Task(
         Field(
             name="readings",
             kind="sequence",
-            description="the instrument's last trading days, oldest first, counted without those "
-            "on which the market was closed; loss_pct is -return_pct, or 0 where it gained",
+            description="the instrument's last trading days, oldest first: those on which the market "
+            "was closed are none; loss_pct is -return_pct, or 0 where it gained",
             shape=SequenceShape(
                 length=WINDOW_DAYS,
                 channels=("return_pct", "loss_pct"),
-                step=DAY_S,
+                in_readings=True,
                 time="session",
                 unit="instrument",
                 horizon=1,
@@ -129,7 +131,8 @@ MARKET_RISK = Task(
             kind="number",
             minimum=0,
             required=False,
-            description="what is held, in its currency; left out, losses are in percent alone",
+            description="what is held, in its currency; 100 where it is left out. A long position: "
+            "a short one loses where it gains",
         ),
         Field(
             name="confidence_level",
@@ -151,7 +154,7 @@ MARKET_RISK = Task(
             "description": "the mean loss where it is exceeded, the tail beyond the 95 % quantile "
             "taken for exponential: heavier tails lose more",
         },
-        "value_at_risk": {**_LOSS, "description": "in the position's currency; 0 without one"},
+        "value_at_risk": {**_LOSS, "description": "in the position's currency; of 100 without one"},
         "expected_shortfall": {**_LOSS, "description": "in the position's currency"},
         "confidence_level": {"type": "number"},
         "quantiles": {

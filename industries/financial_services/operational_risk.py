@@ -8,6 +8,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from spt_core.answers import (
+    class_probabilities,
+    class_probabilities_schema,
+    phrases_schema,
+    probability_schema,
+)
 from spt_core.judgement import Labels
 from spt_core.protected import ATTRIBUTES
 from spt_core.signature import Field
@@ -39,16 +45,13 @@ OWNERS: Mapping[str, str] = {
 
 def respond(judgement: Labels) -> dict[str, Any]:
     """The task's answer: the type, the others that it may be, and by which words."""
-    best = next((score for score in judgement.scores if score.is_given), judgement.scores[0])
+    best = judgement.best
     others = [score for score in judgement.likely if score.label != best.label]
     is_sure = best.probability >= ACCEPT_FROM and not others
     return {
         "event_type": best.label,
         "event_type_name": EVENT_TYPES.get(best.label, ""),
-        "alternatives": [
-            {"event_type": score.label, "probability": round(score.probability, 6)}
-            for score in others
-        ],
+        "alternatives": class_probabilities("event_type", others),
         "evidence": best.phrases(),
         "notify": OWNERS.get(best.label, "the second line of defence"),
         "recommendation": "record" if is_sure else "review",
@@ -144,8 +147,6 @@ def _pick(choices: tuple[str, ...], draw: np.random.Generator) -> str:
     return choices[int(draw.integers(len(choices)))]
 
 
-_PROBABILITY: Mapping[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
-
 OPERATIONAL_RISK = Task(
     industry=IndustryType.FINANCIAL_SERVICES,
     name="operational_risk",
@@ -163,31 +164,15 @@ OPERATIONAL_RISK = Task(
     answer={
         "event_type": {"type": "string", "description": "one of Basel's seven, or a customer's"},
         "event_type_name": {"type": "string", "description": "as Basel writes it, else empty"},
-        "alternatives": {
-            "type": "array",
-            "description": "other types; with event_type they hold the true one in 90 % of cases "
-            "like those that this was measured on",
-            "items": {
-                "type": "object",
-                "properties": {"event_type": {"type": "string"}, "probability": _PROBABILITY},
-            },
-        },
-        "evidence": {
-            "type": "array",
-            "description": "phrases that speak for the type, strongest first",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "text": {"type": "string"},
-                    "start": {"type": "integer"},
-                    "end": {"type": "integer"},
-                    "effect": {"type": "number"},
-                },
-            },
-        },
+        "alternatives": class_probabilities_schema(
+            "event_type",
+            "other types; with event_type they hold the true one in the share of cases that the "
+            "policy covers (90 % unless it is edited), while cases are as they were",
+        ),
+        "evidence": phrases_schema("phrases that speak for the type, strongest first"),
         "notify": {"type": "string", "description": "who is told first, by a stated table"},
         "recommendation": {"type": "string", "enum": ["record", "review"]},
-        "confidence": {**_PROBABILITY, "description": "calibrated probability of the type"},
+        "confidence": probability_schema("calibrated probability of the type"),
     },
     respond=respond,
     example={"text": "At the Leeds branch, an outsider cashed forged checks worth 12,400 euro."},

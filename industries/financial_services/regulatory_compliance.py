@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from spt_core.answers import PROBABILITY, probability_schema
 from spt_core.judgement import Labels
 from spt_core.signature import Field
 from spt_core.task import IndustryType, Task
@@ -299,7 +300,7 @@ REGULATORY_COMPLIANCE = Task(
                 "properties": {
                     "category": {"type": "string"},
                     "title": {"type": "string"},
-                    "probability": {"type": "number", "minimum": 0, "maximum": 1},
+                    "probability": PROBABILITY,
                     "phrases": _PHRASES,
                 },
             },
@@ -318,15 +319,10 @@ REGULATORY_COMPLIANCE = Task(
             },
         },
         "recommendation": {"type": "string", "enum": ["accept", "review", "revise"]},
-        "confidence": {
-            "type": "number",
-            "minimum": 0,
-            "maximum": 1,
-            "description": (
-                "calibrated probability behind the verdict: of the likeliest risk that is given, "
-                "or 1 less that of the likeliest risk when none is"
-            ),
-        },
+        "confidence": probability_schema(
+            "calibrated probability behind the verdict: of the likeliest risk that is given, "
+            "or 1 less that of the likeliest risk when none is"
+        ),
     },
     respond=respond,
     example={

@@ -8,33 +8,21 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from industries.financial_services.adverse_action import REASONING_SCHEMA, reasoning
 from spt_core.judgement import Decision
 from spt_core.policy import Costs
 from spt_core.protected import ATTRIBUTES
 from spt_core.signature import Field
 from spt_core.task import IndustryType, Task
 
-# The official interpretation of 12 CFR 1002.9(b)(2) finds more than four reasons unhelpful.
-NUM_REASONS = 4
 RISK_LEVELS = {"approve": "low", "review": "medium", "decline": "high"}
-# Statements of specific reasons of the sample form C-1, appendix C to 12 CFR 1002 (Regulation B).
-REASON_TEXTS = {
-    "C1-INCOME": "Income insufficient for amount of credit requested",
-    "C1-OBLIGATIONS": "Excessive obligations in relation to income",
-    "C1-EMPLOYMENT": "Length of employment",
-    "C1-CREDIT-HISTORY": "Delinquent past or present credit obligations with others",
-    "C1-CREDIT-FILE": "Limited credit experience",
-    "C1-TERMS": "We do not grant credit to any applicant on the terms and conditions you have "
-    "requested",
-    "OTHER": "Other, specify",
-}
 CONDITIONS = {
     "C1-INCOME": "verify income with two recent statements",
     "C1-OBLIGATIONS": "obtain a list of open obligations",
     "C1-EMPLOYMENT": "verify employment with the employer",
     "C1-CREDIT-HISTORY": "obtain a full credit report",
     "C1-CREDIT-FILE": "obtain a second credit reference",
-    "C1-TERMS": "offer a lower amount or another term",
+    "OWN-TERM": "offer a lower amount or another term",
 }
 PURPOSES = ("home_purchase", "car", "education", "business", "debt_consolidation")
 PURPOSE_EFFECTS = np.array([-0.3, 0.0, 0.1, 0.5, 0.4])
@@ -42,29 +30,17 @@ TERMS_YEARS = {"home_purchase": (15, 20, 30), "other": (2, 3, 5, 7)}
 
 
 def respond(judgement: Decision) -> dict[str, Any]:
-    """The task's answer; reasons are what raised the risk, or what lowered it on approval."""
-    adverse = judgement.action != "approve"
-    codes = judgement.policy.reason_codes
-    reasoning: list[dict[str, Any]] = [
-        {
-            "code": (code := codes.get(reason.field, "OTHER")),
-            "reason": REASON_TEXTS.get(code, code),
-            "field": reason.field,
-            "value": reason.value,
-            "effect": round(reason.effect, 4),
-        }
-        for reason in judgement.fields
-        if not adverse or reason.effect > 0
-    ][:NUM_REASONS]
+    """The task's answer; of a loan under review it says what to ask for."""
+    reasons = reasoning(judgement)
     conditions: list[str] = []
     if judgement.action == "review":
-        texts = [judgement.policy.conditions.get(entry["code"]) for entry in reasoning]
+        texts = [judgement.policy.conditions.get(reason["code"]) for reason in reasons]
         conditions = list(dict.fromkeys(text for text in texts if text))
     return {
         "risk_level": RISK_LEVELS[judgement.action],
         "recommendation": judgement.action,
         "conditions": conditions,
-        "reasoning": reasoning,
+        "reasoning": reasons,
     }
 
 
@@ -193,21 +169,7 @@ RISK_ASSESSMENT = Task(
         "risk_level": {"type": "string", "enum": ["low", "medium", "high"]},
         "recommendation": {"type": "string", "enum": ["approve", "review", "decline"]},
         "conditions": {"type": "array", "items": {"type": "string"}},
-        "reasoning": {
-            "type": "array",
-            "description": "up to four reasons with their codes, strongest first; a positive "
-            "effect raises the log-odds of default",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "code": {"type": "string"},
-                    "reason": {"type": "string"},
-                    "field": {"type": "string"},
-                    "value": {"description": "the value seen, null if it was missing"},
-                    "effect": {"type": "number"},
-                },
-            },
-        },
+        "reasoning": REASONING_SCHEMA,
     },
     respond=respond,
     example={
@@ -231,8 +193,8 @@ RISK_ASSESSMENT = Task(
         "customer_profile.debt_to_income": "C1-OBLIGATIONS",
         "customer_profile.employment_history": "C1-EMPLOYMENT",
         "loan_details.amount": "C1-INCOME",
-        "loan_details.purpose": "C1-TERMS",
-        "loan_details.term": "C1-TERMS",
+        "loan_details.purpose": "OWN-PURPOSE",
+        "loan_details.term": "OWN-TERM",
     },
     conditions=CONDITIONS,
     compliance_checks=(

@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from industries.financial_services.trading_costs import takings
+from spt_core.answers import PROBABILITY, probability_schema
 from spt_core.data.market import BASIS_POINTS, Event, Quote, Trade
 from spt_core.data.market_rows import (
     DIRECTION,
@@ -36,7 +37,7 @@ TWICE = 1.0 / 3.0  # the imbalance of a book with twice as much on one side
 def respond(judgement: Labels) -> dict[str, Any]:
     """The task's answer: the direction that the policy gives, and what to do about it."""
     probabilities = {score.label: score.probability for score in judgement.scores}
-    best = next((score for score in judgement.scores if score.is_given), judgement.scores[0])
+    best = judgement.best
     return answer(judgement.record, probabilities, best.label, lambda: judgement.outside)
 
 
@@ -307,9 +308,7 @@ TRADING = Task(
         "probabilities": {
             "type": "object",
             "description": "calibrated, of each direction",
-            "properties": {
-                name: {"type": "number", "minimum": 0, "maximum": 1} for name in DIRECTIONS
-            },
+            "properties": {name: PROBABILITY for name in DIRECTIONS},
         },
         "expected_return": {
             "type": "number",
@@ -328,12 +327,7 @@ TRADING = Task(
             "description": "true where the action is hold: the costs are not paid for, or a field "
             "but the time and the fee lies beyond all training rows",
         },
-        "confidence": {
-            "type": "number",
-            "minimum": 0,
-            "maximum": 1,
-            "description": "calibrated probability of the direction",
-        },
+        "confidence": probability_schema("calibrated probability of the direction"),
     },
     respond=respond,
     example={

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from industries.healthcare.attributes import CLINICAL, PROTECTED
 from industries.healthcare.clinical_knowledge import KNOWLEDGE, URGENCIES, most_urgent
+from spt_core.answers import PROBABILITY, probability_schema
 from spt_core.judgement import Labels, LabelScore
-from spt_core.protected import ATTRIBUTES
 from spt_core.signature import Field
 from spt_core.task import IndustryType, Task
 
-CLINICAL = ("age", "sex", "pregnancy")  # attributes that medicine itself looks at
 COVERAGE = 0.95
 NUM_REASONS = 5
 SYMPTOMS, HISTORY = "patient.symptoms", "patient.history"
@@ -41,13 +41,18 @@ def respond(judgement: Labels) -> dict[str, Any]:
             for reason in likely[0].fields[:NUM_REASONS]
         ],
         "alarms": [fact for _, fact in alarms],
-        "unknown_terms": [
-            {"field": unseen.field, "term": unseen.term, "nearest_known": unseen.nearest}
-            for unseen in judgement.unseen
-        ],
+        "unknown_terms": unknown_terms(judgement),
         "coverage": judgement.policy.coverage or 0.0,
         "notice": _notice(judgement, likely),
     }
+
+
+def unknown_terms(judgement: Labels) -> list[dict[str, Any]]:
+    """Terms that had no part in the answer, and which is written most alike."""
+    return [
+        {"field": unseen.field, "term": unseen.term, "nearest_known": unseen.nearest}
+        for unseen in judgement.unseen
+    ]
 
 
 def _diagnosis(score: LabelScore) -> dict[str, Any]:
@@ -245,8 +250,20 @@ def _lists_with_gaps(lists: list[list[str]], missing: np.ndarray) -> pa.Array:
     return pa.array(cells, pa.list_(pa.string()))
 
 
-_PROBABILITY: Mapping[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
 _STRINGS: Mapping[str, Any] = {"type": "array", "items": {"type": "string"}}
+
+UNKNOWN_TERMS: Mapping[str, Any] = {
+    "type": "array",
+    "description": "terms that training did not have, or hardly: they had no part in the answer",
+    "items": {
+        "type": "object",
+        "properties": {
+            "field": {"type": "string"},
+            "term": {"type": "string"},
+            "nearest_known": {"type": ["string", "null"]},
+        },
+    },
+}
 
 CLINICAL_DECISION_SUPPORT = Task(
     industry=IndustryType.HEALTHCARE,
@@ -314,7 +331,7 @@ CLINICAL_DECISION_SUPPORT = Task(
                 "type": "object",
                 "properties": {
                     "diagnosis": {"type": "string"},
-                    "probability": _PROBABILITY,
+                    "probability": PROBABILITY,
                     "urgency": {"type": "string", "enum": list(URGENCIES)},
                     "treatments": {
                         **_STRINGS,
@@ -356,24 +373,11 @@ CLINICAL_DECISION_SUPPORT = Task(
             **_STRINGS,
             "description": "symptoms and vital signs that are urgent whatever the diagnosis",
         },
-        "unknown_terms": {
-            "type": "array",
-            "description": "terms that training did not have, or hardly: they had no part in the "
-            "answer",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "field": {"type": "string"},
-                    "term": {"type": "string"},
-                    "nearest_known": {"type": ["string", "null"]},
-                },
-            },
-        },
-        "coverage": {
-            **_PROBABILITY,
-            "description": "the share of cases whose set holds the true diagnosis; 0 before it was "
-            "measured, when the most probable diagnosis stands alone",
-        },
+        "unknown_terms": UNKNOWN_TERMS,
+        "coverage": probability_schema(
+            "the share of cases whose set holds the true diagnosis; 0 before it was "
+            "measured, when the most probable diagnosis stands alone"
+        ),
         "notice": {"type": "string", "description": "what the answer is, and what limits it"},
     },
     respond=respond,
@@ -388,7 +392,7 @@ CLINICAL_DECISION_SUPPORT = Task(
     },
     sample=sample,
     metric="macro_f1",
-    protected=tuple(name for name in ATTRIBUTES if name not in CLINICAL),
+    protected=PROTECTED,
     monitored=CLINICAL,
     compliance_checks=(
         "data_licence_known",

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from spt_core.answers import PROBABILITY, phrases_schema, probability_schema
 from spt_core.judgement import LabelScore, Pairs, PairScores, Span
 from spt_core.protected import ATTRIBUTES
 from spt_core.signature import Field
@@ -281,20 +282,8 @@ DRUG_INTERACTION_DETECTION = Task(
                         "enum": list(ADVICE),
                         "description": "by a keyword rule on the sentence, else by the type",
                     },
-                    "probability": {"type": "number", "minimum": 0, "maximum": 1},
-                    "evidence": {
-                        "type": "array",
-                        "description": "phrases that speak for the type, strongest first",
-                        "items": {
-                            "type": "object",
-                            "properties": {
-                                "text": {"type": "string"},
-                                "start": {"type": "integer"},
-                                "end": {"type": "integer"},
-                                "effect": {"type": "number"},
-                            },
-                        },
-                    },
+                    "probability": PROBABILITY,
+                    "evidence": phrases_schema("phrases that speak for the type, strongest first"),
                 },
             },
         },
@@ -333,14 +322,9 @@ DRUG_INTERACTION_DETECTION = Task(
                 "was no pair to judge"
             ),
         },
-        "confidence": {
-            "type": "number",
-            "minimum": 0,
-            "maximum": 1,
-            "description": (
-                "calibrated probability of the least certain pair's type; 0 if no pair was judged"
-            ),
-        },
+        "confidence": probability_schema(
+            "calibrated probability of the least certain pair's type; 0 if no pair was judged"
+        ),
     },
     respond=respond,
     example={"text": "Warfarin should not be given together with ibuprofen."},

@@ -1,6 +1,6 @@
 """Where health authorities publish."""
 
-from spt_core.continuous.feeds.json_api import FEDERAL_REGISTER, OPENFDA_ENFORCEMENT
+from spt_core.continuous.feeds.json_api import OPENFDA_ENFORCEMENT, federal_register
 from spt_core.continuous.feeds.source import Source
 from spt_core.task import IndustryType
 
@@ -46,15 +46,10 @@ FEEDS: tuple[Source, ...] = (
         kind="rss",
         url="https://www.ema.europa.eu/en/news.xml",
     ),
-    Source(
-        id="federal_register_hhs",
+    federal_register(
+        "federal_register_hhs",
         name="Federal Register: HHS documents",
         industry=_HEALTH,
-        kind="json_api",
-        url=(
-            "https://www.federalregister.gov/api/v1/documents.json?per_page=100&order=newest"
-            "&conditions%5Bagencies%5D%5B%5D=health-and-human-services-department"
-        ),
-        json=FEDERAL_REGISTER,
+        agency="health-and-human-services-department",
     ),
 )

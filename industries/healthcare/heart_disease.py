@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from industries.healthcare.attributes import CLINICAL, PROTECTED
+from spt_core.answers import CONFIDENCE, field_effects, field_effects_schema, probability_schema
 from spt_core.judgement import Decision
 from spt_core.policy import Costs
-from spt_core.protected import ATTRIBUTES
 from spt_core.signature import Field
 from spt_core.task import IndustryType, Task
 
-CLINICAL = ("age", "sex", "pregnancy")  # attributes that medicine itself looks at
 NUM_FINDINGS = 5
 RECOMMENDATIONS = {
     "approve": "no_further_test",
@@ -30,10 +29,7 @@ def respond(judgement: Decision) -> dict[str, Any]:
     return {
         "disease_probability": round(judgement.probability, 6),
         "recommendation": RECOMMENDATIONS[judgement.action],
-        "findings": [
-            {"field": reason.field, "value": reason.value, "effect": round(reason.effect, 4)}
-            for reason in judgement.fields[:NUM_FINDINGS]
-        ],
+        "findings": field_effects(judgement.fields[:NUM_FINDINGS]),
         "confidence": round(judgement.confidence, 6),
         "notice": NOTICE,
     }
@@ -43,9 +39,10 @@ def sample(num_rows: int, seed: int) -> pa.Table:
     """A SYNTHETIC corpus of patients before an angiography, whose causes are known.
 
     The log-odds of the disease are -1.6, plus 0.05 per year of age above 54, plus 1.3 for men, plus
-    1.5 for typical angina (0.5 for the atypical), plus 1.8 for pain or a fall of blood pressure on
-    exertion, plus 0.9 per mm of ST depression, minus 0.025 per beat of the highest heart rate above
-    150, plus 0.7 per narrowed vessel in fluoroscopy, plus 0.004 per mg/dl of cholesterol above 245.
+    1.5 for typical angina (0.5 for the atypical), plus 1.8 for pain on exertion, plus 0.9 per mm of
+    ST depression above 0.9, minus 0.025 per beat of the highest heart rate above 150, plus 0.7 per
+    narrowed vessel in fluoroscopy, plus 0.004 per mg/dl of cholesterol above 245; what is below
+    takes as much away.
     The resting pressure and the blood sugar have no effect of their own, and rise with age. 15 % of
     fluoroscopies and 3 % of cholesterols are missing at random. The numbers are of no study.
     """
@@ -88,8 +85,6 @@ def sample(num_rows: int, seed: int) -> pa.Table:
         }
     )
 
-
-_PROBABILITY: Mapping[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
 
 HEART_DISEASE = Task(
     industry=IndustryType.HEALTHCARE,
@@ -155,34 +150,19 @@ HEART_DISEASE = Task(
         ),
     ),
     answer={
-        "disease_probability": {
-            **_PROBABILITY,
-            "description": "calibrated probability of a vessel narrowed by more than half",
-        },
+        "disease_probability": probability_schema(
+            "calibrated probability of a vessel narrowed by more than half"
+        ),
         "recommendation": {
             "type": "string",
             "enum": list(RECOMMENDATIONS.values()),
             "description": "the cheapest by the policy's costs of a missed disease, a needless "
             "angiography and an imaging test",
         },
-        "findings": {
-            "type": "array",
-            "description": "strongest effects on the log-odds, signed: positive speaks for it",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "field": {"type": "string"},
-                    "value": {"description": "the value seen, null if it was missing"},
-                    "effect": {"type": "number"},
-                },
-            },
-        },
-        "confidence": {
-            "type": "number",
-            "minimum": 0.5,
-            "maximum": 1,
-            "description": "calibrated probability of the likelier class, max(p, 1 - p)",
-        },
+        "findings": field_effects_schema(
+            "strongest effects on the log-odds, signed: positive speaks for it"
+        ),
+        "confidence": CONFIDENCE,
         "notice": {"type": "string", "description": "what the answer is, and what it is not"},
     },
     respond=respond,
@@ -203,7 +183,7 @@ HEART_DISEASE = Task(
     # person with its risks, an imaging test.
     costs=Costs(missed_positive=20_000.0, false_alarm=4_000.0, review=700.0),
     metric="roc_auc",
-    protected=tuple(name for name in ATTRIBUTES if name not in CLINICAL),
+    protected=PROTECTED,
     monitored=CLINICAL,
     compliance_checks=("data_licence_known", "protected_attributes_excluded"),
     high_risk=True,

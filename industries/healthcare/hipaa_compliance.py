@@ -63,7 +63,7 @@ def residual_risk(spans: Sequence[Span], policy: Policy) -> dict[str, Any]:
     Where d spans of a type are named and its recall is q, d (1 - q) / q more are expected; the ends
     are those of Wilson's 95 % interval of q. Types of which nothing is named add nothing to the
     sum, so that it is a floor. `low` asks that the upper end stays below REVIEW_FROM and that every
-    type named has at least MIN_SUPPORT held-out spans.
+    type named has at least MIN_SUPPORT held-out spans; where nothing is named, that any type has.
     """
     assert isinstance(policy, SpanPolicy), "whoever opened the model has checked it"
     sums, unmeasured = np.zeros(3), list[str]()
@@ -76,7 +76,8 @@ def residual_risk(spans: Sequence[Span], policy: Policy) -> dict[str, Any]:
         low, high = _wilson(recalled, support)
         recalls = np.array([recalled / support, high, low])
         sums += number * (1 - recalls) / recalls
-    is_low = sums[2] < REVIEW_FROM and not unmeasured
+    is_measured = any(support >= MIN_SUPPORT for support in policy.support.values())
+    is_low = sums[2] < REVIEW_FROM and is_measured and not unmeasured
     expected, least, most = (round(float(value), 4) for value in sums)
     return {
         "level": "low" if is_low else "review",

@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from stdnum import ean, iban, imei, luhn
-from stdnum.us import rtn, ssn
+from stdnum.us import itin, rtn, ssn
 
 from spt_core.judgement import Span
 from spt_core.task import SpanPatterns
 
 # With every change of PATTERNS, or of what they are checked by.
-VERSION = "safe-harbor-1"
+VERSION = "safe-harbor-2"
 
 IDENTIFIERS: Mapping[str, str] = {
     "name": "(A) names",
@@ -149,6 +149,7 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     _pattern("other_id", r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"),
     _pattern("ssn", r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])", _is_ssn),
+    _pattern("other_id", r"(?<![\d-])9\d{2}-\d{2}-\d{4}(?![\d-])", itin.is_valid),
     _named("ssn", "social security", r"\d{3}[- ]?\d{2}[- ]?\d{4}(?!\d)", alone="SSN"),
     _pattern("device", r"(?i:\bIMEI ?[:#]? ?)(?P<value>\d{15})\b", imei.is_valid),
     _pattern("device", r"(?:\(01\)|(?i:\bGTIN ?[:#]? ?))(?P<value>\d{14})\b", ean.is_valid),

@@ -12,6 +12,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from spt_core.answers import (
+    PROBABILITY,
+    class_probabilities,
+    class_probabilities_schema,
+    probability_schema,
+)
 from spt_core.images import png, resized
 from spt_core.judgement import AttentionMap, Labels, LabelScore
 from spt_core.signature import Field
@@ -40,10 +46,9 @@ def respond(judgement: Labels) -> dict[str, Any]:
     confidence = first.probability if first.is_given else 1.0 - first.probability
     return {
         "findings": [_finding(score) for score in given],
-        "differential_diagnosis": [
-            {"finding": score.label, "probability": round(score.probability, 6)}
-            for score in judgement.scores[:NUM_DIFFERENTIAL]
-        ],
+        "differential_diagnosis": class_probabilities(
+            "finding", judgement.scores[:NUM_DIFFERENTIAL]
+        ),
         "recommendations": recommendations(given, judgement),
         "attention_map": _map(first),
         "confidence": round(confidence, 6),
@@ -183,7 +188,6 @@ DRAWN: Mapping[str, Callable[[_Film, np.random.Generator], None]] = {
 # A row of `sample`, in a file so that people can look at it.
 EXAMPLE = Path(__file__).with_name("medical_imaging_example.png")
 
-_PROBABILITY: Mapping[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
 
 MEDICAL_IMAGING = Task(
     industry=IndustryType.HEALTHCARE,
@@ -215,7 +219,7 @@ MEDICAL_IMAGING = Task(
                 "type": "object",
                 "properties": {
                     "finding": {"type": "string"},
-                    "probability": _PROBABILITY,
+                    "probability": PROBABILITY,
                     "regions": {
                         "type": "array",
                         "description": "boxes in pixels of the image as it was sent, right and "
@@ -234,14 +238,9 @@ MEDICAL_IMAGING = Task(
                 },
             },
         },
-        "differential_diagnosis": {
-            "type": "array",
-            "description": "the most probable findings, given or not",
-            "items": {
-                "type": "object",
-                "properties": {"finding": {"type": "string"}, "probability": _PROBABILITY},
-            },
-        },
+        "differential_diagnosis": class_probabilities_schema(
+            "finding", "the most probable findings, given or not"
+        ),
         "recommendations": {
             "type": "array",
             "description": "what to do next, and what limits the answer",
@@ -258,18 +257,17 @@ MEDICAL_IMAGING = Task(
                 "height_px": {"type": "integer"},
             },
         },
-        "confidence": {
-            **_PROBABILITY,
-            "description": "calibrated probability of what is said of the likeliest finding: that "
-            "it is there, or that it is not",
-        },
+        "confidence": probability_schema(
+            "calibrated probability of what is said of the likeliest finding: that "
+            "it is there, or that it is not"
+        ),
     },
     respond=respond,
     example={"image": base64.b64encode(EXAMPLE.read_bytes()).decode()},
     sample=sample,
     metric="macro_f1",
     protected=("sex", "age", "view"),
-    compliance_checks=("data_licence_known", "protected_attributes_excluded"),
+    compliance_checks=("data_licence_known", "groups_measured"),
     latency_target_ms=30.0,
     size_target_mb=10.0,
     high_risk=True,

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from industries.healthcare.attributes import CLINICAL, PROTECTED
+from spt_core.answers import CONFIDENCE, field_effects, field_effects_schema, probability_schema
 from spt_core.judgement import Decision
 from spt_core.policy import Costs
-from spt_core.protected import ATTRIBUTES
 from spt_core.signature import Field
 from spt_core.task import IndustryType, Task
 
-CLINICAL = ("age", "sex", "pregnancy")  # attributes that medicine itself looks at
 NUM_FACTORS = 5
-STAYS_PER_PATIENT = 2
 RECOMMENDATIONS = {
     "approve": "usual_discharge",
     "review": "call_after_discharge",
@@ -40,10 +39,7 @@ def respond(judgement: Decision) -> dict[str, Any]:
     return {
         "readmission_probability": round(judgement.probability, 6),
         "recommendation": RECOMMENDATIONS[judgement.action],
-        "risk_factors": [
-            {"field": reason.field, "value": reason.value, "effect": round(reason.effect, 4)}
-            for reason in judgement.fields[:NUM_FACTORS]
-        ],
+        "risk_factors": field_effects(judgement.fields[:NUM_FACTORS]),
         "actions": _actions(judgement),
         "confidence": round(judgement.confidence, 6),
     }
@@ -65,8 +61,8 @@ def sample(num_rows: int, seed: int) -> pa.Table:
     emergency room in the year before (up to 6 of each), plus 0.05 per day of the stay, plus 0.02
     per drug above 16, plus 0.5 where the patient goes to a nursing facility and 0.2 with care at
     home, plus 0.2 per decade of age above the seventh, plus 0.15 where insulin was changed, minus
-    0.2 where the stay was planned. Sex and procedures have no effect. Half of the patients have two
-    stays. 80 % of HbA1c results are missing, more often where the stay was short.
+    0.2 where the stay was planned. Sex and procedures have no effect. A third of the patients have
+    two stays. 80 % of HbA1c results are missing, more often where the stay was short.
     """
     draw = np.random.default_rng(seed)
     band = draw.choice(
@@ -146,41 +142,24 @@ READMISSION = Task(
         Field(name="insulin", kind="category", description="what became of its dose"),
     ),
     answer={
-        "readmission_probability": {
-            "type": "number",
-            "minimum": 0,
-            "maximum": 1,
-            "description": "calibrated probability of an unplanned or planned stay in 30 days",
-        },
+        "readmission_probability": probability_schema(
+            "calibrated probability of an unplanned or planned stay in 30 days"
+        ),
         "recommendation": {
             "type": "string",
             "enum": list(RECOMMENDATIONS.values()),
             "description": "the cheapest by the policy's costs, within the calls of a day",
         },
-        "risk_factors": {
-            "type": "array",
-            "description": "strongest effects on the log-odds, signed: positive raises the risk; "
-            "associations of past stays, not causes",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "field": {"type": "string"},
-                    "value": {"description": "the value seen, null if it was missing"},
-                    "effect": {"type": "number"},
-                },
-            },
-        },
+        "risk_factors": field_effects_schema(
+            "strongest effects on the log-odds, signed: positive raises the risk; "
+            "associations of past stays, not causes"
+        ),
         "actions": {
             "type": "array",
             "description": "what to arrange, by the factors that raise the risk",
             "items": {"type": "string"},
         },
-        "confidence": {
-            "type": "number",
-            "minimum": 0.5,
-            "maximum": 1,
-            "description": "calibrated probability of the likelier class, max(p, 1 - p)",
-        },
+        "confidence": CONFIDENCE,
     },
     respond=respond,
     example={
@@ -204,7 +183,7 @@ READMISSION = Task(
     costs=Costs(missed_positive=2_000.0, false_alarm=450.0, review=60.0),
     daily_review_capacity=30,
     daily_volume=200,
-    protected=tuple(name for name in ATTRIBUTES if name not in CLINICAL),
+    protected=PROTECTED,
     monitored=CLINICAL,
     reason_codes={
         "inpatient_stays_1y": "HISTORY",

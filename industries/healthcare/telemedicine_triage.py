@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from industries.healthcare.attributes import CLINICAL, PROTECTED
 from industries.healthcare.clinical_decision_support import (
-    CLINICAL,
     HISTORY,
     PROFILES,
     SYMPTOMS,
+    UNKNOWN_TERMS,
+    unknown_terms,
 )
 from industries.healthcare.clinical_decision_support import sample as sampled_cases
 from industries.healthcare.clinical_knowledge import KNOWLEDGE, URGENCIES, most_urgent
+from spt_core.answers import PROBABILITY, field_effects, field_effects_schema, probability_schema
 from spt_core.judgement import Labels
-from spt_core.protected import ATTRIBUTES
 from spt_core.signature import Field
 from spt_core.task import IndustryType, Task
 
@@ -52,15 +54,9 @@ def respond(judgement: Labels) -> dict[str, Any]:
         "disposition": DISPOSITIONS[level],
         "probabilities": {name: round(probabilities.get(name, 0.0), 6) for name in URGENCIES},
         "undertriage_probability": round(min(max(float(too_low), 0.0), 1.0), 6),
-        "reasoning": [
-            {"field": reason.field, "value": reason.value, "effect": round(reason.effect, 4)}
-            for reason in reasons[:NUM_REASONS]
-        ],
+        "reasoning": field_effects(reasons[:NUM_REASONS]),
         "alarms": [fact for _, fact in alarms],
-        "unknown_terms": [
-            {"field": unseen.field, "term": unseen.term, "nearest_known": unseen.nearest}
-            for unseen in judgement.unseen
-        ],
+        "unknown_terms": unknown_terms(judgement),
         "notice": _notice(judgement),
     }
 
@@ -87,8 +83,8 @@ def _notice(judgement: Labels) -> str:
 def sample(num_rows: int, seed: int) -> pa.Table:
     """A SYNTHETIC corpus of callers, drawn like clinical decision support's cases, with a level.
 
-    Each caller has a case of that task's sample with less of it measured: no blood pressure, no
-    saturation, and half of the temperatures and a third of the pulses of those who have a watch.
+    Each caller has a case of that task's sample with less of it measured: blood pressure and
+    saturation are never there, half of the temperatures and a third of the pulses are missing.
     The level is the one that the clinicians' table gives the case's diagnosis; pain is normal
     around 2.5, 4, 5 and 6.5 by level (spread 2, from 0 to 10), and pain of 8 and more raises the
     level by one. Days since it began are exponential, of mean 4, and 1.5 where it is an emergency.
@@ -122,8 +118,6 @@ def sample(num_rows: int, seed: int) -> pa.Table:
 def _fewer(column: pa.ChunkedArray, missing: np.ndarray) -> pa.Array:
     return pa.array(column.to_pylist(), pa.float64(), mask=missing | np.array(column.is_null()))
 
-
-_PROBABILITY: Mapping[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
 
 TELEMEDICINE_TRIAGE = Task(
     industry=IndustryType.HEALTHCARE,
@@ -185,42 +179,21 @@ TELEMEDICINE_TRIAGE = Task(
         "probabilities": {
             "type": "object",
             "description": "of each level, calibrated",
-            "properties": dict.fromkeys(URGENCIES, _PROBABILITY),
+            "properties": dict.fromkeys(URGENCIES, PROBABILITY),
         },
-        "undertriage_probability": {
-            **_PROBABILITY,
-            "description": "that the patient's level is higher than the one that is given",
-        },
-        "reasoning": {
-            "type": "array",
-            "description": "strongest effects on the log-odds of the model's level, signed, "
-            "symptoms and history term by term",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "field": {"type": "string"},
-                    "value": {"description": "the value or term seen, null if it was missing"},
-                    "effect": {"type": "number"},
-                },
-            },
-        },
+        "undertriage_probability": probability_schema(
+            "that the patient's level is higher than the one that is given"
+        ),
+        "reasoning": field_effects_schema(
+            "strongest effects on the log-odds of the model's level, signed, "
+            "symptoms and history term by term"
+        ),
         "alarms": {
             "type": "array",
             "items": {"type": "string"},
             "description": "symptoms and vital signs that are urgent whatever the model says",
         },
-        "unknown_terms": {
-            "type": "array",
-            "description": "terms that training did not have, or hardly: they had no part in it",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "field": {"type": "string"},
-                    "term": {"type": "string"},
-                    "nearest_known": {"type": ["string", "null"]},
-                },
-            },
-        },
+        "unknown_terms": UNKNOWN_TERMS,
         "notice": {"type": "string", "description": "what the answer is, and what limits it"},
     },
     respond=respond,
@@ -237,7 +210,7 @@ TELEMEDICINE_TRIAGE = Task(
     },
     sample=sample,
     metric="mean_rank_error",
-    protected=tuple(name for name in ATTRIBUTES if name not in CLINICAL),
+    protected=PROTECTED,
     monitored=CLINICAL,
     compliance_checks=("data_licence_known", "protected_attributes_excluded"),
     high_risk=True,

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from spt_core.answers import CONFIDENCE, PROBABILITY, checks, field_effects, field_effects_schema
 from spt_core.judgement import Decision
 from spt_core.policy import Costs
 from spt_core.protected import ATTRIBUTES
@@ -16,7 +17,6 @@ from spt_core.signature import Field
 from spt_core.task import IndustryType, Task
 
 NUM_INDICATORS = 5
-NUM_CHECKS = 3
 # A refusal is a person's: NAIC Model Act 900, section 4; Article 22 of Regulation (EU) 2016/679.
 RECOMMENDATIONS = {"approve": "settle", "review": "examine", "decline": "investigate"}
 # What a field can point to -> what a handler asks or looks at first.
@@ -45,26 +45,10 @@ def respond(judgement: Decision) -> dict[str, Any]:
     return {
         "fraud_probability": round(judgement.probability, 6),
         "recommendation": RECOMMENDATIONS[judgement.action],
-        "indicators": [
-            {"field": reason.field, "value": reason.value, "effect": round(reason.effect, 4)}
-            for reason in judgement.fields[:NUM_INDICATORS]
-        ],
-        "checks": _checks(judgement),
+        "indicators": field_effects(judgement.fields[:NUM_INDICATORS]),
+        "checks": checks(judgement),
         "confidence": round(judgement.confidence, 6),
     }
-
-
-def _checks(judgement: Decision) -> list[str]:
-    """What to look at, by the fields that raise the suspicion; nothing where a claim is settled."""
-    if judgement.action == "approve":
-        return []
-    codes, texts = judgement.policy.reason_codes, judgement.policy.conditions
-    checks = [
-        texts.get(codes.get(reason.field, ""), f"see what {reason.field} {reason.value} means here")
-        for reason in judgement.fields
-        if reason.effect > 0
-    ]
-    return list(dict.fromkeys(checks))[:NUM_CHECKS]
 
 
 class Drawn(NamedTuple):
@@ -204,38 +188,23 @@ CLAIMS_FRAUD = Task(
         Field(name="deductible", kind="number", unit="USD", minimum=0),
     ),
     answer={
-        "fraud_probability": {"type": "number", "minimum": 0, "maximum": 1},
+        "fraud_probability": PROBABILITY,
         "recommendation": {
             "type": "string",
             "enum": list(RECOMMENDATIONS.values()),
             "description": "settle, have a handler examine it, or hand it to investigators: the "
             "cheapest by the policy's costs; a claim is never refused by it",
         },
-        "indicators": {
-            "type": "array",
-            "description": "strongest effects on the log-odds, signed: positive raises the "
-            "suspicion",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "field": {"type": "string"},
-                    "value": {"description": "the value seen, null if it was missing"},
-                    "effect": {"type": "number"},
-                },
-            },
-        },
+        "indicators": field_effects_schema(
+            "strongest effects on the log-odds, signed: positive raises the suspicion"
+        ),
         "checks": {
             "type": "array",
-            "description": "what to look at first, by the fields that raise the suspicion; empty "
-            "where the claim is settled",
+            "description": "what to look at first, by the fields that raise the suspicion (none "
+            "where the claim is settled), after those that lie beyond all training rows",
             "items": {"type": "string"},
         },
-        "confidence": {
-            "type": "number",
-            "minimum": 0.5,
-            "maximum": 1,
-            "description": "calibrated probability of the likelier class, max(p, 1 - p)",
-        },
+        "confidence": CONFIDENCE,
     },
     respond=respond,
     example={

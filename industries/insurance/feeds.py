@@ -1,6 +1,6 @@
 """Where supervisors of insurers publish."""
 
-from spt_core.continuous.feeds.json_api import FEDERAL_REGISTER
+from spt_core.continuous.feeds.json_api import federal_register
 from spt_core.continuous.feeds.source import LinkList, Source
 from spt_core.task import IndustryType
 
@@ -33,16 +33,11 @@ FEEDS: tuple[Source, ...] = (
         url="https://content.naic.org/newsroom",
         links=LinkList(url_pattern=r"content\.naic\.org/(article|newsroom)", min_links=3),
     ),
-    Source(
-        id="federal_register_federal_insurance_office",
+    federal_register(
+        "federal_register_federal_insurance_office",
         name="Federal Register: documents on insurance of the Treasury",
         industry=_INSURANCE,
-        kind="json_api",
-        url=(
-            "https://www.federalregister.gov/api/v1/documents.json?per_page=100&order=newest"
-            "&conditions%5Bterm%5D=insurance"
-            "&conditions%5Bagencies%5D%5B%5D=treasury-department"
-        ),
-        json=FEDERAL_REGISTER,
+        agency="treasury-department",
+        term="insurance",
     ),
 )

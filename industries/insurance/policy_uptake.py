@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from spt_core.answers import CONFIDENCE, PROBABILITY, field_effects, field_effects_schema
 from spt_core.judgement import Decision
 from spt_core.policy import Costs
 from spt_core.protected import ATTRIBUTES
@@ -24,10 +25,7 @@ def respond(judgement: Decision) -> dict[str, Any]:
     return {
         "uptake_probability": round(judgement.probability, 6),
         "recommendation": RECOMMENDATIONS[judgement.action],
-        "contributing_factors": [
-            {"field": reason.field, "value": reason.value, "effect": round(reason.effect, 4)}
-            for reason in judgement.fields[:NUM_FACTORS]
-        ],
+        "contributing_factors": field_effects(judgement.fields[:NUM_FACTORS]),
         "confidence": round(judgement.confidence, 6),
     }
 
@@ -119,31 +117,18 @@ POLICY_UPTAKE = Task(
         Field(name="sales_channel", kind="category", description="who sold the first policy"),
     ),
     answer={
-        "uptake_probability": {"type": "number", "minimum": 0, "maximum": 1},
+        "uptake_probability": PROBABILITY,
         "recommendation": {
             "type": "string",
             "enum": list(RECOMMENDATIONS.values()),
             "description": "leave, write or call: the cheapest by the policy's costs of a missed "
-            "sale, of a needless call and of a letter, within so many letters a day",
+            "sale, of a needless call and of a letter, within so many letters a day; a letter is "
+            "taken to find whoever would buy, so that a call pays only where one is nearly sure",
         },
-        "contributing_factors": {
-            "type": "array",
-            "description": "strongest effects on the log-odds, signed: positive makes it likelier",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "field": {"type": "string"},
-                    "value": {"description": "the value seen, null if it was missing"},
-                    "effect": {"type": "number"},
-                },
-            },
-        },
-        "confidence": {
-            "type": "number",
-            "minimum": 0.5,
-            "maximum": 1,
-            "description": "calibrated probability of the likelier class, max(p, 1 - p)",
-        },
+        "contributing_factors": field_effects_schema(
+            "strongest effects on the log-odds, signed: positive makes it likelier"
+        ),
+        "confidence": CONFIDENCE,
     },
     respond=respond,
     example={

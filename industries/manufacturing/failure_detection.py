@@ -9,13 +9,19 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from spt_core.answers import (
+    CONFIDENCE,
+    checks,
+    field_effects,
+    field_effects_schema,
+    probability_schema,
+)
 from spt_core.judgement import Decision
 from spt_core.policy import Costs
 from spt_core.signature import Field
 from spt_core.task import IndustryType, Task
 
 NUM_READINGS = 5
-NUM_CHECKS = 3
 RECOMMENDATIONS = {"approve": "keep_running", "review": "inspect", "decline": "stop"}
 # What a reading can point to -> what to look at first, on the machine.
 CHECKS: Mapping[str, str] = {
@@ -34,30 +40,10 @@ def respond(judgement: Decision) -> dict[str, Any]:
     return {
         "failure_probability": round(judgement.probability, 6),
         "recommendation": RECOMMENDATIONS[judgement.action],
-        "contributing_readings": [
-            {"field": reason.field, "value": reason.value, "effect": round(reason.effect, 4)}
-            for reason in judgement.fields[:NUM_READINGS]
-        ],
-        "checks": _checks(judgement),
+        "contributing_readings": field_effects(judgement.fields[:NUM_READINGS]),
+        "checks": checks(judgement),
         "confidence": round(judgement.confidence, 6),
     }
-
-
-def _checks(judgement: Decision) -> list[str]:
-    """What to look at: readings beyond all of training, and, unless it runs on, what is risky."""
-    beyond = [
-        f"{name} lies beyond all training rows: the answer is a guess, check it first"
-        for name in judgement.outside
-    ]
-    if judgement.action == "approve":
-        return beyond
-    codes, texts = judgement.policy.reason_codes, judgement.policy.conditions
-    checks = [
-        texts.get(codes.get(reason.field, ""), f"see why {reason.field} is {reason.value}")
-        for reason in judgement.fields
-        if reason.effect > 0
-    ]
-    return beyond + list(dict.fromkeys(checks))[:NUM_CHECKS]
 
 
 VARIANTS = ("light", "standard", "heavy")
@@ -245,43 +231,26 @@ FAILURE_DETECTION = Task(
         ),
     ),
     answer={
-        "failure_probability": {
-            "type": "number",
-            "minimum": 0,
-            "maximum": 1,
-            "description": "calibrated probability that readings such as these are of a failure; "
-            "it says nothing of when",
-        },
+        "failure_probability": probability_schema(
+            "calibrated probability that readings such as these are of a failure; "
+            "it says nothing of when"
+        ),
         "recommendation": {
             "type": "string",
             "enum": list(RECOMMENDATIONS.values()),
             "description": "the cheapest by the policy's costs of a missed failure, a needless "
             "stop and an inspection",
         },
-        "contributing_readings": {
-            "type": "array",
-            "description": "strongest effects on the log-odds, signed: positive raises the risk",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "field": {"type": "string"},
-                    "value": {"description": "the value seen, null if it was missing"},
-                    "effect": {"type": "number"},
-                },
-            },
-        },
+        "contributing_readings": field_effects_schema(
+            "strongest effects on the log-odds, signed: positive raises the risk"
+        ),
         "checks": {
             "type": "array",
             "description": "what to look at first, by the readings that raise the risk (none "
             "where the machine is kept running), after those that lie beyond all training rows",
             "items": {"type": "string"},
         },
-        "confidence": {
-            "type": "number",
-            "minimum": 0.5,
-            "maximum": 1,
-            "description": "calibrated probability of the likelier class, max(p, 1 - p)",
-        },
+        "confidence": CONFIDENCE,
     },
     respond=respond,
     example={

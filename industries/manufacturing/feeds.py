@@ -1,6 +1,6 @@
 """Where authorities on workplaces and standards publish."""
 
-from spt_core.continuous.feeds.json_api import FEDERAL_REGISTER
+from spt_core.continuous.feeds.json_api import federal_register
 from spt_core.continuous.feeds.source import Source
 from spt_core.task import IndustryType
 
@@ -23,15 +23,10 @@ FEEDS: tuple[Source, ...] = (
         kind="rss",
         url="https://www.nist.gov/news-events/news/rss.xml",
     ),
-    Source(
-        id="federal_register_osha",
+    federal_register(
+        "federal_register_osha",
         name="Federal Register: OSHA documents",
         industry=_FACTORIES,
-        kind="json_api",
-        url=(
-            "https://www.federalregister.gov/api/v1/documents.json?per_page=100&order=newest"
-            "&conditions%5Bagencies%5D%5B%5D=occupational-safety-and-health-administration"
-        ),
-        json=FEDERAL_REGISTER,
+        agency="occupational-safety-and-health-administration",
     ),
 )

@@ -9,13 +9,19 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from spt_core.answers import (
+    CONFIDENCE,
+    checks,
+    field_effects,
+    field_effects_schema,
+    probability_schema,
+)
 from spt_core.judgement import Decision
 from spt_core.policy import Costs
 from spt_core.signature import Field
 from spt_core.task import IndustryType, Task
 
 NUM_FACTORS = 5
-NUM_CHECKS = 3
 RECOMMENDATIONS = {"approve": "keep_plan", "review": "confirm_date", "decline": "expedite"}
 # What a field can point to -> what to ask or to arrange first.
 CHECKS: Mapping[str, str] = {
@@ -35,30 +41,10 @@ def respond(judgement: Decision) -> dict[str, Any]:
     return {
         "delay_probability": round(judgement.probability, 6),
         "recommendation": RECOMMENDATIONS[judgement.action],
-        "contributing_factors": [
-            {"field": reason.field, "value": reason.value, "effect": round(reason.effect, 4)}
-            for reason in judgement.fields[:NUM_FACTORS]
-        ],
-        "checks": _checks(judgement),
+        "contributing_factors": field_effects(judgement.fields[:NUM_FACTORS]),
+        "checks": checks(judgement),
         "confidence": round(judgement.confidence, 6),
     }
-
-
-def _checks(judgement: Decision) -> list[str]:
-    """What to ask: of fields beyond all of training, and, unless the plan is kept, of the risky."""
-    beyond = [
-        f"{name} lies beyond all training rows: the answer is a guess, check it first"
-        for name in judgement.outside
-    ]
-    if judgement.action == "approve":
-        return beyond
-    codes, texts = judgement.policy.reason_codes, judgement.policy.conditions
-    checks = [
-        texts.get(codes.get(reason.field, ""), f"see what {reason.field} {reason.value} means here")
-        for reason in judgement.fields
-        if reason.effect > 0
-    ]
-    return beyond + list(dict.fromkeys(checks))[:NUM_CHECKS]
 
 
 SAMPLE_START_S = 1_704_067_200  # 2024-01-01T00:00:00
@@ -216,43 +202,26 @@ LATE_DELIVERY = Task(
         ),
     ),
     answer={
-        "delay_probability": {
-            "type": "number",
-            "minimum": 0,
-            "maximum": 1,
-            "description": "calibrated probability of a delivery after the scheduled day; it says "
-            "nothing of by how much",
-        },
+        "delay_probability": probability_schema(
+            "calibrated probability of a delivery after the scheduled day; it says "
+            "nothing of by how much"
+        ),
         "recommendation": {
             "type": "string",
             "enum": list(RECOMMENDATIONS.values()),
             "description": "the cheapest by the policy's costs of a delay that nobody expected, of "
             "needless expediting and of a call",
         },
-        "contributing_factors": {
-            "type": "array",
-            "description": "strongest effects on the log-odds, signed: positive raises the risk",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "field": {"type": "string"},
-                    "value": {"description": "the value seen, null if it was missing"},
-                    "effect": {"type": "number"},
-                },
-            },
-        },
+        "contributing_factors": field_effects_schema(
+            "strongest effects on the log-odds, signed: positive raises the risk"
+        ),
         "checks": {
             "type": "array",
             "description": "what to ask or arrange first, by the fields that raise the risk (none "
             "where the plan is kept), after those that lie beyond all training rows",
             "items": {"type": "string"},
         },
-        "confidence": {
-            "type": "number",
-            "minimum": 0.5,
-            "maximum": 1,
-            "description": "calibrated probability of the likelier class, max(p, 1 - p)",
-        },
+        "confidence": CONFIDENCE,
     },
     respond=respond,
     example={

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from spt_core.answers import probability_schema
 from spt_core.judgement import Stretch, Value
 from spt_core.signature import Field, SequenceShape
 from spt_core.task import IndustryType, Task
@@ -221,12 +222,9 @@ PREDICTIVE_MAINTENANCE = Task(
                 "coverage": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
             },
         },
-        "failure_probability": {
-            "type": "number",
-            "minimum": 0,
-            "maximum": 1,
-            "description": "of a failure within `horizon_cycles`, by the interval",
-        },
+        "failure_probability": probability_schema(
+            "of a failure within `horizon_cycles`, by the interval"
+        ),
         "horizon_cycles": {"type": "integer"},
         "contributing_sensors": {
             "type": "array",

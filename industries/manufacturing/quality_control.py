@@ -9,6 +9,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from spt_core.answers import (
+    class_probabilities,
+    class_probabilities_schema,
+    field_effects,
+    field_effects_schema,
+    probability_schema,
+)
 from spt_core.judgement import Labels, LabelScore
 from spt_core.signature import Field
 from spt_core.task import IndustryType, Task
@@ -33,21 +40,15 @@ SURE_FROM: Mapping[Disposition, float] = {"pass": 0.95, "scrap": 0.9, "rework": 
 
 def respond(judgement: Labels) -> dict[str, Any]:
     """The task's answer: the class that the policy gives, else the most probable one."""
-    best = next((score for score in judgement.scores if score.is_given), judgement.scores[0])
+    best = judgement.best
     others = [score for score in judgement.scores if score.label != best.label]
     sound = sum(s.probability for s in judgement.scores if _disposition(s.label) == "pass")
     return {
         "defect": best.label,
         "defect_probability": round(min(max(1.0 - sound, 0.0), 1.0), 6),
-        "alternatives": [
-            {"defect": score.label, "probability": round(score.probability, 6)}
-            for score in others[:NUM_ALTERNATIVES]
-        ],
+        "alternatives": class_probabilities("defect", others[:NUM_ALTERNATIVES]),
         "recommendation": recommend(best, judgement),
-        "evidence": [
-            {"field": reason.field, "value": reason.value, "effect": round(reason.effect, 4)}
-            for reason in best.fields[:NUM_EVIDENCE]
-        ],
+        "evidence": field_effects(best.fields[:NUM_EVIDENCE]),
         "warnings": _warnings(best, judgement),
         "confidence": round(best.probability, 6),
     }
@@ -265,23 +266,10 @@ QUALITY_CONTROL = Task(
             "description": "the class of the piece, as training rows name it: a kind of defect, "
             "or the class that means none",
         },
-        "defect_probability": {
-            "type": "number",
-            "minimum": 0,
-            "maximum": 1,
-            "description": "that the piece has any defect; 1 where no class means none",
-        },
-        "alternatives": {
-            "type": "array",
-            "description": "the next most probable classes",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "defect": {"type": "string"},
-                    "probability": {"type": "number", "minimum": 0, "maximum": 1},
-                },
-            },
-        },
+        "defect_probability": probability_schema(
+            "that the piece has any defect; 1 where no class means none"
+        ),
+        "alternatives": class_probabilities_schema("defect", "the next most probable classes"),
         "recommendation": {
             "type": "string",
             "enum": ["pass", "rework", "scrap", "inspect_by_hand"],
@@ -289,30 +277,15 @@ QUALITY_CONTROL = Task(
             "enough (" + ", ".join(f"{name} {sure}" for name, sure in SURE_FROM.items()) + "); "
             "else, and with a warning, inspect_by_hand",
         },
-        "evidence": {
-            "type": "array",
-            "description": "strongest effects on the log-odds of the defect, signed: positive "
-            "speaks for it",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "field": {"type": "string"},
-                    "value": {"description": "the value seen, null if it was missing"},
-                    "effect": {"type": "number"},
-                },
-            },
-        },
+        "evidence": field_effects_schema(
+            "strongest effects on the log-odds of the defect, signed: positive speaks for it"
+        ),
         "warnings": {
             "type": "array",
             "description": "why the answer may be a guess, such as fields beyond all training rows",
             "items": {"type": "string"},
         },
-        "confidence": {
-            "type": "number",
-            "minimum": 0,
-            "maximum": 1,
-            "description": "calibrated probability of the defect",
-        },
+        "confidence": probability_schema("calibrated probability of the defect"),
     },
     respond=respond,
     example={

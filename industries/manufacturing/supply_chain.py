@@ -97,7 +97,7 @@ def _mean(step: Any) -> float:
 def _recommendation(judgement: Forecast, point: float, service: float, lead_time: int) -> str:
     text = (
         f"Order when the stock, with what is on its way, falls to {point:g}: that covers "
-        f"{lead_time} steps in {service:.0%} of cases."
+        f"{lead_time} steps in {100 * service:g} % of cases."
     )
     if judgement.outside:
         text += " The window reads beyond all of training: look at it yourself."

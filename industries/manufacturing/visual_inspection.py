@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from spt_core.answers import probability_schema
 from spt_core.images import png
 from spt_core.judgement import AttentionMap, Labels, LabelScore, Region
 from spt_core.signature import Field
@@ -22,7 +23,8 @@ RECOMMENDATIONS = ("pass", "rework", "scrap", "inspect_by_hand")
 NUM_REGIONS = 3
 # Names by which a class says that there is no defect.
 NO_DEFECT = frozenset({"no_defect", "none", "ok", "good", "normal"})
-# Of a kind that covers a small part of the picture; a kind that is not named here is minor.
+# Of a kind that covers a small part of the picture. A kind that is not named here is shown as minor
+# and looked at: how bad it is, is the plant's to say.
 SEVERITY: Mapping[str, Severity] = {
     "scratches": "minor",  # on the surface, ground out
     "patches": "minor",
@@ -45,7 +47,7 @@ SURE_FROM: Mapping[str, float] = {"pass": 0.95, "scrap": 0.9, "rework": 0.8}
 
 def respond(judgement: Labels) -> dict[str, Any]:
     """The task's answer: the class that the policy gives, else the most probable one."""
-    best = next((score for score in judgement.scores if score.is_given), judgement.scores[0])
+    best = judgement.best
     is_defect = _plain(best.label) not in NO_DEFECT
     attention = best.attention if is_defect else None
     regions = [] if attention is None else attention.regions(NUM_REGIONS)
@@ -87,11 +89,18 @@ def recommend(best: LabelScore, severity: Severity, judgement: Labels) -> str:
     """What to do with the piece: pass, rework, scrap or inspect_by_hand.
 
     A person looks where the class is not probable enough (SURE_FROM), where the policy gives none,
-    and at a picture that is like none of training's.
+    at a kind whose severity nobody has named, and at a picture that is like none of training's.
     """
     disposition = DISPOSITIONS[severity]
     is_sure = best.is_given and best.probability >= SURE_FROM[disposition]
-    return disposition if is_sure and not judgement.outside else "inspect_by_hand"
+    if not is_sure or judgement.outside or not _is_graded(best.label):
+        return "inspect_by_hand"
+    return disposition
+
+
+def _is_graded(label: str) -> bool:
+    name = _plain(label)
+    return name in NO_DEFECT or name in SEVERITY
 
 
 def _warnings(best: LabelScore, judgement: Labels) -> list[str]:
@@ -99,6 +108,8 @@ def _warnings(best: LabelScore, judgement: Labels) -> list[str]:
     warnings = warnings if judgement.outside else []
     if not best.is_given:
         warnings.append("No class reaches its threshold: the most probable one is shown.")
+    if not _is_graded(best.label):
+        warnings.append(f"Nothing says how bad {best.label!r} is: it is shown by its size alone.")
     return warnings
 
 
@@ -271,19 +282,14 @@ VISUAL_INSPECTION = Task(
             "enum": list(RECOMMENDATIONS),
             "description": "what is usual for the severity, where the class is probable enough ("
             + ", ".join(f"{name} {sure}" for name, sure in SURE_FROM.items())
-            + "); else, and with a picture unlike training's, inspect_by_hand",
+            + "); else, of a kind without one, and of a picture like none, inspect_by_hand",
         },
         "warnings": {
             "type": "array",
             "description": "why the answer may be a guess",
             "items": {"type": "string"},
         },
-        "confidence": {
-            "type": "number",
-            "minimum": 0,
-            "maximum": 1,
-            "description": "calibrated probability of the class",
-        },
+        "confidence": probability_schema("calibrated probability of the class"),
     },
     respond=respond,
     example={"image": base64.b64encode(EXAMPLE.read_bytes()).decode()},

@@ -8,6 +8,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from spt_core.answers import (
+    class_probabilities,
+    class_probabilities_schema,
+    phrases_schema,
+    probability_schema,
+)
 from spt_core.judgement import Labels
 from spt_core.signature import Field
 from spt_core.task import IndustryType, Task
@@ -36,20 +42,24 @@ ADVICE: Mapping[str, str] = {
 
 def respond(judgement: Labels) -> dict[str, Any]:
     """The task's answer: the pattern that the policy gives, else the most probable one."""
-    best = next((score for score in judgement.scores if score.is_given), judgement.scores[0])
+    best = judgement.best
     others = [score for score in judgement.scores if score.label != best.label]
-    advice = ADVICE.get(best.label, "no pattern to look after")
     is_sure = best.probability >= ACCEPT_FROM
     return {
         "pattern": best.label,
-        "alternatives": [
-            {"pattern": score.label, "probability": round(score.probability, 6)}
-            for score in others[:NUM_ALTERNATIVES]
-        ],
+        "alternatives": class_probabilities("pattern", others[:NUM_ALTERNATIVES]),
         "evidence": best.phrases(),
-        "recommendation": advice if is_sure else f"have an architect confirm it; {advice}",
+        "recommendation": _advice(best.label, is_sure=is_sure),
         "confidence": round(best.probability, 6),
     }
+
+
+def _advice(pattern: str, *, is_sure: bool) -> str:
+    """What to look at; of a pattern that ADVICE lacks, an architect says it."""
+    if pattern != NONE and pattern not in ADVICE:
+        return f"have an architect look at it: the table says nothing of {pattern}"
+    advice = ADVICE.get(pattern, "no pattern to look after")
+    return advice if is_sure else f"have an architect confirm it; {advice}"
 
 
 # Of each pattern: the body of a class that has it; {T}, {A}, {B} are names, {n} a number.
@@ -120,8 +130,6 @@ def _pick(choices: tuple[str, ...], draw: np.random.Generator) -> str:
     return choices[int(draw.integers(len(choices)))]
 
 
-_PROBABILITY: Mapping[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
-
 ARCHITECTURE_ANALYSIS = Task(
     industry=IndustryType.TECHNOLOGY,
     name="architecture_analysis",
@@ -145,29 +153,12 @@ ARCHITECTURE_ANALYSIS = Task(
     ),
     answer={
         "pattern": {"type": "string", "description": f"its name, or {NONE}"},
-        "alternatives": {
-            "type": "array",
-            "description": "the next most probable patterns",
-            "items": {
-                "type": "object",
-                "properties": {"pattern": {"type": "string"}, "probability": _PROBABILITY},
-            },
-        },
-        "evidence": {
-            "type": "array",
-            "description": "places of the code that speak for the pattern, strongest first",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "text": {"type": "string"},
-                    "start": {"type": "integer"},
-                    "end": {"type": "integer"},
-                    "effect": {"type": "number"},
-                },
-            },
-        },
+        "alternatives": class_probabilities_schema("pattern", "the next most probable patterns"),
+        "evidence": phrases_schema(
+            "places of the code that speak for the pattern, strongest first"
+        ),
         "recommendation": {"type": "string", "description": "what to look at, by a stated table"},
-        "confidence": {**_PROBABILITY, "description": "calibrated probability of the pattern"},
+        "confidence": probability_schema("calibrated probability of the pattern"),
     },
     respond=respond,
     example={

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from industries.technology.weaknesses import SEVERITIES, Severity, link_to, weakness_of
 from industries.technology.weaknesses import VERSION as TABLE_VERSION
+from spt_core.answers import PROBABILITY, phrases_schema, probability_schema
 from spt_core.judgement import Labels, LabelScore, Phrase
 from spt_core.signature import Field
 from spt_core.task import IndustryType, Task
@@ -217,7 +218,7 @@ CODE_ANALYSIS = Task(
                     "cwe": {"type": "string"},
                     "name": {"type": "string", "description": "empty if the table lacks it"},
                     "url": {"type": "string"},
-                    "probability": {"type": "number", "minimum": 0, "maximum": 1},
+                    "probability": PROBABILITY,
                     "severity": _SEVERITY,
                     "remedy": {"type": "string"},
                     "lines": {
@@ -232,19 +233,7 @@ CODE_ANALYSIS = Task(
                             },
                         },
                     },
-                    "evidence": {
-                        "type": "array",
-                        "description": "phrases that speak for it, strongest first",
-                        "items": {
-                            "type": "object",
-                            "properties": {
-                                "text": {"type": "string"},
-                                "start": {"type": "integer"},
-                                "end": {"type": "integer"},
-                                "effect": {"type": "number"},
-                            },
-                        },
-                    },
+                    "evidence": phrases_schema("phrases that speak for it, strongest first"),
                     "table": {"type": "string", "description": "version of the table of CWEs"},
                 },
             },
@@ -255,15 +244,10 @@ CODE_ANALYSIS = Task(
             "enum": ["fix", "review", "no_finding"],
             "description": "no_finding: no weakness is near its threshold, which proves nothing",
         },
-        "confidence": {
-            "type": "number",
-            "minimum": 0,
-            "maximum": 1,
-            "description": (
-                "calibrated probability behind the verdict: of the likeliest weakness that is "
-                "given, or 1 less that of the likeliest when none is"
-            ),
-        },
+        "confidence": probability_schema(
+            "calibrated probability behind the verdict: of the likeliest weakness that is "
+            "given, or 1 less that of the likeliest when none is"
+        ),
     },
     respond=respond,
     example={

@@ -8,6 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from spt_core.answers import (
+    class_probabilities,
+    class_probabilities_schema,
+    field_effects,
+    field_effects_schema,
+    probability_schema,
+)
 from spt_core.judgement import Labels
 from spt_core.signature import Field
 from spt_core.task import IndustryType, Task
@@ -26,20 +33,14 @@ REFACTORINGS: Mapping[str, str] = {
 
 def respond(judgement: Labels) -> dict[str, Any]:
     """The task's answer: the severity, its probabilities, by which metrics, and what to do."""
-    best = next((score for score in judgement.scores if score.is_given), judgement.scores[0])
+    best = judgement.best
     of_none = sum(s.probability for s in judgement.scores if s.label == SEVERITIES[0])
     smelly = min(max(1.0 - of_none, 0.0), 1.0)
     return {
         "severity": best.label,
         "smell_probability": round(smelly, 6),
-        "severities": [
-            {"severity": score.label, "probability": round(score.probability, 6)}
-            for score in judgement.scores
-        ],
-        "metrics": [
-            {"field": reason.field, "value": reason.value, "effect": round(reason.effect, 4)}
-            for reason in best.fields[:NUM_METRICS]
-        ],
+        "severities": class_probabilities("severity", judgement.scores),
+        "metrics": field_effects(best.fields[:NUM_METRICS]),
         "recommendation": _recommendation(best.label, smelly, judgement.record.get("smell")),
         "confidence": round(best.probability, 6),
     }
@@ -56,9 +57,10 @@ def sample(num_rows: int, seed: int) -> pa.Table:
 
     Half of the reviews ask for a blob, half for a data class. A blob's score is 1.1 per doubling of
     the lines above 150, plus 0.05 per field above 8, plus 0.02 per unit of lack of cohesion above
-    20; a data class's is 4 times the share of accessors above 0.4, minus 0.06 per point of
-    complexity per method above 1. Reviewers add normal noise of 0.8; none, minor, major and
-    critical begin at 1.0, 2.2 and 3.6. Depth and coupling do not matter.
+    20 (of fields at most 30, of cohesion 60 above count); a data class's is 6 times the share of
+    accessors above 0.3, minus 0.06 per point of complexity per method above 1. Reviewers add normal
+    noise of 0.8; minor, major and critical begin at 1.0, 2.2 and 3.6. Depth and coupling do not
+    matter. 5 % of the lacks of cohesion are missing at random.
     """
     draw = np.random.default_rng(seed)
     num_classes = num_rows // REVIEWS_PER_CLASS + 1
@@ -99,8 +101,6 @@ def _metric(name: str, description: str, *, required: bool = True) -> Field:
     return Field(name=name, kind="number", minimum=0, required=required, description=description)
 
 
-_PROBABILITY: Mapping[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
-
 CODE_SMELLS = Task(
     industry=IndustryType.TECHNOLOGY,
     name="code_smells",
@@ -134,32 +134,13 @@ CODE_SMELLS = Task(
     ),
     answer={
         "severity": {"type": "string", "description": ", ".join(SEVERITIES)},
-        "smell_probability": {
-            **_PROBABILITY,
-            "description": "calibrated probability of any severity but none",
-        },
-        "severities": {
-            "type": "array",
-            "description": "every severity, most probable first",
-            "items": {
-                "type": "object",
-                "properties": {"severity": {"type": "string"}, "probability": _PROBABILITY},
-            },
-        },
-        "metrics": {
-            "type": "array",
-            "description": "strongest effects on the log-odds of the severity, signed",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "field": {"type": "string"},
-                    "value": {"description": "the value seen, null if it was missing"},
-                    "effect": {"type": "number"},
-                },
-            },
-        },
+        "smell_probability": probability_schema("calibrated probability of any severity but none"),
+        "severities": class_probabilities_schema("severity", "every severity, most probable first"),
+        "metrics": field_effects_schema(
+            "strongest effects on the log-odds of the severity, signed"
+        ),
         "recommendation": {"type": "string", "description": "what is usual, by a stated table"},
-        "confidence": {**_PROBABILITY, "description": "calibrated probability of the severity"},
+        "confidence": probability_schema("calibrated probability of the severity"),
     },
     respond=respond,
     example={

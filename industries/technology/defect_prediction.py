@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from spt_core.answers import CONFIDENCE, field_effects, field_effects_schema, probability_schema
 from spt_core.judgement import Decision
 from spt_core.policy import Costs
 from spt_core.signature import Field
@@ -26,10 +26,7 @@ def respond(judgement: Decision) -> dict[str, Any]:
     return {
         "defect_probability": round(judgement.probability, 6),
         "recommendation": RECOMMENDATIONS[judgement.action],
-        "metrics": [
-            {"field": reason.field, "value": reason.value, "effect": round(reason.effect, 4)}
-            for reason in judgement.fields[:NUM_METRICS]
-        ],
+        "metrics": field_effects(judgement.fields[:NUM_METRICS]),
         "confidence": round(judgement.confidence, 6),
     }
 
@@ -39,9 +36,9 @@ def sample(num_rows: int, seed: int) -> pa.Table:
 
     Lines of code are log-normal around 30; branches, operators and operands follow them, each with
     noise of its own. The log-odds of a defect are -2.6, plus 0.7 per doubling of the lines above
-    30, plus 0.12 per branch above 6, plus 0.1 per essential complexity above 1, minus 1.5 per unit
-    of the share of comments above 0.15. Halstead's measures matter by the lines alone. 10 % of the
-    shares of comments are missing at random.
+    30, plus 0.12 per branch above 6 (at most 25 count), plus 0.1 per essential complexity above 1
+    (at most 15), minus 1.5 times the share of comments less 0.15. Halstead's measures matter by the
+    lines alone. 10 % of the shares of comments are missing at random.
     """
     draw = np.random.default_rng(seed)
     lines = np.clip(draw.lognormal(np.log(30.0), 0.9, num_rows), 1, 3000).round()
@@ -79,8 +76,6 @@ def _metric(name: str, description: str, *, required: bool = True) -> Field:
     return Field(name=name, kind="number", minimum=0, required=required, description=description)
 
 
-_PROBABILITY: Mapping[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
-
 DEFECT_PREDICTION = Task(
     industry=IndustryType.TECHNOLOGY,
     name="defect_prediction",
@@ -109,33 +104,18 @@ DEFECT_PREDICTION = Task(
         ),
     ),
     answer={
-        "defect_probability": {
-            **_PROBABILITY,
-            "description": "calibrated probability that the module holds a defect",
-        },
+        "defect_probability": probability_schema(
+            "calibrated probability that the module holds a defect"
+        ),
         "recommendation": {
             "type": "string",
             "enum": list(RECOMMENDATIONS.values()),
             "description": "the cheapest by the policy's costs, within a day's reviews",
         },
-        "metrics": {
-            "type": "array",
-            "description": "strongest effects on the log-odds, signed: positive raises the risk",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "field": {"type": "string"},
-                    "value": {"description": "the value seen, null if it was missing"},
-                    "effect": {"type": "number"},
-                },
-            },
-        },
-        "confidence": {
-            "type": "number",
-            "minimum": 0.5,
-            "maximum": 1,
-            "description": "calibrated probability of the likelier class, max(p, 1 - p)",
-        },
+        "metrics": field_effects_schema(
+            "strongest effects on the log-odds, signed: positive raises the risk"
+        ),
+        "confidence": CONFIDENCE,
     },
     respond=respond,
     example={

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from industries.technology.techniques import NAMES as TECHNIQUES
 from industries.technology.techniques import link_to, name_of
+from spt_core.answers import PROBABILITY, phrases_schema, probability_schema
 from spt_core.judgement import Labels, LabelScore
 from spt_core.signature import Field
 from spt_core.task import IndustryType, Task
@@ -26,7 +27,7 @@ def respond(judgement: Labels) -> dict[str, Any]:
     `confidence` is the technique's calibrated probability: among answers with confidence 0.9, nine
     of ten are right.
     """
-    best = next((score for score in judgement.scores if score.is_given), judgement.scores[0])
+    best = judgement.best
     others = [score for score in judgement.scores if score.label != best.label]
     is_sure = best.is_given and best.probability >= ACCEPT_FROM
     return {
@@ -176,30 +177,13 @@ SECURITY_ANALYSIS = Task(
                 "type": "object",
                 "properties": {
                     **_TECHNIQUE,
-                    "probability": {"type": "number", "minimum": 0, "maximum": 1},
+                    "probability": PROBABILITY,
                 },
             },
         },
-        "evidence": {
-            "type": "array",
-            "description": "phrases that speak for the technique, strongest first",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "text": {"type": "string"},
-                    "start": {"type": "integer"},
-                    "end": {"type": "integer"},
-                    "effect": {"type": "number"},
-                },
-            },
-        },
+        "evidence": phrases_schema("phrases that speak for the technique, strongest first"),
         "recommendation": {"type": "string", "enum": ["accept", "review"]},
-        "confidence": {
-            "type": "number",
-            "minimum": 0,
-            "maximum": 1,
-            "description": "calibrated probability of the technique",
-        },
+        "confidence": probability_schema("calibrated probability of the technique"),
     },
     respond=respond,
     example={

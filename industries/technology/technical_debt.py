@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from spt_core.answers import phrases_schema, probability_schema
 from spt_core.judgement import Labels
 from spt_core.signature import Field
 from spt_core.task import IndustryType, Task
@@ -27,18 +28,24 @@ STEPS: Mapping[str, str] = {
 
 def respond(judgement: Labels) -> dict[str, Any]:
     """The task's answer: whether debt is admitted, its kind, by which words, what to do."""
-    best = next((score for score in judgement.scores if score.is_given), judgement.scores[0])
+    best = judgement.best
     of_none = sum(score.probability for score in judgement.scores if score.label == NONE)
     is_debt = best.label != NONE
-    step = STEPS.get(best.label, "have it looked at") if is_debt else "nothing to do"
     return {
         "is_debt": is_debt,
         "debt_probability": round(min(max(1.0 - of_none, 0.0), 1.0), 6),
         "kind": best.label,
         "evidence": best.phrases() if is_debt else [],
-        "recommendation": step if best.probability >= REVIEW_BELOW else f"look first: {step}",
+        "recommendation": _step(best.label, is_sure=best.probability >= REVIEW_BELOW),
         "confidence": round(best.probability, 6),
     }
+
+
+def _step(kind: str, *, is_sure: bool) -> str:
+    if kind == NONE:
+        return "nothing to do" if is_sure else "look at it: debt is not ruled out"
+    step = STEPS.get(kind, "have it looked at")
+    return step if is_sure else f"look first: {step}"
 
 
 ADMITTING: Mapping[str, tuple[str, ...]] = {
@@ -111,8 +118,6 @@ def _pick(choices: tuple[str, ...], draw: np.random.Generator) -> str:
     return choices[int(draw.integers(len(choices)))]
 
 
-_PROBABILITY: Mapping[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
-
 TECHNICAL_DEBT = Task(
     industry=IndustryType.TECHNOLOGY,
     name="technical_debt",
@@ -131,26 +136,13 @@ TECHNICAL_DEBT = Task(
     fields=(Field(name="text", kind="text", description="a comment, with its marks or without"),),
     answer={
         "is_debt": {"type": "boolean"},
-        "debt_probability": {
-            **_PROBABILITY,
-            "description": "calibrated probability of any kind of debt",
-        },
+        "debt_probability": probability_schema("calibrated probability of any kind of debt"),
         "kind": {"type": "string", "description": f"{NONE}, {', '.join(STEPS)}"},
-        "evidence": {
-            "type": "array",
-            "description": "phrases that speak for the kind, strongest first; empty without debt",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "text": {"type": "string"},
-                    "start": {"type": "integer"},
-                    "end": {"type": "integer"},
-                    "effect": {"type": "number"},
-                },
-            },
-        },
+        "evidence": phrases_schema(
+            "phrases that speak for the kind, strongest first; empty without debt"
+        ),
         "recommendation": {"type": "string", "description": "what to do, by a stated table"},
-        "confidence": {**_PROBABILITY, "description": "calibrated probability of the kind"},
+        "confidence": probability_schema("calibrated probability of the kind"),
     },
     respond=respond,
     example={"text": "// FIXME this is an ugly hack, the cache should not know the session"},

@@ -13,6 +13,8 @@ from spt_core.protected import attribute_of
 from spt_core.task import ComplianceCheck, Task
 from spt_core.terms import term_of
 
+UNSPECIFIC = "OTHER"  # a code that stands for no reason
+
 
 class Fact(NamedTuple):
     """What a check saw, and whether that is as it must be."""
@@ -90,12 +92,16 @@ def _protected_attributes_excluded(task: Task, exported: ExportedModel, policy: 
 
 
 def _adverse_action_reasons(task: Task, exported: ExportedModel, policy: Policy) -> Fact:
-    """12 CFR 1002.9(b)(2): every input that can be a reason has a statement for the applicant."""
+    """Every input that can be a reason has a code, and not the one that says nothing.
+
+    12 CFR 1002.9(b)(2) asks that an applicant for credit is told specific reasons.
+    """
     del task
     if not isinstance(policy, DecisionPolicy):
         return Fact(False, "the policy gives labels, and has no reason codes")
     encoded = {column.field for column in exported.artifact.signature.columns}
-    without = sorted(encoded - set(policy.reason_codes))
+    specific = {name for name, code in policy.reason_codes.items() if code != UNSPECIFIC}
+    without = sorted(encoded - specific)
     if without:
         return Fact(False, f"inputs without a reason code in the policy: {', '.join(without)}")
     return Fact(True, f"each of {len(encoded)} inputs has a reason code")
@@ -154,6 +160,15 @@ def _age_excluded(task: Task, exported: ExportedModel, policy: Policy) -> Fact:
     return Fact(True, f"no input's name speaks of a person's age; {_by_group('age', exported)}")
 
 
+def _groups_measured(task: Task, exported: ExportedModel, policy: Policy) -> Fact:
+    """An image may tell what no column does: whether groups are served alike can be measured."""
+    del task, policy
+    named = exported.artifact.protected
+    if not named:
+        return Fact(False, "the data tell no group of people: there are no figures by group")
+    return Fact(True, f"figures by group of {', '.join(named)} are in the report")
+
+
 def _speaking_of(attribute: str, exported: ExportedModel) -> list[str]:
     fields = exported.artifact.signature.fields
     return [field.name for field in fields if attribute_of(field.name) == attribute]
@@ -174,4 +189,5 @@ CHECKS: Mapping[ComplianceCheck, Check] = {
     "advice_sourced": _advice_sourced,
     "sex_excluded": _sex_excluded,
     "age_excluded": _age_excluded,
+    "groups_measured": _groups_measured,
 }

@@ -2,30 +2,41 @@
 
 A row is a window or a unit, with a list of readings for each channel (or one list of objects).
 What is no list is said of all of a row's readings; but a label that is none is that of the last.
+A row whose lists cannot be told apart into readings is bad, and keeps the number that it has in its
+file; an element of the wrong kind makes a bad reading, as it does in a long table.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import uuid
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from spt_core.artifacts import as_uri, digest, filesystem, has_manifest, remove, write_manifest
 from spt_core.data import formats
+from spt_core.data.conform import BAD_SCHEMA, bad_rows, unparsed_rows
 from spt_core.data.corpus import ROW, Format, Roles
+from spt_core.data.formats import Raw
+from spt_core.data.raw import column_from
 from spt_core.errors import InputError
 from spt_core.task import Task
 
 APART = 1_000_000.0  # steps between two rows of one unit, where nothing says when readings were
 UNIT, STEP = "unit", "step"  # where the task has no names for them
+REFUSED = "_refused.parquet"  # what begins with a line is no file of a corpus
 Ints = NDArray[np.int64]
+Reasons = NDArray[np.object_]
+Columns = dict[str, "pa.Array | pa.ChunkedArray"]
 
 
 class Arrays(NamedTuple):
@@ -34,6 +45,14 @@ class Arrays(NamedTuple):
     label: str
     time: str | None
     group: str | None
+
+
+class Unrolled(NamedTuple):
+    """A folder of readings, one a row, the roles of their columns, and the file of the bad rows."""
+
+    folder: str
+    roles: Roles
+    refused: str
 
 
 def holds_arrays(uris: Sequence[str], kind: Format) -> bool:
@@ -45,11 +64,11 @@ def holds_arrays(uris: Sequence[str], kind: Format) -> bool:
 
 def unrolled(
     task: Task, uris: Sequence[str], kind: Format, identity: str, *, roles: Roles, storage: str
-) -> tuple[str, Roles]:
-    """The folder below `storage` of the readings, one a row, and the roles of their columns.
+) -> Unrolled:
+    """The readings of a corpus of arrays, written below `storage`.
 
-    A finished one of the same corpus is used again. InputError where lists of a row differ in
-    length, or where they cannot be put in an order.
+    Finished ones of the same corpus are used again. InputError where all rows are bad, or where
+    readings cannot be put in an order.
     """
     subject = task.subject
     assert subject is not None, "a corpus of arrays is one of readings"
@@ -61,78 +80,92 @@ def unrolled(
     )
     time, group = of.time or task.time or STEP, of.group or task.group or UNIT
     own = dataclasses.replace(roles, time=time, group=group)
-    name = digest(["arrays", identity, list(uris), task.path, list(of)])
+    name = digest(["arrays", REFUSED, identity, list(uris), task.path, list(of)])
     folder = f"{as_uri(storage)}/corpora/{name}"
+    long = Unrolled(folder, own, f"{folder}/{REFUSED}")
     if has_manifest(folder):
-        return folder, own
+        return long
     temporary = f"{as_uri(storage)}/corpora/.{uuid.uuid4().hex}"
     files, path = filesystem(temporary)
     files.create_dir(path, recursive=True)
     try:
-        writer: pq.ParquetWriter | None = None
-        for table in _long_tables(subject.name, uris, kind, of, (time, group)):
-            if writer is None:
-                writer = pq.ParquetWriter(f"{path}/rows.parquet", table.schema, filesystem=files)
-            writer.write_table(_like(table, writer.schema), row_group_size=formats.FRAGMENT_ROWS)
-        if writer is None:
-            raise InputError("a corpus must have rows, however: it is empty")
-        writer.close()
+        _write(_long_tables(subject.name, uris, kind, of, (time, group)), files, path)
         target = filesystem(folder)[1]
         files.create_dir(target, recursive=True)
-        files.move(f"{path}/rows.parquet", f"{target}/rows.parquet")
+        for info in files.get_file_info(pafs.FileSelector(path)):
+            files.move(info.path, f"{target}/{info.base_name}")
         write_manifest(folder, {"identity": identity})
     finally:
         remove(temporary)
-    return folder, own
+    return long
+
+
+def _write(tables: Iterable[tuple[pa.Table, pa.Table]], files: pafs.FileSystem, path: str) -> None:
+    """Files of readings, which need not be of the same types, and one of the bad rows."""
+    reasons: Counter[str] = Counter()
+    num_files = 0
+    with pq.ParquetWriter(f"{path}/{REFUSED}", BAD_SCHEMA, filesystem=files) as writer:
+        for readings, bad in tables:
+            if bad.num_rows:
+                writer.write_table(bad)
+                reasons.update(bad["reason"].to_pylist())
+            if readings.num_rows:
+                place = f"{path}/rows-{num_files:06d}.parquet"
+                pq.write_table(
+                    readings, place, row_group_size=formats.FRAGMENT_ROWS, filesystem=files
+                )
+                num_files += 1
+    if num_files:
+        return
+    if not reasons:
+        raise InputError("a corpus must have rows, however: it is empty")
+    raise InputError(
+        "a row of a corpus of arrays must hold readings, however: none of "
+        f"{sum(reasons.values()):,} does, most because {reasons.most_common(1)[0][0]}"
+    )
 
 
 def _first(uri: str, kind: Format, subject: str) -> pa.Table:
-    """The first rows of a file."""
-    raw = next(formats.batches(formats.Fragment(uri=uri), kind), None)
-    return pa.table({}) if raw is None else _of_objects(raw.table, subject)
+    """The first rows of a file that could be parsed."""
+    raws = formats.batches(formats.Fragment(uri=uri), kind)
+    raw = next((raw for raw in raws if raw.table.num_rows), Raw(pa.table({})))
+    return _with_lists(raw, subject)[0]
 
 
 def _long_tables(
     subject: str, uris: Sequence[str], kind: Format, of: Arrays, clock: tuple[str, str]
-) -> Iterator[pa.Table]:
+) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """Readings and bad rows of each batch."""
     first_row = 0
     for uri in uris:
         num_rows = 0
-        for raw in formats.batches(formats.Fragment(uri=uri), kind):
-            if raw.refused:
-                bad = raw.refused[0]
-                raise InputError(
-                    f"every row of a corpus of arrays must be readable, however: row {bad.row} of "
-                    f"{uri}: {bad.reason}"
-                )
-            table = _of_objects(raw.table.drop_columns([ROW]), subject)
-            rows = np.arange(table.num_rows) + first_row + num_rows
-            yield long_table(table, rows, of, clock, uri)
-            num_rows += table.num_rows
+        for raw in formats.batches(formats.Fragment(uri=uri, first_row=first_row), kind):
+            num_rows += raw.table.num_rows + len(raw.refused)
+            table, reasons = _with_lists(raw, subject)
+            _require_clock(table, of, uri)
+            _note_lengths(table, reasons)
+            good = table.filter(pa.array(~reasons.astype(bool)))
+            bad = [bad_rows(raw.table, reasons), unparsed_rows(raw.refused)]
+            yield long_table(good, of, clock), pa.concat_tables(bad).sort_by(ROW)
         first_row += num_rows
 
 
-def long_table(
-    table: pa.Table, rows: Ints, of: Arrays, clock: tuple[str, str], uri: str
-) -> pa.Table:
-    """A row for each reading of a table of arrays; `rows` [N] are the numbers of its rows."""
-    lists = [n for n, c in zip(table.column_names, table.columns, strict=True) if _is_list(c.type)]
-    if of.time is not None and of.time not in lists:
-        raise InputError(
-            f"when readings were must be a list as they are, however: {of.time!r} of {uri} holds "
-            "one value a row; leave it out (data.drop) where readings are in order"
-        )
-    lengths = _lengths(table, lists, rows, uri)
+def long_table(table: pa.Table, of: Arrays, clock: tuple[str, str]) -> pa.Table:
+    """A row for each reading of a table of arrays, whose column `__row` numbers its rows."""
+    rows = np.asarray(table[ROW])
+    table = table.drop_columns([ROW])
+    lists = _lists_of(table)
+    lengths = _lengths(table, lists)
     source = np.repeat(np.arange(table.num_rows), lengths)
     ends = np.cumsum(lengths)
     place = np.arange(len(source)) - np.repeat(ends - lengths, lengths)
-    columns: dict[str, pa.Array | pa.ChunkedArray] = {}
+    columns: Columns = {}
     for name in table.column_names:
         if name in lists:
             columns[name] = _values(table[name], lengths)
         elif name == of.label:
             last = np.full(len(source), -1)
-            last[ends[lengths > 0] - 1] = source[ends[lengths > 0] - 1]
+            last[ends - 1] = source[ends - 1]
             columns[name] = table[name].take(pa.array(last, mask=last < 0))
         else:
             columns[name] = table[name].take(pa.array(source))
@@ -145,20 +178,42 @@ def long_table(
     return pa.table(columns)
 
 
-def _lengths(table: pa.Table, lists: Sequence[str], rows: Ints, uri: str) -> Ints:
-    """How many readings each row has [N]; a channel without a list has none of them."""
-    lengths = np.zeros(table.num_rows, np.int64)
-    for name in lists:
-        own = np.asarray(pc.fill_null(pc.list_value_length(table[name]), 0), np.int64)
-        other = np.flatnonzero((own != lengths) & (own > 0) & (lengths > 0))
-        if len(other):
-            place = int(other[0])
-            raise InputError(
-                f"the lists of a row must be of one length, however: {name!r} of row {rows[place]} "
-                f"of {uri} has {own[place]}, another {lengths[place]}"
-            )
+def _require_clock(table: pa.Table, of: Arrays, uri: str) -> None:
+    """Refuse one time for all of a row's readings."""
+    if of.time is None or of.time not in table.column_names:
+        return
+    kind = table[of.time].type
+    if not _is_list(kind) and not pa.types.is_null(kind):
+        raise InputError(
+            f"when readings were must be a list as they are, however: {of.time!r} of {uri} holds "
+            "one value a row; leave it out (data.drop) where readings are in order"
+        )
+
+
+def _note_lengths(table: pa.Table, reasons: Reasons) -> None:
+    """Notes the rows [N] without a reading, and those whose lists are not of one length."""
+    lengths, longest = np.zeros(table.num_rows, np.int64), ""
+    for name in _lists_of(table):
+        own = _lengths(table, [name])
+        others = (own != lengths) & (own > 0) & (lengths > 0) & ~reasons.astype(bool)
+        reasons[others] = (
+            f"the lists of a row must be of one length, however: {name!r} is not as long as "
+            f"{longest!r}"
+        )
+        longest = longest or name
         lengths = np.maximum(lengths, own)
-    return lengths
+    none = (lengths == 0) & ~reasons.astype(bool)
+    reasons[none] = "a row must hold readings, however: it has no list, or an empty one"
+
+
+def _lists_of(table: pa.Table) -> list[str]:
+    return [field.name for field in table.schema if _is_list(field.type)]
+
+
+def _lengths(table: pa.Table, lists: Sequence[str]) -> Ints:
+    """How many readings each row has [N]; a channel without a list has none of them."""
+    own = [np.asarray(pc.fill_null(pc.list_value_length(table[name]), 0)) for name in lists]
+    return np.max([np.zeros(table.num_rows, np.int64), *own], axis=0).astype(np.int64)
 
 
 def _values(column: pa.ChunkedArray, lengths: Ints) -> pa.Array | pa.ChunkedArray:
@@ -174,40 +229,69 @@ def _values(column: pa.ChunkedArray, lengths: Ints) -> pa.Array | pa.ChunkedArra
     return values.take(pa.array(np.where(missing, 0, chosen), mask=missing))
 
 
-def _of_objects(table: pa.Table, subject: str) -> pa.Table:
-    """The table with lists of objects as a list for each of their names, as a request has them."""
-    columns: dict[str, pa.Array | pa.ChunkedArray] = {}
+def _with_lists(raw: Raw, subject: str) -> tuple[pa.Table, Reasons]:
+    """The rows with a list for each channel, as no objects are, and what is wrong with each [N]."""
+    table = raw.table
+    reasons = np.full(table.num_rows, None, dtype=object)
+    columns: Columns = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         short = name.removeprefix(f"{subject}.")
-        if not (_is_list(column.type) and pa.types.is_struct(column.type.value_type)):
+        if name in raw.listed:
+            column, is_none = _parsed(column)
+            reasons[is_none] = f"{short!r} must hold a list of readings, as in other rows"
+        if _is_list(column.type) and pa.types.is_struct(column.type.value_type):
+            columns |= _of_objects(column.combine_chunks())
+        else:
             columns[short] = column
-            continue
-        whole = column.combine_chunks()
-        for field in whole.type.value_type:
-            values = pc.struct_field(pc.list_flatten(whole), field.name)
-            offsets = np.cumsum(np.append(0, pc.fill_null(pc.list_value_length(whole), 0)))
-            mask = whole.is_null()
-            columns[field.name] = pa.LargeListArray.from_arrays(
-                pa.array(offsets.astype(np.int64)), values, mask=mask
-            )
-    return pa.table(columns)
+    return pa.table(columns), reasons
 
 
-def _like(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The table with the columns and types of the first one; a column that it lacks is null."""
-    new = [name for name in table.column_names if name not in schema.names]
-    if new:
-        raise InputError(
-            f"a corpus of arrays must have its columns from the first rows on, however: {new[0]!r} "
-            "comes later"
+def _parsed(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, NDArray[np.bool_]]:
+    """The lists that a column of texts holds as JSON, and which rows [N] hold none but a value.
+
+    Among lists of objects, one that holds anything else is none.
+    """
+    cells = [None if text is None else _list_or_none(text) for text in column.to_pylist()]
+    of_objects = any(isinstance(element, dict) for cell in cells for element in cell or ())
+    if of_objects:
+        cells = [None if cell is None or not _is_of_objects(cell) else cell for cell in cells]
+    is_none = np.array([cell is None for cell in cells], bool) & np.asarray(column.is_valid())
+    elements = [element for cell in cells for element in cell or ()]
+    names = dict.fromkeys(name for element in elements for name in element) if of_objects else ()
+    values = column_from(elements)
+    if names:
+        parts = [column_from([element.get(name) for element in elements]) for name in names]
+        values = pa.StructArray.from_arrays(parts, list(names))
+    offsets = np.cumsum([0, *(len(cell or ()) for cell in cells)])
+    mask = pa.array([cell is None for cell in cells])
+    lists = pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), values, mask=mask)
+    return pa.chunked_array([lists]), is_none
+
+
+def _list_or_none(text: str) -> list[Any] | None:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, list) else None
+
+
+def _is_of_objects(elements: Sequence[object]) -> bool:
+    return all(isinstance(element, dict) for element in elements)
+
+
+def _of_objects(column: pa.Array) -> Columns:
+    """Lists of objects as a list for each of their names, as a request has them."""
+    offsets = np.cumsum(np.append(0, pc.fill_null(pc.list_value_length(column), 0)))
+    elements = pc.list_flatten(column)
+    return {
+        field.name: pa.LargeListArray.from_arrays(
+            pa.array(offsets.astype(np.int64)),
+            pc.struct_field(elements, field.name),
+            mask=column.is_null(),
         )
-    columns = [
-        table[field.name].cast(field.type)
-        if field.name in table.column_names
-        else pa.nulls(table.num_rows, field.type)
-        for field in schema
-    ]
-    return pa.table(columns, schema=schema)
+        for field in column.type.value_type
+    }
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -83,7 +83,6 @@ def conform(
     with a reason in `refused` [B] are bad for it.
     """
     size = table.num_rows
-    numbers = table[ROW] if ROW in table.column_names else pa.chunked_array([np.arange(size)])
     reasons = np.full(size, None, dtype=object) if refused is None else refused.copy()
     columns: dict[str, pa.Array | pa.ChunkedArray] = {}
     spans: list[Spans | None] = [None] * size
@@ -115,13 +114,13 @@ def conform(
         cells = _label_cells(table, label, gaps)
         columns[label], errors = read_labels(cells, labels, label, contexts)
         _note_each(reasons, errors)
-    columns[ROW] = numbers.cast(pa.int64())
+    columns[ROW] = _numbers(table).cast(pa.int64())
     typed_table = pa.table(columns)
     is_bad = reasons.astype(bool)
     if not is_bad.any():
         return typed_table, BAD_SCHEMA.empty_table()
     good = typed_table.filter(pa.array(~is_bad))
-    return good, _bad_rows(table.filter(pa.array(is_bad)), numbers, reasons, is_bad)
+    return good, bad_rows(table, reasons)
 
 
 def _read_field(
@@ -455,13 +454,24 @@ def _beyond(values: pa.Array, field: Field) -> tuple[Mask, str]:
     return below | above, f"the field {field.name!r} must be {' and '.join(bounds)}"
 
 
-def _bad_rows(
-    raw: pa.Table, numbers: pa.ChunkedArray, reasons: NDArray[np.object_], is_bad: Mask
-) -> pa.Table:
+def bad_rows(raw: pa.Table, reasons: NDArray[np.object_]) -> pa.Table:
+    """The rows that have a reason [B] against them: number, reason, row as JSON."""
+    is_bad = reasons.astype(bool)
+    bad = raw.filter(pa.array(is_bad))
     names = [name for name in raw.column_names if name != ROW]
-    records = [as_json(record) for record in raw.select(names).to_pylist()]
-    rows = numbers.cast(pa.int64()).filter(pa.array(is_bad))
-    return pa.table([rows, pa.array(reasons[is_bad], pa.string()), records], schema=BAD_SCHEMA)
+    records = [as_json(record) for record in bad.select(names).to_pylist()]
+    numbers = _numbers(raw).cast(pa.int64()).filter(pa.array(is_bad))
+    return pa.table([numbers, pa.array(reasons[is_bad], pa.string()), records], schema=BAD_SCHEMA)
+
+
+def unparsed_rows(refused: Sequence[tuple[int, str, str]]) -> pa.Table:
+    """Rows that could not be parsed, each its number, the reason and its text."""
+    rows = [dict(zip(BAD_SCHEMA.names, entry, strict=True)) for entry in refused]
+    return pa.Table.from_pylist(rows, schema=BAD_SCHEMA)
+
+
+def _numbers(table: pa.Table) -> pa.ChunkedArray:
+    return table[ROW] if ROW in table.column_names else pa.chunked_array([np.arange(len(table))])
 
 
 def _or_none(mask: Mask | None, size: int) -> Mask:

@@ -97,7 +97,8 @@ class Corpus:
     """Files of rows with the roles that their columns have; nothing of it is read yet.
 
     `identity` changes when a file's place, size or modification time does; `columns` are those that
-    any file has, and how many have it.
+    any file has, and how many have it. `refused` is a Parquet file of rows that were bad before
+    these files were written of the others (arrays.py).
     """
 
     uris: tuple[str, ...]
@@ -122,6 +123,7 @@ class Corpus:
     weight: str | None = None
     known_in_advance: tuple[str, ...] | None = None
     columns: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
+    refused: str | None = None
     licences: tuple[str, ...] = ()
     synthetic: bool = False
 

@@ -72,13 +72,15 @@ class Raw(NamedTuple):
     """Rows as they are written, numbered by `__row`; `refused` are those that could not be parsed.
 
     `untyped` says that all columns are text because the format has no types, `num_mended` how many
-    lines held a stray quote that was read as a character.
+    lines held a stray quote that was read as a character. `listed` are columns that became text
+    because some cells are lists and others are not, or elements are of several types.
     """
 
     table: pa.Table
     refused: Sequence[Refused] = ()
     untyped: bool = False
     num_mended: int = 0
+    listed: tuple[str, ...] = ()
 
 
 def header(uri: str, kind: Format) -> list[str]:
@@ -444,4 +446,10 @@ def jsonl_rows(lines: Sequence[bytes], first_row: int) -> Raw:
         name: column.cast(pa.large_string()) if pa.types.is_string(column.type) else column
         for name, column in columns.items()
     }
-    return Raw(_numbered(pa.table(widened), np.array(rows, np.int64)), refused)
+    listed = tuple(
+        name
+        for name, column in widened.items()
+        if pa.types.is_large_string(column.type)
+        and any(isinstance(record.get(name), list) for record in records)
+    )
+    return Raw(_numbered(pa.table(widened), np.array(rows, np.int64)), refused, listed=listed)

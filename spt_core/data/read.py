@@ -27,7 +27,7 @@ from ray.exceptions import RayError
 
 from spt_core.artifacts import filesystem, read_bytes, write_bytes
 from spt_core.data import formats
-from spt_core.data.conform import BAD_SCHEMA, conform
+from spt_core.data.conform import BAD_SCHEMA, conform, unparsed_rows
 from spt_core.data.corpus import (
     Corpus,
     Format,
@@ -40,6 +40,8 @@ from spt_core.data.rewriting import WITHHELD, Rewrite, rewritten
 from spt_core.errors import InputError, SptError
 from spt_core.signature import Field
 
+PARTITION_BYTES = 128 << 20  # of a shuffle: each must fit in a worker's memory
+GZIP_RATIO = 6
 REPLACED = "replaced-"  # files of counts beside those of the quarantine
 
 
@@ -78,6 +80,7 @@ def read(
         gaps=frozenset(corpus.gaps),
         time=time,
         rewrite=rewrite,
+        refused=corpus.refused,
     )
     work = [dataclasses.asdict(fragment) for fragment in _fragments(corpus)]
     # A list that is null in one block and a list in the next would not have one schema.
@@ -106,6 +109,7 @@ class ReadJob:
     gaps: frozenset[str]
     time: str | None
     rewrite: Rewrite | None = None
+    refused: str | None = None
 
 
 def read_files(uris: Sequence[str]) -> Dataset:
@@ -182,6 +186,10 @@ def _good_rows(fragment: formats.Fragment, job: ReadJob) -> Iterator[pa.Table]:
     texts |= {job.label} if job.label is not None else set()
     writer: pq.ParquetWriter | None = None
     try:
+        if job.refused is not None and fragment.first_row == 0:
+            writer = _quarantine_writer(fragment, job)
+            files, path = filesystem(job.refused)
+            writer.write_table(pq.read_table(path, filesystem=files))
         for raw in formats.batches(fragment, job.format, columns=job.columns):
             names = [name for name in raw.table.column_names if raw.untyped and name in texts]
             table = plain_integers(raw.table, names)
@@ -210,10 +218,7 @@ def _good_rows(fragment: formats.Fragment, job: ReadJob) -> Iterator[pa.Table]:
                     f"{table.num_rows:,} rows {good.num_rows:,} are good and {bad.num_rows:,} bad"
                 )
             if raw.refused:
-                lines = pa.Table.from_pylist(
-                    [dict(zip(BAD_SCHEMA.names, entry, strict=True)) for entry in raw.refused],
-                    schema=BAD_SCHEMA,
-                )
+                lines = unparsed_rows(raw.refused)
                 bad = pa.concat_tables([bad, lines if job.rewrite is None else _withheld(lines)])
             if bad.num_rows:
                 writer = writer or _quarantine_writer(fragment, job)
@@ -279,10 +284,26 @@ def count_rows(corpus: Corpus) -> int | None:
     None for a single text file, whose lines are held against its rows as they are read.
     """
     if corpus.format == "parquet":
-        return sum(formats.num_rows(uri, "parquet") for uri in corpus.uris)
+        uris = corpus.uris if corpus.refused is None else (*corpus.uris, corpus.refused)
+        return sum(formats.num_rows(uri, "parquet") for uri in uris)
     if corpus.format == "images":
         return len(corpus.uris)
     return sum(_counts(corpus.uris, corpus.format, corpus.identity)) if corpus.uris[1:] else None
+
+
+def size_bytes(corpus: Corpus) -> int:
+    """About how large the corpus is in memory."""
+    total = 0
+    for uri in corpus.uris:
+        files, path = filesystem(uri)
+        ratio = 4 if corpus.format == "parquet" else GZIP_RATIO if uri.endswith(".gz") else 1
+        total += ratio * (files.get_file_info(path).size or 0)
+    return total
+
+
+def num_partitions(total_bytes: int) -> int:
+    """Into how many parts rows of that size are shuffled."""
+    return max(1, -(-total_bytes // PARTITION_BYTES))
 
 
 @functools.lru_cache(maxsize=4)  # each pass over a corpus asks

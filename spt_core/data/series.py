@@ -127,6 +127,8 @@ def calendar_of(shape: SequenceShape, span_s: float) -> tuple[CalendarPart, ...]
     A part whose cycle is not longer than a step says nothing, and one of which there are fewer than
     NUM_CYCLES cannot be told from chance.
     """
+    if shape.in_readings:
+        return ()  # when the next ones will be is not said
     step_s = shape.step * (SHORTEST_MONTH_S if shape.in_months else 1.0)
     covered = span_s - (shape.length - 1) * step_s
     return tuple(
@@ -193,7 +195,7 @@ def cut(table: pa.Table, cutting: Cutting) -> pa.Table:
     table, times, units = table.take(pa.array(rows)), times[rows], units[rows]
     kept = [n for n in table.column_names if n not in shape.channels or n == cutting.label]
     columns = {name: table[name] for name in kept}
-    timeline = _Timeline(months(times) if shape.in_months else times, units, shape)
+    timeline = _Timeline(_steps_of(times, shape), units, shape)
     values = np.column_stack([_numbers(table, name) for name in shape.channels])
     parts = [
         _windows(timeline, values.astype(np.float32), times, start, cutting.stride)
@@ -206,8 +208,8 @@ def cut(table: pa.Table, cutting: Cutting) -> pa.Table:
     if INSTANT in table.column_names:
         # What a forecast looks back on was known by then: its label alone reaches over a cut.
         back = 0 if cutting.head == "forecasts" else 1 - shape.length
-        columns[FROM] = _moved(table[INSTANT], back, shape)
-        columns[UNTIL] = _moved(table[INSTANT], shape.horizon, shape)
+        columns[FROM] = _moved(table[INSTANT], back, timeline)
+        columns[UNTIL] = _moved(table[INSTANT], shape.horizon, timeline)
     if cutting.head == "anomalies" and cutting.label is not None:
         columns[EVENTS] = pa.array(timeline.sums(_numbers(table, cutting.label)).astype(np.int32))
     return pa.table({**columns, cutting.name: windows})
@@ -221,8 +223,18 @@ def moments(column: pa.ChunkedArray) -> Floats:
     return np.asarray(pc.fill_null(column.cast(pa.float64()), np.nan), np.float64)
 
 
-def _moved(instants: pa.ChunkedArray, steps: int, shape: SequenceShape) -> pa.Array | Any:
-    """Instants in microseconds, so many steps later."""
+def _steps_of(times_s: Floats, shape: SequenceShape) -> Floats:
+    """The clock that steps are counted by, of readings [N] sorted by unit and time."""
+    if shape.in_readings:
+        return np.arange(len(times_s), dtype=np.float64)
+    return months(times_s) if shape.in_months else times_s
+
+
+def _moved(instants: pa.ChunkedArray, steps: int, timeline: _Timeline) -> pa.Array | Any:
+    """Instants in microseconds, so many steps later; of counted readings, within their unit."""
+    shape = timeline.shape
+    if shape.in_readings:
+        return instants.take(pa.array(timeline.beside(steps)))
     if not shape.in_months:
         return pc.add(instants, pa.scalar(round(steps * shape.step * MICROS), pa.int64()))
     seconds = np.asarray(instants, np.float64) / MICROS
@@ -250,6 +262,10 @@ class _Timeline:
 
     def __len__(self) -> int:
         return len(self._times)
+
+    def beside(self, steps: int) -> Ints:
+        """The reading [N] so many readings after each, or the unit's last or first one."""
+        return np.clip(np.arange(len(self)) + steps, self._first, self._last)
 
     def steps(self, rows: Ints, first: int, behind: int) -> Ints:
         """The reading that each of the steps [first, behind) from a row on takes; -1 is a gap."""

@@ -56,10 +56,12 @@ def open_corpus(
     uris, kind, identity = expand(located)
     if not isinstance(source, str | Path):
         identity = located.rsplit("/", 1)[-1]
+    refused = None
     if task.family == "series" and arrays.holds_arrays(uris, kind):
-        located, roles = arrays.unrolled(task, uris, kind, identity, roles=roles, storage=storage)
-        uris, kind, identity = expand(located)
-        identity = located.rsplit("/", 1)[-1]
+        long = arrays.unrolled(task, uris, kind, identity, roles=roles, storage=storage)
+        roles, refused = long.roles, long.refused
+        uris, kind, identity = expand(long.folder)
+        identity = long.folder.rsplit("/", 1)[-1]
     counts = formats.columns(uris, kind)
     if kind == "jsonl":  # any line may have more keys than the first ones
         more = sampled_columns(uris, kind, identity, SAMPLE_ROWS)
@@ -94,6 +96,7 @@ def open_corpus(
         weight=_weight(task, roles),
         known_in_advance=_in_advance(task, roles, label),
         columns=counts,
+        refused=refused,
         licences=info.licences,
         synthetic=info.synthetic,
     )

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 SplitKind = Literal["time", "group", "random"]
 SAMPLE_BATCH_ROWS = 256  # that are read at a time for a sample: they may be images
 SERIES_RUN_ROWS = 1_000
-StepUnit = Literal["second", "minute", "hour", "day", "week", "month"]
+StepUnit = Literal["second", "minute", "hour", "day", "week", "month", "reading"]
 REFIT_PARTS: tuple[Part, ...] = ("train", "validation", "calibration")
 
 
@@ -48,8 +48,8 @@ class SplitConfig:
     A time split leaves out the rows of the `label_delay_days` before each later part, whose labels
     would not have been known yet, and the first `history_days`, which only feed windows. Of series,
     a window has `window_steps` readings (None: as the task says), `step` apart (None: as they come
-    most often, or one `step_unit`; where the clock counts, in its own unit), and one ends at every
-    `stride_steps`-th of them; its label looks `horizon_steps` ahead (None: as the task says). A
+    most often, or one `step_unit`: "reading" counts them, whatever lies between; where the clock
+    counts, in its own unit), and one ends at every `stride_steps`-th of them; its label looks `horizon_steps` ahead (None: as the task says). A
     window of a time split that, with its label, is not within one part is left out.
     """
 

@@ -268,7 +268,7 @@ def test_a_full_disk_is_not_called_a_users_mistake(
         raise OSError(28, "No space left on device")
 
     corpus = corpus_of(rows(300), tmp_path)
-    monkeypatch.setattr("spt_core.data.splitting._collect_quarantine", full)
+    monkeypatch.setattr("spt_core.data.splitting.collected", full)
     with pytest.raises(OSError, match="No space left"):
         split(TASK, corpus, str(tmp_path))
     assert not list(tmp_path.glob("splits/*"))
@@ -289,3 +289,25 @@ def test_public_data_sets_split(data_home: str, tmp_path: Path, name: str, num_r
 def corpus_task(name: str) -> str:
     kind = "fraud_detection" if name.startswith("fraud") else "risk_assessment"
     return f"financial_services/{kind}"
+
+
+def test_bad_rows_of_arrays_are_in_the_split_s_quarantine_and_figures(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    life = range(60, 0, -1)
+    units = [
+        {"machine": f"m{n}", "cycle": [*range(60)], "remaining_useful_life": [*life]}
+        | {name: draw.normal(size=60).tolist() for name in ("heat", "speed")}
+        for n in range(20)
+    ]
+    lines = [json.dumps(unit) for unit in units]
+    lines[3] = "{oops"
+    lines[9] = json.dumps(units[9] | {"heat": [1.0, 2.0]})
+    lines[12] = json.dumps(units[12] | {"speed": "fast"})
+    (tmp_path / "units.jsonl").write_text("\n".join(lines))
+    task = find("manufacturing/predictive_maintenance")
+    corpus = open_corpus(task, tmp_path / "units.jsonl", storage=str(tmp_path))
+    splits = split(task, corpus, str(tmp_path))
+    assert splits.quarantined()["__row"].to_pylist() == [3, 9, 12]
+    assert sum(splits.quarantine.values()) == 3
+    assert splits.num_rows_in == 17 * 60 + 3
+    assert load_splits(splits.uri).corpus == corpus

@@ -22,6 +22,7 @@ from spt_core.continuous.feeds.values import (
     Poll,
     degraded,
 )
+from spt_core.task import IndustryType
 
 JSON_FEED = JsonLayout(
     items="items",
@@ -120,6 +121,23 @@ _UTC = datetime.UTC
 _FILTER = re.compile(r"(.*)\[([\w-]+)=([^\]]*)\]")
 _TEMPLATE = re.compile(r"\{([^{}]+)\}")
 _MAX_FOUND = 200
+
+
+def federal_register(
+    source_id: str, *, name: str, industry: IndustryType, agency: str, term: str | None = None
+) -> Source:
+    """The newest documents of an agency, by its slug at federalregister.gov, that hold the term."""
+    terms = [] if term is None else [("conditions[term]", term)]
+    agencies = [("conditions[agencies][]", agency)]
+    query = urlencode([("per_page", 100), ("order", "newest"), *terms, *agencies])
+    return Source(
+        id=source_id,
+        name=name,
+        industry=industry,
+        kind="json_api",
+        url=f"https://www.federalregister.gov/api/v1/documents.json?{query}",
+        json=FEDERAL_REGISTER,
+    )
 
 
 def request(source: Source, cursor: str, now: datetime.datetime) -> Poll:

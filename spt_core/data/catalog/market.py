@@ -51,13 +51,10 @@ def btc_bars(folder: str) -> Iterator[Bar]:
 
 
 def read_index(folder: str) -> pa.Table:
-    """Daily returns of the S&P 500 in percent; trading days are counted from 1970-01-01 on.
-
-    Markets are closed on some days, which are none here: the count has no gaps.
-    """
-    closes = np.array(_floats(_csv(f"{folder}/sp500_index_daily.csv.gz"), "close"))
-    returns = 100.0 * np.diff(np.log(closes))
-    sessions = np.datetime64("1970-01-01", "D") + np.arange(len(returns))
+    """Daily returns of the S&P 500 in percent, by trading day."""
+    table = _csv(f"{folder}/sp500_index_daily.csv.gz")
+    returns = 100.0 * np.diff(np.log(np.array(_floats(table, "close"))))
+    sessions = np.array(table["date"].cast(pa.string()).to_pylist()[1:], "datetime64[D]")
     return pa.table(
         {
             "instrument": ["SP500"] * len(returns),

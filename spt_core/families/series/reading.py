@@ -50,7 +50,7 @@ class WindowReader:
         self._channels = field.shape.channels
         self._own = frozenset(self._channels)
         extra = {field.shape.time, field.shape.unit} - {None}
-        self._unit = " months" if field.shape.in_months else ""
+        self._unit = step_unit(field.shape)
         self._extra = cast(frozenset[str], frozenset(extra)) - self._own
 
     def record(self, record: Mapping[str, Any]) -> EncodedWindow:
@@ -243,6 +243,8 @@ class WindowReader:
                 f"({shown(clock[number - 1])})"
             )
         step, length, last = self._shape.step, self._shape.length, float(times[-1])
+        if self._shape.in_readings:
+            return values, last
         times = months(times) if self._shape.in_months else times
         if np.all(np.abs(np.diff(times) - step) <= STEP_TOLERANCE * step):
             return values, last

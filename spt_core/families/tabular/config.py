@@ -9,7 +9,10 @@ from spt_core.errors import InputError, require_shares
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class TabularConfig:
-    """Sizes and rates of the tabular networks; see tests/bench for what they were measured on."""
+    """Sizes and rates of the tabular networks; see tests/bench for what they were measured on.
+
+    `num_bins` is a teacher's: its students have its bins.
+    """
 
     num_bins: int = 24
     student_hidden: tuple[int, ...] = (64, 32)

@@ -81,7 +81,7 @@ class StudentNetwork(nn.Module):
         scale = 1.0 / math.sqrt(max(num_features, 1))
         if self.num_numbers:
             self.encoding = PiecewiseLinearEncoding(*_edges(facts))
-            bins = config.num_bins + 1
+            bins = self.encoding.left.shape[1]
             self.number_weight = nn.Parameter(
                 torch.randn(self.num_numbers, bins, width) * scale / math.sqrt(bins)
             )
@@ -229,7 +229,7 @@ class TeacherNetwork(nn.Module):
         self._checkpointing = config.gradient_checkpointing
         if self.num_numbers:
             self.encoding = PiecewiseLinearEncoding(*_edges(facts))
-            bins = config.num_bins + 1
+            bins = self.encoding.left.shape[1]
             self.number_weight = nn.Parameter(
                 torch.randn(self.num_numbers, bins, size) / math.sqrt(bins)
             )

@@ -64,6 +64,27 @@ def test_an_input_without_a_reason_code_fails(checked):
     assert found["fact"] == "inputs without a reason code in the policy: x"
 
 
+def test_a_code_that_names_no_reason_is_none(export):
+    field = export.artifact.signature.columns[0].field
+    policy = HEADS["binary"].default_policy(find(RISK), ())
+    policy = dataclasses.replace(policy, reason_codes={field: "OTHER"}, version="")
+    found = run_checks(find(RISK), export, policy)["adverse_action_reasons"]
+    assert field in found["fact"]
+
+
+@pytest.mark.parametrize(
+    ("protected", "fact"),
+    [(("sex",), "figures by group of sex are in the report"), ((), "the data tell no group")],
+)
+def test_a_model_of_images_passes_where_groups_can_be_measured(export, protected, fact):
+    artifact = dataclasses.replace(export.artifact, protected=protected)
+    exported = dataclasses.replace(export, artifact=artifact)
+    policy = LabelPolicy(thresholds={}, most_probable=False)
+    check = run_checks(find("healthcare/medical_imaging"), exported, policy)["groups_measured"]
+    assert check["passed"] is bool(protected)
+    assert fact in check["fact"]
+
+
 def test_a_check_says_whether_promotion_requires_it(checked):
     found = checked(required=["data_licence_known"])
     assert found["data_licence_known"]["required"]

@@ -8,9 +8,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from spt_core.data.arrays import APART
-from spt_core.data.corpus import Roles
+from spt_core.data.corpus import ROW, Roles
+from spt_core.data.formats import Fragment
+from spt_core.data.infer import infer_columns
+from spt_core.data.labels import BINARY
+from spt_core.data.read import ReadJob, _good_rows, count_rows
 from spt_core.data.sources import open_corpus
 from spt_core.errors import InputError
+from spt_core.signature import Field
 from spt_core.task import find
 
 LIFE = find("manufacturing/predictive_maintenance")
@@ -90,24 +95,141 @@ def test_a_channel_that_a_unit_lacks_is_one_of_gaps(tmp_path):
     assert pressure[NUM_STEPS:][:2] == [1.0, 1.0]
 
 
-def test_lists_of_other_lengths_are_refused(tmp_path):
+def refused(corpus):
+    assert corpus.refused is not None
+    bad = pq.read_table(corpus.refused.removeprefix("file://"))
+    return dict(zip(bad[ROW].to_pylist(), bad["reason"].to_pylist(), strict=True))
+
+
+def labels(values=NUM_UNITS):
+    return [float(n) for n in range(values)]
+
+
+def test_a_row_whose_lists_differ_in_length_is_bad_and_the_others_are_read(tmp_path):
     short = [[1.0] * (NUM_STEPS - (row == 3)) for row in range(NUM_UNITS)]
-    of = units(pressure=short, remaining_useful_life=[1.0] * NUM_UNITS)
-    with pytest.raises(InputError, match="one length, however: 'pressure' of row 3 .* has 39"):
+    of = units(pressure=short, remaining_useful_life=labels())
+    corpus, rows = opened(of, tmp_path)
+    reason = (
+        "the lists of a row must be of one length, however: 'pressure' is not as long as 'heat'"
+    )
+    assert refused(corpus) == {3: reason}
+    assert rows.num_rows == (NUM_UNITS - 1) * NUM_STEPS
+    assert rows[corpus.group].unique().to_pylist() == [
+        f"row {n}" for n in range(NUM_UNITS) if n != 3
+    ]
+
+
+def test_a_row_without_a_reading_is_bad(tmp_path):
+    of = units(remaining_useful_life=labels())
+    for name in ("heat", "speed"):
+        cells = of[name].to_pylist()
+        cells[2], cells[5] = [], None
+        of = of.set_column(of.column_names.index(name), name, pa.array(cells))
+    corpus, rows = opened(of, tmp_path)
+    reason = "a row must hold readings, however: it has no list, or an empty one"
+    assert refused(corpus) == {2: reason, 5: reason}
+    assert rows.num_rows == (NUM_UNITS - 2) * NUM_STEPS
+
+
+def test_a_corpus_whose_rows_are_all_bad_is_refused_in_a_sentence(tmp_path):
+    short = [[1.0] * (NUM_STEPS - 1)] * NUM_UNITS
+    of = units(pressure=short, remaining_useful_life=labels())
+    with pytest.raises(InputError, match="none of 8 does, most because the lists of a row must be"):
         opened(of, tmp_path)
+    assert not list((tmp_path / "storage" / "corpora").glob(".*"))
+
+
+def lines_of(*rows, values=(1.0, 2.0, 3.0)):
+    """JSON lines: good rows, between which stand those that are given, by their number."""
+    given = dict(rows)
+    good = ({"heat": list(values), "speed": [0.5, n, 2], "label": 1.0 * n} for n in range(12))
+    return "".join(f"{given.get(number, json.dumps(row))}\n" for number, row in enumerate(good))
+
+
+def opened_lines(text, tmp_path):
+    (tmp_path / "units.jsonl").write_text(text)
+    return opened(tmp_path / "units.jsonl", tmp_path, label="label")
+
+
+def test_a_line_that_cannot_be_read_is_bad_and_keeps_its_number(tmp_path):
+    corpus, rows = opened_lines(lines_of((0, "{oops"), (7, "[1, 2]")), tmp_path)
+    assert refused(corpus) == dict.fromkeys((0, 7), "a line must be one JSON object")
+    assert rows.num_rows == 10 * 3
+    assert rows[corpus.group][0].as_py() == "row 1"
+
+
+@pytest.mark.parametrize("cell", ['"broken"', "7", "true"])
+def test_a_cell_that_is_no_list_among_lists_makes_its_row_bad(tmp_path, cell):
+    line = f'{{"heat": {cell}, "speed": [1, 2, 3], "label": 5.0}}'
+    corpus, rows = opened_lines(lines_of((4, line)), tmp_path)
+    assert refused(corpus) == {4: "'heat' must hold a list of readings, as in other rows"}
+    assert rows["heat"].to_pylist()[:3] == [1.0, 2.0, 3.0]
+
+
+def test_an_element_of_another_type_is_a_reading_as_it_came(tmp_path):
+    line = '{"heat": [1.5, "n/a", 3], "speed": [1, 2, 3], "label": 5.0}'
+    corpus, rows = opened_lines(lines_of((4, line)), tmp_path)
+    assert refused(corpus) == {}
+    assert rows["heat"].to_pylist()[12:15] == ["1.5", "n/a", "3"]
+    (field,) = infer_columns(corpus, LIFE).features
+    assert field.shape.channels == ("heat", "speed")
+
+
+def test_objects_with_another_element_among_them_make_their_row_bad(tmp_path):
+    good = [{"readings": [{"heat": n, "speed": 2.5}] * 3, "label": 1.0 * n} for n in range(9)]
+    bad = {"readings": [{"heat": 1, "speed": "fast"}, 3, {"heat": 2}], "label": 2.0}
+    text = "".join(f"{json.dumps(row)}\n" for row in [*good[:4], bad, *good[4:]])
+    corpus, rows = opened_lines(text, tmp_path)
+    assert refused(corpus) == {4: "'readings' must hold a list of readings, as in other rows"}
+    assert rows["heat"].to_pylist()[-1] == 8
+    assert rows.num_rows == 27
+
+
+def test_later_rows_may_be_of_other_types_and_have_more_channels(tmp_path):
+    for name, columns in (("a", {}), ("b", {"pressure": [[1.0] * NUM_STEPS] * NUM_UNITS})):
+        table = clocked(remaining_useful_life=[list(range(NUM_STEPS))] * NUM_UNITS, **columns)
+        if name == "a":
+            whole = pa.array([list(range(NUM_STEPS))] * NUM_UNITS)
+            table = table.set_column(table.column_names.index("heat"), "heat", whole)
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    corpus = open_corpus(LIFE, str(tmp_path / "*.parquet"), storage=str(tmp_path / "storage"))
+    assert [uri.rsplit("/", 1)[-1] for uri in corpus.uris] == [
+        "rows-000000.parquet",
+        "rows-000001.parquet",
+    ]
+    assert corpus.columns["heat"] == 2
+    assert corpus.columns["pressure"] == 1
+
+
+def test_bad_rows_of_arrays_are_counted_and_quarantined_like_others(tmp_path):
+    corpus, rows = opened_lines(lines_of((0, "{oops"), (7, "[1, 2]")), tmp_path)
+    assert count_rows(corpus) == rows.num_rows + 2
+    (uri,) = corpus.uris
+    fields = (Field(name="heat", kind="number"), Field(name="label", kind="number"))
+    job = ReadJob(
+        format="parquet",
+        fields=fields,
+        label=None,
+        labels=BINARY,
+        positive=None,
+        quarantine=str(tmp_path / "quarantine"),
+        columns=None,
+        required=("label",),
+        gaps=frozenset(),
+        time=None,
+        refused=corpus.refused,
+    )
+    good = pa.concat_tables(_good_rows(Fragment(uri=uri), job))
+    bad = pq.read_table(tmp_path / "quarantine")
+    assert good.num_rows + bad.num_rows == count_rows(corpus)
+    assert bad[ROW].to_pylist()[:2] == [0, 7]
+    assert bad["record"].to_pylist()[:2] == ["{oops", "[1, 2]"]
 
 
 def test_one_time_for_many_readings_is_refused(tmp_path):
     of = units(cycle=list(range(NUM_UNITS)), remaining_useful_life=[1.0] * NUM_UNITS)
     with pytest.raises(InputError, match="must be a list as they are, however: 'cycle'"):
         opened(of, tmp_path)
-
-
-def test_a_line_that_cannot_be_read_is_named(tmp_path):
-    good = json.dumps({"heat": [1.0, 2.0], "remaining_useful_life": 1.0})
-    (tmp_path / "units.jsonl").write_text(f"{good}\n{{oops\n")
-    with pytest.raises(InputError, match="row 1 of .*units.jsonl"):
-        opened(tmp_path / "units.jsonl", tmp_path)
 
 
 def test_the_same_corpus_is_unrolled_once(tmp_path):

@@ -32,6 +32,7 @@ def labelled(text):
         ("fax: 415-555-0134", "fax", "415-555-0134"),
         ("a.b+c@clinic.example.org", "email", "a.b+c@clinic.example.org"),
         ("SSN 078-05-1121", "ssn", "078-05-1121"),
+        ("ITIN 912-90-3456", "other_id", "912-90-3456"),
         ("MRN: 00471920", "medical_record", "00471920"),
         ("Medicare 1EG4-TE5-MK73", "health_plan", "1EG4-TE5-MK73"),
         ("card 4111 1111 1111 1111", "account", "4111 1111 1111 1111"),
@@ -64,6 +65,7 @@ def test_an_identifier_with_a_form_is_found_as_it_stands(text, label, value):
         "aged 71, a 71-year-old",
         "BP 150/95, ratio 3/4",
         "SSN-like 000-12-3456 and 666-12-3456",
+        "ITIN-like 912-89-3456",
         "card 4111 1111 1111 1112",
         "GB83 WEST 1234 5698 7654 32",
         "NPI-like 1234567894",
@@ -114,6 +116,12 @@ def test_the_risk_is_low_only_where_recall_is_high_and_was_measured():
     policy = SpanPolicy(support={"email": 500}, recalled={"email": 499})
     assert residual_risk([Span(0, 3, "a@b", "email")], policy)["level"] == "low"
     assert residual_risk([Span(0, 3, "a@b", "email")], SpanPolicy())["level"] == "review"
+
+
+def test_a_note_in_which_nothing_is_named_is_low_only_where_anything_was_measured():
+    assert residual_risk([], SpanPolicy(patterns="p"))["level"] == "review"
+    measured = SpanPolicy(support={"email": 500}, recalled={"email": 499})
+    assert residual_risk([], measured)["level"] == "low"
 
 
 def test_every_identifier_of_safe_harbor_is_in_the_sample_and_stands_where_it_says():

@@ -5,6 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
+from industries.financial_services.adverse_action import REASON_TEXTS
 from industries.financial_services.credit_scoring import HIGHEST, LOWEST, points_of
 from industries.insurance import claims_fraud
 from spt_core.heads.binary import fit_policy
@@ -148,6 +149,13 @@ def test_points_stay_within_the_scale_and_say_their_band():
     answer = SCORING.respond(judged(SCORING, 0.9, {"credit_history": 1.0, "savings": -0.5}))
     assert (answer["band"], answer["recommendation"]) == ("poor", "decline")
     assert [reason["code"] for reason in answer["reasoning"]] == ["C1-CREDIT-HISTORY"]
+
+
+def test_an_applicant_is_told_what_was_judged_not_the_closest_statement_of_the_form():
+    told = {field.name: REASON_TEXTS[SCORING.reason_codes[field.name]] for field in SCORING.fields}
+    assert told["savings"] == "Amount of savings"
+    assert told["checking_account"] == "Balance of the checking account"
+    assert len(set(told.values())) == len(told)
 
 
 def test_a_task_starts_from_one_that_there_is_and_of_its_own_family():

@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
 from industries.manufacturing import failure_detection, late_delivery
+from spt_core.answers import NUM_CHECKS
 from spt_core.heads import HEADS
 from spt_core.heads.binary import fit_policy
 from spt_core.judgement import Decision, FieldEffect
@@ -119,7 +120,7 @@ def test_a_check_is_named_once_and_the_strongest_come_first(task: Task, module: 
     effects = {field.name: 1.0 for field in task.fields}
     checks = answered(task, 0.5, **effects)["checks"]
     texts = [module.CHECKS[task.reason_codes[field.name]] for field in task.fields]
-    assert checks == list(dict.fromkeys(texts))[: module.NUM_CHECKS]
+    assert checks == list(dict.fromkeys(texts))[:NUM_CHECKS]
 
 
 @each_task

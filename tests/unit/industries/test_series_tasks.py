@@ -126,6 +126,11 @@ def test_a_request_states_its_own_service_level_and_lead_time() -> None:
     assert json.loads(json.dumps(own)) == own
 
 
+def test_a_service_level_is_told_as_it_was_asked_for() -> None:
+    told = find("manufacturing/supply_chain").respond(demand(4.0, service_level=0.975))
+    assert "in 97.5 % of cases" in told["recommendation"]
+
+
 @pytest.mark.parametrize(("steps", "rule"), [(2.5, "a whole number"), (9, "horizon of 6 steps")])
 def test_a_lead_time_that_the_horizon_does_not_hold_is_refused(steps: float, rule: str) -> None:
     with pytest.raises(InputError, match=rule):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from spt_core.errors import InputError
 from spt_core.heads import HEADS
@@ -40,7 +41,7 @@ def test_value_at_risk_is_of_the_position_and_the_level_that_are_asked_for():
     usual, own = forecast(), forecast(confidence_level=0.975, position_value=2000)
     assert usual["value_at_risk_pct"] == pytest.approx(-np.log(0.01), abs=1e-5)
     assert usual["expected_shortfall_pct"] == pytest.approx(1 - np.log(0.01), abs=1e-5)
-    assert usual["value_at_risk"] == 0.0
+    assert usual["value_at_risk"] == pytest.approx(-np.log(0.01), abs=0.01)
     assert own["value_at_risk"] == pytest.approx(20 * -np.log(0.025), abs=0.01)
     assert own["expected_shortfall"] > own["value_at_risk"]
 
@@ -114,3 +115,41 @@ def test_a_pattern_that_is_not_sure_is_confirmed_by_an_architect():
     told = labels(path, {"Singleton": 0.6, "None": 0.4})
     assert told["recommendation"].startswith("have an architect confirm it")
     assert told["alternatives"] == [{"pattern": "None", "probability": 0.4}]
+
+
+def test_a_pattern_of_one_s_own_is_an_architect_s_not_none():
+    told = labels("technology/architecture_analysis", {"Strategy": 0.95, "None": 0.05})
+    assert told["recommendation"].endswith("the table says nothing of Strategy")
+    told = labels("technology/architecture_analysis", {"None": 0.95, "Strategy": 0.05})
+    assert told["recommendation"] == "no pattern to look after"
+
+
+def test_debt_that_is_not_ruled_out_is_looked_at():
+    path = "technology/technical_debt"
+    assert labels(path, {"none": 0.95, "test": 0.05})["recommendation"] == "nothing to do"
+    assert "not ruled out" in labels(path, {"none": 0.6, "test": 0.4})["recommendation"]
+    assert labels(path, {"test": 0.6, "none": 0.4})["recommendation"].startswith(
+        "look first: write"
+    )
+    assert labels(path, {"security": 0.9, "none": 0.1})["recommendation"] == "have it looked at"
+
+
+def sampled(path):
+    return find(path).sample(20_000, 0).to_pandas()
+
+
+def test_a_third_of_the_patients_have_two_stays():
+    stays = sampled("healthcare/readmission").groupby("patient").size()
+    assert stays.max() == 2
+    assert (stays == 2).mean() == pytest.approx(1 / 3, abs=0.01)
+
+
+def test_data_classes_are_as_severe_as_their_accessors_say():
+    rows = sampled("technology/code_smells")
+    rows = rows[rows["smell"] == "data class"]
+    score = 6 * np.maximum(rows["share_of_accessors"] - 0.3, 0)
+    score -= 0.06 * np.maximum(rows["wmc"] / rows["methods"] - 1, 0)
+    for low, high in ((-1, 0), (0.5, 1), (1.5, 2)):
+        within = rows[(low <= score) & (score < high)]
+        expected = norm.cdf((1.0 - score[within.index]) / 0.8).mean()
+        assert (within["severity"] == "none").mean() == pytest.approx(expected, abs=0.03)

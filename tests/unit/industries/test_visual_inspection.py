@@ -72,8 +72,10 @@ def test_a_person_looks_at_what_is_unsure_unlike_training_s_or_given_nothing() -
     assert "No class reaches" in nothing["warnings"][0]
 
 
-def test_a_kind_that_nobody_named_is_minor() -> None:
-    assert answer({"Dents": 0.99, "no_defect": 0.01})["severity"] == "minor"
+def test_a_kind_that_nobody_named_is_minor_and_a_person_looks_at_it() -> None:
+    given = answer({"Dents": 0.99, "no_defect": 0.01})
+    assert (given["severity"], given["recommendation"]) == ("minor", "inspect_by_hand")
+    assert "how bad 'Dents' is" in given["warnings"][0]
 
 
 def test_the_sample_s_causes_are_in_its_pictures() -> None:

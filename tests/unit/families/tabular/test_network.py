@@ -139,6 +139,16 @@ def test_the_baseline_is_the_mean_contribution():
     torch.testing.assert_close(made.baseline.sum(0) + made.bias, hidden, atol=1e-4, rtol=1e-4)
 
 
+@torch.no_grad()
+def test_a_student_has_its_teacher_s_bins_whatever_it_is_told():
+    signed = signature(5, ())
+    sample = rows(signed)
+    facts = table_facts(signed, dataclasses.replace(CONFIG, num_bins=4), sample, labels())
+    made = table_network(signed, "student", dataclasses.replace(CONFIG, num_bins=24), facts)
+    made.set_baseline(torch.from_numpy(sample))
+    assert made(torch.from_numpy(sample)).shape == (len(sample), 1)
+
+
 @pytest.mark.parametrize("shape", [(3, ()), (0, (4, 40)), (3, (4, 40))])
 def test_a_teacher_gives_a_logit_of_each_member(shape):
     signed = signature(*shape)

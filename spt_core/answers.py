@@ -1,0 +1,92 @@
+"""What the answers of several tasks have in common: the parts, and the JSON Schema of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from spt_core.judgement import Decision, FieldEffect, LabelScore
+
+Schema: TypeAlias = Mapping[str, Any]
+NUM_CHECKS = 3
+PROBABILITY: Schema = {"type": "number", "minimum": 0, "maximum": 1}
+CONFIDENCE: Schema = {  # of a yes or no
+    "type": "number",
+    "minimum": 0.5,
+    "maximum": 1,
+    "description": "calibrated probability of the likelier class, max(p, 1 - p)",
+}
+
+
+def field_effects(reasons: Sequence[FieldEffect]) -> list[dict[str, Any]]:
+    """What fields held, and their signed effects."""
+    return [
+        {"field": reason.field, "value": reason.value, "effect": round(reason.effect, 4)}
+        for reason in reasons
+    ]
+
+
+def class_probabilities(name: str, scores: Sequence[LabelScore]) -> list[dict[str, Any]]:
+    """Classes, under the `name` that the task has for them, with their probabilities."""
+    return [{name: score.label, "probability": round(score.probability, 6)} for score in scores]
+
+
+def checks(judgement: Decision) -> list[str]:
+    """What a person looks at first.
+
+    Fields beyond all training rows, and, unless the action is to approve, what the policy's
+    `conditions` say of the codes of the fields that raise the probability, at most NUM_CHECKS.
+    """
+    beyond = [
+        f"{name} lies beyond all training rows: the answer is a guess, check it first"
+        for name in judgement.outside
+    ]
+    if judgement.action == "approve":
+        return beyond
+    codes, texts = judgement.policy.reason_codes, judgement.policy.conditions
+    risky = [
+        texts.get(codes.get(reason.field, ""), f"see why {reason.field} is {_shown(reason.value)}")
+        for reason in judgement.fields
+        if reason.effect > 0
+    ]
+    return beyond + list(dict.fromkeys(risky))[:NUM_CHECKS]
+
+
+def probability_schema(description: str) -> Schema:
+    """Of a probability."""
+    return {**PROBABILITY, "description": description}
+
+
+def field_effects_schema(description: str) -> Schema:
+    """Of `field_effects`."""
+    properties = {
+        "field": {"type": "string"},
+        "value": {"description": "the value seen, null if it was missing"},
+        "effect": {"type": "number"},
+    }
+    return _objects(properties, description)
+
+
+def class_probabilities_schema(name: str, description: str) -> Schema:
+    """Of `class_probabilities`."""
+    return _objects({name: {"type": "string"}, "probability": PROBABILITY}, description)
+
+
+def phrases_schema(description: str) -> Schema:
+    """Of `LabelScore.phrases`: characters [start, end) of the text."""
+    properties = {
+        "text": {"type": "string"},
+        "start": {"type": "integer"},
+        "end": {"type": "integer"},
+        "effect": {"type": "number"},
+    }
+    return _objects(properties, description)
+
+
+def _objects(properties: Mapping[str, Schema], description: str) -> Schema:
+    items = {"type": "object", "properties": properties}
+    return {"type": "array", "description": description, "items": items}
+
+
+def _shown(value: object) -> str:
+    return "missing" if value is None else str(value)

@@ -1,0 +1,144 @@
+"""Corpora of readings in a split: the windows' step, how they are cut, channels that are the label.
+
+sampled readings -> columns with the windows' length, step and horizon; readings -> windows
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from spt_core.data.conform import conform
+from spt_core.data.corpus import Corpus, Finding
+from spt_core.data.infer import Columns
+from spt_core.data.read import Dataset, num_partitions, size_bytes
+from spt_core.data.sampling import Sample
+from spt_core.data.series import (
+    Cutting,
+    Pace,
+    calendar_of,
+    cut_dataset,
+    pace,
+    telling_channels,
+)
+from spt_core.data.split_plan import kind_of_series
+from spt_core.data.splits import SplitConfig, StepUnit
+from spt_core.data.sufficiency import and_more
+from spt_core.errors import InputError
+from spt_core.task import Task
+
+UNITS_S: Mapping[StepUnit, float] = {
+    "second": 1.0,
+    "minute": 60.0,
+    "hour": 3600.0,
+    "day": 86_400.0,
+    "week": 604_800.0,
+}
+MOSTLY = 0.5  # of readings at the time of another, from which on they are of several units
+
+
+def paced(
+    task: Task, columns: Columns, sampled: Sample, corpus: Corpus, config: SplitConfig
+) -> Columns:
+    """The columns; of readings with the windows' length, step and horizon."""
+    if not columns.readings:
+        return columns
+    (field,) = columns.features
+    shape = field.shape
+    assert shape is not None
+    typed, _ = conform(sampled.table, columns.carried, gaps=frozenset(corpus.gaps))
+    share = sampled.table.num_rows / max(sampled.num_rows, 1)
+    paced = pace(typed, shape.time, shape.unit, share=share)
+    if paced is None:
+        raise InputError(
+            f"readings of one unit must differ in time, however: no two in {shape.time!r} do"
+        )
+    if shape.unit is None and paced.repeated >= MOSTLY:
+        raise InputError(
+            f"readings of one unit must differ in time, however: {paced.repeated:.0%} of those "
+            f"sampled have the {shape.time!r} of another; name the column of their units "
+            "(--group), or lay each unit's files in a folder such as unit=7"
+        )
+    findings = list(columns.findings)
+    is_whole = sampled.is_whole and sampled.num_rows == sampled.table.num_rows
+    if paced.uneven and is_whole and config.step is None:
+        detail = (
+            f"{paced.uneven:.1%} of the distances between readings are not {paced.step:g}: each "
+            "step takes the last reading within half a step of it, or is a gap"
+        )
+        findings.append(Finding(kind="gaps", column=shape.time, detail=detail))
+    if paced.repeated:
+        detail = (
+            f"{paced.repeated:.1%} of the sampled readings have the time of another of their unit: "
+            "of such, a window takes the last one"
+        )
+        findings.append(Finding(kind="gaps", column=shape.time, detail=detail))
+    shape = dataclasses.replace(
+        shape,
+        **_step(paced, config, shape.time),
+        length=config.window_steps or shape.length,
+        horizon=shape.horizon if config.horizon_steps is None else config.horizon_steps,
+    )
+    if task.head == "forecasts":
+        is_by_time = kind_of_series(corpus, columns, config) == "time"
+        calendar = calendar_of(shape, (config.train if is_by_time else 1.0) * paced.span_s)
+        shape = dataclasses.replace(shape, calendar=calendar)
+        if calendar:
+            parts = ", ".join(part.replace("_", " ") for part in calendar)
+            detail = (
+                f"the {parts} of each step is an input: a request's readings say when they were"
+            )
+            findings.append(Finding(kind="calendar", column=shape.time, detail=detail))
+    features = (dataclasses.replace(field, shape=shape),)
+    return dataclasses.replace(columns, features=features, findings=tuple(findings))
+
+
+def _step(paced: Pace, config: SplitConfig, time: str) -> dict[str, Any]:
+    """The step, and whether it is in months: as the configuration says, else as readings come."""
+    unit = config.step_unit
+    if unit is None:
+        if config.step is None:
+            return {"step": paced.step, "in_months": paced.in_months}
+        return {"step": config.step, "in_months": False}
+    if not paced.span_s:
+        raise InputError(
+            f"split.step_unit is for times, however: {time!r} holds numbers, which are their own "
+            "unit"
+        )
+    step = config.step or 1.0
+    if unit == "month":
+        return {"step": step, "in_months": True}
+    return {"step": step * UNITS_S[unit], "in_months": False}
+
+
+def cutting_of(corpus: Corpus, columns: Columns, config: SplitConfig) -> Cutting:
+    """How windows are cut of the corpus's readings."""
+    (field,) = columns.features
+    assert field.shape is not None
+    return Cutting(
+        name=field.name,
+        shape=field.shape,
+        head=columns.labels.head,
+        label=corpus.label,
+        stride=config.stride_steps,
+    )
+
+
+def cut_windows(rows: Dataset, corpus: Corpus, columns: Columns, config: SplitConfig) -> Dataset:
+    """Windows of the readings."""
+    cutting = cutting_of(corpus, columns, config)
+    size = size_bytes(corpus) * cutting.shape.length // config.stride_steps
+    return cut_dataset(rows, cutting, num_partitions=num_partitions(size))
+
+
+def refuse_telling(train: pa.Table, cutting: Cutting) -> None:
+    """Refuse channels that are the label under another name."""
+    telling = telling_channels(train, cutting)
+    if telling:
+        raise InputError(
+            f"no channel may give the label {cutting.label!r} away, however: {telling[0]!r} does "
+            f"by its last reading alone{and_more(telling)}; --set data.drop={','.join(telling)}"
+        )

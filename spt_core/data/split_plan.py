@@ -1,0 +1,121 @@
+"""How a corpus is split, before any row is dealt: by what, at which moments, and what is a twin."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+
+import numpy as np
+
+from spt_core.artifacts import remove
+from spt_core.data.conform import has_dates, time_column
+from spt_core.data.corpus import INSTANT, Corpus
+from spt_core.data.infer import Columns
+from spt_core.data.partition import DAY_US, Partition, TimeHistogram, histogram_of
+from spt_core.data.read import read, rows_of
+from spt_core.data.sampling import Sample
+from spt_core.data.splits import SplitConfig, SplitKind
+from spt_core.errors import InputError
+from spt_core.task import Task
+
+
+def kind_of(corpus: Corpus, columns: Columns, config: SplitConfig, sampled: Sample) -> SplitKind:
+    """As the configuration says; else by time where times have dates, by group, or at random."""
+    if config.kind == "time" and corpus.time is None:
+        raise InputError(f"a time split needs a time column, however: {corpus.name} names none")
+    if config.kind == "group" and corpus.group is None:
+        raise InputError(f"a group split needs a group column, however: {corpus.name} names none")
+    if columns.readings:
+        return kind_of_series(corpus, columns, config)
+    if config.kind is not None:
+        return config.kind
+    if corpus.time is not None:
+        (field,) = (field for field in columns.all if field.name == corpus.time)
+        times = time_column(sampled.table[corpus.time].combine_chunks(), field.notation).values
+        if has_dates(times):
+            return "time"
+    return "random" if corpus.group is None else "group"
+
+
+def kind_of_series(corpus: Corpus, columns: Columns, config: SplitConfig) -> SplitKind:
+    """By time, or by unit: windows of one unit overlap, and never go apart at random."""
+    (clock,) = (field for field in columns.carried if field.name == corpus.time)
+    if config.kind == "random" or (
+        config.kind is None and clock.kind != "time" and not corpus.group
+    ):
+        raise InputError(
+            "windows of readings overlap, so that they are split by time or by group, however: "
+            f"{corpus.name} is to be split at random; name the column of its units (--group)"
+        )
+    if config.kind == "time" and clock.kind != "time":
+        raise InputError(
+            f"a time split needs times, however: {corpus.time!r} of {corpus.name} holds numbers"
+        )
+    return config.kind or ("time" if clock.kind == "time" else "group")
+
+
+def partition_of(
+    task: Task,
+    corpus: Corpus,
+    columns: Columns,
+    config: SplitConfig,
+    kind: SplitKind,
+    folder: str,
+) -> Partition:
+    """How rows are dealt to parts; of a time split, after one pass over the time column."""
+    assert corpus.label is not None
+    content = tuple(field.name for field in columns.all)
+    figures = tuple(window.name for window in corpus.windows)
+    # Sums depend on the order of addition in the last bit, counts and shares of labels do not.
+    exact = tuple(w.name for w in corpus.windows if w.function in ("count", "label_rate"))
+    apart = {"time": corpus.time, "group": corpus.group, "random": None}[kind]
+    plain = tuple(name for name in content if name not in figures)
+    seen = (*plain, *exact) if kind == "time" else plain
+    if task.subject is not None:  # what is carried beside a text does not make it another text
+        seen = (task.subject.name,)
+    partition = Partition(
+        folder=folder,
+        label=corpus.label,
+        identity=tuple(dict.fromkeys(name for name in seen if name != apart)),
+        content=(*content, corpus.label),
+        categories=tuple(f.name for f in columns.features if f.kind == "category"),
+        terms=tuple(f.name for f in columns.features if f.kind == "terms"),
+        shares=config.shares,
+        seed=config.seed,
+        max_categories=config.max_categories,
+        labels=columns.labels,
+        group=corpus.group if kind == "group" else None,
+        window=columns.features[0].name if columns.readings else None,
+    )
+    if kind != "time":
+        return partition
+    assert corpus.time is not None
+    histogram = _histogram(corpus, columns, corpus.time, f"{folder}/.ignored")
+    start = histogram.first_us() + round(config.history_days * DAY_US)
+    if config.history_days:
+        histogram = histogram.since(start)
+    return dataclasses.replace(
+        partition,
+        time=INSTANT,
+        cuts_us=histogram.cuts_us(config.shares),
+        delay_us=round(config.label_delay_days * DAY_US),
+        start_us=start if config.history_days else None,
+    )
+
+
+def _histogram(corpus: Corpus, columns: Columns, time: str, ignored: str) -> TimeHistogram:
+    """How the rows lie in time; one pass over the time column."""
+    field = next(field for field in columns.as_read if field.name == time)
+    rows = read(corpus, [field], quarantine=ignored, columns=[time], with_label=False, time=time)
+    blocks = rows.map_batches(
+        functools.partial(histogram_of, time=INSTANT), batch_size=None, batch_format="pyarrow"
+    )
+    histogram = TimeHistogram()
+    for row in rows_of(blocks):
+        shift, buckets, counts = json.loads(row["histogram"])
+        histogram.add(shift, np.array(buckets, np.int64), np.array(counts, np.int64))
+    remove(ignored)
+    if not len(histogram.buckets):
+        raise InputError(f"a time split needs times, however: the column {time!r} has none")
+    return histogram
