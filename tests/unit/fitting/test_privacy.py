@@ -51,6 +51,7 @@ def test_a_range_may_be_of_a_nested_field():
         ("gradient_accumulation_steps", 2),
         ("specialized_layers", ["upper"]),
         ("use_gpu", True),
+        ("gradient_checkpointing", True),
     ],
 )
 def test_a_training_that_nobody_counts_is_refused(name, value):
