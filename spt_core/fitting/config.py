@@ -68,8 +68,8 @@ class TrainingConfig:
             weights too ("zero3"). All train alike; a sharded run resumes on its number of workers.
         optimizer_offload: keep the optimizer in main memory; with "zero2" and "zero3" only.
         network: the family's own parameters; None takes the family's defaults.
-        privacy: what the model may tell of its training rows; None trains without privacy. Its noise
-            has no seed: no private run repeats another.
+        privacy: what the model may tell of its training rows, by noise that has no seed: no private
+            run repeats another. None trains without.
     """
 
     model_name: str = "specialized-model"
