@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import signal
 import ssl
@@ -16,7 +17,7 @@ from cluster.settings import Settings, api_key, is_authenticated, tls_files
 from cluster.state import database_digest
 from jobs.access import entitled, noted
 from jobs.console import Screen
-from spt_core.errors import InputError
+from spt_core.errors import InputError, MachineError
 from spt_core.registry import DEFAULT_MODEL_NAME, Deployment, ModelVersion, Registry
 from spt_core.rollout import NumReplicas, promote, replicas_within, resume, route
 from spt_core.task import example_record, find
@@ -97,9 +98,17 @@ def asked(settings: Settings, version: ModelVersion) -> dict[str, Any]:
         with urllib.request.urlopen(request, timeout=30, context=_tls()) as response:
             answer = json.loads(response.read())
     except urllib.error.HTTPError as error:
+        content = error.read().decode(errors="replace")
         if error.code not in (401, 403):
-            raise
-        answer = {"refused": json.loads(error.read())["detail"]}  # an operator need be no client
+            raise MachineError(
+                f"the service must answer a record of {version.ref}, however: it said {error.code} "
+                f"{error.reason}: {content[:300]}"
+            ) from None
+        answer = {"refused": json.loads(content)["detail"]}  # an operator need be no client
+    except (OSError, http.client.HTTPException) as error:
+        raise MachineError(
+            f"the service must answer a record of {version.ref}, however: {error}"
+        ) from None
     return {"url": url, "record": record, "answer": answer}
 
 

@@ -308,7 +308,7 @@ class AlarmPolicy:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class QuantilePolicy:
-    """By how much each quantile of a forecast is moved up, so that its level holds.
+    """By how much each quantile of a forecast is moved outwards, so that its level holds.
 
     `levels` are those of the head, in rising order. The shifts come from rows that trained nothing,
     and hold while demand stays as it was.
@@ -345,7 +345,7 @@ class QuantilePolicy:
         """What a person is told of it."""
         named = zip(self.levels, self.shifts, strict=True)
         moved = ", ".join(f"{level:g} by {shift:.3g}" for level, shift in named if shift)
-        return {"policy": f"{self.version}: the model's quantiles, moved up: {moved or 'none'}"}
+        return {"policy": f"{self.version}: the model's quantiles, moved: {moved or 'none'}"}
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `policy_from_json` reads back."""

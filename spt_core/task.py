@@ -30,6 +30,7 @@ from spt_core.signature import (
     SequenceShape,
     Signature,
     Window,
+    step_unit,
 )
 
 Family = Literal["tabular", "text", "image", "series"]
@@ -377,7 +378,7 @@ def example_record(task: Task, signature: Signature) -> Mapping[str, Any]:
     if len(fitting) == len(values):
         fields = [field for field in fields if field.required]
         if fitting.keys() >= {field.name for field in fields}:
-            return example
+            return task.example if example == task.example else example
     if any(task.subject is not None and name == task.subject.name for name in fitting):
         ahead = {n: v for n, v in task.example.items() if n == KNOWN_IN_ADVANCE}
     return {**{field.name: _typical(field) for field in fields}, **fitting, **ahead}

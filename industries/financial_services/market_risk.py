@@ -115,8 +115,8 @@ MARKET_RISK = Task(
         Field(
             name="readings",
             kind="sequence",
-            description="the instrument's last trading days, oldest first: those on which the market "
-            "was closed are none; loss_pct is -return_pct, or 0 where it gained",
+            description="the instrument's last trading days, oldest first; days on which the "
+            "market was closed are none; loss_pct is -return_pct, or 0 where it gained",
             shape=SequenceShape(
                 length=WINDOW_DAYS,
                 channels=("return_pct", "loss_pct"),

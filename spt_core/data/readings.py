@@ -28,6 +28,7 @@ from spt_core.data.split_plan import kind_of_series
 from spt_core.data.splits import SplitConfig, StepUnit
 from spt_core.data.sufficiency import and_more
 from spt_core.errors import InputError
+from spt_core.signature import SequenceShape
 from spt_core.task import Task
 
 UNITS_S: Mapping[StepUnit, float] = {
@@ -63,8 +64,14 @@ def paced(
             "(--group), or lay each unit's files in a folder such as unit=7"
         )
     findings = list(columns.findings)
+    shape = dataclasses.replace(
+        shape,
+        **_step(paced, config, shape),
+        length=config.window_steps or shape.length,
+        horizon=shape.horizon if config.horizon_steps is None else config.horizon_steps,
+    )
     is_whole = sampled.is_whole and sampled.num_rows == sampled.table.num_rows
-    if paced.uneven and is_whole and config.step is None:
+    if paced.uneven and is_whole and config.step is None and not shape.in_readings:
         detail = (
             f"{paced.uneven:.1%} of the distances between readings are not {paced.step:g}: each "
             "step takes the last reading within half a step of it, or is a gap"
@@ -75,13 +82,9 @@ def paced(
             f"{paced.repeated:.1%} of the sampled readings have the time of another of their unit: "
             "of such, a window takes the last one"
         )
+        if shape.in_readings:
+            detail = detail.replace("the last one", "each as a step of its own")
         findings.append(Finding(kind="gaps", column=shape.time, detail=detail))
-    shape = dataclasses.replace(
-        shape,
-        **_step(paced, config, shape.time),
-        length=config.window_steps or shape.length,
-        horizon=shape.horizon if config.horizon_steps is None else config.horizon_steps,
-    )
     if task.head == "forecasts":
         is_by_time = kind_of_series(corpus, columns, config) == "time"
         calendar = calendar_of(shape, (config.train if is_by_time else 1.0) * paced.span_s)
@@ -96,22 +99,27 @@ def paced(
     return dataclasses.replace(columns, features=features, findings=tuple(findings))
 
 
-def _step(paced: Pace, config: SplitConfig, time: str) -> dict[str, Any]:
-    """The step, and whether it is in months: as the configuration says, else as readings come."""
-    unit = config.step_unit
+def _step(paced: Pace, config: SplitConfig, shape: SequenceShape) -> dict[str, Any]:
+    """The step and what it is counted in: as the configuration says, else as readings come."""
+    unit, step = config.step_unit, config.step or 1.0
+    if unit == "reading" or (unit is None and config.step is None and shape.in_readings):
+        if step != 1.0:
+            raise InputError(
+                f"where readings are counted, each must be a step, however: split.step is {step:g}"
+            )
+        return {"step": 1.0, "in_months": False, "in_readings": True}
     if unit is None:
         if config.step is None:
             return {"step": paced.step, "in_months": paced.in_months}
-        return {"step": config.step, "in_months": False}
+        return {"step": step, "in_months": False, "in_readings": False}
     if not paced.span_s:
         raise InputError(
-            f"split.step_unit is for times, however: {time!r} holds numbers, which are their own "
-            "unit"
+            f"split.step_unit={unit} is for times, however: {shape.time!r} holds numbers, which "
+            "are their own unit"
         )
-    step = config.step or 1.0
     if unit == "month":
-        return {"step": step, "in_months": True}
-    return {"step": step * UNITS_S[unit], "in_months": False}
+        return {"step": step, "in_months": True, "in_readings": False}
+    return {"step": step * UNITS_S[unit], "in_months": False, "in_readings": False}
 
 
 def cutting_of(corpus: Corpus, columns: Columns, config: SplitConfig) -> Cutting:

@@ -49,8 +49,9 @@ class SplitConfig:
     would not have been known yet, and the first `history_days`, which only feed windows. Of series,
     a window has `window_steps` readings (None: as the task says), `step` apart (None: as they come
     most often, or one `step_unit`: "reading" counts them, whatever lies between; where the clock
-    counts, in its own unit), and one ends at every `stride_steps`-th of them; its label looks `horizon_steps` ahead (None: as the task says). A
-    window of a time split that, with its label, is not within one part is left out.
+    counts, in its own unit), and one ends at every `stride_steps`-th of them; its label looks
+    `horizon_steps` ahead (None: as the task says). A window of a time split that, with its label,
+    is not within one part is left out.
     """
 
     kind: SplitKind | None = None

@@ -131,10 +131,11 @@ class ForecastHead:
         return QuantilePolicy(levels=LEVELS, shifts=(0.0,) * len(LEVELS))
 
     def policy(self, task: Task, outcomes: Outcomes) -> QuantilePolicy:
-        """Each level moved by what rows that trained nothing ask for it to hold.
+        """Each level moved outwards by what rows that trained nothing ask for it to hold.
 
         Split conformal prediction of one-sided intervals, level by level, over all steps together
-        (Romano, Patterson and Candes, NeurIPS 2019). A level whose share holds already stays.
+        (Romano, Patterson and Candes, NeurIPS 2019): from the median up a level must hold its share
+        of what came, below it no more may come under it. A level that does already stays.
         """
         del task
         if len(outcomes.labels) < MIN_ROWS:
@@ -145,8 +146,11 @@ class ForecastHead:
         shifts: list[float] = []
         for place, level in enumerate(LEVELS):
             miss = (outcomes.labels - by_step(outcomes)[:, :, place]).ravel()
-            held = float(np.mean(miss <= 0.0))
-            shifts.append(0.0 if held >= level else float(np.quantile(miss, level)))
+            if level >= 0.5:
+                is_held = float(np.mean(miss <= 0.0)) >= level
+            else:
+                is_held = float(np.mean(miss < 0.0)) <= level
+            shifts.append(0.0 if is_held else float(np.quantile(miss, level)))
         return QuantilePolicy(levels=LEVELS, shifts=tuple(shifts))
 
     def refitted(self, edited: Policy, before: Policy, outcomes: Callable[[], Outcomes]) -> Policy:

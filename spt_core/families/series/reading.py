@@ -19,7 +19,13 @@ from spt_core.errors import InputError, nearest
 from spt_core.families.series.horizon import read_horizon
 from spt_core.notation import FLOAT32_MAX
 from spt_core.records import parse_moment, shown, wrong_value
-from spt_core.signature import KNOWN_IN_ADVANCE, MAX_READINGS, SequenceShape, Signature
+from spt_core.signature import (
+    KNOWN_IN_ADVANCE,
+    MAX_READINGS,
+    SequenceShape,
+    Signature,
+    step_unit,
+)
 from spt_core.task import example_moments
 
 Window = NDArray[np.float32]

@@ -302,6 +302,32 @@ def test_a_month_takes_its_last_reading():
     assert windows(of, shape=dataclasses.replace(SHAPE, in_months=True))[-1] == [0, 2, 3]
 
 
+def trading_days(num_days):
+    """Weekdays from a Monday on, of two units whose last rows lie far apart."""
+    days = np.busday_offset("2024-01-01", np.arange(num_days)).astype("datetime64[us]")
+    own = table(np.arange(num_days)).set_column(1, "time", pa.array(days))
+    instants = pa.array(days.astype(np.int64))
+    later = own.set_column(0, "unit", pa.array(["b"] * num_days))
+    return pa.concat_tables([of.append_column(INSTANT, instants) for of in (own, later)])
+
+
+def test_counted_readings_have_no_gap_at_weekends():
+    of, counted = trading_days(12), dataclasses.replace(SHAPE, length=6, in_readings=True)
+    assert windows(of, shape=counted)[5:12] == [list(range(n, n + 6)) for n in range(7)]
+    timed = dataclasses.replace(counted, step=86_400.0, in_readings=False)
+    assert None in {cell for window in windows(of, shape=timed) if window for cell in window}
+    assert calendar_of(counted, 900 * 86_400.0) == ()
+
+
+def test_a_counted_window_lies_between_the_days_of_its_own_readings():
+    of, shape = trading_days(12), dataclasses.replace(SHAPE, length=6, in_readings=True, horizon=2)
+    made = cut(of, Cutting(name="w", shape=shape, head="regression", label="label"))
+    moments, ends = made[INSTANT].to_pylist(), made[UNTIL].to_pylist()
+    assert made[FROM].to_pylist()[5:8] == moments[:3]
+    assert ends[5:8] == moments[7:10]
+    assert ends[10:12] == [moments[11]] * 2  # and not of the other unit
+
+
 def test_the_season_of_each_step_is_in_the_window():
     shape = dataclasses.replace(
         SHAPE, in_months=True, horizon=2, calendar=("time_of_year",), channels=("x",)

@@ -50,7 +50,19 @@ def test_quantiles_that_hold_stay_and_those_that_do_not_are_moved_until_they_do(
     other, same = poisson(2000, 5.0, seed=1)
     of = decided(other, same - 3.0, policy)
     assert HEAD.metrics["service_shortfall"](of) == pytest.approx(0.0, abs=0.02)
-    assert HEAD.policy(TASK, decided(true, quantiles + 5)).shifts == (0.0,) * len(LEVELS)
+    high = HEAD.policy(TASK, decided(true, quantiles + 5)).shifts
+    assert all((shift == 0.0) == (level >= 0.5) for level, shift in zip(LEVELS, high, strict=True))
+
+
+def test_where_half_of_the_steps_are_nothing_the_lower_quantiles_reach_nothing():
+    draw = np.random.default_rng(0)
+    true = np.where(draw.random((600, 1)) < 0.5, 0.0, draw.gamma(2.0, 1.0, (600, 1)))
+    levels = 0.05 + np.quantile(true, LEVELS)  # a network's lowest quantile is above 0
+    raw = np.broadcast_to(levels, (600, 1, len(LEVELS)))
+    covered = HEAD.metrics["coverage_90pct"]
+    assert covered(decided(true[300:], raw[300:])) < 0.5
+    policy = HEAD.policy(TASK, decided(true[:300], raw[:300]))
+    assert covered(decided(true[300:], raw[300:], policy)) >= 0.9
 
 
 def test_moved_quantiles_never_cross_nor_fall_below_nothing():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,8 @@ from cluster import state
 from cluster.settings import load_settings
 from cluster.state import LocalCluster, database_digest, process_of, record
 from jobs import deploy
-from jobs.service import elsewhere, require_service
-from spt_core.errors import InputError
+from jobs.service import asked, elsewhere, require_service
+from spt_core.errors import InputError, MachineError
 from spt_core.registry import Registry
 from tests.unit.test_rollout import FRAUD, POLICY, add
 
@@ -66,3 +68,32 @@ def test_the_line_that_deploys_names_model_version_and_variant(tmp_path: Path) -
     edge = registry.add_variant(first, "edge", other.exported, POLICY, {}, created_by="me")
     assert elsewhere(first) == f"python -m jobs.deploy {FRAUD} --version 1"
     assert elsewhere(edge) == f"python -m jobs.deploy {FRAUD} --version 1 --variant edge"
+
+
+class Refuses(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(self.server.status)  # type: ignore[attr-defined]
+        self.end_headers()
+        self.wfile.write(b'{"detail": "\'month\' is missing"}')
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+def test_a_service_that_does_not_answer_its_own_record_is_one_sentence(
+    storage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = add(Registry(f"sqlite:///{tmp_path}/spt.db"), tmp_path, 1)
+    monkeypatch.setattr("jobs.service.example_record", lambda task, signature: task.example)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("SPT_HTTP_PORT", str(server.server_port))
+        settings = load_settings(storage=str(storage))
+        server.status = 422  # type: ignore[attr-defined]
+        with pytest.raises(MachineError, match=r"however: it said 422 .*: .*'month' is missing"):
+            asked(settings, version)
+        server.status = 403  # type: ignore[attr-defined]
+        assert asked(settings, version)["answer"] == {"refused": "'month' is missing"}
+        server.shutdown()
+    with pytest.raises(MachineError, match="must answer a record of .*, however: .*refused"):
+        asked(settings, version)
