@@ -8,7 +8,6 @@ Intervals are of the paired difference: the same documents are drawn for both.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -23,7 +22,7 @@ from spt_core.errors import InputError
 from spt_core.heads import HEADS, metric_of
 from spt_core.heads.base import AnswerHead
 from spt_core.heads.metrics import class_figures
-from spt_core.heads.outcomes import OutcomeMetric, Outcomes, drawn, members_of
+from spt_core.heads.outcomes import OutcomeMetric, Outcomes, drawn, members_of, values_of
 from spt_core.model import artifact_of, open_answerer
 from spt_core.policy import Policy
 from spt_core.task import Task, find
@@ -110,6 +109,7 @@ def _figures(
 ) -> dict[str, Any]:
     metric, head = metric_of(task), HEADS[task.head]
     before, after = pair
+    values = [values_of(head.metrics, of) for of in pair]
     return {
         "name": name,
         "uri": evaluation_set.uri,
@@ -118,9 +118,9 @@ def _figures(
         "num_groups": len(np.unique(before.groups)),
         **paired(metric, before, after, num_resamples=config.num_resamples, seed=config.seed),
         "others": {
-            other: {"champion": of(before), "candidate": of(after)}
-            for other, of in head.metrics.items()
-            if other != task.metric and not (math.isnan(of(before)) or math.isnan(of(after)))
+            other: {"champion": value, "candidate": values[1][other]}
+            for other, value in values[0].items()
+            if other != task.metric and other in values[1]
         },
         "slices": [*_slices(table, evaluation_set, metric, pair, config)],
         "churn": float(np.mean([a != b for a, b in zip(*map(head.said, pair), strict=True)])),

@@ -5,7 +5,6 @@ ExportedModel + EvaluationSet -> Report; SpecializedModel -> the specification's
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,7 +40,7 @@ from spt_core.families.baseline import Baselines, BaselineWork, OnTrial
 from spt_core.families.training import TRAINING
 from spt_core.heads.base import AnswerHead
 from spt_core.heads.metrics import confusion
-from spt_core.heads.outcomes import Outcomes, interval
+from spt_core.heads.outcomes import Outcomes, interval, values_of
 from spt_core.model import SpecializedModel, open_answerer
 from spt_core.policy import DecisionPolicy, Policy
 from spt_core.signature import Signature
@@ -284,11 +283,12 @@ class BenchmarkSuite:
         """Each metric that these rows define."""
         config = self._config
         figures: dict[str, dict[str, float]] = {}
-        for name, metric in head.metrics_under(policy).items():
-            if math.isnan(metric(of)):
-                continue
-            low, high = interval(metric, of, num_resamples=config.num_resamples, seed=config.seed)
-            figures[name] = {"value": metric(of), "low": low, "high": high}
+        metrics = head.metrics_under(policy)
+        for name, value in values_of(metrics, of).items():
+            low, high = interval(
+                metrics[name], of, num_resamples=config.num_resamples, seed=config.seed
+            )
+            figures[name] = {"value": value, "low": low, "high": high}
         return figures
 
 

@@ -7,10 +7,12 @@ import functools
 import json
 
 import numpy as np
+import pyarrow.compute as pc
 
 from spt_core.artifacts import remove
-from spt_core.data.conform import has_dates, time_column
+from spt_core.data.conform import conform, has_dates, time_column
 from spt_core.data.corpus import INSTANT, Corpus
+from spt_core.data.hashing import column_hashes, uniform
 from spt_core.data.infer import Columns
 from spt_core.data.partition import DAY_US, Partition, TimeHistogram, histogram_of
 from spt_core.data.read import read, rows_of
@@ -18,6 +20,9 @@ from spt_core.data.sampling import Sample
 from spt_core.data.splits import SplitConfig, SplitKind
 from spt_core.errors import InputError
 from spt_core.task import Task
+
+FEW_GROUPS = 50  # of which chance often leaves a part without any
+SEEDS_TRIED = 2_000  # four groups for four parts need some 20, at usual shares up to 500
 
 
 def kind_of(corpus: Corpus, columns: Columns, config: SplitConfig, sampled: Sample) -> SplitKind:
@@ -62,8 +67,12 @@ def partition_of(
     config: SplitConfig,
     kind: SplitKind,
     folder: str,
+    sampled: Sample,
 ) -> Partition:
-    """How rows are dealt to parts; of a time split, after one pass over the time column."""
+    """How rows are dealt to parts; of a time split, after one pass over the time column.
+
+    Few groups are dealt by another seed than the configuration's where that leaves a part without.
+    """
     assert corpus.label is not None
     content = tuple(field.name for field in columns.all)
     figures = tuple(window.name for window in corpus.windows)
@@ -88,6 +97,8 @@ def partition_of(
         group=corpus.group if kind == "group" else None,
         window=columns.features[0].name if columns.readings else None,
     )
+    if kind == "group":
+        return dataclasses.replace(partition, seed=_seed_of_groups(sampled, columns, partition))
     if kind != "time":
         return partition
     assert corpus.time is not None
@@ -102,6 +113,33 @@ def partition_of(
         delay_us=round(config.label_delay_days * DAY_US),
         start_us=start if config.history_days else None,
     )
+
+
+def _seed_of_groups(sampled: Sample, columns: Columns, partition: Partition) -> int:
+    """The partition's, or of those after it one that gives each part its share of few groups."""
+    (field,) = (field for field in columns.all if field.name == partition.group)
+    typed, _ = conform(sampled.table, [field])
+    counted = pc.value_counts(typed[field.name].combine_chunks().drop_null())
+    groups, num_rows = counted.field("values"), np.asarray(counted.field("counts"))
+    if not 0 < len(groups) <= FEW_GROUPS:
+        return partition.seed
+    num_parts, hashes = len(partition.shares), column_hashes(groups)
+    if sampled.is_whole and len(groups) < num_parts:
+        raise InputError(
+            f"a group split needs a group for each of its {num_parts} parts, however: "
+            f"{field.name!r} has {len(groups)}; choose a random or time split (split.kind)"
+        )
+    bounds = np.cumsum(partition.shares)[:-1]
+    best, least = partition.seed, np.inf
+    for seed in range(partition.seed, partition.seed + SEEDS_TRIED):
+        parts = np.searchsorted(bounds, uniform(hashes, seed), side="right")
+        shares = np.bincount(parts, num_rows, num_parts) / num_rows.sum()
+        if shares.all() and seed == partition.seed:
+            return seed
+        away = np.abs(shares - partition.shares).sum()
+        if shares.all() and away < least:
+            best, least = seed, away
+    return best
 
 
 def _histogram(corpus: Corpus, columns: Columns, time: str, ignored: str) -> TimeHistogram:

@@ -94,7 +94,7 @@ def _make(
     columns = paced(task, columns_of(sampled, corpus, task), sampled, corpus, config)
     labels = columns.labels
     kind = kind_of(corpus, columns, config, sampled)
-    partition = partition_of(task, corpus, columns, config, kind, folder)
+    partition = partition_of(task, corpus, columns, config, kind, folder, sampled)
     windows = tuple(w for w in corpus.windows if w.name not in corpus.columns)
     written = _write(corpus, columns, partition, windows, config, rewrite)
     counts = replaced(f"{folder}/.quarantine")
@@ -103,6 +103,12 @@ def _make(
     duplicates, doubt = remove_duplicates(written, partition)
     left_out = dict(written.left_out)
     findings = [*columns.findings, *doubt, *class_findings(corpus.label, written, labels)]
+    if partition.seed != config.seed:
+        detail = (
+            f"so few that seed {config.seed} leaves a part without any: dealt by seed "
+            f"{partition.seed} (split.seed)"
+        )
+        findings.append(Finding(kind="few", column=partition.group or "", detail=detail))
     if duplicates:
         left_out["identical to a training row"] = duplicates
     if task.subject is not None and task.subject.kind == "image":

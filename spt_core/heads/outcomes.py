@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -89,6 +89,12 @@ def outcomes(
         np.asarray(labels).sum(0).astype(np.int64),
         None if negative_class is None else tuple(classes).index(negative_class),
     )
+
+
+def values_of(metrics: Mapping[str, OutcomeMetric], of: Outcomes) -> dict[str, float]:
+    """Each metric that the outcomes define, such as one of frequent classes if any is frequent."""
+    values = {name: metric(of) for name, metric in metrics.items()}
+    return {name: value for name, value in values.items() if not np.isnan(value)}
 
 
 def interval(

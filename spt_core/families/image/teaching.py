@@ -39,6 +39,7 @@ from spt_core.fitting.plan import Trained, TrainingRun
 from spt_core.heads import HEADS
 from spt_core.heads.base import Floats
 from spt_core.heads.label_calibration import fit_label_calibration
+from spt_core.heads.outcomes import values_of
 from spt_core.images import decoded
 from spt_core.task import Head, Task, find
 
@@ -202,7 +203,7 @@ def figures(
     head = HEADS[task.head]
     scores = 1.0 / (1.0 + np.exp(-logits)) if task.head == "binary" else logits
     of = head.fitted(task, tuple(facts["classes"]), targets, scores)
-    return {name: metric(of) for name, metric in head.metrics.items()}
+    return values_of(head.metrics, of)
 
 
 def calibrated_as(head: Head) -> Head:

@@ -13,6 +13,7 @@ from spt_core.families.series.network import num_outputs
 from spt_core.families.series.rows import encoded_part
 from spt_core.heads import HEADS
 from spt_core.heads.label_calibration import fit_label_calibration
+from spt_core.heads.outcomes import values_of
 from spt_core.task import Task
 
 Floats = NDArray[np.float64]
@@ -51,4 +52,4 @@ def figures(
     if task.head == "regression":
         true = true * facts["value_spread"] + facts["value_center"]
     of = head.fitted(task, tuple(facts["classes"]), true, outputs * scale + shift)
-    return {f"validation_{name}": metric(of) for name, metric in head.metrics.items()}
+    return {f"validation_{name}": value for name, value in values_of(head.metrics, of).items()}

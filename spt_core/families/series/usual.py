@@ -22,7 +22,7 @@ from spt_core.families.series.reading import filled
 from spt_core.families.series.rows import encoded_part
 from spt_core.heads import ITEM_HEADS
 from spt_core.heads.base import Truth
-from spt_core.heads.outcomes import groups_of
+from spt_core.heads.outcomes import groups_of, values_of
 from spt_core.task import Task
 
 PCA_ROWS = 4_000
@@ -109,4 +109,4 @@ def anomaly_figures(
     truth = Truth(table, splits.label, groups_of(table, splits.corpus.group))
     of = head.decided(task, (), truth, scores, head.default_policy(task, ()))
     of = head.decided(task, (), truth, scores, head.policy(task, of))
-    return {f"validation_{name}": metric(of) for name, metric in head.metrics.items()}
+    return {f"validation_{name}": value for name, value in values_of(head.metrics, of).items()}

@@ -55,6 +55,7 @@ from spt_core.fitting.config import TrainingConfig
 from spt_core.fitting.plan import Trained, TrainingRun
 from spt_core.heads import HEADS
 from spt_core.heads.base import Floats
+from spt_core.heads.outcomes import values_of
 from spt_core.signature import Signature
 from spt_core.task import Task, find
 
@@ -176,7 +177,7 @@ def validation_metrics(
     of = head.fitted(
         task, target.classes, output.head_targets(targets, target), output.head_scores(scores)
     )._replace(weights=weights)
-    return {f"validation_{name}": metric(of) for name, metric in head.metrics.items()}
+    return {f"validation_{name}": value for name, value in values_of(head.metrics, of).items()}
 
 
 @ray.remote(num_cpus=0.5, max_retries=3)

@@ -39,7 +39,7 @@ from spt_core.families.tabular.outputs import target_from_json
 from spt_core.families.tabular.rows import encoded_arrays
 from spt_core.fitting.config import TrainingConfig
 from spt_core.fitting.plan import TrainingRun
-from spt_core.signature import Signature
+from spt_core.signature import STATES, Column, Signature
 from spt_core.task import find
 
 SIZES = ("teacher_members", "teacher_blocks", "teacher_width", "teacher_embedding")
@@ -101,11 +101,11 @@ class TableTransferring:
 
 
 class _Side(NamedTuple):
-    """A model's Signature, the number of each of its columns and the first row of each category."""
+    """A Signature, the number of each of its columns, and where the rows of categories begin."""
 
     signature: Signature
-    columns: Mapping[tuple[str, str], int]
-    offsets: Mapping[str, int]
+    columns: Mapping[Column, int]
+    offsets: Mapping[Column, int]
 
 
 class _Carry:
@@ -128,16 +128,21 @@ class _Carry:
             return False
         theirs, mine = self._sides
         field, other = mine.signature.field(match.target), theirs.signature.field(match.source)
-        parts = [part for name, part in mine.columns if name == match.target]
         is_ranked = match.source != match.target and "number" in (field.kind, other.kind)
-        for part in parts:
-            places = theirs.columns[(match.source, part)], mine.columns[(match.target, part)]
-            if part == "index":
-                self._values(match.source, match.target)
+        pairs = [
+            (column._replace(field=match.source), column)
+            for column in mine.columns
+            if column.field == match.target
+        ]
+        pairs = [pair for pair in pairs if pair[0] in theirs.columns]  # a term may be new
+        for pair in pairs:
+            places = theirs.columns[pair[0]], mine.columns[pair[1]]
+            if pair[1].part in ("index", "term"):
+                self._values(*pair)
             elif not self._number(*places, is_ranked=is_ranked):
                 return False
             self._first(*places)
-        return True
+        return bool(pairs)
 
     def upper_layers(self) -> None:
         """Carry over what comes behind the columns."""
@@ -156,14 +161,17 @@ class _Carry:
             self.weights[name], self.given[name] = self._theirs[name], whole()
         return True
 
-    def _values(self, source: str, target: str) -> None:
-        """The embeddings of equal values, and of what is missing or unseen."""
+    def _values(self, source: Column, target: Column) -> None:
+        """The embeddings of equal values, and of what is missing or unseen; of a term, its own."""
         theirs, mine = self._sides
-        own = plain_values(theirs.signature.field(source).categories)
-        values = plain_values(mine.signature.field(target).categories)
         start, at = theirs.offsets[source], mine.offsets[target]
-        rows = [(start, at)]
-        rows += [(start + own[text], at + row) for text, row in values.items() if text in own]
+        if target.part == "term":
+            rows = [(start + state, at + state) for state in range(STATES)]
+        else:
+            own = plain_values(theirs.signature.field(source.field).categories)
+            values = plain_values(mine.signature.field(target.field).categories)
+            rows = [(start, at)]
+            rows += [(start + own[text], at + row) for text, row in values.items() if text in own]
         put_rows(
             self.weights, self.given, "categories.weight", self._theirs["categories.weight"], rows
         )
@@ -237,10 +245,9 @@ _EDGES = ("left", "inverse_width")
 
 
 def _side(signature: Signature) -> _Side:
-    columns = {(column.field, column.part): i for i, column in enumerate(signature.columns)}
+    columns = {column: number for number, column in enumerate(signature.columns)}
     ends = np.cumsum([0, *signature.cardinalities]).tolist()
-    names = [column.field for column in signature.categories]
-    return _Side(signature, columns, dict(zip(names, ends[:-1], strict=True)))
+    return _Side(signature, columns, dict(zip(signature.categories, ends[:-1], strict=True)))
 
 
 def _at_equal_ranks(values: Values, among: Values, others: Values) -> Values:

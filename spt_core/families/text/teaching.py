@@ -47,6 +47,7 @@ from spt_core.fitting.config import TrainingConfig
 from spt_core.fitting.plan import Trained, TrainingRun
 from spt_core.heads import HEADS
 from spt_core.heads.label_calibration import fit_label_calibration
+from spt_core.heads.outcomes import values_of
 from spt_core.signature import Signature
 from spt_core.task import Task, find
 
@@ -318,7 +319,7 @@ def figures(
     if task.head == "regression":
         targets, logits = (v * facts["spread"] + facts["center"] for v in (targets, logits))
     of = head.fitted(task, tuple(facts["classes"]), targets, logits)
-    return {name: metric(of) for name, metric in head.metrics.items()}
+    return values_of(head.metrics, of)
 
 
 def _trimmed(base: Base, splits: Splits, task: Task, config: TrainingConfig) -> Base:

@@ -19,7 +19,7 @@ from spt_core.heads.metrics import (
     recall_at_fpr,
     roc_auc,
 )
-from spt_core.heads.outcomes import OutcomeMetric, interval, outcomes
+from spt_core.heads.outcomes import OutcomeMetric, interval, outcomes, values_of
 from spt_core.policy import Costs, DecisionPolicy
 from spt_core.task import Head
 from tests.tiny_models import text_task
@@ -185,6 +185,12 @@ def test_rare_classes_can_be_left_out_of_the_mean():
     of = outcomes(CLASSES, TRUE[:5], GIVEN[:5], GIVEN[:5])
     assert macro_f1(of, min_support=2) == pytest.approx((2 * 1 / 3 + 2 * 2 / 5) / 2)
     assert math.isnan(value("single_label", "macro_f1_frequent", of))
+    assert set(values_of(HEADS["single_label"].metrics, of)) == {
+        "macro_f1",
+        "micro_f1",
+        "accuracy",
+        "log_loss",
+    }
 
 
 def test_ranks_and_values_by_hand():

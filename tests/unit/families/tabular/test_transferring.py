@@ -3,13 +3,15 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load
+from safetensors.torch import load, save
 
 from spt_core.errors import InputError
 from spt_core.families.tabular.learner import LEARNER
+from spt_core.families.tabular.network import table_facts
 from spt_core.families.tabular.reading import Encoder
 from spt_core.families.tabular.transferring import TableTransferring
 from spt_core.fitting.config import TrainingConfig
+from spt_core.signature import Field, Signature
 from spt_core.task import find
 from tests.table_transfers import NETWORK, table_run, table_splits, table_teacher
 
@@ -107,6 +109,53 @@ def test_categories_of_equal_text_begin_with_what_the_source_knows(risk, scoring
     repairs = at + 1 + own.field("purpose").categories.index("repairs")
     assert begin.given["categories.weight"][mine].all()
     assert not begin.given["categories.weight"][repairs].any()
+
+
+def test_a_term_s_states_and_a_pair_s_numbers_begin_with_what_the_source_knows(risk):
+    splits, teacher = risk
+    known, asked = (
+        Signature(
+            fields=(
+                Field(name="bp", kind="number_pair"),
+                Field(name="sex", kind="category", categories=("female", "male")),
+                Field(name="symptoms", kind="terms", categories=terms),
+            )
+        )
+        for terms in (("fever", "cough", "rash"), ("cough", "dizziness"))
+    )
+    run = table_run(splits)
+    draw = np.random.default_rng(0)
+
+    def of(signature):
+        rows = np.hstack([draw.normal(100, 20, (50, 2)), draw.integers(0, 2, (50, 4))])
+        rows = rows[:, : len(signature.columns)].astype(np.float32)
+        facts = table_facts(signature, NETWORK, rows, np.arange(50.0) % 2)
+        return dataclasses.replace(run, signature=signature, facts=facts)
+
+    torch.manual_seed(3)
+    theirs = LEARNER.network(of(known)).state_dict()
+    source = Source(known, {"network.safetensors": save(theirs)}, teacher)
+    _, begin = begun(source, of(asked), splits)
+    rows, given = begin.weights["categories.weight"], begin.given["categories.weight"]
+    assert torch.equal(rows[3:6], theirs["categories.weight"][6:9])  # cough: behind sex; and fever
+    assert given[:6].all()
+    assert not given[6:].any()  # dizziness is new
+    assert begin.given["number_weight"].all()
+    first = begin.given["backbone.blocks.0.0.weight"].flatten()
+    assert first.tolist() == [1.0] * 12 + [0.0] * 3
+
+
+class Source:
+    """A stored teacher with another Signature and other weights."""
+
+    def __init__(self, signature, files, teacher):
+        self.signature, self._files, self._teacher = signature, files, teacher
+
+    def read(self, name):
+        return self._files[name] if name in self._files else self._teacher.read(name)
+
+    def __getattr__(self, name):
+        return getattr(self._teacher, name)
 
 
 def test_later_layers_and_the_head_come_over_whole(risk, scoring):
