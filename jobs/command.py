@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import dataclasses
 from collections.abc import Callable, Generator
+from typing import Any
 
 from cluster.checks import require_workers, room
 from cluster.lifecycle import ray_session
@@ -182,6 +183,7 @@ def read_run(
         model_name=arguments.name,
         output_dir=f"{settings.storage}/models",
         trackers=settings.trackers,
+        **_private(config),
     )
     student = dataclasses.replace(
         config.distillation.training,
@@ -201,6 +203,13 @@ def read_run(
         screen=Screen(as_json=arguments.json),
         arguments=arguments,
     )
+
+
+def _private(config: PipelineConfig) -> dict[str, Any]:
+    """What privacy changes of the teacher's training, whose recipe stops it early."""
+    if config.privacy.epsilon is None:
+        return {}
+    return {"privacy": config.privacy, "early_stopping_patience": None}
 
 
 def _refuse_roles(arguments: argparse.Namespace, data: DataConfig) -> None:

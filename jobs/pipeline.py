@@ -33,7 +33,9 @@ def pipeline(run: Run) -> tuple[ModelVersion, str, dict[str, Any]]:
     policy = decided(model, splits)  # -> DecisionPolicy or LabelPolicy
     report, report_uri = benchmarked(run, model, policy, splits, front)  # -> Report, with baselines
     show_report(run, report)
-    if run.config.refit:  # on every row but the test's; the report stays its twin's
+    if (
+        run.config.refit and not model.artifact.privacy
+    ):  # on every row but the test's; the report stays its twin's
         model, report = refitted(run, model, teacher, splits, report)
     version = registered(run, model, policy, report, report_uri)  # -> ModelVersion
     if not run.settings.serves:

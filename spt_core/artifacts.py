@@ -148,6 +148,8 @@ class ModelArtifact:
     whose figures, calibration and thresholds one has that was refitted on the rows that these came
     from; "" of others. `deidentified` says what removed identifiers from its training texts and how
     many of each type, if anything did. `runs` are where trackers show its training: addresses.
+    `privacy` says what the model tells of its training rows at most, if it was trained with
+    differential privacy: epsilon, delta, what was released, whom it protects and whom not.
     """
 
     uri: str
@@ -171,6 +173,7 @@ class ModelArtifact:
     twin: str = ""
     deidentified: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     runs: tuple[str, ...] = ()
+    privacy: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
 
     def read(self, name: str) -> bytes:
         """A file of this artifact, checked against its digest."""

@@ -9,6 +9,7 @@ from spt_core.benchmark import BenchmarkConfig
 from spt_core.compression.limits import Limits
 from spt_core.data.splits import SplitConfig
 from spt_core.distillation import DistillationConfig
+from spt_core.fitting.privacy import PrivacyConfig
 from spt_core.optimization import SearchConfig
 from spt_core.signature import Goal
 from spt_core.training import TrainingConfig
@@ -50,7 +51,8 @@ class PipelineConfig:
     """Everything that decides a run's result.
 
     `refit`: after the report the chosen model is trained once more, on every row but the test's,
-    and that one is registered, with the report of its twin.
+    and that one is registered, with the report of its twin. With `privacy` the teacher is trained
+    with differential privacy, and there is no refit.
     """
 
     data: DataConfig
@@ -63,6 +65,7 @@ class PipelineConfig:
     refit: bool = True
     vocabulary: StudyConfig = dataclasses.field(default_factory=StudyConfig)
     transfer: TransferConfig = dataclasses.field(default_factory=TransferConfig)
+    privacy: PrivacyConfig = dataclasses.field(default_factory=PrivacyConfig)
 
 
 def resized(

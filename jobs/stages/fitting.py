@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobs.command import Run
 from jobs.console import Stage
@@ -16,7 +16,12 @@ from spt_core.data.splits import Splits
 from spt_core.deidentification import TASK, Deidentifier, deidentifier
 from spt_core.errors import InputError
 from spt_core.model import SpecializedModel
-from spt_core.registry import CHAMPION, DEFAULT_MODEL_NAME, require_compatible
+from spt_core.registry import (
+    CHAMPION,
+    DEFAULT_MODEL_NAME,
+    ModelVersion,
+    require_compatible,
+)
 from spt_core.task import Task
 from spt_core.training import TrainingConfig
 
@@ -107,7 +112,18 @@ def refuse_incompatible(run: Run, splits: Splits) -> None:
     """Say before the training, not after it, that the model could not become the champion."""
     registry, name = run.registry(), f"{run.task.path}/{run.arguments.name}"
     if name in registry.names() and CHAMPION in registry.aliases(name):
-        require_compatible(splits.signature, registry.get(name), "this data")
+        champion = registry.get(name)
+        require_compatible(splits.signature, champion, "this data")
+        _refuse_without_privacy(run, champion)
+
+
+def _refuse_without_privacy(run: Run, champion: ModelVersion) -> None:
+    """A model that kept its rows to itself is not followed by one that does not, unawares."""
+    if champion.exported.artifact.privacy and run.config.training.privacy is None:
+        raise InputError(
+            f"what follows {champion.ref}, which has differential privacy, must have it too, "
+            "however: privacy.epsilon is not set; --name trains another model"
+        )
 
 
 def trained(run: Run, splits: Splits) -> SpecializedModel:
@@ -122,7 +138,32 @@ def trained(run: Run, splits: Splits) -> SpecializedModel:
         )
         stage.say(_quality("teacher", run.task, teacher))
     _show_notes(run, teacher)
+    if teacher.artifact.privacy:
+        _show_privacy(run, teacher.artifact.privacy)
     return teacher
+
+
+def _show_privacy(run: Run, facts: Mapping[str, Any]) -> None:
+    run.screen.say(f"  privacy: {privacy_sentence(facts)}")
+    spent = facts["all_trainings"]
+    if spent["trainings"] > 1:
+        run.screen.warn(
+            "  privacy",
+            f": {spent['trainings']} private trainings of the same data have spent epsilon "
+            f"{spent['epsilon']:.3g} and delta {spent['delta']:.2g} together",
+        )
+
+
+def privacy_sentence(facts: Mapping[str, Any]) -> str:
+    """What was spent, and for whom."""
+    network = facts["network"]
+    return (
+        f"epsilon {facts['epsilon']:.3g} of {facts['epsilon_asked']:g}, delta "
+        f"{facts['delta']:.2g}, per {facts['unit']} ({facts['neighbours']}); DP-SGD of "
+        f"{network['steps']:,} steps, noise {network['noise_multiplier']:.3g}, sampling rate "
+        f"{network['sampling_rate']:.3g}; "
+        f"{facts['accountant']}"
+    )
 
 
 def distilled(run: Run, teacher: SpecializedModel, splits: Splits) -> SpecializedModel:

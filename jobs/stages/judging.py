@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.settings import actor
 from jobs.command import Run
 from jobs.service import rolled_out
-from jobs.stages.fitting import reused, rows_sentence
+from jobs.stages.fitting import privacy_sentence, reused, rows_sentence
 from spt_core.artifacts import (
     ExportedModel,
     ModelArtifact,
@@ -236,6 +236,22 @@ def _deidentified(artifact: ModelArtifact) -> str:
     return f"{', '.join(f'{n} {fact}' for n, fact in facts.items())}; replaced: {counts or 'none'}"
 
 
+def _privacy_facts(artifact: ModelArtifact) -> dict[str, str]:
+    """What the page says of what the model tells of its training rows."""
+    facts = artifact.privacy
+    if not facts:
+        return {}
+    return {
+        "differential privacy": privacy_sentence(facts),
+        "encodings": json.dumps(facts["encodings"]),
+        "all private trainings": json.dumps(facts["all_trainings"]),
+        "protected": facts["protected"],
+        "not protected": "; ".join(facts["not_protected"]),
+        "randomness": facts["randomness"],
+        "student": facts.get("student", "none"),
+    }
+
+
 def _transfer_facts(transfer: Mapping[str, Any] | None) -> dict[str, str]:
     """What the page says of a model's beginning."""
     if transfer is None:
@@ -264,6 +280,7 @@ def _facts(model: ExportedModel, policy: Policy, splits: Splits) -> dict[str, An
         "licences of the data": ", ".join(artifact.licences) or "unknown",
         "seed": artifact.seed,
         **({"texts de-identified by": _deidentified(artifact)} if artifact.deidentified else {}),
+        **_privacy_facts(artifact),
         **decision,
         "farthest from the checkpoint": ", ".join(
             f"{name} {gap:.1e}" for name, gap in model.parity["max_abs_difference"].items()

@@ -50,6 +50,7 @@ TIMED_RECORDS = 500
 MAX_ROWS = 50_000  # of all benchmarks, which resample them hundreds of times
 RUN_ROWS = 1000  # of readings in a row: events and false alarms are counted along them
 BASELINE_CALLS = 500
+_PRIVATE = {"baselines": "they would read the training rows without differential privacy"}
 Array = NDArray[np.float64]
 # What is measured on held-out rows; what the model's files say is compliance and efficiency.
 MEASURES: Mapping[BenchmarkType, Measure] = {
@@ -186,9 +187,9 @@ class BenchmarkSuite:
     ) -> Report:
         """Quality with 95 % intervals, subgroups, latency, size; baselines if given splits.
 
-        The baselines train on the splits' training rows and are tuned on its validation rows; the
-        evaluation set is touched here alone. Intervals resample whole groups, where the task or
-        the splits' corpus names a column of them.
+        The baselines train on the splits' training rows and are tuned on its validation rows, and a
+        private model has none; the evaluation set is touched here alone. Intervals resample whole
+        groups, where the task or the splits' corpus names a column of them.
         """
         config, artifact = self._config, exported.artifact
         answerer = open_answerer(exported, policy)
@@ -204,8 +205,8 @@ class BenchmarkSuite:
                 answerer, artifact.signature, table, config.num_calls
             )
         }
-        tuned = Baselines([], {})
-        if splits is not None and config.num_trials:
+        tuned = Baselines([], dict(_PRIVATE) if artifact.privacy else {})
+        if splits is not None and config.num_trials and not artifact.privacy:
             tuned = TRAINING[artifact.family].baselines(
                 self._work(exported, answerer, splits, on_trial)
             )

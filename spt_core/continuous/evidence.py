@@ -152,6 +152,7 @@ def _model(registry: Registry, version: ModelVersion) -> dict[str, Any]:
         "created_by": version.created_by,
         "policy": version.policy.to_json(),
         "licences": list(version.licences),
+        "privacy": _privacy(registry, version),
         "lineage": lineage_of(registry, version.ref),
         "quality": version.report.get("quality", {}).get(version.report.get("model_name"), {}),
         "compliance": version.report.get("compliance", {}),
@@ -170,6 +171,35 @@ def _model(registry: Registry, version: ModelVersion) -> dict[str, Any]:
             }
             for variant in registry.variants(version)
         ],
+    }
+
+
+def _privacy(registry: Registry, version: ModelVersion) -> dict[str, Any]:
+    """The guarantee, and what other versions of the model have told of the same data.
+
+    Budgets of versions add up (basic composition), and one without differential privacy has none.
+    """
+    own = version.exported.artifact
+    if not own.privacy:
+        return {}
+    same = [
+        one
+        for one in registry.versions(version.name)
+        if one.exported.artifact.data_fingerprint == own.data_fingerprint
+    ]
+    spent = {  # students of one teacher tell what it told once
+        one.exported.artifact.privacy["release"]: one.exported.artifact.privacy
+        for one in same
+        if one.exported.artifact.privacy
+    }
+    return {
+        **own.privacy,
+        "all_versions_of_the_same_data": {
+            "epsilon": sum(facts["epsilon"] for facts in spent.values()),
+            "delta": sum(facts["delta"] for facts in spent.values()),
+            "with_privacy": [one.ref for one in same if one.exported.artifact.privacy],
+            "without_privacy": [one.ref for one in same if not one.exported.artifact.privacy],
+        },
     }
 
 

@@ -103,6 +103,11 @@ class DistillationConfig:
                 "a student's class_weighting must be none, as it learns its teacher's answers, "
                 f"however: it is {self.training.class_weighting!r}"
             )
+        if self.training.privacy is not None:
+            raise InputError(
+                "privacy must be its teacher's of a student, which spends nothing, however: it is "
+                "set for the student"
+            )
         usual = DistillationConfig.__dataclass_fields__["unlabelled_licences"].default
         if self.unlabelled is None and self.unlabelled_licences != usual:
             raise InputError(

@@ -160,7 +160,7 @@ class DistillationPipeline:
             compression_ratio=config.compression_ratio,
             unlabelled=more,
             soft=soft,
-            num_folds=num_folds_of(config, splits.num_rows["train"]),
+            num_folds=0 if source.privacy else num_folds_of(config, splits.num_rows["train"]),
         )
 
     def run_comprehensive_distillation(

@@ -28,8 +28,8 @@ from spt_core.families.tabular.baselines import tune_baselines
 from spt_core.families.tabular.candidates import refitted_files, table_candidates
 from spt_core.families.tabular.distilling import TableDistilling, narrowed_student
 from spt_core.families.tabular.exporting import export_table
+from spt_core.families.tabular.private_teaching import table_teaching
 from spt_core.families.tabular.space import table_space
-from spt_core.families.tabular.teaching import TableTeaching
 from spt_core.families.tabular.transferring import TableTransferring
 from spt_core.families.text.baselines import tune_text_baselines
 from spt_core.families.text.distilling import TextDistilling, narrowed_text
@@ -69,7 +69,7 @@ class Training(NamedTuple):
 
 TRAINING: Mapping[str, Training] = {
     "tabular": Training(
-        teach=TableTeaching,
+        teach=table_teaching,
         distill=TableDistilling,
         export=export_table,
         baselines=tune_baselines,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from spt_core.errors import InputError, MissingPackageError
+from spt_core.fitting.privacy import PrivacyConfig
 from spt_core.task import ComplianceCheck, Family, IndustryType, Tracker
 
 SaveStrategy = Literal["epoch", "steps", "no"]
@@ -67,6 +68,8 @@ class TrainingConfig:
             weights too ("zero3"). All train alike; a sharded run resumes on its number of workers.
         optimizer_offload: keep the optimizer in main memory; with "zero2" and "zero3" only.
         network: the family's own parameters; None takes the family's defaults.
+        privacy: what the model may tell of its training rows, by noise that has no seed: no private
+            run repeats another. None trains without.
     """
 
     model_name: str = "specialized-model"
@@ -105,6 +108,7 @@ class TrainingConfig:
     strategy: ParallelStrategy = "data_parallel"
     optimizer_offload: bool = False
     network: Any = None  # the family's: families/*/config.py
+    privacy: PrivacyConfig | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that no run could honour."""
@@ -130,6 +134,8 @@ class TrainingConfig:
                 )
         IndustryType(self.industry)
         _check_strategy(self)
+        if self.privacy is not None:
+            _check_private(self)
 
     def identity(self) -> dict[str, Any]:
         """What decides the result; where it is written and how it is watched is left out."""
@@ -151,6 +157,31 @@ _CLOSED: Mapping[str, tuple[str, ...]] = {
 def _at_least(config: TrainingConfig, name: str, floor: float) -> None:
     if getattr(config, name) < floor:
         raise InputError(f"{name} must be at least {floor}, however: {getattr(config, name)}")
+
+
+# What a private training of a table is: one worker, one batch a step, no choice by held-out rows.
+_PRIVATE: Mapping[str, Any] = {
+    "family": "tabular",
+    "num_workers": 1,
+    "use_gpu": False,
+    "gradient_accumulation_steps": 1,
+    "strategy": "data_parallel",
+    "early_stopping_patience": None,
+    "class_weighting": "none",
+    "specialized_layers": None,
+    "gradient_checkpointing": False,
+}
+
+
+def _check_private(config: TrainingConfig) -> None:
+    for name, value in _PRIVATE.items():
+        if getattr(config, name) != value:
+            raise InputError(
+                f"{name} must be {value} of a training with privacy, however: it is "
+                f"{getattr(config, name)!r}"
+            )
+    if config.privacy is not None and config.privacy.epsilon is None:
+        raise InputError("privacy.epsilon must be set of a training with privacy, however: None")
 
 
 def _check_strategy(config: TrainingConfig) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from spt_core.data.read import Dataset
-from spt_core.fitting.loop import BEST, BEST_EPOCH, fit
+from spt_core.fitting.loop import BEST, BEST_EPOCH
+from spt_core.fitting.loops import loop_of
 from spt_core.fitting.plan import Fitted, TrainingRun
 from spt_core.fitting.shards import Shard
 
@@ -22,7 +23,8 @@ def fit_in_process(run: TrainingRun, train: Dataset, validation: Dataset | None)
             fitted = Fitted((folder / BEST).read_bytes(), int(metrics[BEST_EPOCH]))
 
     held_out = None if validation is None else _shard(validation, run, None)
-    fit(run, _shard(train, run, run.streamed_rows), held_out, report=keep, resume=None)
+    shard = _shard(train, run, run.streamed_rows)
+    loop_of(run)(run, shard, held_out, report=keep, resume=None)
     return fitted
 
 

@@ -60,10 +60,10 @@ def fit(
     model = run.learner.network(run, is_start=resume is None and run.start is None)
     _freeze(model, config.specialized_layers)
     layers = Layers(model, run, is_new=resume is None)
-    optimizer = _optimizer(model, run, layers)
+    optimizer = adamw(model, run, layers.undecayed)
     batches = math.ceil(train.num_rows / config.batch_size)
     steps_per_epoch = math.ceil(batches / config.gradient_accumulation_steps)
-    schedule = _schedule(optimizer, config, steps_per_epoch)
+    schedule = cosine(optimizer, config, steps_per_epoch)
     position, best = _Position(), None
     if resume is not None:
         position, best = _restore(resume, model, schedule)
@@ -231,17 +231,19 @@ def _freeze(model: nn.Module, trained: list[str] | None) -> None:
         parameter.requires_grad = any(name.startswith(f"{layer}.") for layer in trained)
 
 
-def _optimizer(model: nn.Module, run: TrainingRun, layers: Layers) -> torch.optim.Optimizer:
+def adamw(
+    model: nn.Module, run: TrainingRun, undecayed: frozenset[str] = frozenset()
+) -> torch.optim.Optimizer:
     """AdamW, fused; matrices decay, and each parameter learns at its family's share of the rate.
 
-    What is held where it began does not decay.
+    `undecayed` is held where it began.
     """
     config = run.config
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             rate = run.learner.rate(name, run)
-            decays = parameter.ndim > 1 and name not in layers.undecayed
+            decays = parameter.ndim > 1 and name not in undecayed
             groups.setdefault((rate, decays), []).append(parameter)
     return torch.optim.AdamW(
         [
@@ -266,9 +268,10 @@ def _with_last(batches: Iterator[Batch]) -> Iterator[tuple[Batch, bool]]:
         held = following
 
 
-def _schedule(
+def cosine(
     optimizer: torch.optim.Optimizer, config: TrainingConfig, steps_per_epoch: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
+    """The rate's rise to its peak, and its fall to zero along a cosine, over all steps."""
     total = max(steps_per_epoch * config.num_epochs, 1)
     warmup = int(total * config.warmup_ratio)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
@@ -16,6 +17,7 @@ from spt_core.artifacts import Role
 from spt_core.data.read import Dataset
 from spt_core.errors import InputError, nearest
 from spt_core.fitting.config import TrainingConfig
+from spt_core.fitting.privacy import PrivateSteps
 from spt_core.fitting.shards import Batch, Shard
 from spt_core.signature import Signature
 from spt_core.task import Head
@@ -71,7 +73,8 @@ class TrainingRun:
 
     `row_bytes` is about what a row takes in a shard, `scoring_rows` how many are scored at a time
     for early stopping. A student's logits are divided by `temperature`, as those in its soft
-    targets were, and `state_weight` is that of its distance from its teacher's states.
+    targets were, and `state_weight` is that of its distance from its teacher's states. With
+    `private` steps the network is trained by DP-SGD (private_loop.py).
     """
 
     learner: Learner
@@ -86,6 +89,7 @@ class TrainingRun:
     temperature: float = 1.0
     state_weight: float = 0.0
     start: Start | None = None
+    private: PrivateSteps | None = None
 
     def __post_init__(self) -> None:
         """Refuse layers that the network lacks: on the driver, and not once more in each worker."""
@@ -115,13 +119,15 @@ class Fitted(NamedTuple):
 class Trained(NamedTuple):
     """A model's files, its figures on validation rows, and licences of data beside the splits'.
 
-    `notes` are what whoever trains it should know, a sentence each.
+    `notes` are what whoever trains it should know, a sentence each; `privacy` is what they may know
+    of its training rows (spt_core/artifacts.py).
     """
 
     files: Mapping[str, bytes]
     metrics: Mapping[str, float]
     licences: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    privacy: Mapping[str, Any] = MappingProxyType({})
 
 
 class FitPlan(Protocol):

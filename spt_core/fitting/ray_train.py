@@ -217,6 +217,7 @@ def write_artifact(
         twin=twin,
         deidentified=splits.deidentified,
         runs=runs,
+        privacy=dict(trained.privacy),
     )
     write_manifest(uri, artifact.to_json())
     return artifact

@@ -10,7 +10,7 @@ import ray
 import ray.train
 import torch
 
-from spt_core.fitting.loop import fit
+from spt_core.fitting.loops import loop_of
 from spt_core.fitting.plan import TrainingRun
 from spt_core.fitting.shards import Shard
 
@@ -32,11 +32,12 @@ def work(config: dict[str, Any]) -> None:
     train = _shard("train", run)
     validation = _shard("validation", run) if run.config.evaluation_strategy != "no" else None
     checkpoint = ray.train.get_checkpoint()
+    trained = loop_of(run)
     if checkpoint is None:
-        fit(run, train, validation, report=report, resume=None)
+        trained(run, train, validation, report=report, resume=None)
         return
     with checkpoint.as_directory() as path:
-        fit(run, train, validation, report=report, resume=Path(path))
+        trained(run, train, validation, report=report, resume=Path(path))
 
 
 def _shard(name: str, run: TrainingRun) -> Shard:

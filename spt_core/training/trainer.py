@@ -84,6 +84,11 @@ def fit_like(
     on_metrics: OnMetrics | None = None,
 ) -> SpecializedModel:
     """A teacher like `twin` of other training rows, which none of its choices are made by."""
+    if config.privacy is not None or twin.artifact.privacy:
+        raise InputError(
+            "a model with differential privacy must be trained once, as each training spends a "
+            f"budget of its own, however: {twin.artifact.uri} is to be trained again"
+        )
     config = refit_config(config, twin.artifact)
     artifact, reused = fit_model(
         TRAINING[config.family].teach(rows, config, twin.artifact),

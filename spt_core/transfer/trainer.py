@@ -173,6 +173,11 @@ class DomainTransferTrainer:
         fit: Fit | None = None,
     ) -> Transferred:
         teacher = teacher_of(source.artifact)
+        if training.privacy is not None or teacher.privacy:
+            raise InputError(
+                "a transfer reads training rows of both tasks, and must be without differential "
+                f"privacy, however: {teacher.uri if teacher.privacy else splits.task} has a budget"
+            )
 
         def begun(rows: Splits) -> SpecializedModel:
             checked = checked_config(training, find(rows.task), rows)

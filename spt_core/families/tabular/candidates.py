@@ -46,7 +46,8 @@ def table_candidates(
 
     Shares are chosen by loss on validation rows, and calibrated on the calibration part; on the
     rows of folds too where the student has teachers of folds. Where forests and student do not
-    speak of the same scores, as of ordered classes, the student is alone. With a share below 1 the
+    speak of the same scores, as of ordered classes, or where a private teacher has no forests, the
+    student is alone. With a share below 1 the
     forests are of so many of their first trees, and the student is left out.
     """
     return _Search(teacher, student, splits, share).candidates()
@@ -68,7 +69,9 @@ class _Search:
     ) -> None:
         self._student, self._task, self._share = student, find(splits.task), share
         self._target = target = target_from_json(json.loads(student.read(FACTS)))
-        self._forests = {} if target.output.margin_units(target) is None else FORESTS
+        has_forests = all(file in teacher.files for file in FORESTS.values())
+        is_mixable = target.output.margin_units(target) is not None
+        self._forests = FORESTS if has_forests and is_mixable else {}
         is_value = target.head == "regression"
         self._quantiles = QUANTILE_FORESTS if self._forests and is_value else ()
         self._network = open_student(student)

@@ -1,6 +1,8 @@
 """The student of a table: rows with swapped cells, labelled by the teacher ensemble.
 
 Splits + teacher -> rows with swapped cells and soft labels (Parquet) -> Ray Train -> files
+
+A private teacher labels artificial rows in their place: its student learns from no training row.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load as load_weights
 from safetensors.torch import save as save_weights
 
@@ -32,11 +35,18 @@ from spt_core.data.read import Dataset, read_files
 from spt_core.data.splits import Splits
 from spt_core.errors import InputError
 from spt_core.families.tabular.config import TabularConfig
+from spt_core.families.tabular.drawing import draw_rows
 from spt_core.families.tabular.ensemble import BLEND, FOREST_SETTINGS
 from spt_core.families.tabular.learner import LEARNER, SCORING_ROWS, row_bytes
 from spt_core.families.tabular.network import StudentNetwork
 from spt_core.families.tabular.outputs import Target, target_from_json, unweighted
-from spt_core.families.tabular.rows import encoded_arrays, encoded_dataset, row_weights
+from spt_core.families.tabular.private_teaching import student_facts
+from spt_core.families.tabular.rows import (
+    drawn_dataset,
+    encoded_arrays,
+    encoded_dataset,
+    row_weights,
+)
 from spt_core.families.tabular.settings import REFERENCE
 from spt_core.families.tabular.softening import soften
 from spt_core.families.tabular.teaching import (
@@ -53,6 +63,7 @@ from spt_core.task import Task, find
 SOFT = "soft"
 NUM_FOLDS = "num_folds"  # of its teachers, among a student's figures
 SMALLEST_WIDTH = 4  # of a student's layer
+BASELINE_ROWS = 10_000  # artificial ones
 
 
 class TableDistilling:
@@ -66,6 +77,11 @@ class TableDistilling:
             raise InputError(
                 "unlabelled must be left alone for the tabular family, whose students learn from "
                 "copies of their own rows, however: it is set"
+            )
+        if lesson.teacher.privacy and lesson.hard_label_weight:
+            raise InputError(
+                "hard_label_weight must be 0 for the student of a private teacher, who sees no "
+                f"label of a training row, however: it is {lesson.hard_label_weight}"
             )
         self._lesson, self._task = lesson, find(lesson.splits.task)
         self.identity: Sequence[Any] = lesson.identity
@@ -112,6 +128,9 @@ class TableDistilling:
         else:
             files, metrics = _finish_like(twin, self._run, splits, weights), twin.metrics
         metrics = {**metrics, NUM_FOLDS: float(self._lesson.num_folds)}
+        if self._lesson.teacher.privacy:
+            facts = student_facts(self._lesson.teacher, self._run.num_rows)
+            return Trained(files, metrics, privacy=facts)
         return Trained({**files, **reference_files(splits, self._run)}, metrics)
 
 
@@ -131,6 +150,9 @@ def _write_soft_rows(lesson: Lesson, target: Target, soft: str) -> None:
     """Augmented rows with the teacher's probabilities, as Parquet; the manifest comes last."""
     signature = lesson.teacher.signature
     remove(soft)
+    if lesson.teacher.privacy:
+        _write_drawn_rows(lesson, soft)
+        return
     # The teacher is calibrated: of weights, a row's own remain.
     plain = unweighted(target)
     everybody = {each.uri: each for each in (lesson.teacher, *(own for _, own in lesson.folds))}
@@ -152,6 +174,40 @@ def _write_soft_rows(lesson: Lesson, target: Target, soft: str) -> None:
         )
         rows.write_parquet(f"{soft}/{number}")
     write_manifest(soft, {"folders": list(range(len(lesson.answers)))})
+
+
+def _write_drawn_rows(lesson: Lesson, soft: str) -> None:
+    """Artificial rows of a private teacher's encodings with its probabilities."""
+    teacher = lesson.teacher
+    num_rows = lesson.splits.num_rows["train"] * (lesson.num_copies + 1)
+    num_numbers, seed = len(teacher.signature.numbers), lesson.training.seed
+    cells = json.loads(teacher.read(FACTS))["cells"]
+    rows = drawn_dataset(num_rows, cells, num_numbers, seed=seed).map_batches(
+        soften,
+        batch_format="numpy",
+        batch_size=4096,
+        fn_kwargs={
+            "teachers": [json.dumps(teacher.to_json())],
+            "copies": 0,
+            "num_numbers": num_numbers,
+            "swap_probability": 0.0,
+            "forget_probability": 0.0,
+            "hard_label_weight": 0.0,
+            "seed": seed,
+        },
+    )
+    rows.write_parquet(f"{soft}/0")
+    write_manifest(soft, {"folders": [0]})
+
+
+def _baseline_rows(splits: Splits, run: TrainingRun, *, is_private: bool) -> NDArray[np.float32]:
+    """What a column contributes on average of: training rows, or artificial ones."""
+    if is_private:
+        cells, num_numbers = run.facts["cells"], len(run.signature.numbers)
+        return draw_rows(cells, num_numbers, BASELINE_ROWS, seed=[run.config.seed])
+    target = target_from_json(run.facts)
+    sample, _ = encoded_arrays(splits, "train", run.signature, target, limit=FACT_ROWS)
+    return sample
 
 
 def _sized(run: TrainingRun, lesson: Lesson) -> TrainingRun:
@@ -210,7 +266,7 @@ def _finish(
     network.eval()
     target = target_from_json(run.facts)
     output = target.output
-    sample, _ = encoded_arrays(splits, "train", run.signature, target, limit=FACT_ROWS)
+    sample = _baseline_rows(splits, run, is_private=bool(lesson.teacher.privacy))
     network.set_baseline(torch.from_numpy(sample))
     parts: list[tuple[Splits, Part]] = [(splits, "calibration")]
     for rows, teacher in lesson.folds:

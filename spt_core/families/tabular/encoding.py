@@ -17,9 +17,20 @@ from spt_core.signature import signature_from_json
 
 
 def encode_batch(
-    table: pa.Table, *, signature: str, label: str, target: str, weight: str | None = None
+    table: pa.Table,
+    *,
+    signature: str,
+    label: str,
+    target: str,
+    weight: str | None = None,
+    rows: NDArray[np.int64] | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """One batch of typed rows, encoded; `weight` names the column of their weights."""
+    """One batch of typed rows, encoded; `weight` names the column of their weights.
+
+    `rows` are the numbers of the rows that are left; None leaves all.
+    """
+    if rows is not None:
+        table = table.filter(pa.array(np.isin(np.asarray(table[ROW]), rows)))
     model_target = _target(target)
     targets = targets_of(table[label], model_target)
     weights = weights_of(targets, model_target)

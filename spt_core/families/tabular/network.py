@@ -276,10 +276,11 @@ class TeacherNetwork(nn.Module):
 def table_network(
     signature: Signature, role: Role, config: TabularConfig, facts: Mapping[str, Any]
 ) -> StudentNetwork | TeacherNetwork:
-    """A fresh network of that role."""
+    """A fresh network of that role; a private teacher is a student's, which noise harms less."""
     if not signature.columns:
         raise InputError("a model needs at least one input column, however: there is none")
-    network = TeacherNetwork if role == "teacher" else StudentNetwork
+    is_large = role == "teacher" and not facts.get("is_private", False)
+    network = TeacherNetwork if is_large else StudentNetwork
     return network(signature, config, facts)
 
 

@@ -25,6 +25,7 @@ from spt_core.data.partition import Part
 from spt_core.data.splits import Splits
 from spt_core.errors import InputError
 from spt_core.families.tabular.boosters import Rows
+from spt_core.families.tabular.drawing import Cells, draw_batch
 from spt_core.families.tabular.encoding import encode_batch, targets_of
 from spt_core.families.tabular.outputs import DECISION, Target
 from spt_core.families.tabular.reading import Encoder
@@ -88,9 +89,17 @@ def target_of(task: Task, splits: Splits, weighting: ClassWeighting) -> Target:
 
 
 def encoded_dataset(
-    splits: Splits, part: Part, signature: Signature, target: Target = DECISION
+    splits: Splits,
+    part: Part,
+    signature: Signature,
+    target: Target = DECISION,
+    *,
+    rows: NDArray[np.int64] | None = None,
 ) -> Any:  # ray.data.Dataset; ray is not imported here
-    """A part as a streaming dataset with the columns features, target, weight and row."""
+    """A part as a streaming dataset with the columns features, target, weight and row.
+
+    `rows` are the numbers of those that it has; None takes all.
+    """
     return splits.dataset(part).map_batches(
         encode_batch,  # pyright: ignore[reportArgumentType]  # ray's type has no keywords
         batch_format="pyarrow",
@@ -99,7 +108,22 @@ def encoded_dataset(
             "label": splits.label,
             "target": json.dumps(target.to_json()),
             "weight": splits.corpus.weight,
+            "rows": rows,
         },
+    )
+
+
+def drawn_dataset(
+    num_rows: int, cells: Cells, num_numbers: int, *, seed: int
+) -> Any:  # ray.data.Dataset
+    """Artificial rows of private encodings, with the columns of `encoded_dataset`."""
+    import ray.data  # the driver alone needs it
+
+    return ray.data.range(num_rows).map_batches(
+        draw_batch,  # pyright: ignore[reportArgumentType]  # ray's type has no keywords
+        batch_format="numpy",
+        batch_size=4096,
+        fn_kwargs={"cells": cells, "num_numbers": num_numbers, "seed": seed},
     )
 
 
@@ -127,7 +151,7 @@ def row_weights(splits: Splits, part: Part, *, limit: int) -> NDArray[np.float64
 def _sampled(splits: Splits, part: Part, limit: int) -> Iterator[pa.Table]:
     """A part's tables, at most about `limit` rows of them, sampled by row number."""
     share = min(1.0, limit / max(splits.num_rows[part], 1))
-    for table in _tables(splits, part):
+    for table in part_tables(splits, part):
         if share < 1.0:
             rows = np.asarray(table[ROW], dtype=np.uint64)
             keep = (rows * np.uint64(_HASH)) % np.uint64(2**32) < np.uint64(share * 2**32)
@@ -160,11 +184,12 @@ def booster_rows(
 
 
 def _labels(splits: Splits) -> Iterator[pa.ChunkedArray]:
-    for table in _tables(splits, "train"):
+    for table in part_tables(splits, "train"):
         yield table[splits.label]
 
 
-def _tables(splits: Splits, part: Part) -> Iterator[pa.Table]:
+def part_tables(splits: Splits, part: Part) -> Iterator[pa.Table]:
+    """A part's rows, piece by piece in their order."""
     for uri in splits.files(part):
         files, path = filesystem(uri)
         for batch in pq.ParquetFile(path, filesystem=files).iter_batches(batch_size=131_072):
