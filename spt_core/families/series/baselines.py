@@ -5,12 +5,14 @@ Same training windows; strength and number of trees by the validation windows.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from scipy.linalg import LinAlgWarning
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
@@ -80,7 +82,9 @@ def _linear(work: BaselineWork) -> Baseline:
         if is_class:
             last = LogisticRegression(C=1.0 / strength, max_iter=500)
         model = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), last)
-        model.fit(rows, targets.argmax(1) if is_class else targets[:, 0])
+        with warnings.catch_warnings():  # columns that say the same twice: the penalty decides
+            warnings.simplefilter("ignore", LinAlgWarning)
+            model.fit(rows, targets.argmax(1) if is_class else targets[:, 0])
 
         def predict(of: Windows) -> Floats:
             figures = window_statistics(of)
