@@ -26,6 +26,7 @@ import ray
 import torch
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from ray import tune
+from ray.exceptions import RayError
 from ray.tune.search.optuna import OptunaSearch
 
 from spt_core.artifacts import (
@@ -189,7 +190,12 @@ def search(
         num_threads=max(num_cpus // at_once, 1),
     )
     try:
-        _tune(work, config, at_once, start, report)
+        for _ in range(MAX_FAILURES):
+            if not _tune(work, config, at_once, start, report):
+                break
+        else:
+            for error in _tune(work, config, at_once, start, report):
+                raise error
     finally:
         ray.kill(work.rows)
     trials = _with_front(_finished(uri))
@@ -296,16 +302,20 @@ def _tune(
     at_once: int,
     start: float,
     report: Callable[[Progress], None],
-) -> None:
-    """Trials until there are as many as asked for, or the time is up."""
+) -> list[RayError]:
+    """Trials until there are as many as asked for, or the time is up.
+
+    What is returned are the ends of processes that Tune did not begin again, as it does not where
+    one dies between two trials; what a trial itself raises is raised.
+    """
     finished = _finished(work.uri)
     if len(finished) >= config.num_trials:
-        return
+        return []
     left_s = None
     if config.budget_minutes is not None:
         left_s = config.budget_minutes * 60 - (time.monotonic() - start)
         if left_s <= 0:
-            return
+            return []
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     files, folder = filesystem(f"{work.uri}/tune")
     if isinstance(files, pafs.LocalFileSystem):
@@ -340,8 +350,13 @@ def _tune(
     )
     results = tuner.fit()
     remove(f"{work.uri}/tune")
+    lost: list[RayError] = []
     for error in results.errors:
-        raise original_error(error) or error
+        cause = original_error(error) or error
+        if not isinstance(cause, RayError):
+            raise cause
+        lost.append(cause)
+    return lost
 
 
 def _points(work: _Work, finished: Sequence[Trial]) -> list[dict[str, Any]]:
