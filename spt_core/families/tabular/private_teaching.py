@@ -77,8 +77,8 @@ NOT_PROTECTED = (
     "registry and report: whoever holds all other rows learns from those whether one is among them",
     "what the columns are: names, kinds, notations and the label's values, as a sample of all rows "
     "shows them, and the findings on them",
-    "how rows were dealt to the parts: the moments of a split by time, and which later rows were "
-    "left out as identical to a training row",
+    "how rows were dealt to the parts: the moments of a split by time, where few groups went, and "
+    "which later rows were left out as identical to a training row",
     "the splits and the run's files in storage, which hold the rows themselves",
     "what rounding of floats gives away (Mironov 2012), which is made hard and not impossible",
     "what else is made of the same rows: budgets add up, and a model without privacy has none",
