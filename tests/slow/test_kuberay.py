@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import socket
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from ray._private.authentication_test_utils import (
     set_env_auth_token,
 )
 
+from cluster.lifecycle import haproxies
 from cluster.local import head_node
 from spt_core.artifacts import ExportedModel
 from spt_core.continuous.ledger import Ledger
@@ -62,6 +64,8 @@ def short_folder() -> Iterator[Path]:
     """Ray puts a node's id below it, and a socket's path ends at 97 characters."""
     with tempfile.TemporaryDirectory(prefix="k") as folder:
         yield Path(folder)
+        for pid in haproxies(Path(folder)):  # in a pod they end with it
+            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
