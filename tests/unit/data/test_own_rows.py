@@ -86,7 +86,8 @@ def assert_windows_read_alike(raw: pa.Table, columns: Columns) -> None:
     assert bad.num_rows == 0
     paced = pace(typed, field.shape.time, field.shape.unit)
     assert paced is not None
-    shape = dataclasses.replace(field.shape, step=paced.step)
+    step = 1.0 if field.shape.in_readings else paced.step
+    shape = dataclasses.replace(field.shape, step=step)
     rows = cut(typed, Cutting(name=field.name, shape=shape, head="regression"))
     rows = rows.filter(rows[field.name].is_valid()).slice(0, NUM_ROWS)
     reader = WindowReader(Signature(fields=(dataclasses.replace(field, shape=shape),)))
