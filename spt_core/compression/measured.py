@@ -30,7 +30,7 @@ NUM_ROUNDS = 5  # of calls: what a busy machine does to one, it seldom does to a
 MIN_CALLS, MAX_CALLS, ROUND_S = 50, 500, 0.3
 BATCH_ROWS = 256
 TIMED_ROWS = 200
-BUSY_RATIO = 8.0  # of a tail over the median, which models alone do not have: some 2 to 4 when idle
+BUSY_RATIO = 8.0  # of a limit over the median, from which on a tail beyond it is the machine's
 POLICY_ROWS = 20_000  # validation rows that decisions are looked at on
 
 

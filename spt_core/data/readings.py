@@ -78,12 +78,11 @@ def paced(
         )
         findings.append(Finding(kind="gaps", column=shape.time, detail=detail))
     if paced.repeated:
+        taken = "each as a step of its own" if shape.in_readings else "the last one"
         detail = (
             f"{paced.repeated:.1%} of the sampled readings have the time of another of their unit: "
-            "of such, a window takes the last one"
+            f"of such, a window takes {taken}"
         )
-        if shape.in_readings:
-            detail = detail.replace("the last one", "each as a step of its own")
         findings.append(Finding(kind="gaps", column=shape.time, detail=detail))
     if task.head == "forecasts":
         is_by_time = kind_of_series(corpus, columns, config) == "time"

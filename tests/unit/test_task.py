@@ -71,3 +71,16 @@ def test_a_typical_record_of_a_forecast_says_what_is_known_and_when_readings_wer
     assert record["readings"][0]["month"] == "2023-01-31T00:00:00"
     assert WindowReader(signature).record(record).values.shape == (16, 4)
     assert example_record(task, Signature(fields=task.fields)) is task.example
+
+
+def test_an_example_says_when_its_readings_were_where_a_model_learned_the_season():
+    task = find("financial_services/market_risk")
+    assert "session" not in task.example["readings"][0]
+    shape = dataclasses.replace(
+        task.fields[0].shape, in_readings=False, step=86_400.0, calendar=("time_of_week",)
+    )
+    same_steps = dataclasses.replace(task.fields[0].shape, calendar=("time_of_week",))
+    for asked in (shape, same_steps):
+        field = dataclasses.replace(task.fields[0], shape=asked)
+        record = example_record(task, Signature(fields=(field, *task.fields[1:])))
+        assert record["readings"][-1]["session"] == "2023-12-31T00:00:00"

@@ -149,18 +149,18 @@ def private_encoding(
     edges = [number.edges for number in plan.numbers]
     for place in plan.bought:
         edges[place] = _bought(rows[:, place], plan, place)
-    known = {name: _known(counts[name], plan, max_categories) for name in names}
+    categories = {name: _known(counts[name], plan, max_categories) for name in names}
     fields = tuple(
         dataclasses.replace(
-            field, categories=tuple(known.get(field.name, ())), seen=None, complete=False
+            field, categories=tuple(categories.get(field.name, ())), seen=None, complete=False
         )
         for field in signature.fields
     )
     typical = [float(of[len(of) // 2]) for of in edges]
     return dataclasses.replace(signature, fields=fields), {
         "edges": [of.tolist() for of in edges],
-        "typical": [*typical, *(1.0 if known[name] else 0.0 for name in names)],
-        "cells": [*(of.tolist() for of in edges), *(list(known[n].values()) for n in names)],
+        "typical": [*typical, *(1.0 if categories[name] else 0.0 for name in names)],
+        "cells": [*(of.tolist() for of in edges), *(list(categories[n].values()) for n in names)],
     }
 
 
@@ -225,12 +225,12 @@ def _bought(values: Edges, plan: EncodingPlan, place: int) -> Edges:
     middle = (number.grid[1:] + number.grid[:-1]) / 2
     present = values[np.isfinite(values)]
     histogram = np.bincount(np.searchsorted(middle, present), minlength=len(number.grid))
-    found = _medians(histogram, 0, len(number.grid) - 1, plan.depth, plan.number_epsilon)
-    edges = number.grid[sorted(set(found))]
+    places = _medians(histogram, 0, len(number.grid) - 1, plan.depth, plan.number_epsilon)
+    edges = number.grid[sorted(set(places))]
     if number.grid is not GRID:
         edges = np.unique(np.concatenate([number.grid[[0, -1]], edges]))
     if len(edges) == 1:  # all medians are one point: what lies on either side of it
-        edges = np.array([edges[0], number.grid[min(found[0] + 1, len(number.grid) - 1)]])
+        edges = np.array([edges[0], number.grid[min(places[0] + 1, len(number.grid) - 1)]])
     return edges
 
 

@@ -206,3 +206,13 @@ def test_months_of_a_request_are_steps_and_a_missing_one_is_a_gap():
     assert window[:, 0].tolist() == [2, 2, 3, 4]
     with pytest.raises(InputError, match="must cover 4 steps of 1 months"):
         reader.record({"readings": timed("2024-01-01", "2024-01-02", "2024-01-03", "2024-01-04")})
+
+
+def test_counted_readings_of_a_request_are_steps_over_a_weekend_and_stay_in_order():
+    shape = dataclasses.replace(SHAPE, step=1.0, in_readings=True)
+    field = Field(name="readings", kind="sequence", shape=shape)
+    reader = WindowReader(Signature(fields=(field,)))
+    days = ["2024-01-04", "2024-01-05", "2024-01-08", "2024-01-09"]
+    assert reader.record({"readings": timed(*days)}).values[:, 0].tolist() == [0, 1, 2, 3]
+    with pytest.raises(InputError, match="must be in the order of their time"):
+        reader.record({"readings": timed(*days[::-1])})
