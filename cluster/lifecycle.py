@@ -256,6 +256,8 @@ def embedded_environment(settings: Settings) -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "AUTOSCALER_METRIC_PORT": str(ports["autoscaler metrics"]),
         "DASHBOARD_METRIC_PORT": str(ports["dashboard metrics"]),
+        # Replicas and HAProxy are workers too; what trains gives way (spt_core/fitting/worker.py).
+        "RAY_worker_niceness": "0",
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
         # A worker's report waits until the controller has taken the one before; the default is 2 s.
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",

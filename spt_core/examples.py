@@ -86,9 +86,10 @@ _SIZES: Mapping[Family, _Size] = {
 _MEASURED = BenchmarkConfig(
     num_trials=0, num_resamples=100, num_calls=300, reasoning_rows=100, altered_rows=300
 )
-# Of series, parts must hold whole units, of forecasts a whole horizon.
+# Of series, parts must hold whole units, of which an interval of 90 % asks for nine that trained
+# nothing: a quarter of the sample's 60 machines. Parts of forecasts hold a whole horizon.
 _SPLITS: Mapping[str, SplitConfig] = {
-    "series": SplitConfig(train=0.55, validation=0.15, calibration=0.15, test=0.15),
+    "series": SplitConfig(train=0.45, validation=0.15, calibration=0.25, test=0.15),
     "forecasts": SplitConfig(train=0.52, validation=0.16, calibration=0.16, test=0.16),
 }
 

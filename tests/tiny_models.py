@@ -513,7 +513,7 @@ def tiny_series_artifact(task: Task, folder: str, *, seed: int = 0) -> ModelArti
     if isinstance(network, ResidualNetwork):
         cells = SERIES_SHAPE.length * len(SERIES_SHAPE.channels)
         axes = np.linalg.qr(np.random.default_rng(seed).normal(size=(cells, 2)))[0].T
-        network.set_usual(UsualWindows(axes, np.zeros(cells), np.ones(2), np.ones(2)))
+        network.set_usual(UsualWindows(axes, np.ones(2), np.zeros(cells), np.ones(2), np.ones(3)))
     elif not isinstance(network, ForecastNetwork):
         network.set_typical(torch.from_numpy(windows))
         size = len(network.scale)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ from spt_core.fitting.loops import loop_of
 from spt_core.fitting.plan import TrainingRun
 from spt_core.fitting.shards import Shard
 
+GIVES_WAY = 15  # as Ray's own default for all its workers, those that serve included
+
 
 def work(config: dict[str, Any]) -> None:
     """One Ray Train worker."""
+    give_way()
     run: TrainingRun = ray.get(config["run"])
     torch.set_num_threads(config["num_threads"])
     progress = config["progress"]
@@ -38,6 +42,11 @@ def work(config: dict[str, Any]) -> None:
         return
     with checkpoint.as_directory() as path:
         trained(run, train, validation, report=report, resume=Path(path))
+
+
+def give_way() -> None:
+    """Let whatever serves on this machine go first; for processes that end with what they train."""
+    os.nice(max(GIVES_WAY - os.nice(0), 0))
 
 
 def _shard(name: str, run: TrainingRun) -> Shard:

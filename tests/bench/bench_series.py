@@ -8,7 +8,7 @@ cmapss: C-MAPSS FD001. Of the 100 training engines 15 are held out for early sto
 not, and the score of the PHM challenge (late answers cost more).
 smd, nab: machines of SMD, files of NAB's realKnownCause, one model each: learned from the source's
 training part (NAB: the first 15 % of a file), the last fifth of it for stopping and units. VUS-PR
-over the rest, beside windowed PCA and a random score.
+over the rest, beside windowed PCA, an isolation forest of window statistics and a random score.
 carparts: 45 months of 2,674 parts; the origin whose six months are the last ones is the test, the
 ones seven months before each other stop the training and move the quantiles.
 
@@ -37,6 +37,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import torch
 from safetensors.torch import load as load_weights
+from sklearn.ensemble import IsolationForest
 
 from cluster.settings import load_settings
 from spt_core.compression.static import MAX_CALIBRATION_ROWS, static_graph
@@ -64,6 +65,7 @@ from spt_core.families.series.network import as_student
 from spt_core.families.series.reading import filled
 from spt_core.families.series.serving import OUTPUTS, OnnxSeriesRuntime
 from spt_core.families.series.softening import copied_windows, soft_targets
+from spt_core.families.series.statistics import window_statistics
 from spt_core.families.series.usual import fit_usual
 from spt_core.fitting.config import TrainingConfig
 from spt_core.fitting.loop import BEST, fit
@@ -336,14 +338,22 @@ def anomalies(tables: Mapping[str, tuple[pa.Table, int]], quick: bool) -> dict[s
         answers = {
             "student (ONNX)": scores,
             "windowed PCA": (left**2).mean(1),
+            "isolation forest": _forest_scores(windows[of["train"]], windows),
             "random score": np.random.default_rng(0).random(len(windows)),
         }
         results[name] = {
             each: vus_pr(labels[later], answer[later]) for each, answer in answers.items()
         } | {"base_rate": float(labels[later].mean())}
-    names = ("student (ONNX)", "windowed PCA", "random score")
+    names = ("student (ONNX)", "windowed PCA", "isolation forest", "random score")
     means = {each: float(np.mean([row[each] for row in results.values()])) for each in names}
     return {"protocol": "VUS-PR behind the training part", "mean": means, "series": results}
+
+
+def _forest_scores(train: np.ndarray, windows: np.ndarray) -> np.ndarray:
+    """How soon a forest of training windows' statistics has isolated each window [N]."""
+    model = IsolationForest(n_estimators=100, random_state=0)
+    model.fit(np.nan_to_num(window_statistics(train)))
+    return -model.score_samples(np.nan_to_num(window_statistics(windows)))
 
 
 def _step(table: pa.Table) -> float:

@@ -70,8 +70,7 @@ class UsualTeacherRuntime:
         """Scores [B, 1] and the map [B, 1, T, C]."""
         facts = self._ensemble.facts
         error = standard(windows[:, -1], facts) - self._ensemble.outputs(windows)
-        shape, ahead = parts_of(windows, error, self._usual, facts)
-        parts = shape + ahead
+        parts = parts_of(windows, error, self._usual, facts).sum(0)
         scores = parts.sum((1, 2))[:, None]
         return scores.astype(np.float32), parts[:, None].astype(np.float32)
 

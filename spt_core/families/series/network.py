@@ -216,14 +216,17 @@ class ForecastNetwork(nn.Module):
 
 
 class ResidualNetwork(nn.Module):
-    """What is usual, in two ways: how windows are shaped, and which reading comes next.
+    """What is usual, in three ways: how windows are shaped, how far they go, what comes next.
 
-    The score is the mean of two errors, each 1 where one of a hundred usual windows lies: of the
-    window against its principal components, and of its last reading against the one that a small
-    network expects by those before. Either is a sum over readings, which is the map.
+    The score is the mean of three errors, each 1 where one of a hundred usual windows lies: what
+    principal components leave of the window (Q), how far its components are from usual ones (T2,
+    which sees a level; both as Jackson and Mudholkar, Technometrics 1979), and its last reading
+    against the one that a small network expects by those before. Each is a sum over readings, which
+    is the map; that of T2 as Alcala and Qin, Automatica 2009 (complete decomposition).
     """
 
     components: Tensor
+    spreads: Tensor
     typical: Tensor
     noise: Tensor
     units: Tensor
@@ -252,10 +255,12 @@ class ResidualNetwork(nn.Module):
         self.change = nn.Linear(2 * config.student_width, self.channels)
         self.hold = nn.Parameter(torch.ones(self.channels))
         cells = self.length * self.channels
-        self.register_buffer("components", torch.zeros(min(config.components, cells), cells))
+        size = min(config.components, cells)
+        self.register_buffer("components", torch.zeros(size, cells))
+        self.register_buffer("spreads", torch.ones(size))
         self.register_buffer("typical", torch.zeros(cells))
         self.register_buffer("noise", torch.ones(self.channels))
-        self.register_buffer("units", torch.ones(2))
+        self.register_buffer("units", torch.ones(3))
 
     def forward(self, windows: Tensor) -> Tensor:
         """The last reading as the others let expect it [B, C], in standard deviations."""
@@ -264,9 +269,9 @@ class ResidualNetwork(nn.Module):
     def explain(self, windows: Tensor) -> tuple[Tensor, Tensor]:
         """Scores [B, 1] and the map [B, 1, T, C], whose sum they are."""
         usual = self.usual(windows)
-        parts = self._shape_errors(usual) / (2.0 * self.units[0])
         ahead = (usual[:, :, -1] - self._expected(usual)) / self.noise
-        last = ahead.square() / (self.channels * 2.0 * self.units[1])
+        last = ahead.square() / (self.channels * 3.0 * self.units[2])
+        parts = self._window_errors(usual)
         parts = torch.cat([parts[:, :-1], parts[:, -1:] + last.unsqueeze(1)], 1)
         return parts.sum((1, 2)).unsqueeze(1), parts.unsqueeze(1)
 
@@ -284,17 +289,21 @@ class ResidualNetwork(nn.Module):
         context = self.dropout(torch.cat([mixed.mean(2), mixed[:, :, -1]], 1))
         return self.hold * before[:, :, -1] + self.change(context)
 
-    def _shape_errors(self, usual: Tensor) -> Tensor:
-        """The squared error of each reading [B, T, C], as a share of the window's readings."""
+    def _window_errors(self, usual: Tensor) -> Tensor:
+        """What each reading [B, T, C] adds to the shares of Q and of T2 in the score."""
         centered = usual.transpose(1, 2).flatten(1) - self.typical
-        error = centered - centered @ self.components.T @ self.components
-        return error.square().unflatten(1, (self.length, self.channels)) / len(self.typical)
+        inner = centered @ self.components.T
+        left = (centered - inner @ self.components).square() / len(self.typical)
+        far = ((inner / self.spreads) @ self.components).square() / len(self.spreads)
+        parts = left / (3.0 * self.units[0]) + far / (3.0 * self.units[1])
+        return parts.unflatten(1, (self.length, self.channels))
 
 
 class UsualWindows(NamedTuple):
-    """Components [P, T * C], mean window [T * C], noise [C] and the units [2] of both errors."""
+    """Components [P, T * C] and their deviations [P], mean window [T * C], noise [C], units [3]."""
 
     components: Any
+    spreads: Any
     typical: Any
     noise: Any
     units: Any

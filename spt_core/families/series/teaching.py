@@ -119,8 +119,7 @@ class SeriesTeaching:
 
         def score(windows: NDArray[np.float32]) -> NDArray[np.float64]:
             error = standard(windows[:, -1], facts) - expect(windows)
-            shape, ahead = parts_of(windows, error, usual, facts)
-            return (shape + ahead).sum((1, 2))[:, None]
+            return parts_of(windows, error, usual, facts).sum((0, 2, 3))[:, None]
 
         metrics = anomaly_figures(self._task, splits, self._field, score)
         return Trained({WEIGHTS: weights, USUAL: usual_bytes(usual)}, metrics)

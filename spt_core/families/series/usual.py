@@ -1,6 +1,6 @@
 """What is usual in windows without anomalies: their principal components, and the network's errors.
 
-usual training windows -> components and mean; those of validation rows -> noise and units
+usual training windows -> components, deviations, mean; those of validation rows -> noise and units
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from spt_core.task import Task
 PCA_ROWS = 4_000
 USUAL_QUANTILE = 0.99  # of usual windows' errors: where a score is 1
 LEAST = 1e-6
+LEAST_SPREAD = 0.1  # of a component, so that one that never varied is not the whole score
 FIGURE_ROWS = 20_000
 Floats = NDArray[np.float64]
 Windows = NDArray[np.float32]
@@ -59,27 +60,31 @@ def fit_usual(
     cells = standardised(windows, facts).astype(np.float64)
     typical = cells.mean(0)
     size = min(num_components, *cells.shape)
-    _, _, axes = np.linalg.svd(cells - typical, full_matrices=False)
+    _, values, axes = np.linalg.svd(cells - typical, full_matrices=False)
     components = np.zeros((min(num_components, cells.shape[1]), cells.shape[1]))
     components[:size] = axes[:size]
+    spreads = np.ones(len(components))
+    spreads[:size] = np.maximum(values[:size] / np.sqrt(len(cells)), LEAST_SPREAD)
     error = standard(held_out[:, -1], facts) - expect(held_out)
     noise = np.maximum(np.sqrt((error**2).mean(0)), LEAST)
-    usual = UsualWindows(components, typical, noise, np.ones(2))
-    errors = np.stack([part.sum((1, 2)) for part in parts_of(held_out, error, usual, facts)])
-    units = np.maximum(np.quantile(2.0 * errors, USUAL_QUANTILE, axis=1), LEAST)
+    usual = UsualWindows(components, spreads, typical, noise, np.ones(3))
+    errors = parts_of(held_out, error, usual, facts).sum((2, 3))
+    units = np.maximum(np.quantile(3.0 * errors, USUAL_QUANTILE, axis=1), LEAST)
     return usual._replace(units=units)
 
 
 def parts_of(
     windows: Windows, error: Floats, usual: UsualWindows, facts: Mapping[str, Any]
-) -> tuple[Floats, Floats]:
-    """Both errors of each reading [N, T, C]: of the window's shape, and of its last reading."""
+) -> Floats:
+    """What each reading adds to the score [3, N, T, C]: what is left (Q), T2, the last reading."""
     centered = standardised(windows, facts) - usual.typical
-    left = centered - centered @ usual.components.T @ usual.components
-    shape = (left**2).reshape(windows.shape) / (2.0 * usual.units[0] * centered.shape[1])
-    ahead = np.zeros(windows.shape)
-    ahead[:, -1] = (error / usual.noise) ** 2 / (2.0 * usual.units[1] * windows.shape[2])
-    return shape, ahead
+    inner = centered @ usual.components.T
+    parts = np.zeros((3, *windows.shape))
+    parts[0] = ((centered - inner @ usual.components) ** 2).reshape(windows.shape)
+    parts[1] = (((inner / usual.spreads) @ usual.components) ** 2).reshape(windows.shape)
+    parts[2, :, -1] = (error / usual.noise) ** 2
+    sizes = np.array([centered.shape[1], len(usual.spreads), windows.shape[2]])
+    return parts / (3.0 * usual.units * sizes)[:, None, None, None]
 
 
 def standardised(windows: Windows, facts: Mapping[str, Any]) -> Windows:

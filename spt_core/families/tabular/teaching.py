@@ -53,6 +53,7 @@ from spt_core.families.tabular.rows import (
 from spt_core.families.tabular.settings import REFERENCE, is_searched, reference_of
 from spt_core.fitting.config import TrainingConfig
 from spt_core.fitting.plan import Trained, TrainingRun
+from spt_core.fitting.worker import give_way
 from spt_core.heads import HEADS
 from spt_core.heads.base import Floats
 from spt_core.heads.outcomes import values_of
@@ -180,7 +181,7 @@ def validation_metrics(
     return {f"validation_{name}": value for name, value in values_of(head.metrics, of).items()}
 
 
-@ray.remote(num_cpus=0.5, max_retries=3)
+@ray.remote(num_cpus=0.5, max_retries=3, max_calls=1)  # a process of its own, as it gives way
 def _forest_task(
     splits: Splits,
     signature: Signature,
@@ -192,6 +193,7 @@ def _forest_task(
 
     With the settings of all files nothing is tuned, and each has as many trees as they say.
     """
+    give_way()
     network, seed = config.network, config.seed
     rows = booster_rows(splits, signature, target, limit=network.booster_rows)
     if settings is not None:

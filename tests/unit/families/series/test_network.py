@@ -49,7 +49,9 @@ def test_an_anomaly_s_score_is_the_sum_of_its_map_and_none_of_it_is_negative():
     student = network("anomalies")
     assert isinstance(student, ResidualNetwork)
     cells = SERIES_SHAPE.length * 2
-    student.set_usual(UsualWindows(np.eye(2, cells), np.zeros(cells), np.ones(2), np.ones(2)))
+    student.set_usual(
+        UsualWindows(np.eye(2, cells), np.ones(2), np.zeros(cells), np.ones(2), np.ones(3))
+    )
     scores, parts = student.explain(WINDOWS)
     assert torch.allclose(scores[:, 0], parts.sum((1, 2, 3)), atol=1e-4)
     assert (parts >= 0).all()
