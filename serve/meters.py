@@ -12,7 +12,7 @@ usual names (`_bucket` with `le`, `_sum`, `_count`): Ray's own histogram takes s
 | spt_recommendations | task, version, recommendation | MAX_VALUES words, then `other` |
 | spt_refused_requests | why | what the gate turned away: missing, wrong, expired, role, ... |
 | spt_keys_age_seconds | | how long ago a process has read the API keys |
-| spt_input_cautions | version, kind | answers to what no training row had (model_server.py) |
+| spt_input_cautions | version, kind | answers to what no training row had |
 
 A version is the whole reference, or "none" before one was asked.
 """
@@ -55,6 +55,7 @@ METRICS: Mapping[str, Metric] = {
     "spt_scores": Metric("probability or confidence of answers", _OF_A_VERSION, SCORES),
     "spt_recommendations": Metric("what was recommended", (*_OF_A_VERSION, "recommendation")),
     "spt_refused_requests": Metric("requests that the gate turned away", ("why",)),
+    "spt_input_cautions": Metric("answers to what no training row had", ("version", "kind")),
     "spt_keys_age_seconds": Metric("how long ago this process read the API keys", ()),
 }
 
@@ -139,6 +140,7 @@ class _Sums:
         self.scores = Histogram(SCORES)
         self.statuses: Counter[int] = Counter()
         self.recommendations: Counter[str] = Counter()
+        self.cautions: Counter[str] = Counter()
         self.words: set[str] = set()
 
 
@@ -159,14 +161,17 @@ class Meters:
         receive_s: float,
         answer_s: float,
         answers: Iterable[Mapping[str, Any]] = (),
+        cautions: Iterable[str] = (),
     ) -> None:
-        """Count one request with what was answered."""
+        """Count one request with what was answered, and the kinds of its cautions."""
         sums = self._versions.get(ref)
         if sums is None:
             sums = self._version(ref)
         sums.statuses[status] += 1
         sums.seconds["receive"].add(receive_s)
         sums.seconds["answer"].add(answer_s)
+        for kind in cautions:
+            sums.cautions[kind] += 1
         for answer in answers:
             score = answer.get(_score_field(answer))
             if isinstance(score, int | float):
@@ -189,11 +194,15 @@ class Meters:
                 self._sink.count("spt_requests", number, {**labels, "status": str(status)})
             for word, number in sums.recommendations.items():
                 self._sink.count("spt_recommendations", number, {**labels, "recommendation": word})
+            for kind, number in sums.cautions.items():
+                of = {"version": ref or "none", "kind": kind}
+                self._sink.count("spt_input_cautions", number, of)
             for stage, seconds in sums.seconds.items():
                 self._sink.histogram("spt_request_seconds", seconds, {**labels, "stage": stage})
             self._sink.histogram("spt_scores", sums.scores, labels)
             sums.statuses.clear()
             sums.recommendations.clear()
+            sums.cautions.clear()
 
     def _version(self, ref: str) -> _Sums:
         if len(self._versions) == MAX_VERSIONS:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import http
+import random
 import re
-import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -35,7 +35,7 @@ def checked_request_id(given: bytes | None) -> bytes:
     """What the client calls the request where that may stand in headers and logs, or a new id."""
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given
-    return secrets.token_hex(16).encode()
+    return b"%032x" % random.getrandbits(128)  # a name, no secret: 10 us less
 
 
 async def send_problem(

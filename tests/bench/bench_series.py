@@ -25,6 +25,7 @@ import dataclasses
 import gzip
 import io
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -261,6 +262,7 @@ def cmapss(home: Path, seeds: int, quick: bool) -> dict[str, Any]:
                 **{name: _lives(answer, true) for name, answer in answers.items()},
             }
         )
+        sys.stderr.write(f"{results[-1]}\n")
     means = {
         name: {
             figure: float(np.mean([each[name][figure] for each in results]))
@@ -341,6 +343,7 @@ def anomalies(tables: Mapping[str, tuple[pa.Table, int]], quick: bool) -> dict[s
             "isolation forest": _forest_scores(windows[of["train"]], windows),
             "random score": np.random.default_rng(0).random(len(windows)),
         }
+        sys.stderr.write(f"{name}\n")
         results[name] = {
             each: vus_pr(labels[later], answer[later]) for each, answer in answers.items()
         } | {"base_rate": float(labels[later].mean())}

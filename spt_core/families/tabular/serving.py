@@ -6,6 +6,7 @@ No torch here: it would cost seconds and 300 MB that a replica never uses.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
 
@@ -46,6 +47,9 @@ _scores = cast("Callable[[tuple[Any, ...]], Scores]", functools.partial(tuple.__
 _prediction = cast(
     "Callable[[tuple[Any, ...]], Prediction]", functools.partial(tuple.__new__, Prediction)
 )
+
+
+_NO_CATEGORY = 0.0  # the code of one that is missing, or that training never saw
 
 
 class TableRow(NamedTuple):
@@ -121,10 +125,17 @@ class TablePredictor:
         self._places = {field.name: places.pop(field.name, []) for field in self._terms}
         self._fields = [(name, at[0] if len(at) == 1 else at) for name, at in places.items()]
         self._columns = [column.field for column in signature.columns]
-        seen = [signature.field(name).seen or (-np.inf, np.inf) for name in self._columns]
-        self._least, self._greatest = np.array(seen, np.float32).reshape(-1, 2).T
-        self._is_complete = np.array([signature.field(name).complete for name in self._columns])
         self._num_numbers = len(signature.numbers)
+        seen = [signature.field(name).seen or (-np.inf, np.inf) for name in self._columns]
+        least, greatest = np.array(seen, np.float32).reshape(-1, 2).T
+        self._seen = least.tolist(), greatest.tolist()
+        least[self._num_numbers :] = _NO_CATEGORY + 1.0
+        self._usual = least.tolist(), greatest.tolist()
+        # A weekday may be missing where the hour is not: of a time, its first column counts.
+        self._must_be = [
+            signature.field(name).complete and self._columns.index(name) == place
+            for place, name in enumerate(self._columns)
+        ]
         self._gaps = gaps_for("category", frozenset(signature.gaps))
 
     def read(self, record: Mapping[str, Any]) -> TableRow:
@@ -157,34 +168,37 @@ class TablePredictor:
 
     def cautions(self, rows: Sequence[TableRow]) -> Cautions:
         """Fields that are missing though no training row lacked them, beyond all, or unseen."""
-        features, size = _features(rows), self._num_numbers
-        missing = np.isnan(features)
-        missing[:, size:] = features[:, size:] == 0.0  # or not seen in training
-        if (
-            self._terms
-            or missing.any()
-            or (features < self._least).any()
-            or (features > self._greatest).any()
-        ):
-            return self._cautions(rows, features, missing)
-        return _NO_CAUTIONS
-
-    def _cautions(
-        self, rows: Sequence[TableRow], features: NDArray[np.float32], missing: NDArray[np.bool_]
-    ) -> Cautions:
-        beyond = (features < self._least) | (features > self._greatest)
+        features = _features(rows)
+        cells = self._unusual(features)
+        if not cells and not self._terms:
+            return _NO_CAUTIONS
         absent: dict[str, None] = {}
         unseen: dict[str, None] = {}
-        for row, column in zip(*np.nonzero(missing), strict=True):
-            name = self._columns[column]
-            if column >= self._num_numbers and not self._is_gap(rows[row].record.get(name)):
+        outside: set[int] = set()
+        for row, column in cells:
+            name, value = self._columns[column], features[row, column]
+            is_category = column >= self._num_numbers and value == _NO_CATEGORY
+            if is_category and not self._is_gap(rows[row].record.get(name)):
                 unseen[name] = None
-            elif self._is_complete[column] and self._columns.index(name) == column:
-                absent[name] = None  # a time's weekday may be, where its hour is not
+            elif not is_category and not math.isnan(value):
+                outside.add(column)
+            elif self._must_be[column]:
+                absent[name] = None
         if self._terms:
             unseen |= dict.fromkeys(e.field for row in rows for e in self._unseen(row.record))
-        outside = dict.fromkeys(self._columns[i] for i in np.flatnonzero(beyond.any(0)))
-        return Cautions(tuple(absent), tuple(outside), tuple(unseen))
+        beyond = dict.fromkeys(self._columns[column] for column in sorted(outside))
+        return Cautions(tuple(absent), tuple(beyond), tuple(unseen))
+
+    def _unusual(self, features: NDArray[np.float32]) -> list[tuple[int, int]]:
+        """The cells (row, column) that are missing, beyond all training rows, or unseen there.
+
+        Of a single row without arrays, whose every step would cost more than all of it does.
+        """
+        if len(features) == 1:
+            bounds = enumerate(zip(features[0].tolist(), *self._usual, strict=True))
+            return [(0, i) for i, (value, least, most) in bounds if not least <= value <= most]
+        usual = (features >= self._usual[0]) & (features <= self._usual[1])
+        return list(zip(*(place.tolist() for place in np.nonzero(~usual)), strict=True))
 
     def _is_gap(self, value: Any) -> bool:
         return value is None or (isinstance(value, str) and value.strip() in self._gaps)
@@ -221,11 +235,8 @@ class TablePredictor:
 
     def _outside(self, features: NDArray[np.float32], row: int) -> tuple[str, ...]:
         """The fields whose number in a row of features [B, F] lies beyond all training rows."""
-        values = features[row]
-        beyond = (values < self._least) | (values > self._greatest)
-        if not np.count_nonzero(beyond):
-            return ()
-        return tuple(self._columns[i] for i in np.flatnonzero(beyond))
+        bounds = zip(self._columns, features[row].tolist(), *self._seen, strict=True)
+        return tuple(name for name, value, least, most in bounds if value < least or value > most)
 
     def _reasons(
         self,

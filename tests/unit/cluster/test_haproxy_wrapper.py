@@ -24,3 +24,25 @@ def test_named_as_serve_s_binary_it_starts_haproxy_and_not_itself() -> None:
         [wrapper, "-v"], env=environment, capture_output=True, text=True, timeout=30, check=True
     )
     assert ended.stdout.startswith("HAProxy version")
+
+
+def test_no_datagram_and_no_splicing_for_each_request(tmp_path: Path) -> None:
+    lines = (
+        "global",
+        "    log 127.0.0.1:514 local0 info",
+        "    log /tmp/metrics.sock local1 debug",
+        "defaults",
+        "    option splice-request",
+        "    option splice-response",
+        "    option http-no-delay",
+    )
+    config = tmp_path / "haproxy.cfg"
+    config.write_text("\n".join(lines) + "\n")
+    wrapper = str(ROOT / "cluster" / "haproxy")
+    environment = {"PATH": os.environ["PATH"], "SPT_HAPROXY_BINARY": "true"}
+    subprocess.run([wrapper, "-f", str(config)], env=environment, timeout=30, check=True)
+    written = config.read_text()
+    assert ":514" not in written
+    assert "splice" not in written
+    assert "metrics.sock" in written
+    assert "http-no-delay" in written

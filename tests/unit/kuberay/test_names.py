@@ -61,7 +61,7 @@ SCHEMAS = {
     "deployments": DeploymentSchema,
     "http_options": HTTPOptionsSchema,
 }
-OUR_METRICS = {*COUNTS, *LEVELS, "spt_input_cautions", *METRICS}
+OUR_METRICS = {*COUNTS, *LEVELS, *METRICS}
 
 
 def serve_configuration(folder: str) -> dict[str, Any]:

@@ -49,7 +49,8 @@ def counted(*requests: Mapping[str, Any], ref: str = f"{FRAUD}/default@1") -> Si
 
 
 def usual(one: Mapping[str, Any]) -> dict[str, Any]:
-    return {"receive_s": 0.0003, "answer_s": one.get("s", 0.002), "answers": one.get("answers", ())}
+    given = {name: one.get(name, ()) for name in ("answers", "cautions")}
+    return {"receive_s": 0.0003, "answer_s": one.get("s", 0.002), **given}
 
 
 def test_requests_are_counted_by_task_version_status_and_stage() -> None:
@@ -63,6 +64,13 @@ def test_requests_are_counted_by_task_version_status_and_stage() -> None:
     assert answer[-1] == 1  # beyond all bounds
     receive = sink.histograms["spt_request_seconds", FRAUD, version, "receive"]
     assert receive[bounds.index(0.0005)] == 4
+
+
+def test_kinds_of_cautions_are_counted_by_version() -> None:
+    sink = counted({"cautions": ["missing", "outside"]}, {"cautions": ["outside"]}, {})
+    said = {key[1:]: n for key, n in sink.counts.items() if key[0] == "spt_input_cautions"}
+    version = f"{FRAUD}/default@1"
+    assert said == {(version, "missing"): 1, (version, "outside"): 2}
 
 
 def test_scores_and_recommendations_are_those_of_the_answers() -> None:

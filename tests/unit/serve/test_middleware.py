@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from serve import middleware
-from serve.middleware import HotPath
+from serve.middleware import HotPath, OneWrite
 from serve.problems import Problem
 
 Message = dict[str, Any]
@@ -106,3 +106,21 @@ def test_a_task_that_is_cancelled_from_outside_stays_cancelled() -> None:
 @pytest.mark.parametrize("status", [400, 401, 404, 415, 426, 429, 499, 503])
 def test_every_status_has_a_title(status: int) -> None:
     assert b'"title":"' in Problem(status, "why").body()
+
+
+def test_an_answer_s_head_waits_for_its_body() -> None:
+    class Transport:
+        written: ClassVar[list[bytes]] = []
+
+        def write(self, data: bytes) -> None:
+            self.written.append(data)
+
+        def is_closing(self) -> bool:
+            return False
+
+    transport = OneWrite(Transport())
+    transport.write(b"HTTP/1.1 200 OK\r\n\r\n")
+    assert not Transport.written
+    transport.write(b"{}")
+    assert Transport.written == [b"HTTP/1.1 200 OK\r\n\r\n{}"]
+    assert not transport.is_closing()

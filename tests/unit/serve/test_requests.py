@@ -12,6 +12,7 @@ import pytest
 
 from serve import model_server
 from serve.model_server import HotRoute, ModelServer
+from serve.problems import Problem
 from spt_core.task import MAX_BODY_BYTES, find
 from tests.tiny_models import FRAUD
 from tests.unit.serve.asgi import Response, ask
@@ -175,6 +176,32 @@ def test_a_hundred_thousand_records_are_too_many(server: ModelServer) -> None:
 def test_a_body_over_the_limit_is_refused(server: ModelServer) -> None:
     body = json.dumps(EXAMPLE | {"merchant": "x" * MAX_BODY_BYTES}).encode()
     assert "1,000,000 bytes" in refused(post(server, body), 413)
+
+
+def test_one_late_body_ends_no_other_request_and_no_cancellation_from_outside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(model_server, "BODY_TIMEOUT_S", 0.2)
+    waiting = model_server.Waiting()
+
+    async def after(seconds: float) -> bytes:
+        async def receive() -> dict[str, Any]:
+            await asyncio.sleep(seconds)
+            return {"type": "http.request", "body": b"{}"}
+
+        return await waiting.body(receive, 100)
+
+    async def together() -> list[Any]:
+        tasks = [asyncio.create_task(after(seconds)) for seconds in (9.0, 0.05, 9.0)]
+        await asyncio.sleep(0.01)
+        tasks[2].cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    late, whole, cancelled = asyncio.run(together())
+    assert isinstance(late, Problem)
+    assert late.status == 408
+    assert whole == b"{}"
+    assert isinstance(cancelled, asyncio.CancelledError)
 
 
 def test_a_body_that_does_not_arrive_is_not_waited_for(
