@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Generator, Mapping
@@ -151,9 +152,12 @@ def _started(rule: str, **options: Any) -> None:
     """
     import ray
 
+    ends = signal.getsignal(signal.SIGTERM)
     for number in range(1, NUM_STARTS + 1):
         try:
             ray.init(**options)
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, ends)  # Ray's own leaves with a stack trace
             return
         except Exception as error:  # Ray raises plain exceptions here
             ray.shutdown()
@@ -234,11 +238,25 @@ def serve_runs() -> bool:
 
 
 def stop_serve() -> None:
-    """Drain and stop Serve, HAProxy included."""
+    """Drain and stop Serve, HAProxy included; nothing where Ray itself has been ended.
+
+    systemd ends all processes of a service at once, and Serve would wait for a Ray that is gone.
+    """
     from ray import serve
 
     with _only_errors("ray.serve"):
-        serve.shutdown()
+        stopping = threading.Thread(target=serve.shutdown, name="stop Serve", daemon=True)
+        stopping.start()
+        while stopping.is_alive() and not _is_ended():
+            stopping.join(0.2)
+
+
+def _is_ended() -> bool:
+    """Whether a process of the Ray that this one has started is gone."""
+    from ray._private import worker as ray_worker
+
+    node: Any = ray_worker._global_node
+    return node is None or bool(node.dead_processes())
 
 
 def embedded_environment(settings: Settings) -> dict[str, str]:

@@ -157,7 +157,8 @@ def serve_until_interrupted(screen: Screen, settings: Settings) -> None:
     ports = {node["MetricsExportPort"] for node in ray.nodes() if node["Alive"]}
     metrics = ", ".join(f"http://127.0.0.1:{port}/metrics" for port in sorted(ports))
     screen.say(f"metrics: {metrics} (python -m cluster.monitoring)")
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for sent in (signal.SIGINT, signal.SIGTERM):  # Ray has put its own handlers in their place
+        signal.signal(sent, signal.default_int_handler)
     try:
         while True:
             time.sleep(3600)
