@@ -4,7 +4,7 @@ A service of `jobs.deploy` in a process of its own answers an open loop (bench_o
 steady rate. Every minute a second terminal changes it, as an operator would, with `jobs.deploy`: it
 promotes the other version, scales up and down, promotes a version with another policy, and rolls
 back. Printed are the requests by outcome and version, latencies, what each change took, and the
-memory (PSS) of replicas, HAProxy and controller, in the first and in the last fifth of the time.
+mean memory (PSS) of a replica, HAProxy and controller, in the first and in the last fifth of the time.
 Leaves with 1 where a request failed.
 """
 
@@ -35,7 +35,7 @@ from tests.tiny_models import FRAUD, tiny_export
 
 START_TIMEOUT_S = 180.0
 SAMPLE_S = 5.0
-KINDS = {"ModelServer": "replicas", "ServeController": "controller", "haproxy": "HAProxy"}
+KINDS = {"ModelServer": "replica", "ServeController": "controller", "haproxy": "HAProxy"}
 
 
 def main() -> int:
@@ -122,18 +122,18 @@ def _change(words: Sequence[str], environment: Mapping[str, str]) -> dict[str, A
 
 
 def _memory_mb(port: int) -> dict[str, float]:
-    """Memory (PSS) of this service's processes by kind."""
-    sums = dict.fromkeys(KINDS.values(), 0.0)
+    """Mean memory (PSS) of this service's processes of each kind."""
+    sizes: dict[str, list[float]] = {kind: [] for kind in KINDS.values()}
     for process in psutil.process_iter():
         try:
             words = " ".join(process.cmdline())
             is_ours = process.environ().get("SPT_HTTP_PORT") == str(port)
             kind = next((kind for text, kind in KINDS.items() if text in words), None)
             if kind is not None and is_ours:
-                sums[kind] += process.memory_full_info().pss / 1e6
+                sizes[kind].append(process.memory_full_info().pss / 1e6)
         except psutil.Error:  # it has just ended
             continue
-    return sums
+    return {kind: statistics.fmean(own) for kind, own in sizes.items() if own}
 
 
 def _first_and_last(
@@ -143,7 +143,10 @@ def _first_and_last(
     first = [memory for now, memory in samples if now < seconds / 5]
     last = [memory for now, memory in samples if now > seconds * 4 / 5]
     return {
-        kind: [round(statistics.median(one[kind] for one in part), 1) for part in (first, last)]
+        kind: [
+            round(statistics.median(one[kind] for one in part if kind in one), 1)
+            for part in (first, last)
+        ]
         for kind in KINDS.values()
     }
 
