@@ -4,7 +4,7 @@ A service of `jobs.deploy` in a process of its own answers an open loop (bench_o
 steady rate. Every minute a second terminal changes it, as an operator would, with `jobs.deploy`: it
 promotes the other version, scales up and down, promotes a version with another policy, and rolls
 back. Printed are the requests by outcome and version, latencies, what each change took, and the
-mean memory (PSS) of a replica, HAProxy and controller, in the first and in the last fifth of the time.
+memory (PSS) of a replica, HAProxy and controller, in the first and in the last fifth of the time.
 Leaves with 1 where a request failed.
 """
 
