@@ -56,6 +56,7 @@ _OF_TUNE = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the old one can be silent
 }
 _STAYS_LOCAL = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+_VITAL = ("raylet", "gcs_server")
 NUM_STARTS = 5  # of an embedded Ray: two and a half minutes on a machine that is too busy
 
 
@@ -156,7 +157,7 @@ def _started(rule: str, **options: Any) -> None:
     for number in range(1, NUM_STARTS + 1):
         try:
             ray.init(**options)
-            if threading.current_thread() is threading.main_thread():
+            if callable(ends) and threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, ends)  # Ray's own leaves with a stack trace
             return
         except Exception as error:  # Ray raises plain exceptions here
@@ -238,25 +239,37 @@ def serve_runs() -> bool:
 
 
 def stop_serve() -> None:
-    """Drain and stop Serve, HAProxy included; nothing where Ray itself has been ended.
+    """Drain and stop Serve, HAProxy included.
 
-    systemd ends all processes of a service at once, and Serve would wait for a Ray that is gone.
+    systemd ends all processes of a service at once: where the Ray that this process has started is
+    gone, Serve would wait for it, and there is nothing left to stop.
     """
     from ray import serve
 
+    failures: list[BaseException] = []
+
+    def stop() -> None:
+        try:
+            serve.shutdown()
+        except BaseException as error:  # noqa: BLE001  # for the thread that waits
+            failures.append(error)
+
     with _only_errors("ray.serve"):
-        stopping = threading.Thread(target=serve.shutdown, name="stop Serve", daemon=True)
+        stopping = threading.Thread(target=stop, name="stop Serve", daemon=True)
         stopping.start()
         while stopping.is_alive() and not _is_ended():
             stopping.join(0.2)
+    if failures and not _is_ended():
+        raise failures[0]
 
 
 def _is_ended() -> bool:
-    """Whether a process of the Ray that this one has started is gone."""
+    """Whether a process without which Ray cannot run is gone, of the Ray that this one started."""
     from ray._private import worker as ray_worker
 
-    node: Any = ray_worker._global_node
-    return node is None or bool(node.dead_processes())
+    module: Any = ray_worker  # of a private name, so not as its types say
+    node = module._global_node
+    return node is None or any(kind in _VITAL for kind, _ in node.dead_processes())
 
 
 def embedded_environment(settings: Settings) -> dict[str, str]:

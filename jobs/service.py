@@ -157,7 +157,7 @@ def serve_until_interrupted(screen: Screen, settings: Settings) -> None:
     ports = {node["MetricsExportPort"] for node in ray.nodes() if node["Alive"]}
     metrics = ", ".join(f"http://127.0.0.1:{port}/metrics" for port in sorted(ports))
     screen.say(f"metrics: {metrics} (python -m cluster.monitoring)")
-    for sent in (signal.SIGINT, signal.SIGTERM):  # Ray has put its own handlers in their place
+    for sent in (signal.SIGINT, signal.SIGTERM):  # both end the loop, whoever handled them before
         signal.signal(sent, signal.default_int_handler)
     try:
         while True:

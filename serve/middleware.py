@@ -31,7 +31,7 @@ from serve.problems import Problem, checked_request_id, problems_only, send_prob
 
 HOT_DEPLOYMENT = "ModelServer"
 SAMPLED = 10
-_COUNTERS = ("_cached_request_counter", "_cached_ingress_request_counter")
+_LATENCIES = ("_cached_latencies", "_cached_ingress_processing_latencies")
 _OF_REQUESTS = (b"x-request-id", b"authorization", b"x-forwarded-for")
 _log = logging.getLogger("ray.serve")
 
@@ -56,6 +56,13 @@ class OneWrite:
         return getattr(self._transport, name)
 
 
+def join_writes(send: Send) -> None:
+    """Have uvicorn's answer go out in one write; not where it first writes 100 Continue."""
+    cycle: Any = getattr(send, "__self__", None)
+    if hasattr(cycle, "transport") and not getattr(cycle, "waiting_for_100_continue", False):
+        cycle.transport = OneWrite(cycle.transport)
+
+
 class HotPath:
     """Answers POSTs to the hot route; passes everything else on that the gate lets through."""
 
@@ -70,10 +77,7 @@ class HotPath:
         self._route: str = self._replica._route_prefix
         self._names = {"app_name": identity.app_name, "deployment_name": identity.name}
         self._number = 0
-        tags = RequestIngressMetrics.request_tags(
-            route=self._route, method="POST", application=identity.app_name, status_code="200"
-        )
-        self._tags = frozenset(tags.items())
+        self._tags: dict[int, frozenset[tuple[str, str]]] = {}
         self._metadata = RequestMetadata(
             request_id="",
             internal_request_id="",
@@ -157,9 +161,7 @@ class HotPath:
         request_id: bytes,
     ) -> None:
         metrics, status, failure = owner._metrics_manager, 499, ""  # until something is answered
-        cycle = getattr(send, "__self__", None)
-        if hasattr(cycle, "transport"):
-            cycle.transport = OneWrite(cycle.transport)
+        join_writes(send)
         start = time.perf_counter()
         await owner._semaphore.acquire()  # free, as checked: does not suspend
         metrics.inc_num_ongoing_requests(self._metadata)
@@ -174,39 +176,45 @@ class HotPath:
             metrics.dec_num_ongoing_requests(self._metadata)
             owner._semaphore.release()
             latency_ms = (time.perf_counter() - start) * 1000
-            if failure or status >= 400 or not self._counted(metrics):
-                self._record(metrics, latency_ms, status, failure)
+            metrics.record_request_metrics(
+                route=self._route,
+                latency_ms=latency_ms,
+                is_error=bool(failure),
+                exception_type=failure or None,
+            )
+            metrics.record_ingress_request_metrics(
+                protocol=RequestProtocol.HTTP,
+                method="POST",
+                route=self._route,
+                latency_ms=latency_ms,
+                is_error=status >= 400,
+                status_code=str(status),
+                **self._names,
+            )
+            self._number = (self._number + 1) % SAMPLED
+            if self._number:
+                self._forget_latency(metrics, status)
 
-    def _counted(self, metrics: Any) -> bool:
-        """Whether a good answer is in Serve's counters by that alone.
+    def _forget_latency(self, metrics: Any, status: int) -> None:
+        """Take the last latency out of Serve's two histograms again, whose sums stay a sample.
 
-        One of SAMPLED goes the whole way, latency and all: an observation of Serve's two histograms
-        costs 4 us each, and their quantiles hold for a sample too.
+        Serve observes each latency by itself, at 4 us a histogram; all else of it is exact.
         """
-        self._number = (self._number + 1) % SAMPLED
-        if not self._number or not all(hasattr(metrics, name) for name in _COUNTERS):
-            return False
-        requests, ingress = (getattr(metrics, name) for name in _COUNTERS)
-        requests[self._route] += 1
-        ingress[RequestProtocol.HTTP][self._tags] += 1
-        return True
-
-    def _record(self, metrics: Any, latency_ms: float, status: int, failure: str) -> None:
-        metrics.record_request_metrics(
-            route=self._route,
-            latency_ms=latency_ms,
-            is_error=bool(failure),
-            exception_type=failure or None,
-        )
-        metrics.record_ingress_request_metrics(
-            protocol=RequestProtocol.HTTP,
-            method="POST",
-            route=self._route,
-            latency_ms=latency_ms,
-            is_error=status >= 400,
-            status_code=str(status),
-            **self._names,
-        )
+        kept: list[Any] = [getattr(metrics, name, None) for name in _LATENCIES]
+        if None in kept:
+            return
+        tags = self._tags.get(status)
+        if tags is None:
+            own = RequestIngressMetrics.request_tags(
+                route=self._route,
+                method="POST",
+                application=self._names["app_name"],
+                status_code=str(status),
+            )
+            tags = self._tags[status] = frozenset(own.items())
+        for latencies in (kept[0][self._route], kept[1][RequestProtocol.HTTP][tags]):
+            if latencies:
+                latencies.pop()
 
 
 def middlewares() -> list[Middleware]:

@@ -56,6 +56,7 @@ from spt_core.families.space import SHAPE, Point, Space
 from spt_core.families.training import TRAINING
 from spt_core.fitting.in_process import fit_in_process
 from spt_core.fitting.lesson import StudentSizeError
+from spt_core.fitting.worker import give_way
 from spt_core.heads import validation_loss
 from spt_core.model import SpecializedModel
 from spt_core.optimization.config import SearchConfig
@@ -387,6 +388,9 @@ def _sampler(config: SearchConfig, seed: int) -> optuna.samplers.BaseSampler:
 class _LabelledRows:
     """Has the teacher label the rows of a shape, once, whoever asks."""
 
+    def __init__(self) -> None:
+        give_way()
+
     def ready(self, work: _Work, point: Point) -> None:
         lesson = work.pipeline(point).lesson(work.teacher, work.splits, soft=work.soft(point))
         lesson = cross_fitted(lesson)
@@ -398,6 +402,7 @@ class _StudentTrial(tune.Trainable):
     """One student after the other in one process."""
 
     def setup(self, config: dict[str, Any], work: _Work) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  # with_parameters adds it
+        give_way()
         self._work, self._point = work, config
         torch.set_num_threads(work.num_threads)
 

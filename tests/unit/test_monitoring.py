@@ -25,7 +25,6 @@ RAYS = {
     "ray_serve_deployment_replica_healthy": {"application", "deployment"},
     "ray_serve_num_http_requests_total": {"application"},
     "ray_serve_num_http_error_requests_total": {"application", "error_code"},
-    "ray_serve_http_request_latency_ms_bucket": {"application", "le"},
     "ray_node_mem_used": {"instance"},
     "ray_node_mem_total": {"instance"},
     "ray_running_jobs": set(),

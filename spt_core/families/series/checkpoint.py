@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load as load_weights
 
 from spt_core.artifacts import FACTS, WEIGHTS, ModelArtifact
+from spt_core.errors import CorruptArtifactError
 from spt_core.families.series.config import SeriesConfig
 from spt_core.families.series.encoding import standard
 from spt_core.families.series.ensemble import BLEND, USUAL, open_teacher
@@ -40,7 +41,13 @@ def open_student(artifact: ModelArtifact) -> Student:
     config = from_plain(SeriesConfig, artifact.config["network"])
     facts = json.loads(artifact.read(FACTS))
     network = as_student(series_network(config, "student", facts))
-    network.load_state_dict(load_weights(artifact.read(WEIGHTS)))
+    try:
+        network.load_state_dict(load_weights(artifact.read(WEIGHTS)))
+    except RuntimeError as error:
+        raise CorruptArtifactError(
+            "a student's weights must be those of its network, however: those of "
+            f"{artifact.uri} are not ({str(error).splitlines()[-1].strip()}); train it again"
+        ) from error
     return network.eval()
 
 

@@ -14,7 +14,7 @@ from safetensors.numpy import load, save
 
 from spt_core.data.series import windows_of
 from spt_core.data.splits import Splits
-from spt_core.errors import InputError
+from spt_core.errors import CorruptArtifactError, InputError
 from spt_core.families.series.encoding import standard, usual_rows
 from spt_core.families.series.facts import sequence_field
 from spt_core.families.series.network import UsualWindows
@@ -99,8 +99,14 @@ def usual_bytes(usual: UsualWindows) -> bytes:
 
 
 def usual_from_bytes(content: bytes) -> UsualWindows:
-    """What `usual_bytes` wrote."""
-    return UsualWindows(**load(content))
+    """What `usual_bytes` wrote; CorruptArtifactError where an array is missing."""
+    arrays = load(content)
+    if set(arrays) != set(UsualWindows._fields):
+        raise CorruptArtifactError(
+            f"a teacher of anomalies must have {', '.join(UsualWindows._fields)}, however: this "
+            f"one has {', '.join(sorted(arrays))}; train it again"
+        )
+    return UsualWindows(**arrays)
 
 
 def anomaly_figures(

@@ -30,6 +30,7 @@ def test_no_datagram_and_no_splicing_for_each_request(tmp_path: Path) -> None:
     lines = (
         "global",
         "    log 127.0.0.1:514 local0 info",
+        "    log syslog.example:514 local0 info",
         "    log /tmp/metrics.sock local1 debug",
         "defaults",
         "    option splice-request",
@@ -42,7 +43,8 @@ def test_no_datagram_and_no_splicing_for_each_request(tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "SPT_HAPROXY_BINARY": "true"}
     subprocess.run([wrapper, "-f", str(config)], env=environment, timeout=30, check=True)
     written = config.read_text()
-    assert ":514" not in written
+    assert "127.0.0.1:514" not in written
+    assert "syslog.example:514" in written
     assert "splice" not in written
     assert "metrics.sock" in written
     assert "http-no-delay" in written

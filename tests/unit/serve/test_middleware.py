@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from typing import Any, ClassVar
+from collections import defaultdict, deque
+from typing import Any
 
 import pytest
+from ray.serve._private.common import RequestProtocol
+from ray.serve._private.request_ingress_metrics import RequestIngressMetrics
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from serve import middleware
-from serve.middleware import HotPath, OneWrite
+from serve.middleware import HotPath
 from serve.problems import Problem
 
 Message = dict[str, Any]
@@ -108,19 +114,87 @@ def test_every_status_has_a_title(status: int) -> None:
     assert b'"title":"' in Problem(status, "why").body()
 
 
-def test_an_answer_s_head_waits_for_its_body() -> None:
-    class Transport:
-        written: ClassVar[list[bytes]] = []
+class Transport(asyncio.Transport):
+    """What uvicorn writes, write by write."""
 
-        def write(self, data: bytes) -> None:
-            self.written.append(data)
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self.is_closed = False
 
-        def is_closing(self) -> bool:
-            return False
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append(bytes(data))
 
-    transport = OneWrite(Transport())
-    transport.write(b"HTTP/1.1 200 OK\r\n\r\n")
-    assert not Transport.written
-    transport.write(b"{}")
-    assert Transport.written == [b"HTTP/1.1 200 OK\r\n\r\n{}"]
-    assert not transport.is_closing()
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return ("127.0.0.1", 8000) if name in ("peername", "sockname") else default
+
+    def is_closing(self) -> bool:
+        return self.is_closed
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+def spoken(*sent: bytes) -> Transport:
+    """uvicorn's own protocol with an application whose answers go out in one write."""
+
+    async def application(scope: Message, receive: Any, send: Any) -> None:
+        middleware.join_writes(send)
+        message = await receive()
+        content = message["body"]
+        headers = [(b"content-length", str(len(content)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+    async def speak() -> Transport:
+        config = Config(application, http="httptools", lifespan="off", server_header=False)
+        config.load()
+        protocol, transport = HttpToolsProtocol(config, ServerState(), {}), Transport()
+        protocol.connection_made(transport)
+        for data in sent:
+            protocol.data_received(data)
+            await asyncio.sleep(0.01)
+        return transport
+
+    return asyncio.run(speak())
+
+
+REQUEST = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n"
+
+
+def test_an_answer_s_head_and_body_are_one_write_each_time() -> None:
+    written = spoken(REQUEST + b"{}", REQUEST + b"[]").written
+    assert [one[-6:] for one in written] == [b"\r\n\r\n{}", b"\r\n\r\n[]"]
+
+
+def test_who_asks_whether_to_go_on_is_told_before_the_answer() -> None:
+    asks = REQUEST.replace(b"host", b"expect: 100-continue\r\nhost")
+    first, *others = spoken(asks, b"{}").written
+    assert first.startswith(b"HTTP/1.1 100 Continue")
+    assert b"".join(others).endswith(b"\r\n\r\n{}")
+
+
+def test_of_ten_latencies_serve_observes_one() -> None:
+    class Metrics:
+        def __init__(self) -> None:
+            self._cached_latencies = defaultdict(deque)
+            self._cached_ingress_processing_latencies = defaultdict(lambda: defaultdict(deque))
+
+    hot, metrics = HotPath(None), Metrics()
+    hot._route, hot._names, hot._tags = "/v1/x", {"app_name": "x"}, {}
+    for status in (200, 200, 503):
+        tags = RequestIngressMetrics.request_tags(
+            route="/v1/x", method="POST", application="x", status_code=str(status)
+        )
+        own = metrics._cached_ingress_processing_latencies[RequestProtocol.HTTP]
+        metrics._cached_latencies["/v1/x"].append(1.0)
+        own[frozenset(tags.items())].append(1.0)
+        hot._forget_latency(metrics, status)
+        assert not metrics._cached_latencies["/v1/x"]
+        assert not own[frozenset(tags.items())]
+    hot._forget_latency(metrics, 200)  # already reported: nothing to take out
+    hot._forget_latency(object(), 200)  # another Ray's

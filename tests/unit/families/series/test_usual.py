@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save
 
+from spt_core.errors import CorruptArtifactError
 from spt_core.families.series.config import SeriesConfig
 from spt_core.families.series.facts import series_facts
 from spt_core.families.series.network import ResidualNetwork, series_network
-from spt_core.families.series.usual import fit_usual, parts_of
+from spt_core.families.series.usual import fit_usual, parts_of, usual_bytes, usual_from_bytes
 from spt_core.signature import SequenceShape
 
 SHAPE = SequenceShape(length=8, channels=("flow", "heat"), step=60.0, time="time", unit="host")
@@ -66,6 +68,13 @@ def test_a_component_that_never_varied_is_not_the_whole_score():
     facts = series_facts(SHAPE, still, head="anomalies")
     usual = fit_usual(still, still, facts, 4, lambda windows: np.zeros((len(windows), 2)))
     assert (usual.spreads >= 0.1).all()
+
+
+def test_what_an_earlier_version_has_left_is_told_in_a_sentence():
+    old = save({"components": np.zeros((2, 4)), "units": np.ones(2)})
+    with pytest.raises(CorruptArtifactError, match="train it again"):
+        usual_from_bytes(old)
+    assert np.array_equal(usual_from_bytes(usual_bytes(USUAL)).spreads, USUAL.spreads)
 
 
 @torch.no_grad()
