@@ -24,9 +24,10 @@ def default(task: Task) -> PipelineConfig:
     documents of compliance-unfair-tos; its fold 0). What two mentions have to do with each other
     takes more layers than what a text is about, and the student of pairs keeps its teacher's width
     (found on documents of ddi-corpus-2013; its fold 0): it begins near its teacher, learns at a
-    lower rate and needs fewer copies.
+    lower rate and needs fewer copies. So does that of spans: on validation rows of
+    phi-presidio-synth it keeps 91 % of its teacher's span F1, a smaller one kept 75 %.
     """
-    is_sparse, is_pair = task.head == "multi_label", task.head == "pair"
+    is_sparse, is_deep = task.head == "multi_label", task.head in ("pair", "spans")
     training = TrainingConfig(
         task=task.path,
         industry=task.industry,
@@ -39,7 +40,7 @@ def default(task: Task) -> PipelineConfig:
         save_strategy="epoch",
         evaluation_strategy="no",
     )
-    if is_pair:
+    if is_deep:
         network, num_epochs = TextConfig(student_layers=4), 4
     elif is_sparse:  # a small table for its wide part; without dropout an epoch takes two thirds
         network, num_epochs = TextConfig(student_width=256, wide_buckets=4096, dropout=0.0), 8
@@ -48,7 +49,7 @@ def default(task: Task) -> PipelineConfig:
     student = dataclasses.replace(
         training,
         num_epochs=num_epochs,
-        learning_rate=4e-4 if is_pair else 8e-4,
+        learning_rate=4e-4 if is_deep else 8e-4,
         batch_size=64,
         network=network,
     )
@@ -56,7 +57,7 @@ def default(task: Task) -> PipelineConfig:
         data=DataConfig(),
         split=SplitConfig(),
         training=training,
-        distillation=DistillationConfig(training=student, num_copies=3 if is_pair else 6),
+        distillation=DistillationConfig(training=student, num_copies=3 if is_deep else 6),
         benchmark=BenchmarkConfig(num_calls=500),
         search=SearchConfig(num_trials=6),  # each takes as long as the recipe's own student
         refit=False,  # retrained candidates, that are held against the champion, have no more rows
