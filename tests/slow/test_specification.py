@@ -95,7 +95,7 @@ def smallest(storage: str) -> Mapping[Any, examples._Size]:
         "tabular": examples._Size(1500, 1, 512, 4e-3, 5e-3, 1, NETWORK),
         "text": examples._Size(200, 1, 16, 2e-4, 8e-4, 1, text),
         "image": examples._Size(300, 1, 16, 1e-3, 2e-3, 1, image),
-        "series": examples._Size(8000, 1, 128, 2e-3, 6e-3, 1, series),
+        "series": examples._Size(6000, 1, 128, 2e-3, 6e-3, 1, series),
     }
 
 
@@ -118,17 +118,6 @@ def test_a_complete_example_runs_as_the_specification_calls_it(
     told = capsys.readouterr().err
     assert told.count("==") == 8
     assert "SYNTHETIC" in told
-
-
-def test_the_factories_example_has_enough_machines_for_its_intervals(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As many rows as at its real size: 60 machines, of which an interval asks for nine."""
-    monkeypatch.setattr(examples, "_SIZES", smallest(str(tmp_path)))
-    made = example._example(IndustryType.MANUFACTURING, ExampleConfig(storage=str(tmp_path)), print)
-    outcome = made.run_complete_training_pipeline()
-    assert len(outcome["steps"]) == 10
-    assert "manufacturing/predictive_maintenance/example@1" in outcome["versions"]
 
 
 def test_the_job_knows_every_industry(tmp_path: Path) -> None:
