@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from ray import serve
 
 from cluster import lifecycle
 from cluster.settings import load_settings
@@ -37,3 +38,27 @@ def test_runs_that_start_at_once_share_one_token(
     assert len(only) == 64
     assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["token"]
+
+
+def test_serve_is_not_waited_for_where_its_ray_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    released, stopped = threading.Event(), threading.Event()
+
+    def shutdown() -> None:
+        released.wait()
+        stopped.set()
+
+    monkeypatch.setattr(serve, "shutdown", shutdown)
+    monkeypatch.setattr(lifecycle, "_is_ended", lambda: True)
+    lifecycle.stop_serve()
+    assert not stopped.is_set()
+    released.set()
+
+
+def test_a_serve_that_does_not_stop_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise RuntimeError("the controller does not answer")
+
+    monkeypatch.setattr(serve, "shutdown", fail)
+    monkeypatch.setattr(lifecycle, "_is_ended", lambda: False)
+    with pytest.raises(RuntimeError, match="does not answer"):
+        lifecycle.stop_serve()

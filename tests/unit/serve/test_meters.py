@@ -68,9 +68,9 @@ def test_requests_are_counted_by_task_version_status_and_stage() -> None:
 
 def test_kinds_of_cautions_are_counted_by_version() -> None:
     sink = counted({"cautions": ["missing", "outside"]}, {"cautions": ["outside"]}, {})
-    said = {key[1:]: n for key, n in sink.counts.items() if key[0] == "spt_input_cautions"}
+    by_kind = {key[1:]: n for key, n in sink.counts.items() if key[0] == "spt_input_cautions"}
     version = f"{FRAUD}/default@1"
-    assert said == {(version, "missing"): 1, (version, "outside"): 2}
+    assert by_kind == {(version, "missing"): 1, (version, "outside"): 2}
 
 
 def test_scores_and_recommendations_are_those_of_the_answers() -> None:

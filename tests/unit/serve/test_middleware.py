@@ -178,7 +178,7 @@ def test_who_asks_whether_to_go_on_is_told_before_the_answer() -> None:
     assert b"".join(others).endswith(b"\r\n\r\n{}")
 
 
-def test_of_ten_latencies_serve_observes_one() -> None:
+def test_a_latency_that_is_left_out_is_in_neither_of_serve_s_histograms() -> None:
     class Metrics:
         def __init__(self) -> None:
             self._cached_latencies = defaultdict(deque)
