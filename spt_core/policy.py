@@ -45,10 +45,11 @@ class DecisionPolicy:
     With calibrated probabilities, expected cost is least where a review (which is assumed to find
     the truth) is cheaper than the risk of letting a case pass, p * missed_positive > review, and a
     decline is cheaper than a review, (1 - p) * false_alarm < review (Elkan, "The Foundations of
-    Cost-Sensitive Learning", IJCAI 2001). `daily_review_capacity` then raises the review threshold
-    until the expected number of reviews a day fits: the most probable are reviewed, and what is
-    below passes, though a decline of some of it might cost less. `reason_codes` maps a field to the
-    code that a customer is told, `conditions` maps a code to what a reviewer should ask for.
+    Cost-Sensitive Learning", IJCAI 2001). `daily_review_capacity` moves both thresholds towards the
+    one at which either mistake costs the same, until the expected number of reviews a day fits:
+    reviewed are the cases that a review saves most on, the rest gets the cheaper decision.
+    `reason_codes` maps a field to the code that a customer is told, `conditions` maps a code to
+    what a reviewer should ask for.
     """
 
     kind: ClassVar[str] = "decision"

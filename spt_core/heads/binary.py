@@ -221,18 +221,14 @@ def fit_policy(
 
     Weights [B] are how many cases each stands for.
     """
-    review = min(costs.review / costs.missed_positive, 1.0)
-    decline = max(1.0 - costs.review / costs.false_alarm, 0.0)
+    price = costs.review
+    if daily_review_capacity is not None and daily_volume:
+        mass = np.ones(len(probabilities)) if weights is None else weights
+        price = _review_price(costs, probabilities, mass, daily_review_capacity / daily_volume)
+    review = min(price / costs.missed_positive, 1.0)
+    decline = max(1.0 - price / costs.false_alarm, 0.0)
     if decline <= review:  # a review never pays: one threshold, where both errors cost the same
         review = decline = costs.false_alarm / (costs.false_alarm + costs.missed_positive)
-    if daily_review_capacity is not None and daily_volume:
-        share = daily_review_capacity / daily_volume
-        mass = np.ones(len(probabilities)) if weights is None else weights
-        waiting = np.flatnonzero((probabilities >= review) & (probabilities < decline))
-        queue = waiting[np.argsort(-probabilities[waiting], kind="stable")]
-        fits = np.cumsum(mass[queue]) <= share * mass.sum() + 1e-9
-        if not fits.all():  # keep the most probable ones that fit
-            review = float(probabilities[queue[fits.sum() - 1]]) if fits.any() else decline
     return DecisionPolicy(
         costs=costs,
         review_threshold=float(review),
@@ -242,6 +238,31 @@ def fit_policy(
         reason_codes=dict(reason_codes or {}),
         conditions=dict(conditions or {}),
     )
+
+
+def _review_price(
+    costs: Costs,
+    probabilities: NDArray[np.float64],
+    mass: NDArray[np.float64],
+    share: float,
+) -> float:
+    """What a review must save, so that those worth it are at most this share of the mass [B].
+
+    The price of the capacity is added to that of a review (its Lagrange multiplier): reviewed are
+    the cases for which either mistake costs most, as many as fit, and of the rest each gets the
+    cheaper decision.
+    """
+    saved = np.minimum(
+        probabilities * costs.missed_positive, (1.0 - probabilities) * costs.false_alarm
+    )
+    order = np.argsort(-saved, kind="stable")
+    order = order[saved[order] > costs.review]
+    fits = np.cumsum(mass[order]) <= share * mass.sum() + 1e-9
+    if fits.all():
+        return costs.review
+    first_left = saved[order[fits.sum()]]
+    inside = saved[order][saved[order] > first_left]  # none of those that save as much as it
+    return float((inside[-1] + first_left) / 2 if len(inside) else np.inf)
 
 
 def _policy(

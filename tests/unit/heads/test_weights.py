@@ -51,14 +51,14 @@ def test_a_figure_of_weighted_rows_is_that_of_the_rows_they_stand_for(sampled, n
 
 def test_a_policy_s_queue_holds_as_many_cases_as_there_are_hands_for(sampled):
     few, all_rows = sampled
-    capacity = {"daily_review_capacity": 5, "daily_volume": 100}
+    capacity = {"daily_review_capacity": 20, "daily_volume": 100}
     of_few, of_all, unweighted = (
         fit_policy(POLICY.costs, of.probabilities[:, 0], of.weights, **capacity)
         for of in (few, all_rows, few._replace(weights=None))
     )
     waiting = few.probabilities[:, 0] >= of_few.review_threshold
     waiting &= few.probabilities[:, 0] < of_few.decline_threshold
-    assert few.weights[waiting].sum() <= 0.05 * few.weights.sum()
+    assert few.weights[waiting].sum() <= 0.2 * few.weights.sum()
     assert of_few.review_threshold == pytest.approx(of_all.review_threshold, abs=0.01)
     assert of_few.review_threshold != unweighted.review_threshold
 
