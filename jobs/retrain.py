@@ -24,7 +24,7 @@ from jobs.exits import run as call
 from jobs.recipes import RECIPES
 from jobs.recipes.config import PipelineConfig
 from jobs.stages.exporting import exported
-from jobs.stages.fitting import distilled, trained
+from jobs.stages.fitting import deidentifying, distilled, trained
 from jobs.stages.judging import benchmarked, decided, registered
 from spt_core.artifacts import code_fingerprint, digest, load_artifact, unrefitted, write_bytes
 from spt_core.continuous.ledger import Ledger, Retrain, RunClaim
@@ -39,6 +39,7 @@ from spt_core.continuous.retraining import (
     of_submission,
     pinned_items,
     retrain_config,
+    rewritten,
     task_of,
 )
 from spt_core.data.replay import evaluation_set_of, with_training
@@ -160,6 +161,7 @@ def as_trained(
         student = based(recipe.distillation.training, base)
     return dataclasses.replace(
         recipe,
+        data=dataclasses.replace(recipe.data, deidentify=bool(artifact.deidentified)),
         training=teacher,
         distillation=dataclasses.replace(recipe.distillation, training=student),
         # The baselines were beside the champion when it was first made; here it is the baseline.
@@ -177,11 +179,15 @@ def retrained(
 ) -> dict[str, Any]:
     """The whole flow; the result that the gate reads."""
     before = load_splits(champion.exported.artifact.splits)
-    examples, mixed = prepared(run, ledger, retrain, config, before)
+    examples, mixed, added_rows = prepared(run, ledger, retrain, config, before)
     base = followed(run, config, examples, before)
     licences = sorted({f"texts published by {one.item.source_id}" for one in examples})
     splits = with_training(
-        before, mixed.train, name=f"{retrain.retrain_id} on {champion.ref}", licences=licences
+        before,
+        mixed.train,
+        name=f"{retrain.retrain_id} on {champion.ref}",
+        licences=licences,
+        added_rows=added_rows,
     )
     teacher = based(run.config.training, base.base)
     run = dataclasses.replace(run, config=dataclasses.replace(run.config, training=teacher))
@@ -223,11 +229,12 @@ def retrained(
 
 def prepared(
     run: Run, ledger: Ledger, retrain: Retrain, config: RetrainConfig, before: Splits
-) -> tuple[list[Labeled], Mixture]:
-    """The manifest's items, labelled, beside replayed rows."""
+) -> tuple[list[Labeled], Mixture, str]:
+    """The manifest's items, labelled, beside replayed rows; and what removed identifiers."""
     with run.screen.stage("data") as stage:
         stage.say("labelling publications")
         examples = labeled(run.task, pinned_items(ledger, retrain), before, config)
+        examples, added_rows = deidentified(run, examples)
         mixed = mixture(run.task, examples, before, config)
         facts = mixed.facts
         if not facts["num_new"] and not config.mlm_steps:
@@ -239,7 +246,21 @@ def prepared(
             f"{facts['num_new']:,} new rows of {facts['num_items']:,} publications, "
             f"{facts['num_replayed']:,} old ones"
         )
-    return examples, mixed
+    return examples, mixed, added_rows
+
+
+def deidentified(run: Run, examples: list[Labeled]) -> tuple[list[Labeled], str]:
+    """The publications as the champion's texts are, and what was done to them in words."""
+    rewrite = deidentifying(run)
+    if rewrite is None:
+        return examples, "as they were"
+    examples, replaced = rewritten(examples, rewrite)
+    counts = ", ".join(f"{count:,} {name}" for name, count in replaced.items())
+    facts = rewrite.facts
+    return examples, (
+        f"by patterns {facts['patterns']} and the model {facts['model']}: "
+        f"{counts or 'nothing replaced'}"
+    )
 
 
 def followed(run: Run, config: RetrainConfig, examples: Sequence[Labeled], before: Splits) -> Grown:

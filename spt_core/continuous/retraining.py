@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
@@ -207,6 +207,22 @@ def labeled(
     rules = [LabelingRule(label=k, pattern=p) for k, p in own if k in splits.classes]
     rules = measured([*rules, *config.rules], _labeled_rows(task, splits, config))
     return [_labeled(task, item, config, rules) for item in items]
+
+
+def rewritten(
+    publications: Sequence[Labeled], rewrite: Callable[[str], tuple[str, Mapping[str, int]]]
+) -> tuple[list[Labeled], dict[str, int]]:
+    """The publications with other texts, and how much of each type was replaced in them.
+
+    Labels are those of the texts as they were published.
+    """
+    replaced: Counter[str] = Counter()
+    changed: list[Labeled] = []
+    for one in publications:
+        text, counts = rewrite(one.text)
+        replaced.update(counts)
+        changed.append(one._replace(text=text))
+    return changed, dict(sorted(replaced.items()))
 
 
 def mixture(

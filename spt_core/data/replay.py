@@ -70,9 +70,17 @@ def held_out_hashes(splits: Splits) -> Hashes:
 
 
 def with_training(
-    splits: Splits, train: pa.Table, *, name: str, licences: Sequence[str] = ()
+    splits: Splits,
+    train: pa.Table,
+    *,
+    name: str,
+    licences: Sequence[str] = (),
+    added_rows: str = "as they were",
 ) -> Splits:
-    """The splits with these training rows; the same ones are used again."""
+    """The splits with these training rows; the same ones are used again.
+
+    `added_rows` says what removed identifiers from rows that the splits did not have.
+    """
     content = [column for column in train.column_names if column not in RESERVED]
     hashes = row_hashes(train, content)
     fingerprint = _fingerprint(hashes)
@@ -105,7 +113,7 @@ def with_training(
         data_fingerprint=_joined(fingerprints.values()),
         licences=tuple(sorted({*splits.licences, *licences})),
         classes=(*splits.classes, *new),
-        deidentified={**splits.deidentified, "added rows": "as they were"}
+        deidentified={**splits.deidentified, "added rows": added_rows}
         if splits.deidentified
         else {},
         reused=False,

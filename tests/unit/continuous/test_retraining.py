@@ -170,6 +170,18 @@ def test_new_splits_keep_the_rows_that_judge_and_are_made_once(champion_splits: 
     assert with_training(champion_splits, mixed.train, name="new", licences=["cert"]).reused
 
 
+def test_what_was_done_to_added_texts_is_said_where_the_old_ones_lost_identifiers(
+    champion_splits: Splits,
+) -> None:
+    private = dataclasses.replace(champion_splits, deidentified={"patterns": "1"})
+    train = champion_splits.table("train")
+    made = with_training(private, train, name="as published")
+    assert made.deidentified == {"patterns": "1", "added rows": "as they were"}
+    made = with_training(private, train, name="private", added_rows="by patterns 1")
+    assert made.deidentified["added rows"] == "by patterns 1"
+    assert with_training(champion_splits, train, name="never").deidentified == {}
+
+
 def test_a_new_class_follows_the_known_ones(champion_splits: Splits) -> None:
     train = champion_splits.table("train")
     names = ["T0001", *train["technique"].to_pylist()[1:]]

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from jobs import retrain
+from jobs.command import parser, read_run
 from jobs.recipes import RECIPES
-from jobs.retrain import as_trained, claimed, main
+from jobs.retrain import as_trained, claimed, deidentified, main
 from spt_core.artifacts import as_uri, write_manifest
 from spt_core.continuous.ledger import Ledger, Retrain, fence_of
-from spt_core.continuous.retraining import RetrainConfig
+from spt_core.continuous.retraining import Labeled, RetrainConfig
 from spt_core.errors import ConflictError, InputError, NotFoundError
 from spt_core.families.text.config import TextConfig
 from spt_core.registry import Registry
@@ -119,6 +120,28 @@ def test_a_recipe_changes_sizes_and_keeps_the_base(storage: Path) -> None:
     made = as_trained(RECIPES["smoke"](find(SECURITY)), champion_of(storage), config)
     assert made.training.num_epochs == 1
     assert (made.training.network.base, made.training.network.max_tokens) == ("a base", 32)
+
+
+def test_publications_lose_identifiers_where_the_champion_s_texts_did(storage: Path) -> None:
+    champion = champion_of(storage)
+    own = champion.exported.artifact
+    private = dataclasses.replace(own, deidentified={"task": "healthcare/hipaa_compliance"})
+    of_private = dataclasses.replace(
+        champion, exported=dataclasses.replace(champion.exported, artifact=private)
+    )
+    text = "Write to jane.roe@example.org about the breach."
+    examples = [Labeled(item("1", "a"), text, "breach", "human", "")]
+    after: list[tuple[list[Labeled], str]] = []
+    for model in (champion, of_private):
+        config = as_trained(RECIPES["smoke"](find(SECURITY)), model, RetrainConfig())
+        line = parser("retrain", "").parse_args([SECURITY, "--storage", str(storage)])
+        run = read_run(line, recipe=lambda _, config=config: config)
+        after.append(deidentified(run, examples))
+    (as_published, without), (removed, said) = after
+    assert (as_published[0].text, without) == (text, "as they were")
+    assert removed[0] == examples[0]._replace(text="Write to [EMAIL] about the breach.")
+    assert "1 email" in said
+    assert "patterns alone" in said
 
 
 def test_a_training_configuration_survives_an_artifact(storage: Path) -> None:
