@@ -38,7 +38,8 @@ class TransferConfig:
             much higher than that of one from scratch.
         shares: shares of the training rows to train a transferred model with too, once one is
             kept: the smallest that is still as good as one from scratch on all rows says how many
-            labels were saved. None says nothing of it.
+            labels were saved. They are tried from the largest on, until one is not as good; an
+            empty list says nothing of it, and trains none.
     """
 
     strategy: TransferStrategy = "full"
@@ -49,7 +50,7 @@ class TransferConfig:
     l2_sp: float = L2_SP
     columns: tuple[str, ...] = ()
     margin: float = 0.0
-    shares: tuple[float, ...] = ()
+    shares: tuple[float, ...] = (0.5, 0.25)
 
     def __post_init__(self) -> None:
         """Refuse what no strategy could honour, and what this one would ignore."""

@@ -19,6 +19,7 @@ from spt_core.task import Task, find
 
 MAX_ROWS = 20_000
 NUM_RESAMPLES = 500
+WITHOUT_NETWORK = ", as neither blend has a share for its network, which alone is carried over"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +30,8 @@ class Verdict:
     with `low` and `high` of its paired 95 % bootstrap interval (whole groups are resampled);
     `transferred` and `scratch` are the models' figures there, by the task's `metric` too. Of
     `num_train_rows`, a transferred model is as good with `rows_needed` as one from scratch with
-    all; None where that was not tried, or nothing was transferred.
+    all; None where that was not tried, or nothing was transferred. `why_alike` is known where both
+    answer alike, and a reason is.
     """
 
     kept: Literal["transferred", "scratch"]
@@ -44,6 +46,7 @@ class Verdict:
     scratch: dict[str, float]
     num_train_rows: int = 0
     rows_needed: int | None = None
+    why_alike: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with all fields."""
@@ -52,7 +55,8 @@ class Verdict:
     def sentence(self) -> str:
         """What a person is told."""
         what = "the transferred model" if self.kept == "transferred" else "the model from scratch"
-        alike = "; both answer alike" if self.gain == self.low == self.high == 0 else ""
+        is_alike = self.gain == self.low == self.high == 0
+        alike = f"; both answer alike{self.why_alike}" if is_alike else ""
         return (
             f"{what} is kept: {self.loss.replace('_', ' ')} on {self.num_rows:,} validation rows "
             f"{self.transferred[self.loss]:.4f} transferred, {self.scratch[self.loss]:.4f} from "
@@ -80,7 +84,8 @@ def judged(
     task = find(splits.task)
     name, loss = loss_of(task)
     table = splits.table("validation", limit=MAX_ROWS)
-    before, after = (outcomes_of(model, table, splits) for model in (scratch, transferred))
+    models = (scratch, transferred)
+    before, after = (outcomes_of(model, table, splits) for model in models)
     difference = paired(loss, before, after, num_resamples=NUM_RESAMPLES)["difference"]
     sign = loss.sign
     # A zero is added so that none is said with a minus.
@@ -100,7 +105,13 @@ def judged(
         transferred=figures[0],
         scratch=figures[1],
         num_train_rows=splits.num_rows["train"],
+        why_alike=WITHOUT_NETWORK if is_alike and not any(map(_has_network, models)) else "",
     )
+
+
+def _has_network(model: SpecializedModel) -> bool:
+    """Whether a model's network, which alone is carried over, has a part in its answers."""
+    return model.artifact.metrics.get("network_weight", 1.0) > 0
 
 
 def is_as_good(model: SpecializedModel, verdict: Verdict, splits: Splits) -> bool:

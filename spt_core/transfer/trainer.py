@@ -232,8 +232,8 @@ def _checked(content: TransferConfig | Mapping[str, Any]) -> TransferConfig:
 
 
 def _noted(model: SpecializedModel, verdict: Verdict) -> SpecializedModel:
-    """The model whose notes say why it was kept; what is stored stays as it was trained."""
-    notes = (*model.artifact.notes, verdict.sentence())
+    """The model whose notes say why it was kept, and what that saved; what is stored stays."""
+    notes = (*model.artifact.notes, verdict.sentence(), verdict.saved())
     return SpecializedModel(dataclasses.replace(model.artifact, notes=notes), reused=model.reused)
 
 

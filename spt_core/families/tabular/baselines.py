@@ -13,11 +13,6 @@ import numpy as np
 import optuna
 import pyarrow as pa
 from numpy.typing import NDArray
-from sklearn.compose import ColumnTransformer
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from spt_core.errors import InputError
 from spt_core.families.baseline import Baseline, Baselines, BaselineWork
@@ -28,6 +23,7 @@ from spt_core.families.tabular.boosters import (
     quality_of,
     tune,
 )
+from spt_core.families.tabular.linear import Design, LinearModel, fit_linear
 from spt_core.families.tabular.outputs import Target
 from spt_core.families.tabular.reading import Encoder
 from spt_core.families.tabular.rows import booster_rows, target_of
@@ -66,8 +62,8 @@ def tune_baselines(work: BaselineWork) -> Baselines:
         )
         fitted.append(_baseline(name, forest.predict, forest.parameters, work, target, validation))
     name = LINEAR[target.head == "regression"]
-    predict, parameters = _linear(rows, quality, work, target, tells(name))
-    fitted.append(_baseline(name, predict, parameters, work, target, validation))
+    linear = _linear(rows, quality, work, tells(name))
+    fitted.append(_baseline(name, linear.predict, linear.parameters, work, target, validation))
     left_out: dict[str, str] = {}
     for name, rule in work.task.rules.items():
         try:
@@ -149,67 +145,24 @@ def _of_rule(name: str, rule: Rule, work: BaselineWork, target: Target) -> Basel
 
 
 def _linear(
-    rows: Rows,
-    quality: Metric,
-    work: BaselineWork,
-    target: Target,
-    on_trial: Callable[[str, int], None],
-) -> tuple[Predict, Mapping[str, Any]]:
-    """Scaled numbers with missing-value indicators, one-hot categories, an L2 penalty."""
-    # A column without any value carries nothing, and would warn on every fit.
-    empty = np.isnan(rows.train).all(0)
-    numbers = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
-    categories = OneHotEncoder(handle_unknown="ignore", min_frequency=20)
-    parts = (
-        ("numbers", numbers, range(rows.first_category)),
-        ("categories", categories, range(rows.first_category, rows.train.shape[1])),
-    )
-    columns = ColumnTransformer([(*part, list(places)) for *part, places in parts if len(places)])
-
-    def filled(features: Features) -> NDArray[np.float32]:
-        return np.where(empty, np.float32(0), features)
-
-    design = columns.fit_transform(filled(rows.train))
-    held_out = columns.transform(filled(rows.validation))
+    rows: Rows, quality: Metric, work: BaselineWork, on_trial: Callable[[str, int], None]
+) -> LinearModel:
+    """The linear model of the best penalty."""
+    design = Design.of_rows(rows.train, rows.first_category)
     truth = rows.validation_labels if rows.validation_targets is None else rows.validation_targets
-    best: list[tuple[float, Callable[[Any], Floats], float]] = []
+    best: list[tuple[float, LinearModel]] = []
 
     def objective(trial: optuna.Trial) -> float:
         strength = trial.suggest_float("C", 1e-4, 100.0, log=True)
-        model = _fitted(design, rows.train_labels, rows.train_weights, strength, target)
-        value = quality(truth, model(held_out), rows.validation_weights)
+        model = fit_linear(rows, strength, design)
+        value = quality(truth, model.predict(rows.validation), rows.validation_weights)
         if not best or value > best[0][0]:
-            best[:] = [(value, model, strength)]
-        on_trial(LINEAR[target.head == "regression"], trial.number + 1)
+            best[:] = [(value, model)]
+        on_trial("linear", trial.number + 1)
         return value
 
     sampler = optuna.samplers.TPESampler(seed=work.seed)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     study.enqueue_trial({"C": 1.0})
     study.optimize(objective, n_trials=work.num_trials)
-    _, model, strength = best[0]
-    return lambda features: model(columns.transform(filled(features))), {"C": strength}
-
-
-def _fitted(
-    design: Any,
-    labels: NDArray[np.float64],
-    weights: Floats | None,
-    strength: float,
-    target: Target,
-) -> Callable[[Any], Floats]:
-    """What a linear model says of rows of the design, as a forest would."""
-    if target.head == "regression":
-        ridge = Ridge(alpha=1.0 / strength).fit(design, labels, weights)
-        return lambda rows: np.asarray(ridge.predict(rows), np.float64)
-    model = LogisticRegression(C=strength, max_iter=500).fit(design, labels, weights)
-    if target.head == "binary":
-        return lambda rows: model.predict_proba(rows)[:, 1]
-    columns = model.classes_.astype(np.int64)  # training rows may be capped, and lack a class
-
-    def predict(rows: Any) -> Floats:
-        probabilities = np.zeros((rows.shape[0], len(target.classes)))
-        probabilities[:, columns] = model.predict_proba(rows)
-        return probabilities
-
-    return predict
+    return best[0][1]

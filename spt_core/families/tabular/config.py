@@ -11,14 +11,15 @@ from spt_core.errors import InputError, require_shares
 class TabularConfig:
     """Sizes and rates of the tabular networks; see tests/bench for what they were measured on.
 
-    `num_bins` is a teacher's: its students have its bins.
+    `num_bins` is a teacher's: its students have its bins. `teacher_blocks` are as many as TabM has
+    (Gorishniy et al., "TabM", ICLR 2025), and what the specification's transfer unfreezes.
     """
 
     num_bins: int = 24
     student_hidden: tuple[int, ...] = (64, 32)
     student_dropout: float = 0.0
     teacher_members: int = 8
-    teacher_blocks: int = 2
+    teacher_blocks: int = 3
     teacher_width: int = 64
     teacher_embedding: int = 6
     teacher_dropout: float = 0.1

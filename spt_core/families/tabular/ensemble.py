@@ -1,4 +1,4 @@
-"""The teacher as a whole: a neural network and two gradient-boosted forests, blended.
+"""The teacher as a whole: a neural network, two gradient-boosted forests, a linear model, blended.
 
 features [B, F] -> weighted mean of probabilities -> beta calibration -> probabilities [B]
 """
@@ -26,6 +26,13 @@ from spt_core.families.tabular.boosters import (
     open_forest,
 )
 from spt_core.families.tabular.config import TabularConfig
+from spt_core.families.tabular.linear import (
+    MAX_ROWS,
+    LinearModel,
+    fit_linear,
+    open_linear,
+    sampled,
+)
 from spt_core.families.tabular.network import table_network
 from spt_core.families.tabular.outputs import QUANTILES, Output, target_from_json
 from spt_core.heads.base import Floats
@@ -33,24 +40,36 @@ from spt_core.plain import from_plain
 
 NETWORK = "network"
 FORESTS: Mapping[str, str] = {"lightgbm": "lightgbm.txt", "xgboost": "xgboost.json"}
+LINEAR = "linear"
+FILES: Mapping[str, str] = {**FORESTS, LINEAR: "linear.safetensors"}  # of the members beside it
 QUANTILE_FORESTS = ("lightgbm-low.txt", "lightgbm-high.txt")  # of a number's interval
 BLEND = "blend.json"
 FOREST_SETTINGS = "forests.json"  # what each was fitted with, so that it can be again
+Member = Forest | LinearModel
 _ROWS = 8192
 
 
-def forest_settings(file: str, forest: Forest) -> dict[str, Any]:
-    """What a forest of a teacher's file was fitted with: kind, quantile, parameters, trees."""
+def open_member(kind: str, content: bytes) -> Member:
+    """What a teacher's file holds."""
+    return open_linear(content) if kind == LINEAR else open_forest(kind, content)
+
+
+def member_settings(file: str, member: Member) -> dict[str, Any]:
+    """What a teacher's file was fitted with: kind, quantile, parameters, and trees of forests."""
+    if isinstance(member, LinearModel):
+        return {"kind": LINEAR, "quantile": None, "parameters": dict(member.parameters)}
     kind = next((kind for kind, name in FORESTS.items() if name == file), "lightgbm")
     quantiles: dict[str, float] = dict(zip(QUANTILE_FORESTS, QUANTILES, strict=True))
     quantile = quantiles.get(file)
     # LightGBM counts rounds that grew no tree too.
-    parameters = {**forest.parameters, "num_trees": forest.num_rounds}
+    parameters = {**member.parameters, "num_trees": member.num_rounds}
     return {"kind": kind, "quantile": quantile, "parameters": parameters}
 
 
-def refitted(settings: Mapping[str, Any], rows: Rows, seed: int) -> Forest:
-    """The forest of the same settings on other rows, with as many trees."""
+def refitted(settings: Mapping[str, Any], rows: Rows, seed: int) -> Member:
+    """The member of the same settings on other rows; a forest with as many trees."""
+    if settings["kind"] == LINEAR:
+        return fit_linear(sampled(rows, MAX_ROWS, seed), settings["parameters"]["C"])
     parameters = {k: v for k, v in settings["parameters"].items() if k != "num_trees"}
     num_trees = settings["parameters"]["num_trees"]
     if settings["quantile"] is not None:
@@ -72,10 +91,10 @@ class TeacherEnsemble:
         content = json.loads(artifact.read(BLEND))
         self.weights: dict[str, float] = content["weights"]
         self.calibration: list[Any] = content["calibration"]
-        self.forests = {
-            kind: open_forest(kind, artifact.read(FORESTS[kind]))
-            for kind in FORESTS
-            if self.weights[kind]
+        self.members = {
+            kind: open_member(kind, artifact.read(file))
+            for kind, file in FILES.items()
+            if self.weights.get(kind)  # teachers of before had no linear model
         }
         self.quantiles = [
             open_forest("lightgbm", artifact.read(name))
@@ -87,8 +106,8 @@ class TeacherEnsemble:
         """Calibrated scores: log-odds [B] of decisions, else [B, K]; numbers have three."""
         output = self.target.output
         members = {
-            kind: output.of_forest(forest.predict(features))
-            for kind, forest in self.forests.items()
+            kind: output.of_forest(member.predict(features))
+            for kind, member in self.members.items()
         }
         if self.weights[NETWORK]:
             members[NETWORK] = network_said(self.network, features, output)

@@ -1,6 +1,6 @@
-"""The teacher of a table: a TabM network on all rows, two forests on a capped sample, blended.
+"""The teacher of a table: a TabM network on all rows, two forests and a linear model, blended.
 
-Splits -> encoded rows -> Ray Train (network) + one Ray task (forests) -> blend -> files
+Splits -> encoded rows -> Ray Train (network) + one Ray task (the others) -> blend -> files
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from spt_core.artifacts import FACTS, WEIGHTS, ModelArtifact, Role
 from spt_core.data.partition import Part
 from spt_core.data.splits import Splits
 from spt_core.families.tabular.boosters import (
-    Forest,
     fit_quantile,
     open_forest,
     quality_of,
@@ -27,18 +26,23 @@ from spt_core.families.tabular.boosters import (
 )
 from spt_core.families.tabular.ensemble import (
     BLEND,
+    FILES,
     FOREST_SETTINGS,
     FORESTS,
+    LINEAR,
     NETWORK,
     QUANTILE_FORESTS,
+    Member,
     best_weights,
-    forest_settings,
+    member_settings,
     mix,
     network_said,
+    open_member,
     refitted,
     with_quantiles,
 )
 from spt_core.families.tabular.learner import LEARNER, SCORING_ROWS, row_bytes
+from spt_core.families.tabular.linear import best_linear
 from spt_core.families.tabular.network import table_facts
 from spt_core.families.tabular.outputs import QUANTILES, Target, target_from_json
 from spt_core.families.tabular.rows import (
@@ -125,7 +129,7 @@ def _blend(
     network, target = LEARNER.network(run), target_from_json(run.facts)
     network.load_state_dict(load_weights(weights))
     output = target.output
-    opened = {kind: open_forest(kind, forests[name]) for kind, name in FORESTS.items()}
+    opened = {k: open_member(k, forests[name]) for k, name in FILES.items() if name in forests}
     quantiles = [
         open_forest("lightgbm", forests[name]) for name in QUANTILE_FORESTS if name in forests
     ]
@@ -189,9 +193,9 @@ def _forest_task(
     config: TrainingConfig,
     settings: Mapping[str, Mapping[str, Any]] | None,
 ) -> dict[str, bytes]:
-    """The forests' files, tuned on the validation rows, from a capped sample of training rows.
+    """The other members' files, tuned on validation rows, from a capped sample of training rows.
 
-    With the settings of all files nothing is tuned, and each has as many trees as they say.
+    With the settings of all files nothing is tuned, and a forest has as many trees as they say.
     """
     give_way()
     network, seed = config.network, config.seed
@@ -199,14 +203,20 @@ def _forest_task(
     if settings is not None:
         files = {name: refitted(own, rows, seed).to_bytes() for name, own in settings.items()}
         return {**files, FOREST_SETTINGS: json.dumps(settings).encode()}
-    quality = quality_of(find(splits.task), target)
-    forests: dict[str, Forest] = {}
+    quality, output = quality_of(find(splits.task), target), target.output
+    members: dict[str, Member] = {}
     for kind, name in FORESTS.items():
         forest = tune(kind, rows, quality, num_trials=network.booster_trials, seed=seed)
-        forests[name] = forest
+        members[name] = forest
         if kind == "lightgbm" and target.head == "regression":
             for quantile, file in zip(QUANTILES, QUANTILE_FORESTS, strict=True):
-                forests[file] = fit_quantile(quantile, forest.parameters, rows, seed)
-    files = {name: forest.to_bytes() for name, forest in forests.items()}
-    own = {name: forest_settings(name, forest) for name, forest in forests.items()}
+                members[file] = fit_quantile(quantile, forest.parameters, rows, seed)
+
+    def closeness(truth: Floats, said: Floats, weights: Floats | None) -> float:
+        return -output.loss(truth, output.of_forest(said), weights)
+
+    # By its loss, as shares of a blend are: few validation rows rank many models alike.
+    members[FILES[LINEAR]] = best_linear(rows, closeness, seed=seed)
+    files = {name: member.to_bytes() for name, member in members.items()}
+    own = {name: member_settings(name, member) for name, member in members.items()}
     return {**files, FOREST_SETTINGS: json.dumps(own).encode()}

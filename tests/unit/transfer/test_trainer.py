@@ -1,14 +1,16 @@
 import dataclasses
 
+import numpy as np
 import pytest
 
 from spt_core.artifacts import as_uri, load_artifact
 from spt_core.errors import InputError
 from spt_core.fitting.config import TrainingConfig
+from spt_core.heads import HEADS
 from spt_core.model import SpecializedModel
 from spt_core.task import IndustryType, find
-from spt_core.transfer import DomainTransferTrainer, TransferConfig
-from spt_core.transfer.guard import Verdict
+from spt_core.transfer import DomainTransferTrainer, TransferConfig, guard
+from spt_core.transfer.guard import WITHOUT_NETWORK, Verdict, judged
 from spt_core.transfer.plan import TransferPlan, teacher_of
 from tests.table_transfers import table_splits, table_teacher
 from tests.tiny_models import tiny_table_artifact
@@ -106,6 +108,19 @@ def test_a_verdict_is_one_sentence_with_its_figures():
         "the model from scratch is kept: log loss on 1,200 validation rows 0.4123 transferred, "
         "0.4000 from scratch; gain -0.0123 [-0.0200, -0.0040], kept from -0.005 on"
     )
+
+
+@pytest.mark.parametrize(("share", "why"), [(0.0, WITHOUT_NETWORK), (0.3, "")])
+def test_models_that_answer_alike_say_why(fraud, monkeypatch, share, why):
+    splits, teacher = fraud
+    metrics = {"network_weight": share}
+    model = SpecializedModel(dataclasses.replace(teacher, metrics=metrics))
+    labels = (np.arange(40) % 2.0)[:, None]
+    of = HEADS["binary"].fitted(FRAUD, (), labels, np.full((40, 1), 0.5))
+    monkeypatch.setattr(guard, "outcomes_of", lambda *_: of)
+    verdict = judged(model, model, splits, 0.0)
+    assert (verdict.kept, verdict.why_alike) == ("scratch", why)
+    assert verdict.sentence().endswith(f"both answer alike{why}")
 
 
 def test_labels_that_were_saved_are_told_only_where_that_was_measured():

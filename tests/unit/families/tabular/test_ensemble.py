@@ -13,20 +13,23 @@ from spt_core.families.tabular.boosters import Rows, fit_lightgbm, fit_xgboost
 from spt_core.families.tabular.checkpoint import TeacherRuntime
 from spt_core.families.tabular.ensemble import (
     BLEND,
+    FILES,
     FORESTS,
+    LINEAR,
     NETWORK,
     TeacherEnsemble,
     best_weights,
     mix,
     network_said,
 )
+from spt_core.families.tabular.linear import fit_linear
 from spt_core.families.tabular.network import table_facts
 from spt_core.families.tabular.outputs import DECISION
 from spt_core.families.tabular.softening import soften
 from tests.unit.families.tabular.tables import CONFIG, labels, network, rows, signature
 
 SIGNATURE = signature(3, (4, 3))
-SHARES = {NETWORK: 0.5, "lightgbm": 0.2, "xgboost": 0.3}
+SHARES = {NETWORK: 0.4, "lightgbm": 0.2, "xgboost": 0.3, LINEAR: 0.1}
 CALIBRATION = (1.2, 0.8, 0.1)
 NUM_ROWS = 50
 PLAIN = {
@@ -41,7 +44,7 @@ PLAIN = {
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
-    """A teacher of three members, untrained and of two trees each."""
+    """A teacher of an untrained network, two forests of two trees, and a linear model."""
     uri = as_uri(tmp_path_factory.mktemp("teacher"))
     train, target = rows(SIGNATURE, 200), labels(200).astype(np.float64)
     data = Rows(train, target, train, target, 3)
@@ -52,6 +55,7 @@ def teacher(tmp_path_factory):
         BLEND: json.dumps({"weights": SHARES, "calibration": CALIBRATION}).encode(),
         FORESTS["lightgbm"]: fit_lightgbm({}, data, 0, num_rounds=2).to_bytes(),
         FORESTS["xgboost"]: fit_xgboost({}, data, 0, num_rounds=2).to_bytes(),
+        FILES[LINEAR]: fit_linear(data, 1.0).to_bytes(),
     }
     return ModelArtifact(
         uri=uri,
@@ -108,7 +112,7 @@ def test_the_log_odds_of_a_mix_are_those_of_the_mean_probability():
 
 def test_a_teacher_is_the_calibrated_blend_of_its_members(teacher):
     ensemble, features = TeacherEnsemble(teacher), rows(SIGNATURE)
-    members = {kind: forest.predict(features) for kind, forest in ensemble.forests.items()}
+    members = {kind: forest.predict(features) for kind, forest in ensemble.members.items()}
     members[NETWORK] = network_said(ensemble.network, features, DECISION.output)
     mixed = logit(sum(SHARES[name] * members[name] for name in SHARES))
     a, b, c = CALIBRATION
@@ -116,11 +120,25 @@ def test_a_teacher_is_the_calibrated_blend_of_its_members(teacher):
     np.testing.assert_allclose(ensemble.soft(features), wanted, atol=1e-9)
 
 
+def test_a_teacher_of_before_has_no_linear_member(teacher, tmp_path):
+    uri, files = as_uri(tmp_path), {}
+    shares = {NETWORK: 0.5, "lightgbm": 0.2, "xgboost": 0.3}
+    for name in teacher.files:
+        content = teacher.read(name)
+        if name == BLEND:
+            content = json.dumps({"weights": shares, "calibration": CALIBRATION}).encode()
+        if name != FILES[LINEAR]:
+            files[name] = write_bytes(f"{uri}/{name}", content)
+    older = TeacherEnsemble(dataclasses.replace(teacher, uri=uri, files=files))
+    assert set(older.members) == {"lightgbm", "xgboost"}
+    assert np.isfinite(older.scores(rows(SIGNATURE))).all()
+
+
 def test_a_teacher_explains_against_a_typical_row(teacher):
     runtime = TeacherRuntime(teacher)
     probabilities, effects = runtime.explain(rows(SIGNATURE, 5))
     np.testing.assert_allclose(probabilities, runtime.score(rows(SIGNATURE, 5)), atol=1e-9)
-    assert np.abs(runtime.explain(runtime._typical[None])[1]).max() < 1e-9
+    assert np.abs(runtime.explain(runtime._typical[None])[1]).max() < 1e-7  # float32
     assert effects.shape == (5, 5)
 
 

@@ -162,7 +162,7 @@ def test_it_answers_like_any_teacher(teacher):
     scores, effects = open_runtime(teacher).explain(rows)
     assert ((scores > 0) & (scores < 1)).all()
     assert effects.shape == (3, len(teacher.signature.columns))
-    assert not TeacherEnsemble(teacher).forests
+    assert not TeacherEnsemble(teacher).members
 
 
 def test_a_run_that_goes_on_buys_its_encodings_once(splits, tmp_path):

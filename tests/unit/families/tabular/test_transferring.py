@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import load, save
 
 from spt_core.errors import InputError
+from spt_core.families.tabular.config import TabularConfig
 from spt_core.families.tabular.learner import LEARNER
 from spt_core.families.tabular.network import table_facts
 from spt_core.families.tabular.reading import Encoder
@@ -13,11 +14,24 @@ from spt_core.families.tabular.transferring import TableTransferring
 from spt_core.fitting.config import TrainingConfig
 from spt_core.signature import Field, Signature
 from spt_core.task import find
+from spt_core.transfer import transfer_config
+from spt_core.transfer.schedule import scheduled
 from tests.table_transfers import NETWORK, table_run, table_splits, table_teacher
 
 RISK = find("financial_services/risk_assessment")
 SCORING = find("financial_services/credit_scoring")
 TRANSFERRING = TableTransferring()
+# As the specification writes it.
+SPECIFIED = {
+    "strategy": "progressive_unfreezing",
+    "freeze_layers": ["embedding", "encoder.0", "encoder.1"],
+    "unfreeze_schedule": {
+        "epoch_2": ["encoder.2"],
+        "epoch_4": ["encoder.1"],
+        "epoch_6": ["encoder.0"],
+        "epoch_8": ["embedding"],
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +67,19 @@ def loaded(run, weights):
     network = LEARNER.network(run)
     network.load_state_dict(weights)
     return network
+
+
+def test_a_teacher_of_the_default_size_has_the_layers_of_the_specification_s_schedule(risk):
+    run = table_run(risk[0])
+    config = dataclasses.replace(run.config, network=TabularConfig())
+    network = LEARNER.network(dataclasses.replace(run, config=config))
+    layers = TRANSFERRING.layers(network)
+    assert list(layers) == ["embedding", "encoder.0", "encoder.1", "encoder.2", "head"]
+    given = [name for names in layers.values() for name in names]
+    first = scheduled(transfer_config(SPECIFIED), layers, given, 10).first_epochs
+    assert {name: {first[n] for n in names} for name, names in layers.items()} == {
+        "embedding": {7}, "encoder.0": {5}, "encoder.1": {3}, "encoder.2": {0}, "head": {0},
+    }  # fmt: skip
 
 
 def test_a_table_of_the_same_columns_begins_with_the_same_answers(risk):
