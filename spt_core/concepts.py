@@ -38,7 +38,7 @@ CONCEPTS: tuple[Concept, ...] = get_args(Concept)
 
 # Words of names, in English and German; a name is of the first concept that has one of its words.
 WORDS: Mapping[Concept, tuple[str, ...]] = {
-    "income": ("income", "salary", "wage", "wages", "earnings", "einkommen", "gehalt"),
+    "income": ("income", "inc", "salary", "wage", "wages", "earnings", "einkommen", "gehalt"),
     "limit": ("limit", "deductible", "deductable", "franchise", "selbstbehalt", "rahmen"),
     "payment": (
         "premium", "installment", "instalment", "annuity", "repayment", "praemie", "beitrag",
@@ -50,12 +50,12 @@ WORDS: Mapping[Concept, tuple[str, ...]] = {
     "debt": ("debt", "dti", "owed", "balance", "bill", "obligations", "schulden", "saldo"),
     "score": ("score", "rating", "fico", "schufa"),
     "term": ("term", "duration", "laufzeit", "tenor", "maturity"),
-    "tenure": ("tenure", "since", "customer", "employment", "employed", "seniority"),
+    "tenure": ("tenure", "since", "employment", "employed", "seniority"),
     "recency": ("recency", "days", "last"),
     "frequency": ("count", "number", "num", "visits", "frequency", "anzahl", "cars", "credits"),
     "wealth": ("savings", "property", "housing", "assets", "wealth", "purchasing", "vermoegen"),
     "amount": (
-        "amount", "amt", "price", "value", "sum", "betrag", "preis", "charge", "cost",
+        "amount", "amt", "amnt", "price", "value", "sum", "betrag", "preis", "charge", "cost",
     ),
     "purpose": ("purpose", "verwendung", "usage"),
     "place": ("location", "place", "area", "region", "state", "city", "ort"),
@@ -63,10 +63,16 @@ WORDS: Mapping[Concept, tuple[str, ...]] = {
     "unusualness": ("unusual", "pattern", "anomaly", "rarity"),
     "time_of_event": ("time", "date", "timestamp", "hour", "datum", "zeit"),
 }  # fmt: skip
+# What names somebody or something, or says when a person was born, stands for none of them; and a
+# "number" counts only what comes behind it (number_of_cars, but policy_number).
+NAMING = frozenset(("id", "name", "birth", "born", "dob", "phone", "email", "zip", "postcode"))
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
 def concept_of(column: str) -> Concept | None:
     """The concept that a column's name speaks of, nested (`loan.Amount`) too; None where none."""
-    words = {word.lower() for word in _WORD.findall(column.rpartition(".")[2])}
-    return next((c for c, names in WORDS.items() if not words.isdisjoint(names)), None)
+    names = [word.lower() for word in _WORD.findall(column.rpartition(".")[2])]
+    if not NAMING.isdisjoint(names) or names[1:] and names[-1] == "number":
+        return None
+    words = set(names)
+    return next((c for c, own in WORDS.items() if not words.isdisjoint(own)), None)

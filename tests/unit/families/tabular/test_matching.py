@@ -40,6 +40,13 @@ def pairs(source, target, given=None):
         ("terminal.label_rate_7d_after_1d", None),
         ("V14", None),
         ("loan_term_months", "term"),
+        ("loan_amnt", "amount"),
+        ("annual_inc", "income"),
+        ("number_of_cars", "frequency"),
+        ("policy_number", None),
+        ("customer_id", None),
+        ("last_name", None),
+        ("date_of_birth", None),
     ],
 )
 def test_a_name_tells_what_a_column_stands_for(name, concept):
