@@ -157,6 +157,7 @@ class Finding:
         "label",
         "gaps",
         "calendar",
+        "windows",
     ]
     column: str
     detail: str

@@ -38,6 +38,7 @@ UNITS_S: Mapping[StepUnit, float] = {
     "day": 86_400.0,
     "week": 604_800.0,
 }
+LARGE_BYTES = 10_000_000_000  # what a laptop's disk feels
 MOSTLY = 0.5  # of readings at the time of another, from which on they are of several units
 
 
@@ -136,9 +137,29 @@ def cutting_of(corpus: Corpus, columns: Columns, config: SplitConfig) -> Cutting
 
 def cut_windows(rows: Dataset, corpus: Corpus, columns: Columns, config: SplitConfig) -> Dataset:
     """Windows of the readings."""
-    cutting = cutting_of(corpus, columns, config)
-    size = size_bytes(corpus) * cutting.shape.length // config.stride_steps
-    return cut_dataset(rows, cutting, num_partitions=num_partitions(size))
+    size = windows_bytes(corpus, columns, config)
+    return cut_dataset(
+        rows, cutting_of(corpus, columns, config), num_partitions=num_partitions(size)
+    )
+
+
+def windows_bytes(corpus: Corpus, columns: Columns, config: SplitConfig) -> int:
+    """About how large all windows are, each written with all of its steps."""
+    length = cutting_of(corpus, columns, config).shape.length
+    return size_bytes(corpus) * length // config.stride_steps
+
+
+def large_windows(corpus: Corpus, columns: Columns, config: SplitConfig) -> list[Finding]:
+    """What is said of windows that are much larger than their readings."""
+    size = windows_bytes(corpus, columns, config)
+    if size < LARGE_BYTES:
+        return []
+    shape = cutting_of(corpus, columns, config).shape
+    detail = (
+        f"windows of {shape.length} steps hold about {size / 1e9:,.0f} GB (before compression), as "
+        "each is written whole: --set split.stride_steps=N takes every Nth"
+    )
+    return [Finding(kind="windows", column=columns.features[0].name, detail=detail)]
 
 
 def refuse_telling(train: pa.Table, cutting: Cutting) -> None:

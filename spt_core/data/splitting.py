@@ -34,7 +34,7 @@ from spt_core.data.leakage import proxies, refuse_label_like
 from spt_core.data.partition import PARTS, Partition, Written, write_parts
 from spt_core.data.quarantine import accounted, collected
 from spt_core.data.read import num_partitions, plain_errors, read, replaced, rows_of, size_bytes
-from spt_core.data.readings import cut_windows, cutting_of, paced, refuse_telling
+from spt_core.data.readings import cut_windows, cutting_of, large_windows, paced, refuse_telling
 from spt_core.data.rewriting import Rewrite
 from spt_core.data.sampling import sample
 from spt_core.data.split_plan import kind_of, partition_of
@@ -103,6 +103,8 @@ def _make(
     duplicates, doubt = remove_duplicates(written, partition)
     left_out = dict(written.left_out)
     findings = [*columns.findings, *doubt, *class_findings(corpus.label, written, labels)]
+    if columns.readings:
+        findings += large_windows(corpus, columns, config)
     if partition.seed != config.seed:
         detail = (
             f"so few that seed {config.seed} leaves a part without any: dealt by seed "
