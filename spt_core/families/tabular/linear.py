@@ -9,6 +9,7 @@ validation rows' and forests and a network together 0.86 (mean of five folds).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 from scipy import sparse
 from scipy.special import expit, softmax
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from spt_core.families.tabular.boosters import Features, Metric, Rows
@@ -144,7 +146,9 @@ def fit_linear(rows: Rows, strength: float, design: Design | None = None) -> Lin
         model: Any = Ridge(alpha=1.0 / strength)
         if not is_number:
             model = LogisticRegression(C=strength, max_iter=MAX_ITERATIONS)
-        model.fit(inputs, labels, weights)
+        with warnings.catch_warnings():  # what has not converged is judged by validation rows
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(inputs, labels, weights)
         coefficients, intercepts = np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_)
         if size > 1 and len(seen) == 2:  # scikit-learn has one row of coefficients for both
             coefficients = np.vstack([np.zeros_like(coefficients), coefficients])
