@@ -99,6 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"{scored.num_rows + scored.num_quarantined:,} rows in: {scored.num_rows:,} scored, "
             f"{scored.num_quarantined:,} in quarantine"
         )
+    if corpus.ignored:
+        screen.warn("  ignored", f": {', '.join(corpus.ignored)}, beside the folders of images")
     if scored.computed:
         screen.say(f"  windows over this data set's own rows: {', '.join(scored.computed)}")
     if scored.absent:

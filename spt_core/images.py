@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from spt_core.errors import InputError
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp")
 MAX_PIXELS = 40_000_000  # of an image, before it is decoded
 MAX_BYTES = 20_000_000  # of an encoded image
 MIN_SIDE_PX = 8

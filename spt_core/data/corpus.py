@@ -9,7 +9,7 @@ import dataclasses
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import pyarrow.fs as pafs
@@ -43,7 +43,8 @@ FROM, UNTIL = "__from", "__until"  # instants that a window of readings and its 
 EVENTS = "__events"  # readings of a window whose label is 1
 RESERVED = (ROW, HASH, INSTANT, LOOK, FROM, UNTIL, EVENTS)
 SAMPLE = "the bundled SYNTHETIC sample"  # a corpus of the task's own generator
-# The columns of a corpus of image files: the file, the name of its folder, and its place.
+# The columns of a corpus of image files: the file, the first folder on the way to it, which is its
+# class, and its place.
 IMAGE, FOLDER, PLACE = "image", "folder", "path"
 _TABLE_FORMATS: Mapping[str, str] = {"_delta_log": "Delta Lake", ".hoodie": "Apache Hudi"}
 
@@ -98,7 +99,8 @@ class Corpus:
 
     `identity` changes when a file's place, size or modification time does; `columns` are those that
     any file has, and how many have it. `refused` is a Parquet file of rows that were bad before
-    these files were written of the others (arrays.py).
+    these files were written of the others (arrays.py). Of image files, `root` is the folder that
+    holds those of the classes, and `ignored` names the files in it that are no images.
     """
 
     uris: tuple[str, ...]
@@ -124,6 +126,8 @@ class Corpus:
     known_in_advance: tuple[str, ...] | None = None
     columns: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
     refused: str | None = None
+    root: str = ""
+    ignored: tuple[str, ...] = ()
     licences: tuple[str, ...] = ()
     synthetic: bool = False
 
@@ -163,9 +167,55 @@ class Finding:
     detail: str
 
 
+class ImageFiles(NamedTuple):
+    """The sorted URIs of the images behind a source, their identity, and what lies beside them.
+
+    `root` is the folder of the source; `folders` are those in it that hold images. `ignored` are
+    the names of other files in it, `tables` the URIs of tables in it or below, by their format.
+    """
+
+    uris: tuple[str, ...]
+    identity: str
+    root: str
+    folders: tuple[str, ...]
+    ignored: tuple[str, ...]
+    tables: tuple[tuple[str, Format], ...]
+
+
+def image_files(source: str | Path) -> ImageFiles | None:
+    """The image files behind a path, folder, glob or URI; None where there is none.
+
+    Where folders hold images every file in them is a row, whatever its name: what cannot be decoded
+    goes aside with the reason. In the folder above them images alone are rows.
+    """
+    entries, root = _entries(str(source))
+    files = [info for info in entries if not _name_of(info.path).startswith(".")]
+    if not any(_is_image(info.path) for info in files):
+        return None
+    files.sort(key=lambda info: info.path)
+    inside = [info.path[len(root) :].strip("/") for info in files]
+    folders = {path.split("/")[0] for path in inside if "/" in path and _is_image(path)}
+    is_row = [not folders or "/" in path or _is_image(path) for path in inside]
+    rows = [info for info, is_one in zip(files, is_row, strict=True) if is_one]
+    return ImageFiles(
+        *_located(str(source), rows),
+        root=_uri_of(str(source), root),
+        folders=tuple(sorted(folders)),
+        ignored=tuple(path for path, is_one in zip(inside, is_row, strict=True) if not is_one),
+        tables=tuple(
+            (_uri_of(str(source), info.path), kind)
+            for info in files
+            if (kind := _table_format(info.path)) is not None
+        ),
+    )
+
+
 def expand(source: str | Path) -> tuple[tuple[str, ...], Format, str]:
-    """The sorted file URIs behind a path, folder, glob or URI, their format and their identity."""
-    entries = _entries(str(source))
+    """The sorted file URIs behind a path, folder, glob or URI, their format and their identity.
+
+    A table wins over images; see `image_files` for these.
+    """
+    entries, _ = _entries(str(source))
     _refuse_table_formats(entries, str(source))
     files = [info for info in entries if _format_of(info.path) is not None]
     kind = (_format_of(files[0].path) if files else None) or "csv"
@@ -178,20 +228,22 @@ def expand(source: str | Path) -> tuple[tuple[str, ...], Format, str]:
         if entries:
             fact = f"{entries[0].path.rsplit('/', 1)[-1]} is of another kind; export it as CSV"
         raise InputError(f"data are files named {suffixes}, however: in {source} {fact}")
+    if kind == "images":
+        images = image_files(source)
+        assert images is not None, "there is one at least"
+        return images.uris, kind, images.identity
     other = [info.path for info in files if (_format_of(info.path) or kind) != kind]
     if other:
         raise InputError(
             f"the files of a corpus must have one format, however: {files[0].path}, {other[0]}"
         )
     empty = files[0].path
-    if kind != "images":  # each is a row, an empty one too
-        files = [info for info in files if info.size != 0]  # writers leave parts without a row
+    files = [info for info in files if info.size != 0]  # writers leave parts without a row
     if not files:
         raise InputError(f"a corpus must have rows, however: the file {empty} is empty")
     files.sort(key=lambda info: info.path)
-    uris = tuple(_uri_of(str(source), info.path) for info in files)
-    facts = [[uri, info.size, info.mtime_ns] for uri, info in zip(uris, files, strict=True)]
-    return uris, kind, digest(facts)
+    uris, identity = _located(str(source), files)
+    return uris, kind, identity
 
 
 def require_columns(names: Iterable[str], columns: Sequence[str], *, what: str, file: str) -> None:
@@ -204,19 +256,42 @@ def require_columns(names: Iterable[str], columns: Sequence[str], *, what: str, 
             )
 
 
+def _located(source: str, files: Sequence[pafs.FileInfo]) -> tuple[tuple[str, ...], str]:
+    """The URIs of files, and what changes when one of them does."""
+    uris = tuple(_uri_of(source, info.path) for info in files)
+    facts = [[uri, info.size, info.mtime_ns] for uri, info in zip(uris, files, strict=True)]
+    return uris, digest(facts)
+
+
+def _name_of(path: str) -> str:
+    return path.rsplit("/", 1)[-1].lower()
+
+
+def _is_image(path: str) -> bool:
+    """Whether a file is named as an image; cameras begin such names with `_` too."""
+    return _name_of(path).endswith(IMAGE_SUFFIXES)
+
+
+def _table_format(path: str) -> Format | None:
+    """The format of a file that `expand` takes for a table, whatever images lie beside it."""
+    kind, suffixes = OTHER[0]
+    return _format_of(path) or (kind if _ends(path, suffixes) else None)
+
+
 def _format_of(path: str) -> Format | None:
-    name = path.rsplit("/", 1)[-1].lower()
+    name = _name_of(path)
     if name.startswith((".", "_")) or name == MANIFEST:
         return None
     return next((kind for suffix, kind in SUFFIXES.items() if name.endswith(suffix)), None)
 
 
 def _ends(path: str, suffixes: tuple[str, ...]) -> bool:
-    name = path.rsplit("/", 1)[-1].lower()
+    name = _name_of(path)
     return not name.startswith((".", "_")) and name.removesuffix(".gz").endswith(suffixes)
 
 
-def _entries(source: str) -> list[pafs.FileInfo]:
+def _entries(source: str) -> tuple[list[pafs.FileInfo], str]:
+    """The files behind a source, and the folder that they lie in or below."""
     if "://" in source:
         files, path = filesystem(source)
     else:
@@ -224,11 +299,14 @@ def _entries(source: str) -> list[pafs.FileInfo]:
     try:
         info = files.get_file_info(path)
         if info.type == pafs.FileType.NotFound and any(mark in path for mark in "*?["):
-            inside = _listing(files, _fixed_part(path))
-            return [entry for entry in inside if fnmatch.fnmatchcase(entry.path, path)]
+            root = _fixed_part(path)
+            inside = _listing(files, root)
+            return [entry for entry in inside if fnmatch.fnmatchcase(entry.path, path)], root
         if info.type == pafs.FileType.NotFound:
             raise InputError(f"a corpus must exist, however: there is no file or folder {source}")
-        return _listing(files, path) if info.type == pafs.FileType.Directory else [info]
+        if info.type == pafs.FileType.Directory:
+            return _listing(files, path), path.rstrip("/")
+        return [info], path.rpartition("/")[0]
     except OSError as error:
         raise InputError(f"a corpus must be readable, however: {source}: {error}") from error
 

@@ -51,13 +51,14 @@ HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 class Fragment:
     """A part of one file that one worker reads; its first row has the number `first_row`.
 
-    Of image files `others` are read behind the first, each a row.
+    Of image files `others` are read behind the first, each a row, and all lie below `root`.
     """
 
     uri: str
     first_row: int = 0
     row_groups: tuple[int, ...] | None = None
     others: tuple[str, ...] = ()
+    root: str = ""
 
 
 class Refused(NamedTuple):
@@ -176,12 +177,12 @@ def parquet_fragments(uri: str, first_row: int) -> tuple[list[Fragment], int]:
     return fragments, row
 
 
-def image_fragments(uris: Sequence[str]) -> list[Fragment]:
-    """Runs of image files."""
+def image_fragments(uris: Sequence[str], root: str) -> list[Fragment]:
+    """Runs of image files below the folder `root`."""
     starts = range(0, len(uris), FRAGMENT_FILES)
     runs = [tuple(uris[start : start + FRAGMENT_FILES]) for start in starts]
     return [
-        Fragment(uri=run[0], first_row=start, others=run[1:])
+        Fragment(uri=run[0], first_row=start, others=run[1:], root=root)
         for start, run in zip(starts, runs, strict=True)
     ]
 
@@ -273,7 +274,7 @@ def _batch_rows(file: pq.ParquetFile) -> int:
 
 def _image_batches(fragment: Fragment) -> Iterator[Raw]:
     row = fragment.first_row
-    for table in file_batches((fragment.uri, *fragment.others)):
+    for table in file_batches((fragment.uri, *fragment.others), fragment.root):
         yield Raw(_numbered(table, np.arange(row, row + table.num_rows)))
         row += table.num_rows
 

@@ -22,6 +22,7 @@ from spt_core.images import MAX_BYTES, SUFFIXES, decoded, from_base64, look_of
 
 BATCH_FILES = 64
 FRAGMENT_FILES = 256
+BESIDE = "an image must lie in the folder of its class, however: it lies beside these folders"
 
 
 class Cells(NamedTuple):
@@ -32,23 +33,34 @@ class Cells(NamedTuple):
     reasons: NDArray[np.object_]
 
 
-def file_rows(uris: Sequence[str], *, with_bytes: bool) -> pa.Table:
-    """A row of each file; without bytes its image is null."""
+def file_rows(uris: Sequence[str], root: str, *, with_bytes: bool) -> pa.Table:
+    """A row of each file below the folder `root`; without bytes its image is null.
+
+    `folder` is the first folder on the way from the root to the file, null where there is none.
+    """
     images = [_content(uri) for uri in uris] if with_bytes else [None] * len(uris)
-    places = [PurePosixPath(unquote(urlsplit(uri).path)) for uri in uris]
+    places = [_place(uri) for uri in uris]
+    folders = [place.relative_to(_place(root)).parts[:-1] for place in places]
     return pa.table(
         {
             IMAGE: pa.array(images, pa.large_binary()),
-            FOLDER: pa.array([place.parent.name for place in places], pa.large_string()),
+            FOLDER: pa.array([_part(names, 0) for names in folders], pa.large_string()),
             PLACE: pa.array([str(place) for place in places], pa.large_string()),
         }
     )
 
 
-def file_batches(uris: Sequence[str]) -> Iterator[pa.Table]:
+def file_batches(uris: Sequence[str], root: str) -> Iterator[pa.Table]:
     """Rows of some files, a few at a time."""
     for start in range(0, len(uris), BATCH_FILES):
-        yield file_rows(uris[start : start + BATCH_FILES], with_bytes=True)
+        yield file_rows(uris[start : start + BATCH_FILES], root, with_bytes=True)
+
+
+def without_class(rows: pa.Table) -> NDArray[np.object_]:
+    """Why a row of image files has no class [B]: it lies beside the classes' folders; else None."""
+    reasons = np.full(rows.num_rows, None, dtype=object)
+    reasons[np.asarray(rows[FOLDER].is_null())] = BESIDE
+    return reasons
 
 
 def with_files(column: pa.ChunkedArray, table_uri: str) -> pa.ChunkedArray:
@@ -87,6 +99,14 @@ def read_cells(column: pa.Array, name: str) -> Cells:
 
 _ENDING = rf"(?:{'|'.join(suffix.replace('.', '[.]') for suffix in SUFFIXES)})$"
 _MISSING = b"path:"  # before a path whose file cannot be had: no image begins so
+
+
+def _place(uri: str) -> PurePosixPath:
+    return PurePosixPath(unquote(urlsplit(uri).path))
+
+
+def _part(names: Sequence[str], number: int) -> str | None:
+    return names[number] if len(names) > number else None
 
 
 def _encoded(value: object, rule: str) -> bytes:

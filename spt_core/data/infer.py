@@ -131,6 +131,11 @@ def _findings_of_files(rows: Sample, corpus: Corpus) -> list[Finding]:
         if corpus.format != "jsonl" and count < len(corpus.uris):
             detail = f"{count} of {len(corpus.uris)} files have it: missing in the others"
             findings.append(Finding(kind="absent", column=name, detail=detail))
+    if corpus.ignored:
+        first, num_more = corpus.ignored[0], len(corpus.ignored) - 1
+        more = f" and {num_more:,} more" if num_more else ""
+        detail = f"{first}{more} beside the folders of images: no images, and ignored"
+        findings.append(Finding(kind="unused", column="", detail=detail))
     if corpus.format == "csv":
         how = formats.dialect(corpus.uris[0])
         if how.encoding != "utf-8":

@@ -29,11 +29,12 @@ from spt_core.artifacts import filesystem, read_bytes, write_bytes
 from spt_core.data import formats
 from spt_core.data.conform import BAD_SCHEMA, conform, unparsed_rows
 from spt_core.data.corpus import (
+    FOLDER,
     Corpus,
     Format,
     Positive,
 )
-from spt_core.data.image_files import with_files
+from spt_core.data.image_files import with_files, without_class
 from spt_core.data.labels import BINARY, LabelRule
 from spt_core.data.raw import plain_integers
 from spt_core.data.rewriting import WITHHELD, Rewrite, rewritten
@@ -174,6 +175,7 @@ def _read_fragments(work: pa.Table, job: ReadJob) -> Iterator[pa.Table]:
             first_row=item["first_row"],
             row_groups=groups,
             others=tuple(json.loads(item["others"])),
+            root=item["root"],
         )
         yield from _good_rows(fragment, job)
 
@@ -198,6 +200,8 @@ def _good_rows(fragment: formats.Fragment, job: ReadJob) -> Iterator[pa.Table]:
                     cells = with_files(table[name], fragment.uri)
                     table = table.set_column(table.column_names.index(name), name, cells)
             refused = None
+            if job.format == "images" and job.label == FOLDER:
+                refused = without_class(table)
             if job.rewrite is not None and words is not None and words in table.column_names:
                 table, refused, some = rewritten(table, words, job.rewrite)
                 counts.update(some)
@@ -267,7 +271,7 @@ def _fragments(corpus: Corpus) -> list[formats.Fragment]:
             raise InputError(f"a corpus must have rows, however: {corpus.uris[0]} has none")
         return fragments
     if corpus.format == "images":
-        return formats.image_fragments(corpus.uris)
+        return formats.image_fragments(corpus.uris, corpus.root)
     # A single file starts at 0 and need not be counted.
     uris, identity = corpus.uris, corpus.identity
     counts = _counts(uris, corpus.format, identity) if len(uris) > 1 else (0,)

@@ -49,7 +49,7 @@ def sample_of(table: pa.Table) -> Sample:
 
 def sample(corpus: Corpus, num_rows: int) -> Sample:
     """About `num_rows` rows of a corpus in their order, or all if it has no more."""
-    return _sample(corpus.uris, corpus.format, corpus.identity, num_rows)
+    return _sample(corpus.uris, corpus.format, corpus.identity, num_rows, corpus.root)
 
 
 def sampled_columns(uris: tuple[str, ...], kind: Format, identity: str, num_rows: int) -> list[str]:
@@ -58,10 +58,12 @@ def sampled_columns(uris: tuple[str, ...], kind: Format, identity: str, num_rows
 
 
 @functools.lru_cache(maxsize=2)  # a run asks when it opens a corpus, and when it splits it
-def _sample(uris: tuple[str, ...], kind: Format, identity: str, num_rows: int) -> Sample:
+def _sample(
+    uris: tuple[str, ...], kind: Format, identity: str, num_rows: int, root: str = ""
+) -> Sample:
     del identity
     if kind == "images":  # what their columns are is known; none is decoded for it
-        return _drawn([Raw(file_rows(uris, with_bytes=False))], num_rows, is_whole=True)
+        return _drawn([Raw(file_rows(uris, root, with_bytes=False))], num_rows, is_whole=True)
     sizes = [_size(uri) for uri in uris]
     is_whole = sum(sizes) <= SAMPLE_BYTES
     if is_whole:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,8 +19,10 @@ from spt_core.data.corpus import (
     RESERVED,
     Corpus,
     DatasetInfo,
+    ImageFiles,
     Roles,
     expand,
+    image_files,
     require_columns,
 )
 from spt_core.data.infer import SAMPLE_ROWS, infer_columns
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from spt_core.data.read import Dataset
+
+MIN_CLASS_FOLDERS = 2  # with images, for a table beside them to be a note
 
 Source: TypeAlias = "str | Path | pa.Table | pd.DataFrame | Sequence[Mapping[str, Any]] | Dataset"
 
@@ -53,7 +58,12 @@ def open_corpus(
     `require_label=False` a corpus without the task's label can be scored, not trained on.
     """
     located = str(source) if isinstance(source, str | Path) else _stored(source, storage)
-    uris, kind, identity = expand(located)
+    images = _images(task, located)
+    if images is None:
+        uris, kind, identity = expand(located)
+        images = image_files(located) if kind == "images" else None
+    else:
+        uris, kind, identity = images.uris, "images", images.identity
     if not isinstance(source, str | Path):
         identity = located.rsplit("/", 1)[-1]
     refused = None
@@ -69,6 +79,11 @@ def open_corpus(
     columns = [name for name in counts if name not in RESERVED]
     label = roles.label or (FOLDER if kind == "images" else task.label)
     _require_roles(roles, columns, uris[0])
+    if images is not None and require_label and label == FOLDER and not images.folders:
+        raise InputError(
+            "images must lie in a folder for each class, however: those of "
+            f"{_name_of(source)} lie in none"
+        )
     if require_label or roles.label is not None:
         require_columns([label], columns, what="label", file=uris[0])
     time = roles.time or (task.time if task.time in columns else None)
@@ -97,12 +112,32 @@ def open_corpus(
         known_in_advance=_in_advance(task, roles, label),
         columns=counts,
         refused=refused,
+        root="" if images is None else images.root,
+        ignored=() if images is None else images.ignored,
         licences=info.licences,
         synthetic=info.synthetic,
     )
     if require_label:
         infer_columns(corpus, task)  # refuses what could not be trained on, while it is cheap
     return corpus
+
+
+def _images(task: Task, located: str) -> ImageFiles | None:
+    """The image files that are the corpus of a task of images; None where a table is.
+
+    A table that names or holds images is the corpus, one beside folders of images a note.
+    """
+    subject = task.subject
+    files = image_files(located) if subject is not None and subject.kind == "image" else None
+    if files is None or subject is None or not files.tables:
+        return files
+    if len(files.folders) < MIN_CLASS_FOLDERS:
+        return None
+    for uri, kind in files.tables:
+        with contextlib.suppress(InputError):  # a note may begin with anything
+            if subject.name in formats.header(uri, kind):
+                return None
+    return files
 
 
 def _goal(task: Task, roles: Roles) -> Goal | None:

@@ -16,16 +16,17 @@ from spt_core.artifacts import as_uri
 from spt_core.data import formats
 from spt_core.data.alike import remove_alike
 from spt_core.data.conform import conform
-from spt_core.data.corpus import HASH, LOOK, ROW, expand
+from spt_core.data.corpus import HASH, LOOK, ROW, Corpus
 from spt_core.data.hashing import column_hashes
 from spt_core.data.image_files import with_files
 from spt_core.data.infer import infer_columns
 from spt_core.data.labels import rule_of
 from spt_core.data.partition import Partition, Written, write_parts
 from spt_core.data.sources import open_corpus
+from spt_core.errors import InputError
 from spt_core.signature import Field
 from spt_core.task import find
-from tests.odd_images import ANSWERED, REFUSED
+from tests.odd_images import ANSWERED, REFUSED, encoded, gradient
 from tests.tiny_models import tiny_image
 
 TASK = find("manufacturing/visual_inspection")
@@ -50,8 +51,10 @@ def test_a_folder_of_classes_is_a_corpus_of_rows(folder: Path) -> None:
     assert (corpus.format, corpus.label, len(corpus.uris)) == ("images", "folder", 6)
     columns = infer_columns(corpus, TASK)
     assert [field.name for field in columns.features] == ["image"]
-    assert [finding.kind for finding in columns.findings] == []
-    (fragment,) = formats.image_fragments(corpus.uris)
+    assert [(finding.kind, finding.detail) for finding in columns.findings] == [
+        ("unused", "README.txt beside the folders of images: no images, and ignored")
+    ]
+    (fragment,) = formats.image_fragments(corpus.uris, corpus.root)
     (raw,) = formats.batches(fragment, "images")
     assert raw.table["folder"].to_pylist() == ["good"] * 3 + ["scratches"] * 3
     assert raw.table[ROW].to_pylist() == list(range(6))
@@ -59,15 +62,68 @@ def test_a_folder_of_classes_is_a_corpus_of_rows(folder: Path) -> None:
 
 
 def test_fragments_of_many_files_number_their_rows() -> None:
-    fragments = formats.image_fragments([f"file:///a/{number}.png" for number in range(600)])
+    uris = [f"file:///a/{number}.png" for number in range(600)]
+    fragments = formats.image_fragments(uris, "file:///a")
     assert [fragment.first_row for fragment in fragments] == [0, 256, 512]
     assert sum(1 + len(fragment.others) for fragment in fragments) == 600
 
 
+def rows_of(corpus: Corpus) -> pa.Table:
+    (fragment,) = formats.image_fragments(corpus.uris, corpus.root)
+    (raw,) = formats.batches(fragment, "images")
+    return raw.table
+
+
+def test_every_file_below_the_classes_is_a_row_or_goes_aside_with_the_reason(folder: Path) -> None:
+    for name in ("a.jpe", "b.JFIF", "_DSC0001.jpg"):
+        (folder / "good" / name).write_bytes(encoded(Image.fromarray(gradient()), "JPEG"))
+    others = {
+        "c.gif": (b"GIF89a....", "it is a GIF"),
+        "d.webp": (b"RIFF....WEBP", "it is a WebP"),
+        "e.dcm": (b"\0" * 128 + b"DICM", "it is a DICOM file"),
+        "f.jp2": (b"\0\0\0\x0cjP  ", "it is a JPEG 2000"),
+        "labels.csv": (b"name,defect\n", "it is text"),
+        "g": (b"\1\2\3", "01 02 03"),
+    }
+    (folder / "scratches" / "deeper").mkdir()
+    for name, (content, _) in others.items():
+        (folder / "scratches" / "deeper" / name).write_bytes(content)
+    corpus = open_corpus(TASK, folder, storage=as_uri(folder.parent))
+    assert len(corpus.uris) == 6 + 3 + len(others)
+    good, bad = conform(rows_of(corpus), [IMAGE])
+    assert (good.num_rows, bad.num_rows) == (9, len(others))
+    reasons = {
+        Path(json.loads(row["record"])["path"]).name: row["reason"] for row in bad.to_pylist()
+    }
+    assert reasons.keys() == others.keys()
+    assert all(fact in reasons[name] for name, (_, fact) in others.items())
+
+
+@pytest.mark.parametrize("name", ["notes.csv", "shifts.tsv", "meta.jsonl"])
+def test_a_table_without_images_beside_folders_of_them_is_ignored_and_it_is_told(
+    folder: Path, name: str
+) -> None:
+    (folder / name).write_text('{"date": 1}\n' if name == "meta.jsonl" else "date,shift\n1,2\n")
+    corpus = open_corpus(TASK, folder, storage=as_uri(folder.parent))
+    assert (corpus.format, len(corpus.uris)) == ("images", 6)
+    assert set(corpus.ignored) == {"README.txt", name}
+    (finding,) = infer_columns(corpus, TASK).findings
+    assert "and 1 more beside the folders of images" in finding.detail
+
+
+def test_a_flat_folder_has_no_classes_and_can_be_scored_with_all_its_files(folder: Path) -> None:
+    (folder / "good" / "x.dcm").write_bytes(b"\0" * 128 + b"DICM")
+    with pytest.raises(InputError, match="a folder for each class, however: those of good lie in"):
+        open_corpus(TASK, folder / "good", storage=as_uri(folder.parent))
+    corpus = open_corpus(TASK, folder / "good", storage=as_uri(folder.parent), require_label=False)
+    assert rows_of(corpus)["folder"].to_pylist() == [None] * 4
+    assert corpus.ignored == ()
+
+
 def test_a_table_beside_images_is_the_corpus(folder: Path) -> None:
     (folder / "rows.csv").write_text("image,defect\ngood/0.PNG,good\n")
-    uris, kind, _ = expand(folder)
-    assert (kind, len(uris)) == ("csv", 1)
+    corpus = open_corpus(TASK, folder, storage=as_uri(folder.parent))
+    assert (corpus.format, len(corpus.uris), corpus.label) == ("csv", 1, "defect")
 
 
 def test_paths_of_a_table_are_read_from_its_folder_and_never_beyond(folder: Path) -> None:
@@ -102,7 +158,7 @@ def test_odd_files_of_a_folder_are_rows_or_go_aside_with_the_reason(tmp_path: Pa
     for name, content in odd.items():  # whatever a file is named, its content counts
         (tmp_path / "plates" / "good" / f"{name}.png").write_bytes(content)
     corpus = open_corpus(TASK, tmp_path / "plates", storage=as_uri(tmp_path))
-    (fragment,) = formats.image_fragments(corpus.uris)
+    (fragment,) = formats.image_fragments(corpus.uris, corpus.root)
     (raw,) = formats.batches(fragment, "images")
     names = [name.removesuffix(".png") for name in sorted(f"{name}.png" for name in odd)]
     good, bad = conform(raw.table, [IMAGE])
