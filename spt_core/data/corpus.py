@@ -44,8 +44,8 @@ EVENTS = "__events"  # readings of a window whose label is 1
 RESERVED = (ROW, HASH, INSTANT, LOOK, FROM, UNTIL, EVENTS)
 SAMPLE = "the bundled SYNTHETIC sample"  # a corpus of the task's own generator
 # The columns of a corpus of image files: the file, the first folder on the way to it, which is its
-# class, and its place.
-IMAGE, FOLDER, PLACE = "image", "folder", "path"
+# class, the second, such as a plate or a patient, and its place.
+IMAGE, FOLDER, SUBFOLDER, PLACE = "image", "folder", "subfolder", "path"
 _TABLE_FORMATS: Mapping[str, str] = {"_delta_log": "Delta Lake", ".hoodie": "Apache Hudi"}
 
 
@@ -162,6 +162,7 @@ class Finding:
         "gaps",
         "calendar",
         "windows",
+        "group",
     ]
     column: str
     detail: str

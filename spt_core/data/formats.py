@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from spt_core.artifacts import filesystem
 from spt_core.data import csv_text
-from spt_core.data.corpus import FOLDER, IMAGE, PLACE, ROW, Format
+from spt_core.data.corpus import FOLDER, IMAGE, PLACE, ROW, SUBFOLDER, Format
 from spt_core.data.image_files import FRAGMENT_FILES, file_batches
 from spt_core.data.raw import as_json, column_from, flat, is_bytes
 from spt_core.errors import InputError
@@ -103,7 +103,7 @@ def header(uri: str, kind: Format) -> list[str]:
 def columns(uris: Sequence[str], kind: Format) -> dict[str, int]:
     """The columns that any of the files has, in the order of the first, and how many have it."""
     if kind == "images":
-        return dict.fromkeys((IMAGE, FOLDER, PLACE), len(uris))
+        return dict.fromkeys((IMAGE, FOLDER, SUBFOLDER, PLACE), len(uris))
     counts: dict[str, int] = {}
     with concurrent.futures.ThreadPoolExecutor(HEADER_THREADS) as pool:
         for names in pool.map(lambda uri: header(uri, kind), uris):

@@ -1,6 +1,7 @@
 """Image files and columns of images: -> rows with encoded bytes, each checked by decoding it.
 
-files -> image, folder (the class, where folders are classes), path; cells -> bytes and looks
+files -> image, folder (the class, where folders are classes), subfolder, path
+cells -> bytes and looks
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from spt_core.artifacts import filesystem, read_bytes
-from spt_core.data.corpus import FOLDER, IMAGE, PLACE
+from spt_core.data.corpus import FOLDER, IMAGE, PLACE, SUBFOLDER
 from spt_core.errors import InputError, NotFoundError
 from spt_core.images import MAX_BYTES, SUFFIXES, decoded, from_base64, look_of
 
@@ -36,7 +37,8 @@ class Cells(NamedTuple):
 def file_rows(uris: Sequence[str], root: str, *, with_bytes: bool) -> pa.Table:
     """A row of each file below the folder `root`; without bytes its image is null.
 
-    `folder` is the first folder on the way from the root to the file, null where there is none.
+    `folder` and `subfolder` are the first and second folder on the way from the root to the file,
+    null where there is none.
     """
     images = [_content(uri) for uri in uris] if with_bytes else [None] * len(uris)
     places = [_place(uri) for uri in uris]
@@ -45,6 +47,7 @@ def file_rows(uris: Sequence[str], root: str, *, with_bytes: bool) -> pa.Table:
         {
             IMAGE: pa.array(images, pa.large_binary()),
             FOLDER: pa.array([_part(names, 0) for names in folders], pa.large_string()),
+            SUBFOLDER: pa.array([_part(names, 1) for names in folders], pa.large_string()),
             PLACE: pa.array([str(place) for place in places], pa.large_string()),
         }
     )

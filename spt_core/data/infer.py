@@ -19,7 +19,15 @@ from spt_core.data.conform import (
     text_column,
     typed_column,
 )
-from spt_core.data.corpus import FOLDER, PLACE, RESERVED, Corpus, Finding, require_columns
+from spt_core.data.corpus import (
+    FOLDER,
+    PLACE,
+    RESERVED,
+    SUBFOLDER,
+    Corpus,
+    Finding,
+    require_columns,
+)
 from spt_core.data.kinds import (
     MAX_TEXT_IN_NUMBERS,
     Judged,
@@ -273,7 +281,8 @@ def _subject_columns(rows: Sample, corpus: Corpus, task: Task) -> Columns:
     require_columns(needed, usable, what="input", file=corpus.uris[0])
     features = tuple(field for field in task.fields if field.name in usable)
     names_in_use = {*RESERVED, corpus.label, *(field.name for field in features)}
-    names_in_use |= {FOLDER, PLACE} if corpus.format == "images" else set()
+    if corpus.format == "images":  # what their files say beside, unless it is asked for
+        names_in_use |= {FOLDER, SUBFOLDER, PLACE} - {corpus.group}
     carried: list[Field] = []
     findings: list[Finding] = []
     names: list[str] = table.column_names

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from spt_core.artifacts import remove
 from spt_core.data.conform import conform, has_dates, time_column
-from spt_core.data.corpus import INSTANT, Corpus
+from spt_core.data.corpus import INSTANT, SUBFOLDER, Corpus, Finding
 from spt_core.data.hashing import column_hashes, uniform
 from spt_core.data.infer import Columns
 from spt_core.data.partition import DAY_US, Partition, TimeHistogram, histogram_of
@@ -58,6 +58,22 @@ def kind_of_series(corpus: Corpus, columns: Columns, config: SplitConfig) -> Spl
             f"a time split needs times, however: {corpus.time!r} of {corpus.name} holds numbers"
         )
     return config.kind or ("time" if clock.kind == "time" else "group")
+
+
+def ungrouped(task: Task, corpus: Corpus, kind: SplitKind, sampled: Sample) -> list[Finding]:
+    """That a split at random parts what the task, or a folder of images, holds together."""
+    if kind != "random" or corpus.group is not None:
+        return []
+    flatters = "the split is at random, and figures may flatter"
+    if corpus.format == "images" and sampled.table[SUBFOLDER].null_count < sampled.table.num_rows:
+        num_folders = pc.count_distinct(sampled.table[SUBFOLDER], mode="only_valid").as_py()
+        detail = f"images lie in {num_folders:,} subfolders of the classes: {flatters}; "
+        detail += f"--group {SUBFOLDER} keeps those of one together"
+        return [Finding(kind="group", column=SUBFOLDER, detail=detail)]
+    if task.group is None:
+        return []
+    detail = f"no column says which rows are of one {task.group}: {flatters}; --group names one"
+    return [Finding(kind="group", column=task.group, detail=detail)]
 
 
 def partition_of(

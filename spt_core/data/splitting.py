@@ -37,7 +37,7 @@ from spt_core.data.read import num_partitions, plain_errors, read, replaced, row
 from spt_core.data.readings import cut_windows, cutting_of, large_windows, paced, refuse_telling
 from spt_core.data.rewriting import Rewrite
 from spt_core.data.sampling import sample
-from spt_core.data.split_plan import kind_of, partition_of
+from spt_core.data.split_plan import kind_of, partition_of, ungrouped
 from spt_core.data.splits import SplitConfig, Splits, load_splits, table_of
 from spt_core.data.sufficiency import (
     class_findings,
@@ -102,7 +102,8 @@ def _make(
     num_rows_in = accounted(corpus, written, quarantine)
     duplicates, doubt = remove_duplicates(written, partition)
     left_out = dict(written.left_out)
-    findings = [*columns.findings, *doubt, *class_findings(corpus.label, written, labels)]
+    findings = [*columns.findings, *ungrouped(task, corpus, kind, sampled)]
+    findings += [*doubt, *class_findings(corpus.label, written, labels)]
     if columns.readings:
         findings += large_windows(corpus, columns, config)
     if partition.seed != config.seed:

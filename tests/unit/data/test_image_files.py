@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,13 +17,17 @@ from spt_core.artifacts import as_uri
 from spt_core.data import formats
 from spt_core.data.alike import remove_alike
 from spt_core.data.conform import conform
-from spt_core.data.corpus import HASH, LOOK, ROW, Corpus
+from spt_core.data.corpus import HASH, LOOK, ROW, Corpus, Roles
 from spt_core.data.hashing import column_hashes
 from spt_core.data.image_files import with_files
 from spt_core.data.infer import infer_columns
 from spt_core.data.labels import rule_of
 from spt_core.data.partition import Partition, Written, write_parts
+from spt_core.data.read import ReadJob, _good_rows
+from spt_core.data.sampling import sample
 from spt_core.data.sources import open_corpus
+from spt_core.data.split_plan import kind_of, ungrouped
+from spt_core.data.splits import SplitConfig
 from spt_core.errors import InputError
 from spt_core.signature import Field
 from spt_core.task import find
@@ -118,6 +123,70 @@ def test_a_flat_folder_has_no_classes_and_can_be_scored_with_all_its_files(folde
     corpus = open_corpus(TASK, folder / "good", storage=as_uri(folder.parent), require_label=False)
     assert rows_of(corpus)["folder"].to_pylist() == [None] * 4
     assert corpus.ignored == ()
+
+
+def plates(folder: Path) -> Path:
+    """Each class with images of three plates, and one image that lies in none."""
+    for name in ("good", "scratches"):
+        for number in range(6):
+            place = folder / name / f"plate {number // 2}" / "left" / f"{number}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(tiny_image(number))
+    return folder
+
+
+def test_the_class_is_the_first_folder_and_a_plate_the_one_below_it(tmp_path: Path) -> None:
+    (plates(tmp_path) / "good" / "alone.png").write_bytes(tiny_image(7))
+    corpus = open_corpus(TASK, tmp_path, storage=as_uri(tmp_path), roles=Roles(group="subfolder"))
+    table = rows_of(corpus)
+    assert table["folder"].to_pylist() == ["good"] * 7 + ["scratches"] * 6
+    own = [f"plate {number // 2}" for number in range(6)]
+    assert table["subfolder"].to_pylist() == [None, *own, *own]
+    columns = infer_columns(corpus, TASK)
+    assert [field.name for field in columns.carried] == ["subfolder"]
+    assert kind_of(corpus, columns, SplitConfig(), sample(corpus, 100)) == "group"
+    good, bad = conform(table, columns.all, required=("subfolder",))
+    assert good["subfolder"].to_pylist() == own + own
+    assert "'subfolder' must be known" in bad["reason"][0].as_py()
+
+
+def test_an_image_beside_the_folders_of_the_classes_goes_aside(folder: Path) -> None:
+    (folder / "overview.png").write_bytes(tiny_image(9))
+    corpus = open_corpus(TASK, folder, storage=as_uri(folder.parent))
+    (fragment,) = formats.image_fragments(corpus.uris, corpus.root)
+    job = ReadJob(
+        format="images",
+        fields=(IMAGE,),
+        label=corpus.label,
+        labels=rule_of(TASK),
+        positive=None,
+        quarantine=as_uri(folder.parent / "bad"),
+        columns=None,
+        required=(),
+        gaps=frozenset(),
+        time=None,
+    )
+    (good,) = _good_rows(fragment, job)
+    assert good["folder"].to_pylist() == ["good"] * 3 + ["scratches"] * 3
+    (bad,) = pq.read_table(folder.parent / "bad").to_pylist()
+    assert bad["reason"].endswith("however: it lies beside these folders")
+    assert json.loads(bad["record"])["path"].endswith("plates/overview.png")
+
+
+def test_a_split_at_random_of_plates_or_patients_is_told(folder: Path, tmp_path: Path) -> None:
+    def told(folder: Path, **roles: Any) -> list[str]:
+        corpus = open_corpus(TASK, folder, storage=as_uri(tmp_path), roles=Roles(**roles))
+        return [f.detail for f in ungrouped(TASK, corpus, "random", sample(corpus, 100))]
+
+    flatters = "the split is at random, and figures may flatter"
+    assert told(folder) == [
+        f"no column says which rows are of one plate: {flatters}; --group names one"
+    ]
+    (detail,) = told(plates(tmp_path / "by plate"))
+    assert detail.startswith(f"images lie in 3 subfolders of the classes: {flatters}")
+    assert told(tmp_path / "by plate", group="subfolder") == []
+    rows = open_corpus(TASK, TASK.sample(20, 0), storage=as_uri(tmp_path))
+    assert (rows.group, ungrouped(TASK, rows, "group", sample(rows, 20))) == ("plate", [])
 
 
 def test_a_table_beside_images_is_the_corpus(folder: Path) -> None:
