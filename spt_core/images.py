@@ -1,7 +1,8 @@
 """Encoded images -> checked pixels, the same for files of a corpus and for requests.
 
 PNG, JPEG, TIFF and BMP of one frame; gray or color, 8 or 16 bits. The header says how large an
-image is before anything of it is decoded.
+image is before anything of it is decoded, and whoever needs a small one gets one that is shrunk
+while it is decoded: of 40 million pixels a fortieth is ever held in color or compared.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp")
 MAX_PIXELS = 40_000_000  # of an image, before it is decoded
 MAX_BYTES = 20_000_000  # of an encoded image
 MIN_SIDE_PX = 8
+# No side is shrunk below this, nor below OVERSAMPLING times the side that is asked for.
+SHRUNK_SIDE_PX = 512
+OVERSAMPLING = 4
+STRIP_PIXELS = 1 << 20  # that are converted at a time
 GRAY_TOLERANCE = 2  # between the channels of an image that is gray; JPEG rounds
 MAX_LEVEL = 65_535  # of 16 bits
 LOOK_SIDE = 16
@@ -44,22 +49,27 @@ _SIGNATURES = (
     (b"BM", "it is a BMP whose header is truncated or damaged"),
 )
 _DICOM_AT = 128  # where a DICOM file says that it is one
+_ORIENTATION = 274  # the tag of EXIF
 
 
 class Picture(NamedTuple):
-    """A decoded image: pixels [H, W] of a gray one, [H, W, 3] of one in color; uint8 or uint16."""
+    """A decoded image: pixels [H, W] of a gray one, [H, W, 3] of one in color; uint8 or uint16.
+
+    Of a shrunk one `size_px` is the width and the height that it came with.
+    """
 
     pixels: Pixels
+    size_px: tuple[int, int] | None = None
 
     @property
     def width_px(self) -> int:
-        """The number of columns."""
-        return self.pixels.shape[1]
+        """The number of columns that it came with."""
+        return self.pixels.shape[1] if self.size_px is None else self.size_px[0]
 
     @property
     def height_px(self) -> int:
-        """The number of rows."""
-        return self.pixels.shape[0]
+        """The number of rows that it came with."""
+        return self.pixels.shape[0] if self.size_px is None else self.size_px[1]
 
     @property
     def depth_bits(self) -> int:
@@ -72,25 +82,29 @@ class Picture(NamedTuple):
         return self.pixels.ndim == 2
 
 
-def picture_of(value: object, name: str) -> Picture:
+def picture_of(value: object, name: str, *, side_px: int | None = None) -> Picture:
     """The image that a request holds: encoded bytes, their base64, a path, or pixels.
 
-    Pixels are an array [H, W] or [H, W, 3] of uint8 or uint16, or a Pillow image. InputError says
-    in one sentence what is wrong with the field `name`.
+    Pixels are an array [H, W] or [H, W, 3] of uint8 or uint16, or a Pillow image. With `side_px`
+    it may be shrunk, as `decoded` says. InputError says in one sentence what is wrong with the
+    field `name`.
     """
     rule = f"the field {name!r} must"
     if isinstance(value, str):
-        return decoded(from_base64(value, rule), rule)
+        return decoded(from_base64(value, rule), rule, side_px=side_px)
     if isinstance(value, bytes | bytearray | memoryview):
-        return decoded(bytes(value), rule)
+        return decoded(bytes(value), rule, side_px=side_px)
     if isinstance(value, Path):
         if not value.is_file():
             raise InputError(f"{rule} be an image, however: there is no file {value}")
-        return decoded(value.read_bytes(), rule)
-    if isinstance(value, np.ndarray):
-        return _checked(value, rule)
+        return decoded(value.read_bytes(), rule, side_px=side_px)
     if type(value).__module__.startswith("PIL."):
-        return _checked(_pixels(value, rule), rule)
+        value = _pixels(value, rule)
+    if isinstance(value, np.ndarray):
+        _check(value, rule)
+        height, width = value.shape[:2]
+        small = _reduced(value, _factors((width, height), side_px))
+        return _picture(small, (width, height))
     held = "null" if value is None else type(value).__name__
     raise InputError(f"{rule} be an image in base64, however: it is {held}")
 
@@ -111,13 +125,35 @@ def from_base64(text: str, rule: str) -> bytes:
         ) from error
 
 
-def decoded(content: bytes, rule: str) -> Picture:
+def decoded(content: bytes, rule: str, *, side_px: int | None = None) -> Picture:
     """The image of encoded bytes, upright as its EXIF says; `rule` begins the error's sentence.
 
     Palettes are resolved, CMYK becomes RGB, transparent parts lie on white. What is stored in color
     and has three equal channels is gray. Color of 16 bits is read with 8.
+
+    Whoever needs a square of `side_px` gets each side that is twice as long as needed or longer
+    (OVERSAMPLING times `side_px`, SHRUNK_SIDE_PX at least) divided by a whole number: means of
+    boxes of pixels, of a JPEG those that its own transform gives. Other images stay as they are.
     """
-    from PIL import Image, ImageOps  # only whoever has images waits for it
+    image = _opened(content, rule)
+    size = image.size
+    across, down = _factors(size, side_px)
+    try:
+        # A JPEG alone does so: it is decoded at a half, a quarter or an eighth.
+        image.draft(None, (size[0] // across, size[1] // down))
+        image.load()
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception as error:
+        fact = " ".join(str(error).split())[:120] or type(error).__name__
+        raise InputError(f"{rule} be a whole {image.format}, however: {fact}") from error
+    pixels = _strips(image, rule, _factors(image.size, side_px))
+    _check(pixels, rule)
+    return _picture(_upright(pixels, orientation), size[::-1] if orientation in _LYING else size)
+
+
+def _opened(content: bytes, rule: str) -> Any:  # of Pillow
+    """An image of which the header alone was read; InputError where that says enough."""
+    from PIL import Image  # only whoever has images waits for it
 
     if len(content) > MAX_BYTES:
         raise InputError(f"{rule} hold at most {MAX_BYTES:,} bytes, however: {len(content):,}")
@@ -139,13 +175,7 @@ def decoded(content: bytes, rule: str) -> Picture:
     num_frames = getattr(image, "n_frames", 1)
     if num_frames > 1:
         raise InputError(f"{rule} be one frame, however: it has {num_frames}")
-    try:
-        image.load()
-        upright = ImageOps.exif_transpose(image)
-    except Exception as error:
-        fact = " ".join(str(error).split())[:120] or type(error).__name__
-        raise InputError(f"{rule} be a whole {image.format}, however: {fact}") from error
-    return _checked(_pixels(upright, rule), rule)
+    return image
 
 
 def look_of(picture: Picture) -> bytes:
@@ -190,10 +220,55 @@ def png(pixels: Pixels) -> bytes:
     return buffer.getvalue()
 
 
+_LYING = (5, 6, 7, 8)  # orientations of EXIF in which rows are stored as columns
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Pixels as EXIF's orientation (1 to 8; others say nothing) wants them shown."""
+    turned = pixels.swapaxes(0, 1) if orientation in _LYING else pixels
+    down, across = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    return turned[:: -1 if down else 1, :: -1 if across else 1]
+
+
+def _factors(size: tuple[int, int], side_px: int | None) -> tuple[int, int]:
+    """By how much the width and the height are divided."""
+    if side_px is None:
+        return 1, 1
+    least = max(SHRUNK_SIDE_PX, OVERSAMPLING * side_px)
+    return max(size[0] // least, 1), max(size[1] // least, 1)
+
+
+def _strips(image: Any, rule: str, factors: tuple[int, int]) -> Pixels:
+    """The pixels of an image, a strip at a time where they are shrunk, so that few are held."""
+    if factors == (1, 1):
+        return _pixels(image, rule)
+    across, down = factors
+    width, height = image.size
+    rows = down * max(STRIP_PIXELS // (width * down), 1)
+    boxes = [(0, top, width, min(top + rows, height)) for top in range(0, height, rows)]
+    return np.concatenate(
+        [_reduced(_pixels(image.crop(box), rule), (across, down)) for box in boxes]
+    )
+
+
+def _reduced(pixels: Pixels, factors: tuple[int, int]) -> Pixels:
+    """Means of boxes of pixels, rounded."""
+    from PIL import Image
+
+    if factors == (1, 1):
+        return pixels
+    if pixels.dtype == np.uint8:
+        return np.asarray(Image.fromarray(pixels).reduce(factors))
+    if pixels.ndim == 3:
+        return np.dstack([_reduced(pixels[:, :, channel], factors) for channel in range(3)])
+    means = Image.fromarray(pixels.astype(np.float32)).reduce(factors)
+    return np.rint(np.asarray(means)).astype(np.uint16)
+
+
 def _pixels(image: Any, rule: str) -> NDArray[Any]:  # of Pillow; its modes are texts
     mode = image.mode
     if mode.startswith("I;16"):
-        return np.asarray(image).astype(np.uint16)
+        return np.asarray(image).astype(np.uint16, copy=False)
     if mode == "I":
         values = np.asarray(image)
         if values.min() < 0 or values.max() > MAX_LEVEL:
@@ -214,7 +289,7 @@ def _pixels(image: Any, rule: str) -> NDArray[Any]:  # of Pillow; its modes are 
     raise InputError(f"{rule} be gray, RGB or CMYK, however: its mode is {mode}")
 
 
-def _checked(pixels: NDArray[Any], rule: str) -> Picture:
+def _check(pixels: NDArray[Any], rule: str) -> None:
     if pixels.dtype != np.uint8 and pixels.dtype != np.uint16:
         raise InputError(f"{rule} hold pixels of 8 or 16 bits, however: they are {pixels.dtype}")
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
@@ -226,11 +301,18 @@ def _checked(pixels: NDArray[Any], rule: str) -> Picture:
             f"{rule} have {MIN_SIDE_PX} x {MIN_SIDE_PX} to {MAX_PIXELS:,} pixels, however: "
             f"{width:,} x {height:,}"
         )
+
+
+def _picture(pixels: Pixels, size: tuple[int, int]) -> Picture:
+    """Pixels, one channel of them where all are equal, of an image that came with this size."""
     if pixels.ndim == 3:
-        least, greatest = pixels.min(2), pixels.max(2)
-        if int((greatest - least).max()) <= GRAY_TOLERANCE:
-            pixels = pixels[:, :, 1]
-    return Picture(np.ascontiguousarray(pixels))
+        red, green, blue = (pixels[:, :, channel] for channel in range(3))
+        greatest = np.maximum(np.maximum(red, green), blue)
+        spread = greatest - np.minimum(np.minimum(red, green), blue)
+        if int(spread.max()) <= GRAY_TOLERANCE:
+            pixels = green
+    is_whole = pixels.shape[:2] == size[::-1]
+    return Picture(np.ascontiguousarray(pixels), None if is_whole else size)
 
 
 def _kind(content: bytes) -> str:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from spt_core.artifacts import filesystem, read_bytes
 from spt_core.data.corpus import FOLDER, IMAGE, PLACE, SUBFOLDER
 from spt_core.errors import InputError, NotFoundError
-from spt_core.images import MAX_BYTES, SUFFIXES, decoded, from_base64, look_of
+from spt_core.images import LOOK_SIDE, MAX_BYTES, SUFFIXES, decoded, from_base64, look_of
 
 BATCH_FILES = 64
 FRAGMENT_FILES = 256
@@ -92,7 +92,7 @@ def read_cells(column: pa.Array, name: str) -> Cells:
         content = look = None
         try:
             content = _encoded(value, rule)
-            look = look_of(decoded(content, rule))
+            look = look_of(decoded(content, rule, side_px=LOOK_SIDE))
         except InputError as error:
             content, reasons[row] = None, str(error)
         images.append(content)

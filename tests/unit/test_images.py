@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from spt_core.errors import InputError
+from spt_core.families.image.reading import Square, scaled
 from spt_core.images import decoded, look_of, looks_of, picture_of, png
 from tests.odd_images import bomb, encoded, gradient
 from tests.tiny_models import tiny_image
@@ -72,6 +74,81 @@ def test_cmyk_and_palettes_become_rgb() -> None:
 def test_gray_that_is_stored_in_color_is_gray() -> None:
     color = Image.fromarray(gradient()).convert("RGB")
     assert decoded(encoded(color, "JPEG"), RULE).is_gray
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 10))
+def test_each_orientation_of_exif_is_shown_as_pillow_shows_it(orientation: int, kind: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (10, 14, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(Image.fromarray(pixels), kind, exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    picture = decoded(content, RULE)
+    assert np.array_equal(picture.pixels, np.asarray(upright))
+    assert (picture.width_px, picture.height_px) == upright.size
+
+
+def large(kind: str, width: int = 2100, height: int = 1100) -> Image.Image:
+    """Smooth levels with fine noise, larger than any network needs."""
+    draw = np.random.default_rng(0)
+    coarse = draw.integers(20, 230, (24, 24, 3), dtype=np.uint8)
+    image = Image.fromarray(coarse).resize((width, height))
+    if kind == "L":
+        return image.convert("L")
+    if kind == "I;16":
+        levels = np.asarray(image.convert("L")).astype(np.uint16) * 257
+        return Image.fromarray(levels + draw.integers(0, 99, levels.shape, dtype=np.uint16))
+    return image.convert(kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [("L", "JPEG"), ("RGB", "JPEG"), ("CMYK", "JPEG"), ("RGB", "PNG"), ("RGBA", "PNG"),
+     ("P", "PNG"), ("I;16", "PNG"), ("I;16", "TIFF"), ("L", "BMP")],
+)  # fmt: skip
+def test_a_large_image_is_shrunk_while_it_is_decoded_and_looks_the_same(
+    kind: str, form: str
+) -> None:
+    content = encoded(large(kind), form)
+    whole, small = decoded(content, RULE), decoded(content, RULE, side_px=96)
+    assert small.pixels.shape[:2] == (1100 // 2, 2100 // 4)
+    assert (small.width_px, small.height_px) == (2100, 1100)
+    assert (small.depth_bits, small.is_gray) == (whole.depth_bits, whole.is_gray)
+    square = Square(96, 1 if whole.is_gray else 3, whole.depth_bits)
+    gap = np.abs(scaled(small, square).astype(int) - scaled(whole, square)).max()
+    assert gap <= (2 if whole.depth_bits == 8 else 2 * 257)
+
+
+def test_a_large_image_is_the_same_as_bytes_an_array_and_a_pillow_image() -> None:
+    image = large("RGB")
+    pixels = picture_of(encoded(image), "image", side_px=96).pixels
+    for value in (np.asarray(image), image):
+        picture = picture_of(value, "image", side_px=96)
+        assert np.array_equal(picture.pixels, pixels)
+        assert (picture.width_px, picture.height_px) == image.size
+    deep = np.asarray(image).astype(np.uint16) * 100
+    small = picture_of(deep, "image", side_px=96).pixels
+    assert (small.shape, small.dtype) == (pixels.shape, np.uint16)
+    assert np.abs(small.astype(int) - pixels.astype(int) * 100).max() <= 100
+
+
+def test_an_image_that_lies_is_shrunk_along_its_own_sides() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = decoded(encoded(large("L"), "JPEG", exif=exif), RULE, side_px=96)
+    assert picture.pixels.shape == (525, 550)
+    assert (picture.width_px, picture.height_px) == (1100, 2100)
+
+
+def test_no_side_is_shrunk_that_is_not_twice_as_long_as_needed() -> None:
+    content = encoded(large("RGB", 1023, 3000))
+    assert decoded(content, RULE, side_px=96).pixels.shape == (600, 1023, 3)
+    assert decoded(content, RULE, side_px=256).pixels.shape == (1500, 1023, 3)
+    usual = encoded(large("RGB", 1000, 900))
+    picture = decoded(usual, RULE, side_px=96)
+    assert np.array_equal(picture.pixels, decoded(usual, RULE).pixels)
+    assert picture.size_px is None
 
 
 @pytest.mark.parametrize(

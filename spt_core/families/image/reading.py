@@ -54,7 +54,8 @@ def scaled(picture: Picture, square: Square) -> Pixels:
 def levels_of(contents: Sequence[bytes], square: Square) -> Pixels:
     """The levels [N, C, S, S] of encoded images that were checked before."""
     shape = (0, square.channels, square.size_px, square.size_px)
-    some = [scaled(decoded(content, "an image must"), square) for content in contents]
+    pictures = (decoded(content, "an image must", side_px=square.size_px) for content in contents)
+    some = [scaled(picture, square) for picture in pictures]
     return np.stack(some) if some else np.empty(shape, _TYPES[square.depth_bits])
 
 

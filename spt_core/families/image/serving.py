@@ -121,7 +121,7 @@ class ImagePredictor:
     def read(self, record: Any) -> EncodedImage:
         """A request's image: a record that holds it, or in Python the image itself."""
         if not isinstance(record, Mapping):
-            return self._encoded(picture_of(record, self._image), record)
+            return self._encoded(self._picture(record), record)
         flat = flatten(cast(Mapping[str, Any], record))
         if not self._names.issuperset(flat):
             extra = next(name for name in flat if name not in self._names)
@@ -132,14 +132,16 @@ class ImagePredictor:
         if self._image not in flat:
             raise InputError(f"the field {self._image!r} is required, however: it is missing")
         value = flat[self._image]
-        return self._encoded(picture_of(value, self._image), value)
+        return self._encoded(self._picture(value), value)
 
     def encode(self, table: pa.Table) -> ImageRows:
         """The images of typed rows."""
         rule = f"the field {self._image!r} must"
         return ImageRows(
             table[self._image].to_pylist(),
-            lambda content: self._encoded(decoded(content, rule), content),
+            lambda content: self._encoded(
+                decoded(content, rule, side_px=self.square.size_px), content
+            ),
         )
 
     def predict(self, rows: Sequence[EncodedImage]) -> list[Scores]:
@@ -161,6 +163,9 @@ class ImagePredictor:
         """The image, where one is unlike all of training's."""
         is_outside = any(self._outside(row, self._run(row)[2])() for row in rows)
         return Cautions(outside=(self._image,)) if is_outside else Cautions()
+
+    def _picture(self, value: object) -> Picture:
+        return picture_of(value, self._image, side_px=self.square.size_px)
 
     def _encoded(self, picture: Picture, value: Any) -> EncodedImage:
         square = self.square

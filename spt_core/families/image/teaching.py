@@ -216,7 +216,7 @@ def _looks(splits: Splits, task: Task, size_px: int) -> Looks:
     assert task.subject is not None, "a task of images has one as its subject"
     name = task.subject.name
     contents = sampled_rows(splits, "train", [name], FACT_IMAGES)[name].to_pylist()
-    pictures = [decoded(content, "an image must") for content in contents]
+    pictures = [decoded(content, "an image must", side_px=size_px) for content in contents]
     channels = 1 if all(picture.is_gray for picture in pictures) else 3
     square = Square(size_px, channels, max(picture.depth_bits for picture in pictures))
     levels = features_of(np.stack([scaled(picture, square) for picture in pictures]))
