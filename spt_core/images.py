@@ -49,7 +49,9 @@ _SIGNATURES = (
     (b"BM", "it is a BMP whose header is truncated or damaged"),
 )
 _DICOM_AT = 128  # where a DICOM file says that it is one
-_ORIENTATION = 274  # the tag of EXIF
+# Tags of TIFF and EXIF.
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION = 258, 262, 274
+_WHITE_IS_ZERO = 0
 
 
 class Picture(NamedTuple):
@@ -128,8 +130,9 @@ def from_base64(text: str, rule: str) -> bytes:
 def decoded(content: bytes, rule: str, *, side_px: int | None = None) -> Picture:
     """The image of encoded bytes, upright as its EXIF says; `rule` begins the error's sentence.
 
-    Palettes are resolved, CMYK becomes RGB, transparent parts lie on white. What is stored in color
-    and has three equal channels is gray. Color of 16 bits is read with 8.
+    Palettes are resolved, CMYK becomes RGB, transparent parts lie on white, a TIFF whose zero is
+    white is turned round. What is stored in color and has three equal channels is gray. Color of 16
+    bits is read with 8.
 
     Whoever needs a square of `side_px` gets each side that is twice as long as needed or longer
     (OVERSAMPLING times `side_px`, SHRUNK_SIDE_PX at least) divided by a whole number: means of
@@ -147,6 +150,10 @@ def decoded(content: bytes, rule: str, *, side_px: int | None = None) -> Picture
         fact = " ".join(str(error).split())[:120] or type(error).__name__
         raise InputError(f"{rule} be a whole {image.format}, however: {fact}") from error
     pixels = _strips(image, rule, _factors(image.size, side_px))
+    if image.format == "TIFF" and image.mode.startswith("I;16"):  # of 8 bits Pillow does so itself
+        tags = image.tag_v2
+        if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+            pixels = np.uint16((1 << tags[_BITS_PER_SAMPLE][0]) - 1) - pixels
     _check(pixels, rule)
     return _picture(_upright(pixels, orientation), size[::-1] if orientation in _LYING else size)
 

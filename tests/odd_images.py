@@ -37,6 +37,20 @@ def bomb(side_px: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0"))
 
 
+def tiff(levels: np.ndarray, *, white_is_zero: bool) -> bytes:
+    """A gray TIFF of levels [H, W] as they are stored; Pillow writes none whose zero is white."""
+    height, width = levels.shape
+    content = levels.astype(levels.dtype.newbyteorder("<")).tobytes()
+    photometric, bits = int(not white_is_zero), 8 * levels.dtype.itemsize
+    fields = [(256, width), (257, height), (258, bits), (259, 1), (262, photometric), (273, 0)]
+    fields += [(277, 1), (278, height), (279, len(content))]
+    start = 8 + 2 + 12 * len(fields) + 4
+    entries = b"".join(
+        struct.pack("<HHII", tag, 4, 1, start if tag == 273 else value) for tag, value in fields
+    )
+    return b"II*\0" + struct.pack("<IH", 8, len(fields)) + entries + b"\0" * 4 + content
+
+
 def _turned() -> bytes:
     image = Image.fromarray(gradient(16)[:8])
     exif = image.getexif()

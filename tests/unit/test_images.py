@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from spt_core.errors import InputError
 from spt_core.families.image.reading import Square, scaled
 from spt_core.images import decoded, look_of, looks_of, picture_of, png
-from tests.odd_images import bomb, encoded, gradient
+from tests.odd_images import bomb, encoded, gradient, tiff
 from tests.tiny_models import tiny_image
 
 RULE = "the field 'image' must"
@@ -74,6 +74,15 @@ def test_cmyk_and_palettes_become_rgb() -> None:
 def test_gray_that_is_stored_in_color_is_gray() -> None:
     color = Image.fromarray(gradient()).convert("RGB")
     assert decoded(encoded(color, "JPEG"), RULE).is_gray
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_tiff_whose_zero_is_white_is_turned_round(bits: int) -> None:
+    levels = gradient().astype(np.uint16) * 257 if bits == 16 else gradient()
+    assert np.array_equal(decoded(tiff(levels, white_is_zero=False), RULE).pixels, levels)
+    turned = decoded(tiff(levels, white_is_zero=True), RULE)
+    assert turned.depth_bits == bits
+    assert np.array_equal(turned.pixels, levels.max() - levels)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
