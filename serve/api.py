@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from cluster.settings import is_authenticated, replicas, service_database_url
-from serve.model_server import IMAGE_TYPES, MAX_RECORDS
+from serve.model_server import IMAGE_TYPES, MAX_RECORDS, MAX_REQUEST_PIXELS
 from serve.problems import PROBLEM_TYPE, Problem
 from spt_core.errors import InputError
 from spt_core.task import find
@@ -175,6 +175,8 @@ def _operation(model: Mapping[str, Any]) -> dict[str, Any]:
     task = find(model["task"])
     too_large = f"over {task.facts.max_body_bytes:,} bytes or {MAX_RECORDS:,} records"
     is_image = task.subject is not None and task.subject.kind == "image"
+    if is_image:
+        too_large += f", or {MAX_REQUEST_PIXELS:,} pixels in all images together"
     binary = {"schema": {"type": "string", "format": "binary"}}
     return {
         "summary": model["title"],

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import orjson
@@ -27,6 +27,7 @@ from spt_core.answering import Answerer, Cautions
 from spt_core.artifacts import load_exported
 from spt_core.errors import CorruptArtifactError, InputError, ParityError, SptError
 from spt_core.families.serving import SERVING
+from spt_core.images import num_pixels_of
 from spt_core.model import open_answerer
 from spt_core.policy import policy_from_json
 from spt_core.task import Task, find
@@ -36,6 +37,8 @@ IMAGE_TYPES = ("image/png", "image/jpeg", "image/tiff", "image/bmp")  # of a bod
 # What says nothing counts as JSON: no type at all, and what curl and urllib say unasked.
 JSON_TYPES = ("", "application/json", "application/x-www-form-urlencoded")
 MAX_RECORDS = 1000
+MAX_REQUEST_PIXELS = 100_000_000  # of all images of a request, by their headers
+MAX_DECODING = 4  # requests with images that are decoded at once: each may hold 200 MB meanwhile
 BODY_TIMEOUT_S = 10.0
 PROBE_TOLERANCE = 1e-4
 
@@ -43,6 +46,8 @@ Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
+Asked = TypeVar("Asked")
+Said = TypeVar("Said")
 
 _log = logging.getLogger("ray.serve")
 
@@ -149,6 +154,7 @@ class HotRoute:
 
     def __init__(self, server: ModelServer) -> None:
         self._server, self._waiting = server, Waiting()
+        self._decoding = asyncio.Semaphore(MAX_DECODING)
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """One request, or the server's start and end."""
@@ -169,7 +175,9 @@ class HotRoute:
             headers.append(current.header)
             body = await self._waiting.body(receive, current.answerer.task.facts.max_body_bytes)
             ref, began_s = current.ref, time.perf_counter()
-            content, answers, cautions = await _answer(current, body, _content_type(scope))
+            content, answers, cautions = await _answer(
+                current, body, _content_type(scope), self._decoding
+            )
             status, kind = 200, b"application/json"
             if any(cautions):
                 headers.append(_caution_header(cautions))
@@ -254,13 +262,14 @@ def probed(answerer: Answerer, record: Mapping[str, Any]) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {error}"[:300]}
 
 
-async def _answer(current: Served, body: bytes, content_type: str) -> Answered:
-    subject = current.answerer.task.subject
-    is_image = subject is not None and subject.kind == "image"
-    if is_image and subject is not None and content_type in IMAGE_TYPES:
-        return await _answer_one(current, {subject.name: body})
+async def _answer(
+    current: Served, body: bytes, content_type: str, decoding: asyncio.Semaphore
+) -> Answered:
+    image = _image_of(current)
+    if image is not None and content_type in IMAGE_TYPES:
+        return await _answer_one(current, {image: body}, decoding)
     if content_type not in JSON_TYPES:
-        spoken = ", ".join(("application/json", *(IMAGE_TYPES if is_image else ())))
+        spoken = ", ".join(("application/json", *(IMAGE_TYPES if image is not None else ())))
         raise Problem(415, f"this route takes {spoken}, however: {content_type[:100]!r}")
     try:
         content = orjson.loads(body)
@@ -273,20 +282,38 @@ async def _answer(current: Served, body: bytes, content_type: str) -> Answered:
         )
     try:
         if content.keys() == {"records"}:
-            answers, cautions = await _answers(current, content["records"])
+            answers, cautions = await _answers(current, content["records"], decoding)
             return Answered(orjson.dumps({"answers": answers}), answers, cautions)
     except InputError as error:
         raise Problem(422, str(error)) from error
-    return await _answer_one(current, content)
+    return await _answer_one(current, content, decoding)
 
 
-async def _answer_one(current: Served, record: Mapping[str, Any]) -> Answered:
+def _image_of(current: Served) -> str | None:
+    """The field that holds the image, where the model answers images."""
+    subject = current.answerer.task.subject
+    return subject.name if subject is not None and subject.kind == "image" else None
+
+
+async def _in_thread(
+    current: Served, decoding: asyncio.Semaphore, answer: Callable[[Asked], Said], asked: Asked
+) -> Said:
+    """What `answer` says of what is asked; of images few at once, as memory holds no more."""
+    if _image_of(current) is None:
+        return await asyncio.to_thread(answer, asked)
+    async with decoding:
+        return await asyncio.to_thread(answer, asked)
+
+
+async def _answer_one(
+    current: Served, record: Mapping[str, Any], decoding: asyncio.Semaphore
+) -> Answered:
     answer_one = current.answerer.answer_with_cautions
     try:
         if current.inline_records:
             answer, cautions = answer_one(record)
         else:
-            answer, cautions = await asyncio.to_thread(answer_one, record)
+            answer, cautions = await _in_thread(current, decoding, answer_one, record)
         return Answered(orjson.dumps(answer), (answer,), cautions)
     except InputError as error:
         raise Problem(422, str(error)) from error
@@ -320,7 +347,9 @@ def _caution_header(cautions: Cautions) -> tuple[bytes, bytes]:
     return b"x-input-cautions", "; ".join(parts).encode()
 
 
-async def _answers(current: Served, records: object) -> tuple[list[dict[str, Any]], Cautions]:
+async def _answers(
+    current: Served, records: object, decoding: asyncio.Semaphore
+) -> tuple[list[dict[str, Any]], Cautions]:
     if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
         raise Problem(422, '"records" must be a list of JSON objects, however: it is not')
     if not 1 <= len(records) <= MAX_RECORDS:
@@ -332,7 +361,25 @@ async def _answers(current: Served, records: object) -> tuple[list[dict[str, Any
     answers = current.answerer.answers_with_cautions
     if len(records) <= current.inline_records:
         return answers(records)
-    return await asyncio.to_thread(answers, records)
+    image = _image_of(current)
+
+    def answered(records: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], Cautions]:
+        if image is not None:
+            _refuse_pixels([record.get(image) for record in records])
+        return answers(records)
+
+    return await _in_thread(current, decoding, answered, records)
+
+
+def _refuse_pixels(images: Sequence[object]) -> None:
+    """Problem 413 where images have too many pixels together; few bytes may hold very many."""
+    num_pixels = sum(num_pixels_of(image) for image in images)
+    if num_pixels > MAX_REQUEST_PIXELS:
+        raise Problem(
+            413,
+            f"the images of one request may have {MAX_REQUEST_PIXELS:,} pixels together, however: "
+            f"they have {num_pixels:,}; score data sets with `python -m jobs.predict`",
+        )
 
 
 class Waiting:

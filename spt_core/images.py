@@ -127,6 +127,19 @@ def from_base64(text: str, rule: str) -> bytes:
         ) from error
 
 
+def num_pixels_of(value: object) -> int:
+    """The pixels of an encoded image, or of its base64, by its header alone.
+
+    0 where there is no such header: who reads the image says what is wrong with it.
+    """
+    try:
+        content = from_base64(value, "") if isinstance(value, str) else value
+        width, height = _opened(content, "").size if isinstance(content, bytes) else (0, 0)
+    except InputError:
+        return 0
+    return width * height
+
+
 def decoded(content: bytes, rule: str, *, side_px: int | None = None) -> Picture:
     """The image of encoded bytes, upright as its EXIF says; `rule` begins the error's sentence.
 

@@ -1,0 +1,105 @@
+"""What one request, and one replica, may hold of images; a predictor without a network answers."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serve.model_server import MAX_DECODING, MAX_REQUEST_PIXELS, HotRoute, ModelServer, Served
+from spt_core.answering import Answerer, Cautions
+from spt_core.heads.base import Prediction, Scores
+from spt_core.images import MAX_PIXELS, num_pixels_of, png
+from spt_core.judgement import AttentionMap
+from spt_core.policy import LabelPolicy
+from spt_core.task import find
+from tests.tiny_models import tiny_image
+from tests.unit.serve.asgi import Response, ask
+
+TASK = find("manufacturing/visual_inspection")
+POLICY = LabelPolicy(thresholds={}, most_probable=True)
+MAP = AttentionMap(((3.0, -1.0), (0.0, 0.5)), 64, 64)
+
+
+class Scratched:
+    """Says of every image that it is scratched, and notes how many it reads at once."""
+
+    classes = ("patches", "scratches")
+
+    def __init__(self) -> None:
+        self.lock, self.num_now, self.most_at_once = threading.Lock(), 0, 0
+
+    def read(self, record: Any) -> Any:
+        with self.lock:
+            self.num_now += 1
+            self.most_at_once = max(self.most_at_once, self.num_now)
+        time.sleep(0.01)
+        with self.lock:
+            self.num_now -= 1
+        return record
+
+    def explain(self, rows: Any) -> list[Prediction]:
+        scores = Scores(np.array([[0.0, 3.0]]))
+        return [Prediction({}, scores, lambda *_: (MAP,)) for _ in rows]
+
+    def cautions(self, rows: Any) -> Cautions:
+        del rows
+        return Cautions()
+
+
+def route(predictor: Scratched) -> HotRoute:
+    server = ModelServer(TASK.path)
+    answerer = Answerer(TASK, predictor, POLICY)  # pyright: ignore[reportArgumentType]
+    server.current = Served("a@1", answerer, (b"x-model-version", b"a@1"), 0)
+    return HotRoute(server)
+
+
+def post(body: Any, kind: str = "application/json") -> Response:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return asyncio.run(ask(route(Scratched()), content, content_type=kind))
+
+
+def record(image: bytes) -> dict[str, str]:
+    return {"image": base64.b64encode(image).decode()}
+
+
+@pytest.fixture(scope="module")
+def large() -> bytes:
+    """The most pixels that an image may have, in a few kB."""
+    return png(np.zeros((6000, 6500), np.uint8))
+
+
+def test_the_images_of_a_request_have_so_many_pixels_together(large: bytes) -> None:
+    assert num_pixels_of(large) == 39_000_000 <= MAX_PIXELS
+    few, many = [record(large)] * 2, [record(large)] * 3
+    assert post({"records": few}).status == 200
+    refused = post({"records": many})
+    assert refused.status == 413
+    assert refused.content["detail"].startswith(
+        f"the images of one request may have {MAX_REQUEST_PIXELS:,} pixels together, however: they "
+        "have 117,000,000"
+    )
+
+
+def test_what_is_no_image_has_no_pixels_and_its_own_sentence_later() -> None:
+    for value in ("%%", "film.png", "", None, 3, b"a text", [1]):
+        assert num_pixels_of(value) == 0
+    assert num_pixels_of(base64.b64encode(tiny_image(0)).decode()) == num_pixels_of(tiny_image(0))
+
+
+def test_few_requests_with_images_are_read_at_once() -> None:
+    predictor = Scratched()
+    hot = route(predictor)
+
+    async def many() -> list[Response]:
+        body = json.dumps(record(tiny_image(0))).encode()
+        return await asyncio.gather(*(ask(hot, body) for _ in range(4 * MAX_DECODING)))
+
+    assert {response.status for response in asyncio.run(many())} == {200}
+    assert 1 < predictor.most_at_once <= MAX_DECODING
