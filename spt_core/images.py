@@ -24,6 +24,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp")
 MAX_PIXELS = 40_000_000  # of an image, before it is decoded
 MAX_BYTES = 20_000_000  # of an encoded image
 MIN_SIDE_PX = 8
+MAX_PATH = 300  # characters of a text that an error shows as the name of a file
 # No side is shrunk below this, nor below OVERSAMPLING times the side that is asked for.
 SHRUNK_SIDE_PX = 512
 OVERSAMPLING = 4
@@ -122,6 +123,11 @@ def from_base64(text: str, rule: str) -> bytes:
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
+        if text.lower().endswith(SUFFIXES) and len(text) <= MAX_PATH:
+            raise InputError(
+                f"{rule} be an image in base64, however: {text!r} looks like the name of a file; "
+                "send what it holds, in Python as Path(...) or bytes"
+            ) from error
         raise InputError(
             f"{rule} be an image in base64, however: {' '.join(str(error).lower().split())}"
         ) from error

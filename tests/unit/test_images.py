@@ -175,6 +175,11 @@ def test_no_side_is_shrunk_that_is_not_twice_as_long_as_needed() -> None:
         (b"\0" * 128 + b"DICM\x02\x00", "it is a DICOM file"),
         (b"\x01\x02\x03\x04\x05", "01 02 03 04"),
         ("%%%", "base64"),
+        (
+            "film.png",
+            "'film.png' looks like the name of a file; send what it holds, in Python as Path",
+        ),
+        ("/data/plates/7.JPEG", "looks like the name of a file"),
         ("", "it is empty"),
         (base64.b64encode(b"nothing").decode(), "it is text"),
         (None, "it is null"),
