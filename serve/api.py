@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from cluster.settings import is_authenticated, replicas, service_database_url
 from serve.model_server import IMAGE_TYPES, MAX_RECORDS, MAX_REQUEST_PIXELS
 from serve.problems import PROBLEM_TYPE, Problem
+from spt_core.answering import MAX_OVERLAY_PX
 from spt_core.errors import InputError
 from spt_core.task import find
 
@@ -39,6 +40,21 @@ _ERRORS = {
     "422": "a field is missing, unknown, out of range or of the wrong type",
     "429": "the key asks more often than it may; Retry-After says when it may again",
     "503": "the service is full or still loading",
+}
+_OVERLAY = {
+    "type": "object",
+    "description": "with ?overlay=true: the image, red where a place speaks for the class `of`, "
+    f"blue where against it; its longer side has {MAX_OVERLAY_PX:,} px at most",
+    "properties": {
+        "of": {"type": "string"},
+        "png": {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/png"},
+    },
+}
+_OVERLAY_PARAMETER = {
+    "name": "overlay",
+    "in": "query",
+    "description": "true: the answer to one record has `overlay`, a picture of what it rests on",
+    "schema": {"type": "boolean", "default": False},
 }
 _REVIEWS = {  # serve/reviews.py
     "/v1/reviews": {"get": "The candidates that wait for a person"},
@@ -158,7 +174,10 @@ def _reviewed(methods: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _operation(model: Mapping[str, Any]) -> dict[str, Any]:
-    answer = {"type": "object", "properties": model["answer"], "required": list(model["answer"])}
+    task = find(model["task"])
+    is_image = task.subject is not None and task.subject.kind == "image"
+    properties = {**model["answer"], **({"overlay": _OVERLAY} if is_image else {})}
+    answer = {"type": "object", "properties": properties, "required": list(model["answer"])}
     batch = {
         "type": "object",
         "properties": {
@@ -172,9 +191,7 @@ def _operation(model: Mapping[str, Any]) -> dict[str, Any]:
         "required": ["records"],
     }
     answers = {"type": "object", "properties": {"answers": {"type": "array", "items": answer}}}
-    task = find(model["task"])
     too_large = f"over {task.facts.max_body_bytes:,} bytes or {MAX_RECORDS:,} records"
-    is_image = task.subject is not None and task.subject.kind == "image"
     if is_image:
         too_large += f", or {MAX_REQUEST_PIXELS:,} pixels in all images together"
     binary = {"schema": {"type": "string", "format": "binary"}}
@@ -182,6 +199,7 @@ def _operation(model: Mapping[str, Any]) -> dict[str, Any]:
         "summary": model["title"],
         "description": f"{model['description']} Answered by {model['ref']}.",
         "security": [{"principal": []}] if is_authenticated() else [],
+        **({"parameters": [_OVERLAY_PARAMETER]} if is_image else {}),
         "requestBody": {
             "required": True,
             "content": {

@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote
 
 import orjson
 
@@ -176,7 +176,7 @@ class HotRoute:
             body = await self._waiting.body(receive, current.answerer.task.facts.max_body_bytes)
             ref, began_s = current.ref, time.perf_counter()
             content, answers, cautions = await _answer(
-                current, body, _content_type(scope), self._decoding
+                current, body, _content_type(scope), self._decoding, has_overlay=_has_overlay(scope)
             )
             status, kind = 200, b"application/json"
             if any(cautions):
@@ -263,11 +263,16 @@ def probed(answerer: Answerer, record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def _answer(
-    current: Served, body: bytes, content_type: str, decoding: asyncio.Semaphore
+    current: Served,
+    body: bytes,
+    content_type: str,
+    decoding: asyncio.Semaphore,
+    *,
+    has_overlay: bool,
 ) -> Answered:
     image = _image_of(current)
     if image is not None and content_type in IMAGE_TYPES:
-        return await _answer_one(current, {image: body}, decoding)
+        return await _answer_one(current, {image: body}, decoding, has_overlay=has_overlay)
     if content_type not in JSON_TYPES:
         spoken = ", ".join(("application/json", *(IMAGE_TYPES if image is not None else ())))
         raise Problem(415, f"this route takes {spoken}, however: {content_type[:100]!r}")
@@ -282,11 +287,13 @@ async def _answer(
         )
     try:
         if content.keys() == {"records"}:
+            if has_overlay:
+                raise Problem(422, "an overlay is drawn of one record, however: a list was sent")
             answers, cautions = await _answers(current, content["records"], decoding)
             return Answered(orjson.dumps({"answers": answers}), answers, cautions)
     except InputError as error:
         raise Problem(422, str(error)) from error
-    return await _answer_one(current, content, decoding)
+    return await _answer_one(current, content, decoding, has_overlay=has_overlay)
 
 
 def _image_of(current: Served) -> str | None:
@@ -306,9 +313,10 @@ async def _in_thread(
 
 
 async def _answer_one(
-    current: Served, record: Mapping[str, Any], decoding: asyncio.Semaphore
+    current: Served, record: Mapping[str, Any], decoding: asyncio.Semaphore, *, has_overlay: bool
 ) -> Answered:
-    answer_one = current.answerer.answer_with_cautions
+    answerer = current.answerer
+    answer_one = answerer.overlaid if has_overlay else answerer.answer_with_cautions
     try:
         if current.inline_records:
             answer, cautions = answer_one(record)
@@ -335,6 +343,19 @@ def _content_type(scope: Mapping[str, Any]) -> str:
         charset = parameters.strip()[:100]
         raise Problem(415, f"a body must be UTF-8, however: it is said to be {charset!r}")
     return kind.strip()
+
+
+def _has_overlay(scope: Mapping[str, Any]) -> bool:
+    """Whether the query asks for a picture of what the answer rests on: `?overlay=true`."""
+    query = scope.get("query_string", b"")
+    given = (
+        parse_qs(query.decode("latin-1"), keep_blank_values=True).get("overlay") if query else None
+    )
+    if given is None:
+        return False
+    if given not in (["true"], ["false"]):
+        raise Problem(422, f"overlay must be true or false, however: {', '.join(given)[:100]!r}")
+    return given == ["true"]
 
 
 def _caution_header(cautions: Cautions) -> tuple[bytes, bytes]:

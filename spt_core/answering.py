@@ -5,6 +5,7 @@ record -> Predictor (the family's) -> AnswerHead + policy -> Judgement -> the ta
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -15,9 +16,12 @@ from spt_core.errors import InputError
 from spt_core.heads import HEADS
 from spt_core.heads.base import Floats, Prediction, Scores, Truth
 from spt_core.heads.outcomes import Outcomes, groups_of, weights_of
-from spt_core.judgement import Judgement
+from spt_core.judgement import Judgement, seen_in
+from spt_core.overlays import overlay
 from spt_core.policy import Policy
 from spt_core.task import Task
+
+MAX_OVERLAY_PX = 1024  # of the longer side, in an answer
 
 
 class Cautions(NamedTuple):
@@ -96,6 +100,27 @@ class Answerer:
         """The same of one record."""
         row = self.predictor.read(record)
         return self.task.respond(self.judged(row)), self.predictor.cautions((row,))
+
+    def overlaid(self, record: Mapping[str, Any]) -> tuple[dict[str, Any], Cautions]:
+        """The answer to one record that is an image, with `overlay`: what it rests on, drawn.
+
+        `png` is the image in base64 (overlays.py), its longer side MAX_OVERLAY_PX at most; `of`
+        the class whose places it shows, of a yes or no the label's name.
+        """
+        subject = self.task.subject
+        if subject is None or subject.kind != "image":
+            raise InputError(
+                f"an overlay is drawn of images, however: {self.task.path} is asked about "
+                f"{'records' if subject is None else f'a {subject.kind}'}"
+            )
+        row = self.predictor.read(record)
+        judgement = self.judged(row)
+        label, attention = seen_in(judgement)
+        longest_px = min(max(attention.width_px, attention.height_px), MAX_OVERLAY_PX)
+        drawn = overlay(record[subject.name], attention.effects, longest_px=longest_px)
+        shown = {"of": label or self.task.label, "png": base64.b64encode(drawn).decode()}
+        answer = {**self.task.respond(judgement), "overlay": shown}
+        return answer, self.predictor.cautions((row,))
 
     def _rows(self, records: Sequence[Mapping[str, Any]]) -> list[Any]:
         rows: list[Any] = []

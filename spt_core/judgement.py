@@ -348,3 +348,14 @@ class Forecast(NamedTuple):
 
 
 Judgement = Decision | Labels | Pairs | Spans | Value | Anomaly | Forecast
+
+
+def seen_in(judgement: Judgement) -> tuple[str, AttentionMap]:
+    """What of an image is shown, and where: the yes ("") of a decision, else the best class."""
+    if isinstance(judgement, Labels):
+        label, attention = judgement.best.label, judgement.best.attention
+    else:
+        assert isinstance(judgement, Decision), "images are told classes, or yes and no"
+        label, attention = "", judgement.attention
+    assert attention is not None, "what is said of an image is explained always"
+    return label, attention

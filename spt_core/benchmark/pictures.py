@@ -17,8 +17,9 @@ from spt_core.answering import Answerer
 from spt_core.data.splits import sampled_places
 from spt_core.heads.base import Floats
 from spt_core.heads.outcomes import Outcomes
-from spt_core.images import Picture, Pixels, decoded, planes_of, png, resized
-from spt_core.judgement import AttentionMap, Decision, Labels
+from spt_core.images import Pixels, decoded
+from spt_core.judgement import AttentionMap, Decision, Labels, seen_in
+from spt_core.overlays import overlay
 
 NUM_PICTURES = 4  # right ones, and as many wrong ones
 SHOWN_PX = 160
@@ -27,8 +28,6 @@ DELETION_ROWS = 60
 NUM_ELSEWHERE = 5  # regions of the same shape, of each picture
 NUM_RESAMPLES = 1000
 MIN_PLACES = 9  # of a map, below which a share of it is nothing
-_RED, _BLUE = np.array([220, 30, 30]), np.array([40, 90, 220])  # speaks for, speaks against
-_OPACITY = 0.55
 
 
 def picture_facts(answerer: Answerer, table: pa.Table, of: Outcomes) -> list[dict[str, Any]]:
@@ -47,7 +46,7 @@ def picture_facts(answerer: Answerer, table: pa.Table, of: Outcomes) -> list[dic
     facts: list[dict[str, Any]] = []
     for row in chosen:
         content = table[subject.name][row].as_py()
-        attention = attention_of(answerer, {subject.name: content})
+        _, attention = seen_in(answerer.judge({subject.name: content}))
         facts.append(
             {
                 "is_right": bool(right[row]),
@@ -55,38 +54,11 @@ def picture_facts(answerer: Answerer, table: pa.Table, of: Outcomes) -> list[dic
                 "given": ", ".join(given[row]) or "none",
                 "probability": float(sure[row]),
                 "png": base64.b64encode(
-                    overlay(decoded(content, "an image must"), attention)
+                    overlay(content, attention.effects, longest_px=SHOWN_PX)
                 ).decode(),
             }
         )
     return facts
-
-
-def attention_of(answerer: Answerer, record: dict[str, Any]) -> AttentionMap | None:
-    """The map of what is given, or of the most probable class."""
-    judgement = answerer.judge(record)
-    if isinstance(judgement, Decision):
-        return judgement.attention
-    assert isinstance(judgement, Labels), "images are told classes, or yes and no"
-    scores = judgement.scores
-    return next((score for score in scores if score.is_given), scores[0]).attention
-
-
-def overlay(picture: Picture, attention: AttentionMap | None) -> bytes:
-    """The picture as PNG, red where a place speaks for the answer, blue where against it."""
-    width, height = picture.width_px, picture.height_px
-    shrink = SHOWN_PX / max(width, height)
-    size = max(round(width * shrink), 1), max(round(height * shrink), 1)
-    planes = planes_of(picture, *size)
-    shown = np.stack(planes * 3 if picture.is_gray else planes, 2)
-    shown = shown * (255.0 / np.iinfo(picture.pixels.dtype).max)
-    if attention is not None:
-        effects = resized(np.array(attention.effects, np.float32), *size)
-        share = effects / max(float(np.abs(effects).max()), 1e-9)
-        color = np.where(share[:, :, None] > 0, _RED, _BLUE)
-        opacity = _OPACITY * np.abs(share)[:, :, None]
-        shown = shown * (1 - opacity) + color * opacity
-    return png(np.clip(np.rint(shown), 0, 255).astype(np.uint8))
 
 
 def deletion_facts(answerer: Answerer, table: pa.Table, *, seed: int = 0) -> dict[str, float]:

@@ -14,7 +14,6 @@ from spt_core.benchmark.pictures import (
     NUM_ELSEWHERE,
     _elsewhere,
     deletion_facts,
-    overlay,
     picture_facts,
 )
 from spt_core.heads.base import Prediction, Scores, Truth
@@ -80,21 +79,6 @@ def test_right_and_wrong_answers_are_shown_the_surest_first(
     assert {fact["true"] for fact in facts[:4]} == {"risky", "safe"}
     assert all((fact["true"], fact["given"]) == ("safe", "risky") for fact in facts[4:])
     assert decoded(base64.b64decode(facts[0]["png"]), "it must").width_px == 160
-
-
-def test_the_overlay_is_red_where_a_place_speaks_for_the_answer_and_blue_where_against() -> None:
-    gray = Picture(np.full((32, 64), 120, np.uint8))
-    effects = ((2.0, 0.0, 0.0, -2.0), (0.0, 0.0, 0.0, 0.0))
-    shown = decoded(overlay(gray, AttentionMap(effects, 64, 32)), "it must").pixels
-    assert shown.shape == (80, 160, 3)
-    assert shown[4, 4, 0] > shown[4, 4, 2] + 40
-    assert shown[4, -4, 2] > shown[4, -4, 0] + 40
-    assert np.abs(shown[-2, 80].astype(int) - 120).max() < 10
-
-
-def test_an_image_of_sixteen_bits_is_shown_too() -> None:
-    deep = Picture(np.full((40, 40), 30_000, np.uint16))
-    assert decoded(overlay(deep, None), "it must").pixels[0, 0] == round(30_000 / 257)
 
 
 def test_hiding_what_the_map_names_lowers_the_answer_more_than_hiding_others(

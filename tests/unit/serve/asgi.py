@@ -23,6 +23,7 @@ async def ask(
     method: str = "POST",
     below: str = "",
     content_type: str = "",
+    query: str = "",
     headers: tuple[tuple[bytes, bytes], ...] = (),
 ) -> Response:
     """The answer to one request; the body comes in two parts."""
@@ -32,6 +33,7 @@ async def ask(
         "method": method,
         "path": ROUTE + below,
         "root_path": ROUTE,
+        "query_string": query.encode(),
         "headers": [*kind, *headers],
     }
     half = len(body) // 2

@@ -164,5 +164,12 @@ def test_the_document_shows_both_ways_and_a_limit_that_holds_an_image() -> None:
     assert set(content) == {"application/json", *IMAGE_TYPES}
     assert content["application/json"]["example"] == task.example
     assert content["image/png"]["schema"]["format"] == "binary"
-    assert "28,000,000 bytes" in operation["responses"]["413"]["description"]
+    too_large = operation["responses"]["413"]["description"]
+    assert "28,000,000 bytes" in too_large
+    assert "100,000,000 pixels" in too_large
+    (parameter,) = operation["parameters"]
+    assert (parameter["name"], parameter["schema"]["type"]) == ("overlay", "boolean")
+    answer, _ = operation["responses"]["200"]["content"]["application/json"]["schema"]["anyOf"]
+    assert "overlay" in answer["properties"]
+    assert "overlay" not in answer["required"]
     assert FAMILIES["image"].max_body_bytes >= MAX_BYTES * 4 / 3
