@@ -52,6 +52,12 @@ def as_dataset(table: pa.Table, folder: Path) -> Any:
     return ray.data.from_arrow(table)
 
 
+def as_loader(table: pa.Table, folder: Path) -> Any:
+    from torch.utils.data import DataLoader  # takes seconds
+
+    return DataLoader(table.to_pylist(), batch_size=32, shuffle=True)
+
+
 class SmallRun:
     """A teacher, what it was made from, and students that it teaches."""
 

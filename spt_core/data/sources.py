@@ -1,4 +1,7 @@
-"""Any source of rows -> Corpus: a path, folder, glob, URI, table, records or a Ray Dataset."""
+"""Any source of rows -> Corpus.
+
+A path, folder, glob, URI, table, records, a Ray Dataset or a torch DataLoader.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import hashlib
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,6 +29,7 @@ from spt_core.data.corpus import (
     require_columns,
 )
 from spt_core.data.infer import SAMPLE_ROWS, infer_columns
+from spt_core.data.loaders import is_loader, loaded_records
 from spt_core.data.raw import column_from, flat
 from spt_core.data.sampling import sampled_columns
 from spt_core.errors import InputError
@@ -54,8 +58,9 @@ def open_corpus(
 ) -> Corpus:
     """The corpus behind a path, folder, glob, URI, table, list of records or Ray Dataset.
 
-    Rows in memory are first written below `storage`, under a name made of their content. With
-    `require_label=False` a corpus without the task's label can be scored, not trained on.
+    Of a torch DataLoader too: see loaders.loaded_records. Rows in memory are first written below
+    `storage`, under a name made of their content. With `require_label=False` a corpus without the
+    task's label can be scored, not trained on.
     """
     located = str(source) if isinstance(source, str | Path) else _stored(source, storage)
     images = _images(task, located)
@@ -245,12 +250,30 @@ def _tables(
             raise InputError(f"column names must be unique, however: {twice[0]!r} is there twice")
         table = _table_of_frame(source)
     else:
-        records = [flatten(record) for record in source]
+        records = list(loaded_records(source)) if is_loader(source) else _records(source)
         names = dict.fromkeys(name for record in records for name in record)
         table = pa.table({n: column_from([record.get(n) for record in records]) for n in names})
     if table.num_rows == 0:
         raise InputError("a corpus must have rows, however: it is empty")
     yield flat(table.replace_schema_metadata(None))
+
+
+def _records(source: object) -> list[dict[str, Any]]:
+    """The rows of a list, flat; InputError for what holds no records."""
+    if isinstance(source, Mapping) or not isinstance(source, Iterable):
+        raise InputError(f"{_SOURCES}, however: it is {type(source).__name__}")
+    records = list[dict[str, Any]]()
+    for record in source:
+        if not isinstance(record, Mapping):
+            raise InputError(f"{_SOURCES}, however: a row is {type(record).__name__}")
+        records.append(flatten(cast("Mapping[str, Any]", record)))
+    return records
+
+
+_SOURCES = (
+    "rows must be a path or URI, a table, a DataFrame, a list of records (dicts of fields), a Ray "
+    "Dataset or a torch DataLoader"
+)
 
 
 def _table_of_frame(frame: pd.DataFrame) -> pa.Table:

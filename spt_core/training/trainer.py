@@ -44,7 +44,7 @@ class SpecializedModelTrainer:
 
         Args:
             train: a Splits, or what `open_corpus` takes (URI, DataFrame, list of records, Ray
-                Dataset), which is then split.
+                Dataset, torch DataLoader), which is then split; `config.task` must name its task.
             eval: validation rows for data that is not a Splits; None takes them from `train`.
             fresh: forget an earlier run with the same content.
             on_metrics: called with each report of the training loop.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.utils.data import DataLoader
 
 from jobs import example
 from spt_core import examples
@@ -30,7 +31,7 @@ pytestmark = [
     pytest.mark.usefixtures("local_ray"),
     pytest.mark.timeout(1200),
 ]
-RISK, CLAIMS = find("financial_services/risk_assessment"), find("insurance/claims_fraud")
+RISK, UPTAKE = find("financial_services/risk_assessment"), find("insurance/policy_uptake")
 Enums = {"IndustryType": IndustryType, "OptimizationType": OptimizationType}
 
 
@@ -56,10 +57,10 @@ def test_snippet_1_trains_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_snippet_2_transfers_a_model_to_another_industry(risk: SmallRun, tmp_path: Path) -> None:
-    rows = splits_of(CLAIMS.path, 600, tmp_path)
+    rows = DataLoader(UPTAKE.sample(600, 1).to_pylist(), batch_size=32, shuffle=True)
     space = run("transfer", financial_model=risk.teacher, insurance_dataloader=rows, **Enums)
     model = space["transferred_model"]
-    assert set(model.assess_claim(CLAIMS.example)) == set(CLAIMS.answer)
+    assert set(model.predict_uptake(UPTAKE.example)) == set(UPTAKE.answer)
     assert any("kept" in note or "scratch" in note for note in model.artifact.notes)
 
 

@@ -15,7 +15,7 @@ from spt_core.errors import InputError, SptError
 from spt_core.export import export
 from spt_core.model import default_policy
 from spt_core.task import find
-from tests.small_runs import NUM_ROWS, SmallRun, as_dataset, as_frame, as_list
+from tests.small_runs import NUM_ROWS, SmallRun, as_dataset, as_frame, as_list, as_loader
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(300)]
 RISK = find("financial_services/risk_assessment")
@@ -24,7 +24,8 @@ NUM_SPOTS = 600  # a coil has about 20, and every part needs a coil
 
 
 @pytest.mark.parametrize(
-    ("source", "validation"), [(as_frame, None), (as_list, as_frame), (as_dataset, None)]
+    ("source", "validation"),
+    [(as_frame, None), (as_list, as_frame), (as_dataset, None), (as_loader, as_loader)],
 )
 def test_the_trainer_takes_any_source_of_rows(
     tmp_path: Path,
