@@ -305,6 +305,32 @@ benchmark_suite.add_custom_benchmark(
     IndustryType.FINANCIAL_SERVICES, custom_benchmark
 )
 """,
+    "benchmark_output": """
+{
+  "model_name": "financial_risk_model",
+  "overall_summary": {
+    "overall_accuracy": 0.947,
+    "total_benchmarks": 12,
+    "industries_tested": 1,
+    "performance_by_industry": {
+      "financial_services": 0.947
+    },
+    "performance_by_type": {
+      "domain_knowledge": 0.952,
+      "compliance": 0.941,
+      "reasoning": 0.948
+    }
+  },
+  "industry_summaries": {
+    "financial_services": {
+      "num_benchmarks": 12,
+      "avg_accuracy": 0.947,
+      "avg_latency_ms": 85.3,
+      "success_rate": 0.983
+    }
+  }
+}
+""",
     "training_config": """
 @dataclass
 class TrainingConfig:

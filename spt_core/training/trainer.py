@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spt_core.artifacts import ModelArtifact, as_uri
 from spt_core.data.held_out import with_validation
@@ -23,6 +23,9 @@ from spt_core.fitting.ray_train import NUM_EPOCHS, Fit, fit_model
 from spt_core.model import SpecializedModel
 from spt_core.plain import from_plain
 from spt_core.task import Task, find
+
+if TYPE_CHECKING:
+    from spt_core.transfer.config import TransferConfig
 
 
 class SpecializedModelTrainer:
@@ -73,6 +76,26 @@ class SpecializedModelTrainer:
         """
         checked = checked_config(self._config, find(splits.task), splits)
         return fit_like(twin, refit_splits(splits), checked, fresh=fresh, on_metrics=on_metrics)
+
+    def transfer_with_strategy(
+        self,
+        source_model: SpecializedModel,
+        target_data: Any,
+        transfer_config: TransferConfig | Mapping[str, Any],
+    ) -> SpecializedModel:
+        """The better of a model begun with the source's and one from scratch, trained by `config`.
+
+        Data that is not a Splits is of `config.task`, else of the source's own task; the rest is
+        DomainTransferTrainer.transfer_with_strategy's.
+        """
+        from spt_core.transfer.trainer import DomainTransferTrainer  # which trains by this class
+
+        of_data = target_data.task if isinstance(target_data, Splits) else None
+        task = self._config.task or of_data or source_model.artifact.task
+        training = dataclasses.replace(self._config, task=task)
+        return DomainTransferTrainer(training=training, task=task).transfer_with_strategy(
+            source_model, target_data, transfer_config
+        )
 
 
 def fit_like(

@@ -1,9 +1,14 @@
-"""The specification's snippets and configurations, as they stand; those that train are in slow."""
+"""The specification's snippets and configurations, as they stand.
+
+Where a network would be fitted on Ray Train, Fits stands; tests/slow trains by the same snippets.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
+import re
 import threading
 import time
 from dataclasses import dataclass
@@ -22,16 +27,17 @@ from spt_core.continuous.options import WatchOptions
 from spt_core.continuous.registration import register
 from spt_core.continuous.sources import from_monitoring_config
 from spt_core.continuous.verdicts import drive_verdicts
+from spt_core.data.splits import Splits
 from spt_core.distillation.targets import deployment_targets
 from spt_core.model import SpecializedModel
 from spt_core.optimization import OptimizationConfig, OptimizationTechnique, OptimizationType
 from spt_core.registry import Registry
 from spt_core.task import IndustryType, find
 from spt_core.training import TrainingConfig
-from spt_core.transfer import transfer_config as read_transfer_config
 from tests.held_out import held_out
 from tests.publications import BUCKET, MODEL, begun, item, trained, version
-from tests.specification import NAMES, run
+from tests.specification import NAMES, SNIPPETS, run
+from tests.table_transfers import table_splits, table_teacher
 from tests.tiny_models import RISK, tiny_image_artifact, tiny_table_artifact
 from tests.unit.continuous.test_gate import evaluation, figures
 
@@ -42,6 +48,17 @@ FINANCE = "financial_services.regulatory_compliance"
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
     return Ledger(f"sqlite:///{tmp_path}/spt.db")
+
+
+def test_every_snippet_is_run_by_a_test_as_it_stands() -> None:
+    files = Path(__file__).parents[1].rglob("test_*.py")
+    tests = "".join(file.read_text() for file in files)
+    used = re.findall(r"""\brun\(\s*"(\w+)"|SNIPPETS\["(\w+)"\]""", tests)
+    varied = " ".join(
+        re.findall(r"""parametrize\([^\[]*"snippet"[^\[]*\[(.*?)\]""", tests, re.DOTALL)
+    )
+    names = {name for pair in used for name in pair} | set(re.findall(r'"(\w+)"', varied))
+    assert set(SNIPPETS) - names == set()
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
@@ -121,6 +138,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> SpecializedModel:
     return held_out(artifact, find(RISK).sample(300, 3), folder, protected=("sex",))
 
 
+def kinds(content: Any, like: Any) -> Any:
+    """Of JSON the keys that `like` has, all the way down, and which are numbers and texts."""
+    if isinstance(content, dict) and isinstance(like, dict):
+        return {key: kinds(content[key], like[key]) for key in like if key in content}
+    return "number" if isinstance(content, int | float) else type(content).__name__
+
+
 def test_a_benchmark_and_a_custom_one_give_the_specification_s_result(
     model: SpecializedModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,6 +154,8 @@ def test_a_benchmark_and_a_custom_one_give_the_specification_s_result(
     space = run("benchmark", **names)
     overall = space["results"]["overall_summary"]
     assert capsys.readouterr().out == f"Overall accuracy: {overall['overall_accuracy']}\n"
+    wanted = json.loads(SNIPPETS["benchmark_output"])
+    assert kinds(space["results"], wanted) == kinds(wanted, wanted)
     assert overall["industries_tested"] == 1
     assert isinstance(space["benchmark_suite"], BenchmarkSuite)
 
@@ -150,7 +176,11 @@ def test_a_benchmark_and_a_custom_one_give_the_specification_s_result(
     assert results["overall_summary"]["total_benchmarks"] == overall["total_benchmarks"] + 1
 
 
-def test_the_configurations_of_training_and_optimization_have_every_field() -> None:
+@pytest.mark.parametrize(
+    ("snippet", "ours"),
+    [("training_config", TrainingConfig), ("optimization_config", OptimizationConfig)],
+)
+def test_a_configuration_has_every_field_of_the_specification_s(snippet: str, ours: Any) -> None:
     names = {
         "dataclass": dataclass,
         "List": list,
@@ -159,34 +189,84 @@ def test_the_configurations_of_training_and_optimization_have_every_field() -> N
         "OptimizationType": OptimizationType,
         "OptimizationTechnique": OptimizationTechnique,
     }
-    for snippet, ours in (
-        ("training_config", TrainingConfig),
-        ("optimization_config", OptimizationConfig),
-    ):
-        wanted = dataclasses.fields(run(snippet, **names)[ours.__name__])
-        own = {field.name: field for field in dataclasses.fields(ours)}
-        assert [field.name for field in wanted] == list(own)[: len(wanted)]
-        for field in wanted:
-            if field.default is not dataclasses.MISSING:
-                assert own[field.name].default == field.default, field.name
+    wanted = dataclasses.fields(run(snippet, **names)[ours.__name__])
+    own = {field.name: field for field in dataclasses.fields(ours)}
+    assert [field.name for field in wanted] == list(own)[: len(wanted)]
+    for field in wanted:
+        if field.default is not dataclasses.MISSING:
+            assert own[field.name].default == field.default, field.name
 
 
-def test_the_deployment_pipeline_and_the_transfer_strategy_are_read() -> None:
+def test_the_deployment_pipeline_is_read() -> None:
     targets = run("deployment")["deployment_pipeline"]
     read = deployment_targets(targets, find("technology/security_analysis"))
     assert [target.place for target in read] == ["mobile", "edge", "cloud"]
 
-    class Trainer:
-        def transfer_with_strategy(self, source: Any, data: Any, config: Any) -> Any:
-            return read_transfer_config(config)
 
-    space = run("transfer_strategy", trainer=Trainer(), source_model=None, target_data=None)
-    assert space["transferred_model"].epochs == {
-        2: ("encoder.2",),
-        4: ("encoder.1",),
-        6: ("encoder.0",),
-        8: ("embedding",),
+class Fits:
+    """Stands where networks are fitted on Ray Train: each plan is kept, random weights come out."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.plans, self.configs = folder, list[Any](), list[TrainingConfig]()
+
+    def __call__(self, plan: Any, splits: Splits, config: TrainingConfig, **_: Any) -> Any:
+        self.plans.append(plan)
+        self.configs.append(config)
+        folder = self.folder / str(len(self.plans))
+        student = tiny_table_artifact(find(splits.task), as_uri(folder))  # which needs no forests
+        teacher = table_teacher(splits, folder)
+        return dataclasses.replace(student, parents=(teacher.uri,)), False
+
+
+@pytest.fixture
+def fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fits:
+    fits = Fits(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for module in ("training", "transfer"):
+        monkeypatch.setattr(f"spt_core.{module}.trainer.fit_model", fits)
+    monkeypatch.setattr("spt_core.transfer.guard.NUM_RESAMPLES", 10)
+    return fits
+
+
+def test_the_trainer_of_snippet_1_trains_and_transfers_with_the_strategy(
+    fits: Fits, tmp_path: Path
+) -> None:
+    rows = table_splits(find(RISK), tmp_path)
+    space = run("train", train_dataloader=rows, eval_dataloader=None, IndustryType=IndustryType)
+    assert set(space["model"].assess_risk(find(RISK).example)) == set(find(RISK).answer)
+    target = table_splits(find("financial_services/credit_scoring"), tmp_path)
+    space |= {"source_model": space.pop("model"), "target_data": target}
+    kept = run("transfer_strategy", **space)["transferred_model"]
+    assert kept.artifact.notes[-1].startswith("the model from scratch is kept")
+    of_risk, *of_credit = fits.configs
+    own = dataclasses.asdict(space["config"])
+    assert {k: v for k, v in dataclasses.asdict(of_risk).items() if v != own[k]}.keys() == {
+        "task",
+        "network",
     }
+    assert [config.task for config in of_credit] == [target.task, target.task]
+    assert [config.num_epochs for config in of_credit] == [10, 10]
+    _, _, strategy = fits.plans[1].identity[-1]
+    assert strategy["freeze_layers"] == ("embedding", "encoder.0", "encoder.1")
+    assert strategy["unfreeze_schedule"] == {
+        "epoch_2": ("encoder.2",),
+        "epoch_4": ("encoder.1",),
+        "epoch_6": ("encoder.0",),
+        "epoch_8": ("embedding",),
+    }
+
+
+def test_snippet_2_goes_from_a_lender_s_model_to_an_insurer_s_task(
+    fits: Fits, tmp_path: Path
+) -> None:
+    source = table_teacher(table_splits(find(RISK), tmp_path), tmp_path)
+    rows = table_splits(find("insurance/policy_uptake"), tmp_path)
+    names = {"financial_model": SpecializedModel(source), "insurance_dataloader": rows}
+    model = run("transfer", IndustryType=IndustryType, **names)["transferred_model"]
+    assert model.task.path == "insurance/policy_uptake"
+    transferred, scratch = (plan.identity[-1] for plan in fits.plans)
+    assert transferred[0] == source.uri
+    assert source.uri not in json.dumps(scratch)
 
 
 def test_monitoring_and_delivery_are_in_force_once_a_watcher_leads(

@@ -17,6 +17,7 @@ from spt_core.optimization import (
     SearchConfig,
 )
 from spt_core.task import IndustryType, find
+from tests import specification
 from tests.small_runs import NUM_ROWS, SmallRun, as_file, as_list
 
 pytestmark = [
@@ -32,17 +33,16 @@ SEED_OF_FEW_FRAUDS = 1  # three of a hundred: who approves everything is right i
 def test_snippet_6_of_the_specification_optimizes_a_model(tmp_path: Path) -> None:
     train_data = as_file(FRAUD.sample(2 * NUM_ROWS, 3), tmp_path)
     eval_data = as_list(FRAUD.sample(100, SEED_OF_FEW_FRAUDS), tmp_path)
-    run = SmallRun(FRAUD, tmp_path, train_data, eval_data)
-    model = run.teacher
-
-    config = OptimizationConfig(
-        industry=IndustryType.FINANCIAL_SERVICES,
-        optimization_type=OptimizationType.ACCURACY_OPTIMIZATION,
-        target_accuracy=0.95,
-        max_latency_ms=100,
+    small = SmallRun(FRAUD, tmp_path, train_data, eval_data)
+    space = specification.run(
+        "optimize",
+        model=small.teacher,
+        train_data=train_data,
+        eval_data=eval_data,
+        IndustryType=IndustryType,
+        OptimizationType=OptimizationType,
     )
-    optimizer = DomainOptimizer(config)
-    optimized_model, results = optimizer.optimize_model(model, train_data, eval_data, "accuracy")
+    optimized_model, results = space["optimized_model"], space["results"]
 
     assert results.after["accuracy"] >= 0.95
     (chosen,) = [point for point in results.front if point.chosen]

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torch.utils.data import DataLoader
 
 from jobs import example
 from spt_core import examples
@@ -31,7 +30,7 @@ pytestmark = [
     pytest.mark.usefixtures("local_ray"),
     pytest.mark.timeout(1200),
 ]
-RISK, UPTAKE = find("financial_services/risk_assessment"), find("insurance/policy_uptake")
+RISK = find("financial_services/risk_assessment")
 Enums = {"IndustryType": IndustryType, "OptimizationType": OptimizationType}
 
 
@@ -54,14 +53,6 @@ def test_snippet_1_trains_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     space = run("train", train_dataloader=rows, eval_dataloader=None, **Enums)
     assert set(space["model"].assess_risk(RISK.example)) == set(RISK.answer)
     assert (tmp_path / "models" / "financial").is_dir()
-
-
-def test_snippet_2_transfers_a_model_to_another_industry(risk: SmallRun, tmp_path: Path) -> None:
-    rows = DataLoader(UPTAKE.sample(600, 1).to_pylist(), batch_size=32, shuffle=True)
-    space = run("transfer", financial_model=risk.teacher, insurance_dataloader=rows, **Enums)
-    model = space["transferred_model"]
-    assert set(model.predict_uptake(UPTAKE.example)) == set(UPTAKE.answer)
-    assert any("kept" in note or "scratch" in note for note in model.artifact.notes)
 
 
 def test_snippet_5_names_each_target_s_model_or_why_there_is_none(

@@ -13,15 +13,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from spt_core.artifacts import lineage
 from spt_core.fitting.loop import STATE
 from spt_core.model import SpecializedModel
 from spt_core.task import IndustryType, find
 from spt_core.training import SpecializedModelTrainer
-from spt_core.transfer import DomainTransferTrainer
 from spt_core.transfer.plan import TRANSFER
 from tests.small_runs import NETWORK, config_of
+from tests.specification import run
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[2]
@@ -42,39 +43,32 @@ def financial_model(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -
 def test_a_model_is_transferred_between_domains_as_the_specification_writes_it(
     financial_model: SpecializedModel,
 ) -> None:
-    insurance_dataloader = CLAIMS.sample(NUM_ROWS, 0)
-    transfer_trainer = DomainTransferTrainer()
-
-    transferred_model = transfer_trainer.transfer_between_domains(
-        source_model=financial_model,
-        source_domain=IndustryType.FINANCIAL_SERVICES,
-        target_domain=IndustryType.INSURANCE,
-        target_data=insurance_dataloader,
+    rows = CLAIMS.sample(NUM_ROWS, 0).to_pylist()
+    loader = DataLoader(rows, batch_size=32, shuffle=True)
+    space = run(
+        "transfer",
+        financial_model=financial_model,
+        insurance_dataloader=loader,
+        IndustryType=IndustryType,
     )
-
+    transferred_model = space["transferred_model"]
     assert transferred_model.task == CLAIMS
     assert 0 <= transferred_model.assess_claim(CLAIMS.example)["fraud_probability"] <= 1
     assert "is kept: log loss" in transferred_model.artifact.notes[-1]
 
 
 def test_a_model_is_transferred_with_the_specification_s_strategy(
-    financial_model: SpecializedModel,
+    financial_model: SpecializedModel, tmp_path: Path
 ) -> None:
-    source_model, target_data = financial_model, CLAIMS.sample(NUM_ROWS, 1)
-    trainer = DomainTransferTrainer(task="insurance/claims_fraud")
-    transfer_config = {
-        "strategy": "progressive_unfreezing",
-        "freeze_layers": ["embedding", "encoder.0", "encoder.1"],
-        "unfreeze_schedule": {
-            "epoch_2": ["encoder.2"],
-            "epoch_4": ["encoder.1"],
-            "epoch_6": ["encoder.0"],
-            "epoch_8": ["embedding"],
-        },
-    }
-
-    transferred_model = trainer.transfer_with_strategy(source_model, target_data, transfer_config)
-
+    network = dataclasses.replace(NETWORK, teacher_blocks=3)
+    config = dataclasses.replace(config_of(CLAIMS, tmp_path), num_epochs=10, network=network)
+    space = run(
+        "transfer_strategy",
+        trainer=SpecializedModelTrainer(config),
+        source_model=financial_model,
+        target_data=CLAIMS.sample(NUM_ROWS, 1),
+    )
+    transferred_model = space["transferred_model"]
     assert transferred_model.task == CLAIMS
     if TRANSFER in transferred_model.artifact.files:  # it may be the one from scratch
         facts = json.loads(transferred_model.artifact.read(TRANSFER))

@@ -5,6 +5,7 @@ import time
 import pytest
 import torch
 
+from spt_core.artifacts import as_uri
 from spt_core.errors import InputError
 from spt_core.families.text.bases import build_encoder, embedding_name, load_base, store_base
 from spt_core.families.text.reading import open_tokenizer
@@ -13,6 +14,7 @@ from spt_core.vocabulary import DomainVocabularyManager, VocabularyConfig, embed
 from spt_core.vocabulary import manager as extensions
 from spt_core.vocabulary.alignment import aligned
 from spt_core.vocabulary.terms import read_terms
+from tests.specification import run
 from tests.unit.vocabulary.tiny import TEXTS, tiny_config, tiny_tokenizer
 
 HEALTH = IndustryType.HEALTHCARE
@@ -28,30 +30,21 @@ def reasons(extension):
 
 
 @pytest.mark.slow
-def test_the_specification_extends_the_financial_vocabulary(minilm, storage):
-    financial_terms = [
-        "credit_default_swap",
-        "collateralized_debt_obligation",
-        "value_at_risk",
-        "basel_capital_ratio",
-    ]
-    financial_contexts = [
+def test_the_specification_extends_the_financial_vocabulary(minilm, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(extensions, "VocabularyConfig", lambda: QUICK)
+    contexts = [
         "The bank sold a credit default swap on the collateralized debt obligation.",
         "Value at risk and the Basel capital ratio are reported daily.",
     ]
-    vocab_manager = DomainVocabularyManager(minilm, storage, config=QUICK)
-    made = vocab_manager.extend_vocabulary(
-        industry=IndustryType.FINANCIAL_SERVICES,
-        new_terms=financial_terms,
-        context_examples=financial_contexts,
-    )
-    after = open_tokenizer(made.base.tokenizer)
+    space = run("vocabulary", IndustryType=IndustryType, financial_contexts=contexts)
+    assert space["vocab_manager"].base.config == minilm.config
+    stored = [load_base(as_uri(path)) for path in (tmp_path / "specialized_models/bases").iterdir()]
+    (made,) = [base for base in stored if base.parents]
+    after, before = open_tokenizer(made.tokenizer), open_tokenizer(minilm.tokenizer)
     assert after.encode("a Credit Default Swap!").tokens[1:-1] == ["a", "credit default swap", "!"]
-    assert [added.num_uses for added in made.added] == [1, 1, 1, 1]
-    assert made.base.config["vocab_size"] == minilm.config["vocab_size"] + 4
-    assert made.base.parents == (minilm.uri,)
-    before = open_tokenizer(minilm.tokenizer)
-    for text in financial_contexts:
+    assert made.config["vocab_size"] == minilm.config["vocab_size"] + len(space["financial_terms"])
+    for text in contexts:
         assert after.decode(after.encode(text).ids) == before.decode(before.encode(text).ids)
 
 
