@@ -37,6 +37,15 @@ WEAK_APPLICATION = {
     },
     "loan_details": {"amount": 400000, "purpose": "business", "term": 7},
 }
+SOUND_APPLICATION = {
+    "customer_profile": {
+        "credit_score": 800,
+        "annual_income": 120000,
+        "debt_to_income": 0.15,
+        "employment_history": "12 years stable",
+    },
+    "loan_details": {"amount": 120000, "purpose": "home_purchase", "term": 30},
+}
 MONITORING = {
     "financial_services": {
         "sources": [
@@ -103,14 +112,21 @@ class FinancialServicesTrainingExample:
 
 
 def _own_cases() -> BenchmarkTask:
-    """Two applications whose answer the bank is sure of."""
+    """Two applications whose answer the bank is sure of.
+
+    By the sample's generator the first defaults with log-odds of 4.0 (a probability of 0.98), the
+    second with -4.4 (0.01).
+    """
     return BenchmarkTask(
         task_id="bank_policy_001",
         name="The bank's own policy",
-        description="No approval of the plainly unaffordable; plainly sound ones need no decline.",
+        description="The plainly unaffordable is declined, the plainly sound approved.",
         industry=BANK,
         benchmark_type=BenchmarkType.DOMAIN_KNOWLEDGE,
-        input_data=[WEAK_APPLICATION],
-        expected_outputs=[{"recommendation": "decline", "risk_level": "high"}],
+        input_data=[WEAK_APPLICATION, SOUND_APPLICATION],
+        expected_outputs=[
+            {"recommendation": "decline", "risk_level": "high"},
+            {"recommendation": "approve", "risk_level": "low"},
+        ],
         evaluation_criteria={"accuracy_weight": 0.6, "reasoning_quality": 0.4},
     )

@@ -36,7 +36,11 @@ def custom(
     config: BenchmarkConfig,
     reasoning: float | None,
 ) -> BenchmarkResult:
-    """The weighted score of the cases; `reasoning` is that of deletion on held-out rows, if any."""
+    """The weighted score of the cases; `reasoning` is that of deletion on held-out rows, if any.
+
+    Reasons count as far as the answer is right: a case's share of them times its share of the
+    expected keys, and a deletion times the mean of those. A model that is wholly wrong scores 0.
+    """
     cases = [
         _asked(answerer, record, expected, task.tolerance)
         for record, expected in zip(task.input_data, task.expected_outputs, strict=True)
@@ -48,11 +52,15 @@ def custom(
     how = ""
     if "reasoning" in task.weights:
         if by_case:
-            shares["reasoning"] = np.array([case.reasoning for case in by_case], float)
-            how = f"; reasons of {len(by_case)} cases"
+            named = np.array([case.reasoning for case in by_case], float)
+            shares["reasoning"] = named * [case.accuracy for case in by_case]
+            how = f"; reasons of {len(by_case)} cases, {named.mean():.3f}, where answers are right"
         elif reasoning is not None:
-            shares["reasoning"] = np.array([reasoning])
-            how = "; reasons by their deletion on held-out rows, as no case names any"
+            shares["reasoning"] = reasoning * shares["accuracy"]
+            how = (
+                f"; reasons by their deletion on held-out rows, {reasoning:.3f}, where answers are "
+                "right, as no case names any"
+            )
         else:
             return _result(
                 task,

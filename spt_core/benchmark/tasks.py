@@ -56,7 +56,8 @@ class BenchmarkTask:
             reasons. Of a list, each item must be there; of an object, each of its keys.
         evaluation_criteria: `accuracy_weight` is the weight of the share of those keys that come,
             `reasoning_quality` that of the share of the reasons, or, where no case names any, of
-            the reasons' deletion on held-out rows. The weights add up to 1.
+            the reasons' deletion on held-out rows: as far as the case's keys came, for reasons of
+            a wrong answer are worth nothing. The weights add up to 1.
         tolerance: how far a number may be from the expected one.
     """
 

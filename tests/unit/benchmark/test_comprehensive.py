@@ -14,6 +14,7 @@ import pytest
 from spt_core.artifacts import as_uri
 from spt_core.benchmark import BenchmarkConfig, BenchmarkSuite, BenchmarkTask, BenchmarkType
 from spt_core.benchmark.comprehensive import grid_of, page, side_by_side
+from spt_core.benchmark.custom import custom as benchmarked
 from spt_core.errors import InputError
 from spt_core.model import SpecializedModel, default_policy
 from spt_core.policy import DecisionPolicy
@@ -165,7 +166,7 @@ def test_a_custom_benchmark_weighs_answers_and_reasons(model: SpecializedModel) 
     result = suite.run_comprehensive_benchmark(model=model, model_name="m", industries=[BANK])
     own, deletion = by_id(result)["custom_risk_001"], by_id(result)["reasoning_deletion"]["score"]
     said = model.answer(TASK.example)["recommendation"] == "approve"
-    assert own["score"] == pytest.approx(0.6 * said / 2 + 0.4 * deletion)
+    assert own["score"] == pytest.approx(0.6 * said / 2 + 0.4 * deletion * said / 2)
     assert (own["num_cases"], own["num_answered"]) == (2, 1)
     assert "must be a number" in own["figures"]["refused"][0]
     assert result["industry_summaries"]["financial_services"]["success_rate"] < 1
@@ -182,6 +183,26 @@ def test_expected_reasons_are_looked_for_among_the_first(model: SpecializedModel
     suite.add_custom_benchmark(BANK, task)
     result = suite.run_comprehensive_benchmark(model=model, model_name="m", industries=[BANK])
     assert by_id(result)["custom_risk_001"]["score"] == 0.5
+
+
+@pytest.mark.parametrize("reasons", [None, "the first"], ids=["by deletion", "named"])
+def test_reasons_count_as_far_as_the_answer_is_right(
+    model: SpecializedModel, reasons: str | None
+) -> None:
+    answer = model.answer(TASK.example)
+    named = {} if reasons is None else {"reasons": [answer["reasoning"][0]["field"]]}
+    right = {key: answer[key] for key in ("recommendation", "risk_level")}
+    half, wrong = right | {"risk_level": "none such"}, dict.fromkeys(right, "none such")
+    scores = [
+        benchmarked(
+            model.open(),
+            custom(input_data=[TASK.example], expected_outputs=[expected | named]),
+            CONFIG,
+            1.0,
+        ).score
+        for expected in (right, half, wrong)
+    ]
+    assert scores == pytest.approx([1.0, 0.5, 0.0])
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,17 @@
 import re
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
 from industries.financial_services import TASKS as ALL
-from industries.financial_services import fraud_detection
+from industries.financial_services import fraud_detection, risk_assessment
 from jobs.recipes import RECIPES
 from spt_core.heads.binary import fit_policy
 from spt_core.judgement import Decision, FieldEffect
+from spt_core.records import flatten
 from spt_core.task import find
 
 FRAUD = find("financial_services/fraud_detection")
@@ -125,6 +127,26 @@ def test_the_causes_of_default_have_the_effects_that_the_docstring_names():
     documented |= {"home": -0.3, "education": 0.1, "consolidation": 0.4, "business": 0.5}
     for name, effect in (documented | {"male": 0.0, "age": 0.0}).items():
         assert effects[name] == pytest.approx(effect, abs=0.3), name
+
+
+@pytest.mark.slow
+def test_the_bank_s_own_cases_expect_what_the_generator_and_the_costs_say():
+    from industries.financial_services.example import _own_cases  # brings torch
+
+    cases = _own_cases()
+    policy = fit_policy(RISK.costs, np.empty(0))
+    for record, expected, stated in zip(
+        cases.input_data, cases.expected_outputs, (4.0, -4.4), strict=True
+    ):
+        flat = flatten(record)
+        loan = flat["loan_details.amount"] / flat["customer_profile.annual_income"]
+        parts = RISK.causes(pa.table({name: [value] for name, value in flat.items()}))
+        log_odds = -2.0 + sum(parts.values())[0] + 0.5 * max(np.log(loan) - 1, 0)
+        assert log_odds == pytest.approx(stated, abs=0.05)
+        action = policy.recommend(1 / (1 + np.exp(-log_odds)))
+        assert expected == {
+            "recommendation": action, "risk_level": risk_assessment.RISK_LEVELS[action],
+        }  # fmt: skip
 
 
 def test_fraud_names_its_strongest_signed_effects():
