@@ -5,6 +5,7 @@ Value at risk at a level is that quantile of the loss; a loss beyond it is an ex
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlogy
+from scipy.stats import binom
 
 from spt_core.errors import InputError
 from spt_core.heads.forecasts import LEVELS, by_step
@@ -20,6 +22,7 @@ from spt_core.heads.outcomes import Array, Outcomes
 TAIL = (0.95, 0.99)  # the levels that the tail is drawn through
 ZONE_DAYS, ZONE_LEVEL = 250, 0.99
 YELLOW_FROM, RED_FROM = 5, 10  # exceedances at 99 % in 250 days
+REJECTED_BELOW = 0.05  # of p-values of a series by itself
 Hits = NDArray[np.bool_]
 
 
@@ -56,18 +59,14 @@ def kupiec(hits: Hits, share: float) -> float:
     return _p_value(_coverage_ratio(hits, share), 1)
 
 
-def christoffersen(
-    hits: Hits, share: float, follows: NDArray[np.int64] | None = None
-) -> tuple[float, float]:
+def christoffersen(hits: Hits, share: float) -> tuple[float, float]:
     """The p-values of exceedances that come apart from each other, and of that and their number.
 
     Christoffersen, "Evaluating Interval Forecasts", International Economic Review 1998:
     independence against a first-order Markov chain (one degree of freedom), and conditional
-    coverage (two). `follows` [N] are numbers of the series that each day is of: the first day of a
-    series follows none.
+    coverage (two).
     """
-    pairs = slice(None) if follows is None else np.flatnonzero(np.diff(follows) == 0)
-    before, after = hits[:-1][pairs], hits[1:][pairs]
+    before, after = hits[:-1], hits[1:]
     counts = np.zeros((2, 2))
     np.add.at(counts, (before.astype(int), after.astype(int)), 1)
     chain = sum(_log_likelihood(row[0], row[1]) for row in counts)
@@ -76,12 +75,48 @@ def christoffersen(
     return _p_value(apart, 1), _p_value(apart + _coverage_ratio(hits, share), 2)
 
 
+def coverage(hits: Hits, share: float, series: NDArray[np.int64]) -> dict[str, Any]:
+    """The tests of each series by itself, and of all of them.
+
+    Of all a p-value is the smallest of the series' times their number (Bonferroni; Holm's procedure
+    rejects some series just where this does): it holds however the series move together. Pooled
+    days would be taken for independent ones, and instruments of one market would reject a right
+    model on half of all occasions. `num_rejecting` counts the series that Kupiec's test rejects at
+    5 % by themselves, `expected_rejecting` how many it would of a right model on average, of
+    exceedances that are binomial: where series move together they reject together or not at all.
+    """
+    each = [hits[series == number] for number in np.unique(series)]
+    number = [kupiec(own, share) for own in each]
+    apart, conditional = zip(*(christoffersen(own, share) for own in each), strict=True)
+    return {
+        "num_series": len(each),
+        "kupiec_p": _smallest(number),
+        "independence_p": _smallest(apart),
+        "conditional_coverage_p": _smallest(conditional),
+        "num_rejecting": sum(p < REJECTED_BELOW for p in number),
+        "expected_rejecting": sum(_rejected_by_chance(len(own), share) for own in each),
+    }
+
+
+def _smallest(of_series: Sequence[float]) -> float:
+    return min(len(of_series) * min(of_series), 1.0)
+
+
+@functools.cache
+def _rejected_by_chance(num_days: int, share: float) -> float:
+    """How often Kupiec's test rejects a right model: not in 5 %, as exceedances are whole."""
+    counts = np.arange(num_days + 1)
+    p_values = [_p_value(_count_ratio(count, num_days, share), 1) for count in counts.tolist()]
+    return float(binom.pmf(counts, num_days, share)[np.array(p_values) < REJECTED_BELOW].sum())
+
+
 def backtest(
     of: Outcomes, levels: Sequence[float], series: NDArray[np.int64]
 ) -> list[dict[str, Any]]:
     """What was exceeded at each level on the first step of forecasts in order of time.
 
-    `series` [N] numbers what each row is of, rows of one in a row. `shortfall_ratio` is the mean
+    `series` [N] numbers what each row is of, rows of one in a row; days and exceedances are those
+    of all series, the tests as `coverage` says. `shortfall_ratio` is the mean
     loss on days of exceedances over the expected shortfall that was told for them: above 1 losses
     were worse. `zone` is that of Basel's traffic light, of the last 250 days of each series at
     99 % (Basel Committee, "Supervisory framework for the use of backtesting", 1996): that of the
@@ -96,15 +131,12 @@ def _at_level(of: Outcomes, level: float, series: NDArray[np.int64]) -> dict[str
     at_risk = np.array([value_at_risk(step, level) for step in steps])
     shortfall = np.array([expected_shortfall(step, level) for step in steps])
     hits, share = losses > at_risk, 1.0 - level
-    apart, conditional = christoffersen(hits, share, series)
     return {
         "level": level,
         "num_days": len(hits),
         "exceedances": int(hits.sum()),
         "expected": len(hits) * share,
-        "kupiec_p": kupiec(hits, share),
-        "independence_p": apart,
-        "conditional_coverage_p": conditional,
+        **coverage(hits, share, series),
         "mean_value_at_risk": float(at_risk.mean()),
         "shortfall_ratio": float(losses[hits].mean() / shortfall[hits].mean())
         if hits.any() and shortfall[hits].mean() > 0
@@ -123,8 +155,11 @@ def _zone(hits: Hits, series: NDArray[np.int64]) -> str:
 
 
 def _coverage_ratio(hits: Hits, share: float) -> float:
-    num_hits = float(hits.sum())
-    others = len(hits) - num_hits
+    return _count_ratio(int(hits.sum()), len(hits), share)
+
+
+def _count_ratio(num_hits: int, num_days: int, share: float) -> float:
+    others = num_days - num_hits
     expected = float(xlogy(others, 1.0 - share) + xlogy(num_hits, share))
     return max(2.0 * (_log_likelihood(others, num_hits) - expected), 0.0)
 

@@ -208,7 +208,9 @@ def test_a_backtest_is_a_table_of_each_model_and_level():
         "shortfall_ratio": None,
         "zone": "yellow",
     }
-    page = report(backtest={"<model>": [row], "in-sample quantiles": [row]}).html(facts={})
+    whole = {**row, "num_series": 20, "num_rejecting": 3, "expected_rejecting": 1.91}
+    page = report(backtest={"<model>": [whole], "in-sample quantiles": [row]}).html(facts={})
+    assert "<td>3 of 20, 1.9 by chance</td>" in page
     assert "<h2>Backtest</h2>" in page
     assert page.count('<td class="bad">0.038</td><td class="ok">0.250</td>') == 2
     assert "1,764" in page

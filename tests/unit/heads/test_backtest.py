@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import chi2
+from scipy.stats import binom, chi2, norm
 
 from spt_core.benchmark.backtests import backtest_facts
 from spt_core.errors import InputError
@@ -12,6 +12,7 @@ from spt_core.heads import HEADS
 from spt_core.heads.backtest import (
     backtest,
     christoffersen,
+    coverage,
     expected_shortfall,
     kupiec,
     value_at_risk,
@@ -77,10 +78,34 @@ def test_independence_is_that_of_the_markov_chain():
     assert christoffersen(flags, 0.1)[0] == pytest.approx(chi2.sf(ratio, 1))
 
 
-def test_the_first_day_of_a_series_follows_no_other():
-    flags = hits(10, (4, 5))
-    series = np.repeat([0, 1], 5)
-    assert christoffersen(flags, 0.2, series)[0] > christoffersen(flags, 0.2)[0]
+def test_each_series_is_tested_by_itself_and_the_whole_by_the_smallest_p_value():
+    quiet, loud = hits(250, (50, 200)), hits(250, range(0, 120, 10))
+    series = np.repeat([0, 1], 250)
+    of = coverage(np.concatenate([quiet, loud]), 0.01, series)
+    assert (of["num_series"], of["num_rejecting"]) == (2, 1)
+    assert of["kupiec_p"] == 2 * kupiec(loud, 0.01)
+    assert of["independence_p"] == 2 * min(christoffersen(h, 0.01)[0] for h in (quiet, loud))
+    # At 1 % of 250 days none and seven or more are rejected: 0.081 + 0.014 of right models.
+    by_chance = binom.cdf(0, 250, 0.01) + binom.sf(6, 250, 0.01)
+    assert of["expected_rejecting"] == pytest.approx(2 * by_chance)
+    assert coverage(loud, 0.01, np.zeros(250, np.int64))["kupiec_p"] == kupiec(loud, 0.01)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.7, 1.0])
+def test_a_right_model_of_series_that_move_together_is_rejected_in_at_most_5_percent(correlation):
+    draw, num_series, num_days = np.random.default_rng(0), 20, 250
+    series = np.repeat(np.arange(num_series), num_days)
+    rejected, by_themselves = [], []
+    for _ in range(150):
+        own = draw.standard_normal((num_series, num_days))
+        common = draw.standard_normal(num_days)
+        moved = np.sqrt(correlation) * common + np.sqrt(1 - correlation) * own
+        of = coverage((moved > norm.ppf(0.95)).ravel(), 0.05, series)
+        rejected.append(of["kupiec_p"] < 0.05)
+        by_themselves.append(of["num_rejecting"])
+    assert np.mean(rejected) <= 0.06
+    error = np.std(by_themselves) / np.sqrt(len(by_themselves))
+    assert abs(np.mean(by_themselves) - of["expected_rejecting"]) < 3 * error
 
 
 def test_tails_are_those_of_an_exponential_distribution():
