@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from industries.financial_services.adverse_action import REASONING_SCHEMA, reasoning
 from spt_core.answers import PROBABILITY
@@ -111,6 +113,34 @@ def sample(num_rows: int, seed: int) -> pa.Table:
     )
 
 
+def causes(table: pa.Table) -> dict[str, NDArray[np.float64]]:
+    """What single fields [N] of a sample's rows add to the log-odds: all of it but the constant.
+
+    NaN where savings are missing.
+    """
+
+    def numbers(name: str) -> NDArray[np.float64]:
+        return np.array(table[name].to_pylist(), np.float64)
+
+    def effects(name: str, values: Sequence[str], own: Sequence[float]) -> NDArray[np.float64]:
+        of_value = dict(zip(values, own, strict=True))
+        return np.array([of_value.get(value, np.nan) for value in table[name].to_pylist()])
+
+    return {
+        "checking_account": effects("checking_account", CHECKING, CHECKING_EFFECTS.tolist()),
+        "savings": effects("savings", SAVINGS, SAVINGS_EFFECTS.tolist()),
+        "credit_history": effects("credit_history", HISTORY, HISTORY_EFFECTS.tolist()),
+        "duration_months": 0.03 * np.maximum(numbers("duration_months") - 18, 0),
+        "credit_amount": 0.5 * np.log(numbers("credit_amount") / 3000),
+        "instalment_percent": 0.04 * np.maximum(numbers("instalment_percent") - 20, 0),
+        "years_employed": -0.09 * np.minimum(numbers("years_employed"), 10),
+        "purpose": effects("purpose", PURPOSES, PURPOSE_EFFECTS.tolist()),
+        "housing": effects("housing", HOUSING, (0.3, 0.0, 0.0)),
+        "years_of_residence": np.zeros(table.num_rows),
+        "existing_credits": np.zeros(table.num_rows),
+    }
+
+
 CREDIT_SCORING = Task(
     industry=IndustryType.FINANCIAL_SERVICES,
     name="credit_scoring",
@@ -167,6 +197,7 @@ CREDIT_SCORING = Task(
         "existing_credits": 1,
     },
     sample=sample,
+    causes=causes,
     costs=Costs(missed_positive=2_500.0, false_alarm=500.0, review=60.0),  # 5 : 1, as Statlog's
     daily_review_capacity=150,
     daily_volume=500,

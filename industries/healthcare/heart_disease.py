@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from industries.healthcare.attributes import CLINICAL, PROTECTED
 from spt_core.answers import CONFIDENCE, field_effects, field_effects_schema, probability_schema
@@ -84,6 +85,30 @@ def sample(num_rows: int, seed: int) -> pa.Table:
             "has_disease": is_ill.astype(np.int8),
         }
     )
+
+
+def causes(table: pa.Table) -> dict[str, NDArray[np.float64]]:
+    """What single fields [N] of a sample's rows add to the log-odds: all of it but the constant.
+
+    NaN where a fluoroscopy or a cholesterol is missing.
+    """
+
+    def numbers(name: str) -> NDArray[np.float64]:
+        return np.array(table[name].to_pylist(), np.float64)
+
+    pain = np.array(table["chest_pain"].to_pylist())
+    return {
+        "age": 0.05 * (numbers("age") - 54),
+        "sex": 1.3 * (np.array(table["sex"].to_pylist()) == "male"),
+        "chest_pain": np.select([pain == "typical_angina", pain == "atypical_angina"], [1.5, 0.5]),
+        "exercise_angina": 1.8 * numbers("exercise_angina"),
+        "st_depression": 0.9 * (numbers("st_depression") - 0.9),
+        "max_heart_rate": -0.025 * (numbers("max_heart_rate") - 150),
+        "narrowed_vessels": 0.7 * numbers("narrowed_vessels"),
+        "cholesterol": 0.004 * (numbers("cholesterol") - 245),
+        "resting_pressure": np.zeros(table.num_rows),
+        "fasting_sugar_high": np.zeros(table.num_rows),
+    }
 
 
 HEART_DISEASE = Task(
@@ -179,6 +204,7 @@ HEART_DISEASE = Task(
         "narrowed_vessels": 0,
     },
     sample=sample,
+    causes=causes,
     # Assumed, to be set by the hospital: a disease that is missed, an angiography of a healthy
     # person with its risks, an imaging test.
     costs=Costs(missed_positive=20_000.0, false_alarm=4_000.0, review=700.0),

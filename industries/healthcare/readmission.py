@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from industries.healthcare.attributes import CLINICAL, PROTECTED
 from spt_core.answers import CONFIDENCE, field_effects, field_effects_schema, probability_schema
@@ -111,6 +112,34 @@ def sample(num_rows: int, seed: int) -> pa.Table:
     )
 
 
+def causes(table: pa.Table) -> dict[str, NDArray[np.float64]]:
+    """What single fields [N] of a sample's rows add to the log-odds: all of it but the constant."""
+
+    def numbers(name: str) -> NDArray[np.float64]:
+        return np.array(table[name].to_pylist(), np.float64)
+
+    def words(name: str) -> NDArray[np.str_]:
+        return np.array(table[name].to_pylist())
+
+    bands = [AGE_BANDS.index(name) for name in table["age_band"].to_pylist()]
+    place = words("discharge_to")
+    return {
+        "inpatient_stays_1y": 0.35 * np.minimum(numbers("inpatient_stays_1y"), 6),
+        "emergency_visits_1y": 0.15 * np.minimum(numbers("emergency_visits_1y"), 6),
+        "days_in_hospital": 0.05 * numbers("days_in_hospital"),
+        "medications": 0.02 * np.maximum(numbers("medications") - 16, 0),
+        "discharge_to": np.select(
+            [place == "home_health_care", place == "nursing_facility"], [0.2, 0.5]
+        ),
+        "age_band": 0.2 * np.maximum(np.array(bands) - 6, 0),
+        "insulin": 0.15 * (words("insulin") == "changed"),
+        "admission_type": -0.2 * (words("admission_type") == "elective"),
+        "lab_procedures": np.zeros(table.num_rows),
+        "procedures": np.zeros(table.num_rows),
+        "diagnoses": np.zeros(table.num_rows),
+    }
+
+
 def _count(name: str, description: str, unit: str = "") -> Field:
     return Field(name=name, kind="number", minimum=0, unit=unit, description=description)
 
@@ -178,6 +207,7 @@ READMISSION = Task(
         "insulin": "changed",
     },
     sample=sample,
+    causes=causes,
     # Assumed, to be set by the hospital: the part of a return that a programme would have spared, a
     # needless programme, a call.
     costs=Costs(missed_positive=2_000.0, false_alarm=450.0, review=60.0),

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from spt_core.answers import CONFIDENCE, PROBABILITY, field_effects, field_effects_schema
 from spt_core.judgement import Decision
@@ -82,6 +83,29 @@ def sample(num_rows: int, seed: int) -> pa.Table:
     )
 
 
+def causes(table: pa.Table) -> dict[str, NDArray[np.float64]]:
+    """What single fields [N] of a sample's rows add to the log-odds: all of it but the constant.
+
+    NaN where an income is missing. The premium is left out: the policies that are held make it.
+    """
+
+    def numbers(name: str) -> NDArray[np.float64]:
+        return np.array(table[name].to_pylist(), np.float64)
+
+    region = np.array(table["region"].to_pylist())
+    channel = np.array(table["sales_channel"].to_pylist())
+    return {
+        "household_income": 0.7 * np.log(np.maximum(numbers("household_income"), 1.0) / 40_000),
+        "car_policy": 1.5 * numbers("car_policy"),
+        "home_policy": 0.5 * numbers("home_policy"),
+        "other_policies": 0.25 * np.minimum(numbers("other_policies"), 4),
+        "years_as_customer": 0.06 * np.minimum(numbers("years_as_customer"), 15),
+        "region": np.select([region == "suburb", region == "country"], [0.4, 0.9]),
+        "claims_3_years": -0.5 * np.minimum(numbers("claims_3_years"), 3),
+        "sales_channel": 0.5 * (channel == CHANNELS[0]),
+    }
+
+
 POLICY_UPTAKE = Task(
     industry=IndustryType.INSURANCE,
     name="policy_uptake",
@@ -143,6 +167,7 @@ POLICY_UPTAKE = Task(
         "sales_channel": "agent",
     },
     sample=sample,
+    causes=causes,
     costs=Costs(missed_positive=80.0, false_alarm=9.0, review=3.0),
     daily_review_capacity=400,
     daily_volume=2_000,

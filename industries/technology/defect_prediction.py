@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from spt_core.answers import CONFIDENCE, field_effects, field_effects_schema, probability_schema
 from spt_core.judgement import Decision
@@ -72,6 +73,24 @@ def sample(num_rows: int, seed: int) -> pa.Table:
     )
 
 
+def causes(table: pa.Table) -> dict[str, NDArray[np.float64]]:
+    """What single fields [N] of a sample's rows add to the log-odds: all of it but the constant.
+
+    NaN where a share of comments is missing. McCabe's and Halstead's measures are left out: lines
+    and branches tell them.
+    """
+
+    def numbers(name: str) -> NDArray[np.float64]:
+        return np.array(table[name].to_pylist(), np.float64)
+
+    return {
+        "loc_total": 0.7 * np.maximum(np.log2(numbers("loc_total") / 30.0), 0.0),
+        "branch_count": 0.12 * np.clip(numbers("branch_count") - 6, 0, 25),
+        "essential_complexity": 0.1 * np.clip(numbers("essential_complexity") - 1, 0, 15),
+        "share_of_comments": -1.5 * (numbers("share_of_comments") - 0.15),
+    }
+
+
 def _metric(name: str, description: str, *, required: bool = True) -> Field:
     return Field(name=name, kind="number", minimum=0, required=required, description=description)
 
@@ -129,6 +148,7 @@ DEFECT_PREDICTION = Task(
         "share_of_comments": 0.05,
     },
     sample=sample,
+    causes=causes,
     # Assumed, to be set by the team: a defect that is shipped, tests that find nothing, a review.
     costs=Costs(missed_positive=3_000.0, false_alarm=600.0, review=150.0),
     daily_review_capacity=20,
