@@ -45,6 +45,7 @@ from spt_core.scoring import fitted_policy
 from spt_core.task import Family, IndustryType, Task, example_record, find
 from spt_core.training import SpecializedModelTrainer, TrainingConfig
 from spt_core.transfer import DomainTransferTrainer
+from spt_core.transfer.plan import TRANSFER
 from spt_core.validation import parsed
 
 MODEL_NAME = "example"
@@ -221,6 +222,13 @@ class ExampleRun:
         )
         return dataclasses.replace(config, training=training)
 
+    def _distillation_of(self, teacher: SpecializedModel) -> DistillationConfig:
+        """The same of a teacher; a transferred one teaches alone, for folds' have no source."""
+        config = self.distillation(teacher.artifact.task)
+        if TRANSFER not in teacher.artifact.files:
+            return config
+        return dataclasses.replace(config, num_folds=0)
+
     def splits(self, path: str) -> Splits:
         """The task's rows in four parts: of a data set that is configured, or of its sample."""
         task = find(path)
@@ -230,10 +238,14 @@ class ExampleRun:
 
     def trained(self, path: str) -> Trained:
         """Rows -> teacher -> student -> what is served, measured and registered."""
-        task, config = find(path), self.config.recipe(find(path))
         splits = self.splits(path)
-        teacher = SpecializedModelTrainer(self.training(path)).train(splits)
-        student = DistillationPipeline(self.distillation(path)).distill(teacher, splits)
+        return self._served(splits, SpecializedModelTrainer(self.training(path)).train(splits))
+
+    def _served(self, splits: Splits, teacher: SpecializedModel) -> Trained:
+        """Teacher -> student -> what is served, measured and registered."""
+        task = find(splits.task)
+        config = self.config.recipe(task)
+        student = DistillationPipeline(self._distillation_of(teacher)).distill(teacher, splits)
         exported = export(student.artifact)
         model = SpecializedModel(exported, policy=fitted_policy(exported, splits))
         alone = dataclasses.replace(config.benchmark, num_trials=0)  # baselines: jobs.benchmark
@@ -313,7 +325,7 @@ class ExampleRun:
     ) -> Mapping[str, TargetResult]:
         """A student for each place where one is to run, or why there is none."""
         results = DistillationPipeline(
-            self.distillation(trained.task.path)
+            self._distillation_of(trained.teacher)
         ).run_comprehensive_distillation(trained.teacher, trained.splits, None, targets)
         for name, result in results.items():
             model = result.exported
@@ -321,18 +333,21 @@ class ExampleRun:
             self.tell(f"  {name}: {size}")
         return results
 
-    def transferred(self, source: Trained, path: str) -> SpecializedModel:
-        """A teacher of another task that begins with what the source has learnt, if that helps."""
-        task = find(path)
+    def transferred(self, source: Trained, path: str) -> Trained:
+        """Another task's model whose teacher begins with what the source's learnt, if that helps.
+
+        The better of it and one from scratch goes the way of every other model.
+        """
+        task, splits = find(path), self.splits(path)
         trainer = DomainTransferTrainer(training=self.training(path), task=path)
-        model = trainer.transfer_between_domains(
+        teacher = trainer.transfer_between_domains(
             source_model=source.teacher,
             source_domain=source.task.industry,
             target_domain=task.industry,
-            target_data=self.splits(path),
+            target_data=splits,
         )
-        self.tell(f"{source.task.path} -> {path}: {'; '.join(model.artifact.notes)}")
-        return model
+        self.tell(f"{source.task.path} -> {path}: {'; '.join(teacher.artifact.notes)}")
+        return self._served(splits, teacher)
 
     def optimized(self, trained: Trained, aim: OptimizationType, metric: str) -> bool:
         """Whether a model keeps what the aim demands; it is told, or why there is none."""
@@ -344,7 +359,7 @@ class ExampleRun:
                 OptimizationTechnique.CALIBRATION,
                 OptimizationTechnique.THRESHOLD_TUNING,
             ],
-            distillation=self.distillation(trained.task.path),
+            distillation=self._distillation_of(trained.teacher),
         )
         try:
             _, result = DomainOptimizer(config).optimize_model(

@@ -1,8 +1,9 @@
 """The complete example of banks and lenders: python -m jobs.example financial_services
 
-Risk, fraud and compliance models are trained and registered; credit scoring starts from risk. Then
-regulators are watched, a model is benchmarked by the bank's own cases too, made small for phones
-and branches, and optimized. A copy of this file with other tasks is another industry's.
+Credit risk, market risk, fraud and compliance models are trained and registered; credit scoring
+starts from credit risk. Then regulators are watched, a model is benchmarked by the bank's own cases
+too, made small for phones and branches, and optimized. A copy of this file with other tasks is
+another industry's.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from spt_core.task import IndustryType
 
 BANK = IndustryType.FINANCIAL_SERVICES
 RISK = "financial_services/risk_assessment"
+MARKET_RISK = "financial_services/market_risk"
 FRAUD = "financial_services/fraud_detection"
 COMPLIANCE = "financial_services/regulatory_compliance"
 CREDIT_SCORING = "financial_services/credit_scoring"
@@ -81,15 +83,17 @@ class FinancialServicesTrainingExample:
     def run_complete_training_pipeline(self) -> dict[str, Any]:
         """The story; the steps with their seconds, the versions, the benchmarks' results."""
         run = self._run
-        with run.step("Risk assessment: will this loan default?"):
+        with run.step("Credit risk: will this loan default?"):
             risk = run.trained(RISK)
             run.told(risk, APPLICATION if risk.splits.synthetic else None)
+        with run.step("Market risk: what may this position lose by tomorrow?"):
+            run.told(run.trained(MARKET_RISK))
         with run.step("Fraud detection: is this transaction fraudulent?"):
             run.told(run.trained(FRAUD))
         with run.step("Regulatory compliance: what does this clause risk?"):
             run.told(run.trained(COMPLIANCE))
         with run.step("Transfer: credit scoring starts from risk assessment"):
-            run.transferred(risk, CREDIT_SCORING)
+            run.told(run.transferred(risk, CREDIT_SCORING))
         with run.step("Continuous training: SEC, FINRA and the Basel Committee are watched"):
             run.watching(
                 MONITORING,

@@ -61,7 +61,7 @@ class HealthcareTrainingExample:
         with run.step("HIPAA: what in this note names a person?"):
             run.told(run.trained(HIPAA))
         with run.step("Transfer: triage at a distance starts from clinical support"):
-            run.transferred(clinical, TRIAGE)
+            run.told(run.transferred(clinical, TRIAGE))
         with run.step("Continuous training: drug safety is watched"):
             run.watching(MONITORING)
         with run.step("Benchmarks: accuracy, reasons, compliance, groups of patients"):

@@ -14,7 +14,8 @@ from spt_core.task import IndustryType
 INSURER = IndustryType.INSURANCE
 CLAIMS = "insurance/claims_fraud"
 UPTAKE = "insurance/policy_uptake"
-FRAUD = "financial_services/fraud_detection"  # whose models claims start from
+FRAUD = "financial_services/fraud_detection"  # whose model claims start from
+RISK = "financial_services/risk_assessment"  # whose model policies start from
 MONITORING = {
     "insurance": {
         "sources": [
@@ -37,13 +38,13 @@ class InsuranceTrainingExample:
     def run_complete_training_pipeline(self) -> dict[str, Any]:
         """The story; the steps with their seconds, the versions, the benchmarks' results."""
         run = self._run
-        with run.step("Claims: is this claim fraudulent?"):
-            claims = run.trained(CLAIMS)
+        with run.step("A lender's models, which the insurer's start from"):
+            fraud, risk = run.trained(FRAUD), run.trained(RISK)
+        with run.step("Claims: is this claim fraudulent? By transfer from fraud detection"):
+            claims = run.transferred(fraud, CLAIMS)
             run.told(claims)
-        with run.step("Policies: who will want this one?"):
-            run.told(run.trained(UPTAKE))
-        with run.step("Transfer: claims start from a lender's fraud detection"):
-            run.transferred(run.trained(FRAUD), CLAIMS)
+        with run.step("Policies: who will want this one? By transfer from credit risk"):
+            run.told(run.transferred(risk, UPTAKE))
         with run.step("Continuous training: the supervisor is watched"):
             run.watching(MONITORING)
         with run.step("Benchmarks: accuracy, reasons, compliance, groups of the insured"):

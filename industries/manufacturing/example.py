@@ -55,7 +55,7 @@ class ManufacturingTrainingExample:
             run.told(run.trained(SUPPLY))
         with run.step("Transfer: late deliveries start from failures of machines"):
             failure = run.trained(FAILURE)
-            run.transferred(failure, DELAY)
+            run.told(run.transferred(failure, DELAY))
         with run.step("Continuous training: safety rules are watched"):
             run.watching(MONITORING)
         with run.step("Benchmarks: accuracy, reasons, gaps, typos, time and size"):

@@ -54,8 +54,8 @@ class TechnologyTrainingExample:
         with run.step("Security analysis: which technique does this report describe?"):
             run.told(run.trained(SECURITY))
         with run.step("Transfer: defects start from smells of code"):
-            smells = run.trained(SMELLS)
-            run.transferred(smells, DEFECTS)
+            defects = run.transferred(run.trained(SMELLS), DEFECTS)
+            run.told(defects)
         with run.step("Continuous training: advisories are watched"):
             run.watching(
                 MONITORING,
@@ -65,7 +65,6 @@ class TechnologyTrainingExample:
                     "The agency opens an office (synthetic)",
                 ],
             )
-        defects = run.trained(DEFECTS)
         with run.step("Benchmarks: accuracy, reasons, gaps, typos, time and size"):
             run.benchmarked(defects)
         with run.step("Distillation: a model for the build server"):
