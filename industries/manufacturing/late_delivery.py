@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -147,6 +147,28 @@ def sample(num_rows: int, seed: int) -> pa.Table:
     )
 
 
+def causes(table: pa.Table) -> dict[str, NDArray[np.float64]]:
+    """What single fields [N] of a sample's rows add to the log-odds.
+
+    Not among them are the mode and the lead time, which act together, and the day of the week.
+    """
+
+    def effects(name: str, values: Sequence[str], own: Sequence[float]) -> NDArray[np.float64]:
+        of_value = dict(zip(values, own, strict=True))
+        return np.array([of_value[value] for value in table[name].to_pylist()])
+
+    suppliers = [f"s{number}" for number in range(NUM_SUPPLIERS)]
+    return {
+        "supplier": effects("supplier", suppliers, SUPPLIER_EFFECTS.tolist()),
+        "destination": effects("destination", DESTINATIONS, DESTINATION_EFFECTS.tolist()),
+        "product_group": effects("product_group", PRODUCTS, (0.0, 0.0, 0.6)),
+        "fulfilled_from": effects("fulfilled_from", ("supplier", "warehouse"), (0.0, -0.7)),
+        "incoterm": np.zeros(table.num_rows),
+        "quantity": np.zeros(table.num_rows),
+        "order_value": np.zeros(table.num_rows),
+    }
+
+
 LATE_DELIVERY = Task(
     industry=IndustryType.MANUFACTURING,
     name="late_delivery",
@@ -237,6 +259,7 @@ LATE_DELIVERY = Task(
         "scheduled_delivery": "2025-11-14T00:00:00",
     },
     sample=sample,
+    causes=causes,
     costs=Costs(missed_positive=900.0, false_alarm=240.0, review=30.0),
     daily_review_capacity=40,
     daily_volume=200,

@@ -13,8 +13,9 @@ import pytest
 from industries.financial_services import credit_scoring, risk_assessment
 from industries.healthcare import heart_disease, readmission
 from industries.insurance import claims_fraud, policy_uptake
+from industries.manufacturing import late_delivery
 from industries.technology import defect_prediction
-from spt_core.task import Task, all_tasks
+from spt_core.task import Task, all_tasks, find
 
 NUM_ROWS = 2000
 MODULES = (
@@ -81,3 +82,16 @@ def test_labels_are_drawn_from_the_sum_of_the_stated_parts(
     labels = numbers(table, task.label)[whole]
     agree = [np.mean((u < 1 / (1 + np.exp(-log_odds)))[whole] == labels) for u in drawn]
     assert max(agree) >= (0.998 if task.name == "risk_assessment" else 1.0)
+
+
+def test_the_stated_parts_of_late_delivery_leave_what_acts_together() -> None:
+    task = find("manufacturing/late_delivery")
+    made = late_delivery.drawn(NUM_ROWS, np.random.default_rng(5))
+    assert task.causes is not None
+    parts = task.causes(task.sample(NUM_ROWS, 5))
+    assert parts.keys() <= {field.name for field in task.fields}
+    modes = list(late_delivery.MODES)
+    mode = np.array([modes.index(name) for name in made.columns["shipment_mode"]])
+    short = np.maximum(late_delivery.TRANSIT_DAYS[mode] - made.columns["lead_time_days"], 0.0)
+    rest = late_delivery.MODE_EFFECTS[mode] + 0.08 * short + 0.8 * (made.day % 7 >= 5)
+    assert -3.9 + sum(parts.values()) + rest == pytest.approx(made.log_odds)
