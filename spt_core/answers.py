@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from spt_core.judgement import Decision, FieldEffect, LabelScore
+from spt_core.judgement import Decision, FieldEffect, LabelScore, Silence
 
 Schema: TypeAlias = Mapping[str, Any]
 NUM_CHECKS = 3
@@ -29,6 +29,27 @@ def field_effects(reasons: Sequence[FieldEffect]) -> list[dict[str, Any]]:
 def class_probabilities(name: str, scores: Sequence[LabelScore]) -> list[dict[str, Any]]:
     """Classes, under the `name` that the task has for them, with their probabilities."""
     return [{name: score.label, "probability": round(score.probability, 6)} for score in scores]
+
+
+def in_words(names: Sequence[str]) -> str:
+    """Such as "a", "a and b", "a, b and c"."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def silence(silent: Sequence[Silence]) -> str:
+    """What a window has no reading of, as a part of a sentence; empty where nothing is silent.
+
+    Such as "no reading of cpu and disk, none of memory in the last 5 of 32 steps".
+    """
+    whole = [each.channel for each in silent if each.is_whole]
+    parts = [f"no reading of {in_words(whole)}"] if whole else []
+    for each in silent:
+        if not each.is_whole:
+            start = "none" if parts else "no reading"
+            since = f"in the last {each.steps} of {each.length} steps"
+            parts.append(f"{start} of {each.channel} {since}")
+    return ", ".join(parts)
 
 
 def checks(judgement: Decision) -> list[str]:

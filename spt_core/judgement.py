@@ -2,7 +2,8 @@
 
 Every judgement carries the `record` as it was read, flat, and the `policy` that decided. `outside`,
 of decisions, classes, numbers and anomalies, names the fields (of readings the channels) whose
-value lies beyond all training rows: the answer there is a guess.
+value lies beyond all training rows: the answer there is a guess. `silent`, of windows of readings,
+names the channels that have stopped reading: the answer knows nothing of them.
 """
 
 from __future__ import annotations
@@ -137,6 +138,19 @@ class Stretch(NamedTuple):
     is_ahead: bool = False
 
 
+class Silence(NamedTuple):
+    """A channel without any of the last `steps` readings of a window that has `length` of them."""
+
+    channel: str
+    steps: int
+    length: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the window has no reading of the channel at all."""
+        return self.steps >= self.length
+
+
 Reason = FieldEffect | Phrase | AttentionMap | Stretch
 
 
@@ -248,6 +262,7 @@ class Labels(NamedTuple):
     policy: LabelPolicy
     outside: tuple[str, ...] = ()
     unseen: tuple[UnseenTerm, ...] = ()
+    silent: tuple[Silence, ...] = ()
 
     @property
     def best(self) -> LabelScore:
@@ -300,6 +315,7 @@ class Value(NamedTuple):
     policy: IntervalPolicy
     outside: tuple[str, ...] = ()
     settings: Settings | None = None
+    silent: tuple[Silence, ...] = ()
 
     @property
     def fields(self) -> list[FieldEffect]:
@@ -325,6 +341,7 @@ class Anomaly(NamedTuple):
     reasons: tuple[Reason, ...]
     policy: AlarmPolicy
     outside: tuple[str, ...] = ()
+    silent: tuple[Silence, ...] = ()
 
     @property
     def stretches(self) -> list[Stretch]:
@@ -340,6 +357,7 @@ class Forecast(NamedTuple):
     reasons: tuple[Reason, ...]
     policy: QuantilePolicy
     outside: tuple[str, ...] = ()
+    silent: tuple[Silence, ...] = ()
 
     @property
     def stretches(self) -> list[Stretch]:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from spt_core.answering import Answerer
 from spt_core.artifacts import (
+    FACTS,
     ExportedModel,
     exported_from_json,
     filesystem,
@@ -36,7 +37,7 @@ from spt_core.data.infer import reading_signature
 from spt_core.data.likeness import oddities
 from spt_core.data.read import Dataset, plain_errors, read
 from spt_core.data.sampling import sample
-from spt_core.data.series import NO_WINDOW, Cutting, cut_dataset
+from spt_core.data.series import NO_WINDOW, Cutting, cut_dataset, windows_of
 from spt_core.data.splits import Splits
 from spt_core.data.windows import add_windows_to_dataset
 from spt_core.errors import InputError
@@ -139,7 +140,7 @@ def score_corpus(
                     rows, windows, INSTANT, corpus.label or "", num_partitions=NUM_PARTITIONS
                 )
             if sequence is not None:
-                rows = _cut(rows, sequence, task, refused)
+                rows = _cut(rows, sequence, task, _foretold(model, task), refused)
             scored = rows.map_batches(
                 score_batch,  # type: ignore[arg-type]  # pyarrow has no types
                 batch_format="pyarrow",
@@ -187,30 +188,45 @@ def score_corpus(
     )
 
 
-def _cut(rows: Dataset, field: Field, task: Task, refused: str) -> Dataset:
-    """Windows of readings; readings at which none ends go to the quarantine."""
+def _foretold(model: ExportedModel, task: Task) -> int | None:
+    """The channel that a forecast's model foretells."""
+    return int(json.loads(model.read(FACTS))["target"]) if task.head == "forecasts" else None
+
+
+def _cut(rows: Dataset, field: Field, task: Task, target: int | None, refused: str) -> Dataset:
+    """Windows of readings; readings at which none ends go to the quarantine.
+
+    So do windows without a reading of the channel `target`, of which nothing can be foretold.
+    """
     assert field.shape is not None
     cutting = Cutting(name=field.name, shape=field.shape, head=task.head)
     return cut_dataset(rows, cutting, num_partitions=NUM_PARTITIONS).map_batches(
-        functools.partial(_whole, field=field.name, refused=refused),
+        functools.partial(_whole, field=field, target=target, refused=refused),
         batch_size=None,
         batch_format="pyarrow",
     )
 
 
-def _whole(table: pa.Table, field: str, refused: str) -> pa.Table:
+def _whole(table: pa.Table, field: Field, target: int | None, refused: str) -> pa.Table:
     """The rows with a window; the others are written to the folder `refused`."""
-    is_whole = table[field].is_valid()
-    others = table.filter(pc.invert(is_whole))
+    assert field.shape is not None
+    is_window = np.asarray(table[field.name].is_valid())
+    is_whole = is_window.copy()
+    if target is not None:
+        readings = windows_of(table[field.name].filter(is_window), field.shape)
+        is_whole[is_window] = np.isfinite(readings[:, : field.shape.length, target]).any(1)
+    others = table.filter(pa.array(~is_whole))
     if others.num_rows:
         files, path = filesystem(refused)
         files.create_dir(path, recursive=True)
-        reasons = pa.array([NO_WINDOW] * others.num_rows)
+        name = "" if target is None else field.shape.channels[target]
+        without = f"a forecast needs a reading of {name} in its window"
+        reasons = pa.array([without if there else NO_WINDOW for there in is_window[~is_whole]])
         records = pa.array(["{}"] * others.num_rows)
         bad = pa.table({ROW: others[ROW], "reason": reasons, "record": records}, BAD_SCHEMA)
         first = pc.min(others[ROW]).as_py()
         pq.write_table(bad, f"{path}/window-{first:014d}.parquet", filesystem=files)
-    return table.filter(is_whole)
+    return table.filter(pa.array(is_whole))
 
 
 def _refuse_used(output: str, fresh: bool) -> None:

@@ -63,7 +63,8 @@ class SequenceShape:
     is one step after the one before it, whatever lies between, as trading days are. `time` and
     `unit` are the columns of a long table that say when a reading was and of what. `horizon` is how
     many steps after the last reading the label speaks of. `seen` are the least and the greatest
-    value of each channel in the training rows, once there are some.
+    value of each channel in the training rows, once there are some; `gaps` says with how many gaps
+    in a row 99 of 100 training windows end at most, by channel.
 
     The channels `in_advance` are known for the horizon too, such as a promotion or a price, and the
     parts of the `calendar` follow from when the last reading was. Where there are any, a window is
@@ -78,6 +79,7 @@ class SequenceShape:
     unit: str | None = None
     horizon: int = 0
     seen: tuple[tuple[float, float], ...] = ()
+    gaps: tuple[int, ...] = ()
     in_months: bool = False
     in_readings: bool = False
     in_advance: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from spt_core.answers import silence
 from spt_core.heads.backtest import expected_shortfall, value_at_risk
 from spt_core.judgement import Forecast
 from spt_core.signature import Field, SequenceShape
@@ -50,6 +51,8 @@ def _recommendation(judgement: Forecast, at_risk: float, level: float) -> str:
         f"Hold against a loss of {at_risk:.2f} % by the next close; on {1.0 - level:.1%} of days "
         "it is worse. See the backtest in the model's report."
     )
+    if judgement.silent:
+        text += f" The window has {silence(judgement.silent)}: stress it by hand."
     if judgement.outside:
         text += " The window reads beyond all of training: stress it by hand."
     return text

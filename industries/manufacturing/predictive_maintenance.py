@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from spt_core.answers import probability_schema
+from spt_core.answers import in_words, probability_schema, silence
 from spt_core.judgement import Stretch, Value
 from spt_core.signature import Field, SequenceShape
 from spt_core.task import IndustryType, Task
@@ -70,12 +70,21 @@ def _normal_quantile(level: float) -> float:
 
 
 def _recommendation(judgement: Value, risk: float) -> str:
-    if judgement.outside:
-        return (
-            f"Check {', '.join(judgement.outside)} first: readings there lie beyond all of "
-            "training, or stand still; a changed unit, a broken sensor or a new condition, in "
-            "which this answer is a guess."
+    odd: list[str] = []
+    if judgement.silent:
+        odd.append(
+            f"the window has {silence(judgement.silent)}, and what a lost sensor would say is not "
+            "in this answer"
         )
+    if judgement.outside:
+        odd.append(
+            f"readings of {in_words(judgement.outside)} lie beyond all of training, or stand "
+            "still; a changed unit, a broken sensor or a new condition, in which this answer is a "
+            "guess"
+        )
+    if odd:
+        names = dict.fromkeys((*(each.channel for each in judgement.silent), *judgement.outside))
+        return f"Check {in_words([*names])} first: {'; '.join(odd)}."
     within = f"within {HORIZON_CYCLES} cycles"
     if risk >= STOP_FROM:
         return f"Plan a stop now: a failure {within} is more likely than not."
@@ -244,8 +253,8 @@ PREDICTIVE_MAINTENANCE = Task(
         },
         "recommendation": {
             "type": "string",
-            "description": "what to do, in a sentence; of sensors that read beyond all of "
-            "training it says so first",
+            "description": "what to do, in a sentence; of sensors that have stopped reading, or "
+            "read beyond all of training, it says so first",
         },
         "confidence": {
             "type": "number",

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from spt_core.answers import silence
 from spt_core.errors import InputError
 from spt_core.judgement import Forecast, Stretch
 from spt_core.signature import Field, SequenceShape
@@ -99,6 +100,8 @@ def _recommendation(judgement: Forecast, point: float, service: float, lead_time
         f"Order when the stock, with what is on its way, falls to {point:g}: that covers "
         f"{lead_time} steps in {100 * service:g} % of cases."
     )
+    if judgement.silent:
+        text += f" The window has {silence(judgement.silent)}: look at it yourself."
     if judgement.outside:
         text += " The window reads beyond all of training: look at it yourself."
     return text

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from spt_core.answers import in_words, silence
 from spt_core.judgement import Anomaly, Stretch
 from spt_core.signature import Field, SequenceShape
 from spt_core.task import IndustryType, Task
@@ -77,17 +78,26 @@ def _of_metric(stretch: Stretch, score: float) -> dict[str, Any]:
 
 
 def _recommendation(judgement: Anomaly, named: list[Stretch], severity: str) -> str:
+    names = dict.fromkeys((*(each.channel for each in judgement.silent), *judgement.outside))
     broken = ""
-    if judgement.outside:
-        broken = (
-            f" {', '.join(judgement.outside)} reads beyond all of training, or stands still: a "
-            "changed unit or a broken probe would do that too."
+    if judgement.silent:
+        broken += (
+            f" The window has {silence(judgement.silent)}: whether that is as usual is not known."
         )
-    if not judgement.is_anomaly:
-        return f"Nothing to do: the readings are as usual.{broken}"
-    names = ", ".join(stretch.channel for stretch in named[:3]) or "all metrics together"
-    what = "Page whoever is on call" if severity == "severe" else "Look"
-    return f"{what}: {names} {'is' if len(named) == 1 else 'are'} not as usual.{broken}"
+    if judgement.outside:
+        verbs = ("reads", "stands") if len(judgement.outside) == 1 else ("read", "stand")
+        broken += (
+            f" {in_words(judgement.outside)} {verbs[0]} beyond all of training, or {verbs[1]} "
+            "still: a changed unit or a broken probe would do that too."
+        )
+    if judgement.is_anomaly:
+        metrics = [stretch.channel for stretch in named[:3]]
+        are = "is" if len(metrics) == 1 else "are"
+        what = "Page whoever is on call" if severity == "severe" else "Look"
+        return f"{what}: {', '.join(metrics) or 'all metrics together'} {are} not as usual.{broken}"
+    if names:
+        return f"No alarm, but check {in_words([*names])}.{broken}"
+    return "Nothing to do: the readings are as usual."
 
 
 def _rounded(value: float) -> float:
@@ -244,7 +254,11 @@ PERFORMANCE_MONITORING = Task(
             "reading's own time, or its step; empty where there is no alarm. It may have begun "
             "before the window",
         },
-        "recommendation": {"type": "string", "description": "what to do, in a sentence"},
+        "recommendation": {
+            "type": "string",
+            "description": "what to do, in a sentence; of metrics that have stopped reading, or "
+            "read beyond all of training, it says so",
+        },
     },
     respond=respond,
     example={"readings": _example()},

@@ -9,7 +9,8 @@ holds those channels there, and nothing of the others.
 
 No window ends at a reading that has less than T - 1 steps of its unit before it, whose window is
 mostly gaps, whose label, or what is to be known in advance, is not there for the whole horizon, or
-that lies between two strides; nor at one that holds nothing but what was known in advance.
+that lies between two strides; nor at one that holds nothing but what was known in advance, or, of
+forecasts, no reading of what is to be foretold.
 """
 
 from __future__ import annotations
@@ -197,8 +198,12 @@ def cut(table: pa.Table, cutting: Cutting) -> pa.Table:
     columns = {name: table[name] for name in kept}
     timeline = _Timeline(_steps_of(times, shape), units, shape)
     values = np.column_stack([_numbers(table, name) for name in shape.channels])
+    values = values.astype(np.float32)
+    target = None
+    if cutting.head == "forecasts" and cutting.label is not None:
+        target = shape.channels.index(cutting.label)
     parts = [
-        _windows(timeline, values.astype(np.float32), times, start, cutting.stride)
+        _windows(timeline, values, times, start, cutting.stride, target)
         for start in range(0, max(len(times), 1), ROWS_AT_ONCE)
     ]
     windows = pa.chunked_array(parts, WINDOWS)
@@ -311,7 +316,12 @@ class _Timeline:
 
 
 def _windows(
-    timeline: _Timeline, values: NDArray[np.float32], times: Floats, start: int, stride: int
+    timeline: _Timeline,
+    values: NDArray[np.float32],
+    times: Floats,
+    start: int,
+    stride: int,
+    target: int | None,
 ) -> pa.Array:
     shape = timeline.shape
     rows = np.arange(start, min(start + ROWS_AT_ONCE, len(timeline)))
@@ -323,6 +333,9 @@ def _windows(
     enough = (steps < 0).mean(1) <= MAX_GAPS if len(steps) else np.zeros(0, bool)
     chosen[chosen], steps = enough, steps[enough]
     windows = np.where((steps >= 0)[..., None], values[steps], np.float32(np.nan))
+    if target is not None:
+        enough = np.isfinite(windows[:, :, target]).any(1)
+        chosen[chosen], windows = enough, windows[enough]
     if not shape.num_ahead:
         return as_column(windows, chosen)
     steps = timeline.steps(rows[chosen], 1, shape.horizon + 1)

@@ -171,6 +171,7 @@ class AnomalyHead:
             prediction.reasons(0, _DISTANCE),
             alarms,
             prediction.outside(),
+            prediction.silent(),
         )
 
     def headline(self, task: Task, classes: Sequence[str], scores: Scores) -> float:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from spt_core.heads.outcomes import OutcomeMetric, Outcomes
-from spt_core.judgement import Judgement, Reason, Settings, Span, UnseenTerm
+from spt_core.judgement import Judgement, Reason, Settings, Silence, Span, UnseenTerm
 from spt_core.policy import IntervalPolicy, Policy
 from spt_core.task import Task
 
@@ -44,7 +44,8 @@ class Prediction(NamedTuple):
     `reasons(item, direction)` are what an item rests on, strongest first: the effects on its scores
     along `direction` [K], which is d(what the judgement is about) / d scores. `outside()` names the
     fields that lie beyond all training rows, `unseen()` terms that the model's vocabulary lacks;
-    `settings` searches the fields that somebody can set, where the model's number has a goal.
+    `silent()` channels that have stopped reading; `settings` searches the fields that somebody can
+    set, where the model's number has a goal.
     """
 
     record: Mapping[str, Any]
@@ -53,6 +54,7 @@ class Prediction(NamedTuple):
     outside: Callable[[], tuple[str, ...]] = tuple
     settings: SettingsSearch | None = None
     unseen: Callable[[], tuple[UnseenTerm, ...]] = tuple
+    silent: Callable[[], tuple[Silence, ...]] = tuple
 
 
 class Summary(NamedTuple):

@@ -172,6 +172,7 @@ class ForecastHead:
             prediction.reasons(0, MEAN_WEIGHTS),
             decided,
             prediction.outside(),
+            prediction.silent(),
         )
 
     def headline(self, task: Task, classes: Sequence[str], scores: Scores) -> float:

@@ -232,6 +232,7 @@ class LabelHead(ClassHead):
             decided,
             prediction.outside(),
             prediction.unseen(),
+            prediction.silent(),
         )
 
     def headline(self, task: Task, classes: Sequence[str], scores: Scores) -> float:

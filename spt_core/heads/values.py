@@ -147,6 +147,7 @@ class ValueHead:
             decided,
             prediction.outside(),
             None if prediction.settings is None else prediction.settings(decided),
+            prediction.silent(),
         )
 
     def headline(self, task: Task, classes: Sequence[str], scores: Scores) -> float:

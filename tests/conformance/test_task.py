@@ -25,6 +25,7 @@ from spt_core.judgement import (
     PairScores,
     Phrase,
     Settings,
+    Silence,
     Span,
     Spans,
     Stretch,
@@ -51,6 +52,9 @@ def signature(task):
     """What a model of the task takes, if its data has the canonical columns alone."""
     windows = tuple(window.as_field() for window in task.windows)
     return Signature(fields=(*task.fields, *windows), windows=task.windows)
+
+
+SILENT = ((), (Silence("speed", 9, 9), Silence("heat", 3, 9)))
 
 
 def answers(task):
@@ -100,8 +104,8 @@ def values(task, example, reasons):
     """With better settings, without any, within the training rows and beyond."""
     policy = HEADS["regression"].default_policy(task, ())
     if task.goal is None:
-        for why, outside in itertools.product(reasons, ((), ("speed",))):
-            yield Value(example, 2.0, 1.0, 3.0, why, policy, outside)
+        for why, outside, silent in itertools.product(reasons, ((), ("speed",)), SILENT):
+            yield Value(example, 2.0, 1.0, 3.0, why, policy, outside, silent=silent)
         return
     name = next(field.name for field in task.fields if field.controllable)
     for settings in (
@@ -118,17 +122,19 @@ def anomalies(task, example, reasons):
     """Below the threshold, at it and far beyond, within the training rows and beyond."""
     policy = HEADS["anomalies"].default_policy(task, ())
     scores = [policy.threshold * times for times in (0.0, 1.0, 5.0, 100.0)]
-    for score, why, outside in itertools.product(scores, reasons, ((), ("speed",))):
-        yield Anomaly(example, score, score >= policy.threshold, why, policy, outside)
+    odd = itertools.product(((), ("speed",)), SILENT)
+    for score, why, (outside, silent) in itertools.product(scores, reasons, odd):
+        yield Anomaly(example, score, score >= policy.threshold, why, policy, outside, silent)
 
 
 def forecasts(task, example, reasons):
     """Of nothing and of much, within the training rows and beyond."""
     policy = HEADS["forecasts"].default_policy(task, ())
-    for size, why, outside in itertools.product((0.0, 7.0), reasons, ((), ("demand",))):
+    odd = itertools.product(((), ("demand",)), SILENT)
+    for size, why, (outside, silent) in itertools.product((0.0, 7.0), reasons, odd):
         step = {level: size * level for level in policy.levels}
         steps = (step,) * task.subject.shape.horizon
-        yield Forecast(example, steps, why, policy, outside)
+        yield Forecast(example, steps, why, policy, outside, silent)
 
 
 def read_fields(task):

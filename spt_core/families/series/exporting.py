@@ -95,7 +95,10 @@ def unit_of(facts: Mapping[str, Any]) -> float:
 
 
 def trial_windows(facts: Mapping[str, Any], size: int, *, seed: int) -> NDArray[np.float32]:
-    """Windows [N, T, C] about what is usual and far from it, some channels without a reading."""
+    """Windows [N, T, C] about what is usual and far from it, some channels without a reading.
+
+    What is foretold always has some: a request without is refused.
+    """
     draw = np.random.default_rng(seed)
     center, spread = np.array(facts["center"]), np.array(facts["spread"])
     shape = (size, num_rows(facts), len(center))
@@ -103,7 +106,8 @@ def trial_windows(facts: Mapping[str, Any], size: int, *, seed: int) -> NDArray[
     windows = center + spread * far * draw.normal(size=shape)
     windows[draw.random(shape) < 0.05] = np.nan
     if len(facts["channels"]) > 1:  # a window must have a reading
-        windows[0, :, 0] = np.nan
+        is_foretold = facts["head"] == "forecasts" and facts["target"] == 0
+        windows[0, :, 1 if is_foretold else 0] = np.nan
     windows = filled(windows.astype(np.float32))
     ahead = windows[:, int(facts["length"]) :, facts.get("columns_ahead", [])]
     ahead[np.isnan(ahead)] = 0.0  # a request must have these
@@ -118,7 +122,7 @@ def _probes(
     windows = trial_windows(facts, NUM_PROBES, seed=1)
     name = predictor.field.name
     records = [record_of(name, window, shape) for window in windows]
-    scores = predictor.predict([predictor.read(record) for record in records])
+    scores = predictor.predict([predictor.window(record) for record in records])
     return {
         "records": records,
         "scores": [row.values.ravel().tolist() for row in scores],

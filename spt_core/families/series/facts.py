@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spt_core.families.series.reading import num_silent
 from spt_core.signature import Field, SequenceShape, Signature
 from spt_core.task import Head
 
+USUAL_GAPS = 0.99  # the share of training windows whose gaps at the end are usual
 LEAST_SPREAD = 1e-6  # of a channel, relative to its level: below it, it stands still
 
 
@@ -63,7 +65,10 @@ def series_facts(
 
 
 def with_seen(signature: Signature, name: str, windows: NDArray[np.float32]) -> Signature:
-    """The Signature whose channels say their least and greatest reading in training windows."""
+    """The Signature whose channels say what training windows [N, T, C], gaps in them, have of them.
+
+    That is their least and greatest reading, and how many gaps in a row windows may end with.
+    """
     own = signature.field(name)
     assert own.shape is not None
     cells = windows[..., : len(own.shape.channels)].reshape(-1, len(own.shape.channels))
@@ -73,10 +78,22 @@ def with_seen(signature: Signature, name: str, windows: NDArray[np.float32]) -> 
         (float(low), float(high)) if low <= high else (0.0, 0.0)
         for low, high in zip(least, greatest, strict=True)
     ]
-    shaped = dataclasses.replace(own, shape=dataclasses.replace(own.shape, seen=tuple(seen)))
+    gaps = _usual_gaps(windows[:, : own.shape.length, : len(own.shape.channels)])
+    shape = dataclasses.replace(own.shape, seen=tuple(seen), gaps=gaps)
+    shaped = dataclasses.replace(own, shape=shape)
     return dataclasses.replace(
         signature, fields=tuple(shaped if f.name == name else f for f in signature.fields)
     )
+
+
+def _usual_gaps(readings: NDArray[np.float32]) -> tuple[int, ...]:
+    """Of each channel, over the windows that have any reading of it."""
+    runs, length = num_silent(readings), readings.shape[1]
+    usual: list[int] = []
+    for own in runs.T:
+        own = own[own < length]
+        usual.append(int(np.quantile(own, USUAL_GAPS, method="inverted_cdf")) if len(own) else 0)
+    return tuple(usual)
 
 
 def columns_ahead(shape: SequenceShape) -> list[int]:

@@ -33,10 +33,14 @@ _EPOCH = datetime.datetime(1970, 1, 1)
 
 
 class EncodedWindow(NamedTuple):
-    """A window as it was sent, in `record`, and as the network takes it [T, C]."""
+    """A window as it was sent, in `record`, and as the network takes it [T, C].
+
+    `num_silent` [C] is how many gaps in a row each channel's readings end with.
+    """
 
     record: Mapping[str, Any]
     values: Window
+    num_silent: NDArray[np.int64]
 
 
 class WindowReader:
@@ -69,13 +73,15 @@ class WindowReader:
             raise InputError(f"the field {self._name!r} is required, however: it is missing")
         stored = self._stored(given) if self._shape.num_ahead else None
         if stored is not None and KNOWN_IN_ADVANCE not in record:
-            return EncodedWindow(record, filled(stored))
+            silent = num_silent(stored[: self._shape.length, : len(self._channels)])
+            return EncodedWindow(record, filled(stored), silent)
         readings, last = self._values(given)
+        silent = num_silent(readings)
         if self._shape.num_ahead:
             ahead = read_horizon(record.get(KNOWN_IN_ADVANCE), self._shape)
             last_s = np.array([self._moment_of_last(last)])
             readings = with_horizon(readings[None], ahead[None], last_s, self._shape)[0]
-        return EncodedWindow(record, filled(readings))
+        return EncodedWindow(record, filled(readings), silent)
 
     def _stored(self, given: object) -> Window | None:
         """A window as a corpus of the model's has it, its horizon with it; None of another one."""
@@ -269,6 +275,13 @@ class WindowReader:
             return float(at)
         moment = parse_moment(at, f"{self._shape.time} of reading {number}")
         return moment.timestamp() if moment.tzinfo else (moment - _EPOCH).total_seconds()
+
+
+def num_silent(readings: Window) -> NDArray[np.int64]:
+    """How many gaps in a row each channel ends with: [C] of a window [T, C], or [N, C] of many."""
+    axis, length = readings.ndim - 2, readings.shape[-2]
+    backwards = np.flip(np.isnan(readings), axis)
+    return np.where(backwards.all(axis), length, backwards.argmin(axis))
 
 
 def filled(values: Window) -> Window:

@@ -18,16 +18,24 @@ from numpy.typing import NDArray
 from spt_core.answering import Cautions
 from spt_core.artifacts import FACTS, GRAPH, ModelArtifact
 from spt_core.data.series import windows_of
+from spt_core.errors import InputError
 from spt_core.families.onnx import INPUT, open_session
 from spt_core.families.series.config import SeriesConfig, SeriesCopying
-from spt_core.families.series.reading import EncodedWindow, WindowReader, filled, record_of
+from spt_core.families.series.reading import (
+    EncodedWindow,
+    WindowReader,
+    filled,
+    num_silent,
+    record_of,
+)
 from spt_core.heads.base import Floats, Prediction, Reasons, Scores
-from spt_core.judgement import Reason, Stretch
+from spt_core.judgement import Reason, Silence, Stretch
 from spt_core.signature import Field, SequenceShape, Signature
 
 OUTPUTS = ("scores", "map")
 ROWS_AT_ONCE = 256
 NUM_LAGS = 3  # stretches of the readings of what is forecast
+LEAST_SILENT = 3  # gaps in a row at a window's end, from which on a channel may count as silent
 MARGIN = 0.1  # of a channel's span in training, by which a reading may lie beyond it
 Windows = NDArray[np.float32]
 
@@ -86,18 +94,32 @@ class SeriesPredictor:
         self._center = np.array(facts["center"], np.float32)
         is_forecast = facts["head"] == "forecasts"
         self._occlusions = occlusions(self._shape, int(facts["target"])) if is_forecast else None
+        self._usual_gaps = np.array(self._shape.gaps or [0] * len(self._channels))
         self._moves = np.array(facts["moves"][: len(self._channels)], bool)
 
     def read(self, record: Mapping[str, Any]) -> EncodedWindow:
-        """A request's window."""
+        """A request's window; InputError where what is to be foretold has no reading in it."""
+        row = self.window(record)
+        if self.facts["head"] == "forecasts":
+            target = int(self.facts["target"])
+            if row.num_silent[target] >= self._shape.length:
+                raise InputError(
+                    f"a forecast must have a reading of {self._channels[target]!r} in its window, "
+                    f"however: all {self._shape.length} are missing"
+                )
+        return row
+
+    def window(self, record: Mapping[str, Any]) -> EncodedWindow:
+        """Any window that the network can take, as probes are."""
         return self._reader.record(record)
 
     def encode(self, table: pa.Table) -> list[EncodedWindow]:
         """The windows of typed rows."""
         windows = windows_of(table[self.field.name], self._shape)
+        silent = num_silent(windows[:, : self._shape.length, : len(self._channels)])
         return [
-            EncodedWindow(record_of(self.field.name, own, self._shape), values)
-            for own, values in zip(windows, filled(windows), strict=True)
+            EncodedWindow(record_of(self.field.name, own, self._shape), values, gaps)
+            for own, values, gaps in zip(windows, filled(windows), silent, strict=True)
         ]
 
     def predict(self, rows: Sequence[EncodedWindow]) -> list[Scores]:
@@ -108,17 +130,33 @@ class SeriesPredictor:
         """The same with the stretches of readings that they rest on."""
         for row, values, parts in self._run(rows):
             outside = functools.partial(self._outside, row.values)
-            yield Prediction(row.record, Scores(values), self._reasons(row, parts), outside)
+            yield Prediction(
+                row.record,
+                Scores(values),
+                self._reasons(row, parts),
+                outside,
+                silent=functools.partial(self._silent, row),
+            )
 
     def cautions(self, rows: Sequence[EncodedWindow]) -> Cautions:
-        """Channels without a reading, and those beyond all of training or that stand still."""
+        """Channels that are silent, and those beyond all of training or that stand still."""
         missing: dict[str, None] = {}
         outside: dict[str, None] = {}
         for row in rows:
-            is_missing = np.isnan(row.values[:, : len(self._channels)]).all(0)
-            missing |= dict.fromkeys(np.array(self._channels)[is_missing].tolist())
+            missing |= dict.fromkeys(silence.channel for silence in self._silent(row))
             outside |= dict.fromkeys(self._outside(row.values))
         return Cautions(missing=tuple(missing), outside=tuple(outside))
+
+    def _silent(self, row: EncodedWindow) -> tuple[Silence, ...]:
+        """Channels without any reading in the window, and those that have stopped.
+
+        One has stopped that ends with at least LEAST_SILENT gaps in a row, and with more of them
+        than 99 of 100 training windows: a sensor that reports every tenth step is not lost.
+        """
+        steps, length = row.num_silent, self._shape.length
+        has_stopped = (steps >= LEAST_SILENT) & (steps > self._usual_gaps)
+        lost = np.flatnonzero((steps >= length) | has_stopped).tolist()
+        return tuple(Silence(self._channels[i], int(steps[i]), length) for i in lost)
 
     def _outside(self, values: Windows) -> tuple[str, ...]:
         """Channels that read beyond all training rows, or stand still and never did there."""
@@ -272,7 +310,7 @@ class SeriesServing:
         """How far the files' answers here are from those where they were made, in a typical one."""
         gaps: list[float] = []
         for record, expected in zip(probes["records"], probes["scores"], strict=True):
-            (scores,) = predictor.predict([predictor.read(record)])
+            (scores,) = predictor.predict([predictor.window(record)])
             gap = np.max(np.abs(scores.values.ravel() - expected), initial=0.0)
             gaps.append(float(gap) / probes["unit"])
         return max(gaps)

@@ -162,7 +162,8 @@ def facts_of(splits: Splits) -> tuple[dict[str, Any], Any]:
             "training must have windows that hold no anomaly, however: none of "
             f"{splits.num_rows['train']:,} is"
         )
-    windows = filled(windows_of(table[field.name], field.shape))
+    raw_windows = windows_of(table[field.name], field.shape)
+    windows = filled(raw_windows)
     values = None
     if task.head == "regression":
         values = np.asarray(table[splits.label], np.float64)
@@ -174,7 +175,7 @@ def facts_of(splits: Splits) -> tuple[dict[str, Any], Any]:
         values=values,
         target=splits.label,
     )
-    return facts, with_seen(splits.signature, field.name, windows)
+    return facts, with_seen(splits.signature, field.name, raw_windows)
 
 
 def series_run(

@@ -252,6 +252,17 @@ def test_a_horizon_of_which_something_is_unknown_has_no_window():
     assert not any(w is not None for w in made["w"].to_pylist())
 
 
+def test_a_window_without_a_reading_of_what_is_foretold_is_left_out():
+    of = promoted(range(7), [None, None, 1.0, 2, 3, 4, 5], [0.0, 1, 0, 1, 1, 0, 0])
+    made = cut(of, Cutting(name="w", shape=AHEAD, head="forecasts", label="x"))
+    assert [w is not None for w in made["w"].to_pylist()] == [False] * 2 + [True] * 3 + [False] * 2
+    of = promoted(range(7), [None, None, None, 2.0, 3, 4, 5], [0.0, 1, 0, 1, 1, 0, 0])
+    shape = dataclasses.replace(AHEAD, channels=("x", "promo", "y"), in_advance=("promo",))
+    of = of.append_column("y", pa.array([1.0] * 7))
+    made = cut(of, Cutting(name="w", shape=shape, head="forecasts", label="x"))
+    assert [w is not None for w in made["w"].to_pylist()] == [False] * 3 + [True] * 2 + [False] * 2
+
+
 def monthly(num_months, start="2019-01"):
     stamps = (np.datetime64(start, "M") + np.arange(num_months)).astype("datetime64[us]")
     return pa.table(

@@ -18,7 +18,7 @@ from industries.manufacturing.predictive_maintenance import (
 from industries.technology import performance_monitoring
 from spt_core.errors import InputError
 from spt_core.heads.forecasts import LEVELS
-from spt_core.judgement import Anomaly, Forecast, Stretch, Value
+from spt_core.judgement import Anomaly, Forecast, Silence, Stretch, Value
 from spt_core.policy import AlarmPolicy, IntervalPolicy, QuantilePolicy
 from spt_core.task import find
 
@@ -57,6 +57,46 @@ def test_a_machine_near_its_end_is_to_be_stopped_and_one_far_from_it_runs_on() -
 def test_a_sensor_beyond_all_of_training_is_what_to_look_at_first() -> None:
     answer = find("manufacturing/predictive_maintenance").respond(life(8.0, 2.0, 15.0, ("heat",)))
     assert answer["recommendation"].startswith("Check heat first")
+
+
+def test_a_lost_sensor_is_what_to_look_at_and_never_runs_on() -> None:
+    respond = find("manufacturing/predictive_maintenance").respond
+    far = life(110.0, 90.0, 125.0)
+    lost = (Silence("load", 30, 30), Silence("oil_pressure", 30, 30))
+    told = respond(far._replace(silent=lost))["recommendation"]
+    assert told.startswith("Check load and oil_pressure first: the window has no reading of load ")
+    told = respond(far._replace(silent=lost[:1], outside=("heat",)))["recommendation"]
+    assert told.startswith("Check load and heat first")
+    assert "readings of heat lie beyond" in told
+    assert "run on" not in told.lower()
+
+
+def test_metrics_without_a_reading_are_never_as_usual() -> None:
+    respond = find("technology/performance_monitoring").respond
+    lost = (Silence("cpu", 32, 32), Silence("errors", 5, 32))
+    told = respond(anomaly(1.0)._replace(silent=lost))["recommendation"]
+    assert told == (
+        "No alarm, but check cpu and errors. The window has no reading of cpu, none of errors in "
+        "the last 5 of 32 steps: whether that is as usual is not known."
+    )
+    alarm = respond(anomaly(9.0)._replace(silent=lost))["recommendation"]
+    assert alarm.startswith("Look: memory is not as usual. The window has no reading of cpu")
+
+
+def test_a_metric_beyond_training_without_an_alarm_is_not_called_usual() -> None:
+    respond = find("technology/performance_monitoring").respond
+    told = respond(anomaly(1.0)._replace(outside=("cpu",)))["recommendation"]
+    assert told.startswith("No alarm, but check cpu. cpu reads beyond all of training")
+    assert "Nothing to do" not in told
+    assert respond(anomaly(1.0))["recommendation"].startswith("Nothing to do")
+
+
+@pytest.mark.parametrize("path", ["manufacturing/supply_chain", "financial_services/market_risk"])
+def test_a_forecast_of_a_window_that_went_silent_says_so(path: str) -> None:
+    task = find(path)
+    lost = demand(4.0)._replace(silent=(Silence("demand", 6, 12),))
+    told = task.respond(lost)["recommendation"]
+    assert "no reading of demand in the last 6 of 12 steps" in told
 
 
 def test_no_life_is_below_nothing() -> None:

@@ -138,6 +138,10 @@ BAD = {
         asked(known_in_advance={"promotion": [0.0] * 6, "demand": [1.0] * 6}),
         "'demand' is none of them",
     ),
+    "no reading of what is foretold": (
+        asked([row | {"demand": None} for row in readings()]),
+        "a forecast must have a reading of 'demand' in its window, however: all 12 are missing",
+    ),
     "a lead time beyond the horizon": (asked(lead_time_steps=9), "lead_time_steps"),
 }
 
@@ -173,7 +177,7 @@ def test_a_new_part_is_answered_as_any_other(server: ModelServer) -> None:
 
 ODD = {
     "far outside of training": readings(demand=5000.0),
-    "a dead sensor": [row | {"demand": None} for row in readings()],
+    "demand that stopped": readings()[:8] + [row | {"demand": None} for row in readings()[8:]],
 }
 
 
@@ -184,6 +188,11 @@ def test_what_training_never_had_is_answered_with_a_caution(
     response = post(server, asked(given))
     assert response.status == 200
     assert "demand" in response.headers["x-input-cautions"]
+
+
+def test_demand_that_stopped_is_told_in_the_answer(server: ModelServer) -> None:
+    answer = post(server, asked(ODD["demand that stopped"])).content
+    assert "no reading of demand in the last 4 of 12 steps" in answer["recommendation"]
 
 
 def test_a_month_without_a_reading_is_a_gap_of_a_longer_history(server: ModelServer) -> None:

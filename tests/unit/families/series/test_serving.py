@@ -1,14 +1,20 @@
 """What a model of readings warns of: another unit, a probe that stands still, one that is gone."""
 
+import dataclasses
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from jsonschema import Draft202012Validator
 
+from spt_core.answering import Answerer
 from spt_core.artifacts import as_uri
 from spt_core.data.series import as_column
+from spt_core.families.series.facts import with_seen
 from spt_core.families.series.reading import readings_of
 from spt_core.families.series.serving import SeriesServing
+from spt_core.heads import HEADS
+from spt_core.judgement import Silence
 from spt_core.signature import Signature
 from spt_core.task import all_tasks, find
 from tests.tiny_models import SERIES_SHAPE, series_task, series_windows, tiny_series_artifact
@@ -50,6 +56,50 @@ def test_a_probe_that_is_gone_is_told_and_answered(predictor):
     assert cautions(predictor, gone).missing == ("heat",)
     row = predictor.read({"readings": readings_of(gone, SERIES_SHAPE)})
     assert np.isfinite(predictor.predict([row])[0].values).all()
+
+
+def lost(num_steps, channel=1):
+    window = WINDOW.copy()
+    window[len(window) - num_steps :, channel] = np.nan
+    return window
+
+
+@pytest.mark.parametrize(("num_steps", "is_told"), [(1, False), (2, False), (3, True), (7, True)])
+def test_a_probe_that_stopped_three_steps_ago_is_silent_by_request_and_by_table(
+    predictor, num_steps, is_told
+):
+    window = lost(num_steps)
+    asked = predictor.read({"readings": readings_of(window, SERIES_SHAPE)})
+    (stored,) = predictor.encode(pa.table({"readings": as_column(window[None])}))
+    for row in (asked, stored):
+        (prediction,) = predictor.explain([row])
+        expected = (Silence("heat", num_steps, SERIES_SHAPE.length),) if is_told else ()
+        assert prediction.silent() == expected
+        assert predictor.cautions([row]).missing == (("heat",) if is_told else ())
+
+
+def test_gaps_that_training_windows_end_with_are_no_silence(tmp_path):
+    windows = series_windows(200, 3)
+    windows[:100, -4:, 1] = np.nan  # it reports every few steps
+    task = series_task("regression")
+    signature = with_seen(Signature(fields=task.fields), "readings", windows)
+    shape = signature.field("readings").shape
+    assert shape.gaps == (0, 4)
+    assert shape.seen[1] == pytest.approx((np.nanmin(windows[..., 1]), np.nanmax(windows[..., 1])))
+    artifact = tiny_series_artifact(task, as_uri(tmp_path))
+    opened = SeriesServing().open_checkpoint(dataclasses.replace(artifact, signature=signature))
+    assert cautions(opened, lost(4)).missing == ()
+    assert cautions(opened, lost(5)).missing == ("heat",)
+    assert cautions(opened, lost(len(WINDOW))).missing == ("heat",)
+
+
+def test_a_judgement_of_every_head_says_which_channels_are_silent(tmp_path):
+    for head in ("regression", "anomalies", "single_label"):
+        task = series_task(head)
+        opened = SeriesServing().open_checkpoint(tiny_series_artifact(task, as_uri(tmp_path)))
+        answerer = Answerer(task, opened, HEADS[head].default_policy(task, opened.classes))
+        judgement = answerer.judge({"readings": readings_of(lost(4), SERIES_SHAPE)})
+        assert judgement.silent == (Silence("heat", 4, SERIES_SHAPE.length),)
 
 
 def test_a_table_s_window_is_answered_as_a_request_s(predictor):
