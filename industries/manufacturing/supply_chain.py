@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from spt_core.answers import silence
 from spt_core.errors import InputError
+from spt_core.heads.totals import total_of
 from spt_core.judgement import Forecast, Stretch
 from spt_core.signature import Field, SequenceShape
 from spt_core.task import IndustryType, Task
@@ -69,22 +70,15 @@ def _terms(judgement: Forecast) -> tuple[float, int]:
 
 
 def reorder_point(judgement: Forecast, service: float, lead_time: int) -> float:
-    """The stock that covers the lead time's demand with the probability `service`.
+    """The stock that the lead time's demand does not exceed with the probability `service`.
 
-    The lead time's expected demand, and above it what each step's quantile is above its mean,
-    summed as independent steps are: by squares (Silver, Pyke and Thomas, "Inventory and Production
-    Management in Supply Chains", 2017). Demand that clusters needs more.
+    The quantile of the demand over the lead time, a whole number (Silver, Pyke and Thomas,
+    "Inventory and Production Management in Supply Chains", 2017): the steps' distributions, as
+    their quantiles tell them, convolved as those of independent steps are. Demand that clusters
+    needs more.
     """
-    steps = judgement.steps[:lead_time]
-    expected = sum(_mean(step) for step in steps)
-    above = sum(max(_at(step, service) - _mean(step), 0.0) ** 2 for step in steps)
-    return float(math.ceil(round(expected + math.sqrt(above), 6)))
-
-
-def _at(step: Any, level: float) -> float:
-    """A step's quantile at a level, straight between the two beside it."""
-    levels = sorted(step)
-    return float(np.interp(level, levels, [step[each] for each in levels]))
+    total = total_of(judgement.steps[:lead_time])
+    return float(math.ceil(round(total.quantile(service), 6)))
 
 
 def _mean(step: Any) -> float:
@@ -97,14 +91,19 @@ def _mean(step: Any) -> float:
 
 def _recommendation(judgement: Forecast, point: float, service: float, lead_time: int) -> str:
     text = (
-        f"Order when the stock, with what is on its way, falls to {point:g}: that covers "
-        f"{lead_time} steps in {100 * service:g} % of cases."
+        f"Order when the stock, with what is on its way, falls to {point:g}: by this forecast "
+        f"{_steps(lead_time)} no more in {100 * service:g} % of cases, if no step's demand hangs "
+        "on another's; demand that comes in clusters needs more."
     )
     if judgement.silent:
         text += f" The window has {silence(judgement.silent)}: look at it yourself."
     if judgement.outside:
         text += " The window reads beyond all of training: look at it yourself."
     return text
+
+
+def _steps(number: int) -> str:
+    return "the next step asks for" if number == 1 else f"the next {number} steps ask for"
 
 
 def _rounded(value: float) -> float:
@@ -197,7 +196,8 @@ SUPPLY_CHAIN = Task(
             minimum=0.5,
             maximum=0.99,
             required=False,
-            description="the share of lead times without a stock-out; 0.95 where it is left out",
+            description="the share of lead times whose demand the stock is to hold; 0.95 where it "
+            "is left out",
         ),
         Field(
             name="lead_time_steps",
@@ -224,7 +224,9 @@ SUPPLY_CHAIN = Task(
         "reorder_point": {
             "type": "number",
             "minimum": 0,
-            "description": "the stock, with what is on its way, at which to order",
+            "description": "the stock, with what is on its way, at which to order: the quantile "
+            "of the lead time's demand at the service level, estimated from those of its steps as "
+            "if these were independent",
         },
         "service_level": {"type": "number"},
         "lead_time_steps": {"type": "integer"},

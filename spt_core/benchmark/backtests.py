@@ -1,4 +1,4 @@
-"""Losses that were foretold beside those that came, tested: for tasks that ask for it."""
+"""Forecasts beside what came: totals of several steps, and losses, tested where a task asks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 from spt_core.data.series import moments
 from spt_core.heads.backtest import backtest, in_order, series_of
 from spt_core.heads.outcomes import Outcomes
+from spt_core.heads.totals import totals_held
 from spt_core.task import Task
 
 
@@ -30,3 +31,13 @@ def backtest_facts(
         name: backtest(of.take(order), task.backtest_levels, series[order])
         for name, of in outcomes.items()
     }
+
+
+def total_facts(outcomes: Mapping[str, Outcomes], task: Task) -> dict[str, list[dict[str, Any]]]:
+    """Of each model how often the total of several steps stayed within its quantiles.
+
+    Empty where a task foretells no several steps.
+    """
+    if task.head != "forecasts":
+        return {}
+    return {name: totals_held(of) for name, of in outcomes.items() if of.labels.shape[1] > 1}

@@ -50,7 +50,8 @@ class Report:
     model that was trained on more rows, how many and of which export these figures are. Of images,
     `pictures` are right and wrong ones with what the answer rests on, and `deletion` says how far
     answers fall when that is hidden (pictures.py). Of forecasts of losses, `backtest[model]` says
-    at each level how often they were exceeded, with its tests (heads/backtest.py).
+    at each level how often they were exceeded, with its tests (heads/backtest.py); of those of
+    several steps, `totals[model]` how often a level of the steps' total held (heads/totals.py).
     `transfer` says of a model that was begun with another task's what came over, and why it, or one
     from scratch, was kept.
     `takings[model]` say what acting on answers earns, before and after costs, where a task and its
@@ -95,6 +96,9 @@ class Report:
     pictures: list[dict[str, Any]] = dataclasses.field(default_factory=list[dict[str, Any]])
     deletion: dict[str, float] = dataclasses.field(default_factory=dict[str, float])
     backtest: dict[str, list[dict[str, Any]]] = dataclasses.field(
+        default_factory=dict[str, list[dict[str, Any]]]
+    )
+    totals: dict[str, list[dict[str, Any]]] = dataclasses.field(
         default_factory=dict[str, list[dict[str, Any]]]
     )
     transfer: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])

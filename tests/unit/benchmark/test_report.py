@@ -195,6 +195,19 @@ def test_what_is_left_after_costs_is_shown_with_its_interval_and_nothing_of_no_t
     assert "After costs" not in report().html(facts={})
 
 
+def test_totals_of_several_steps_are_a_table_and_a_level_that_is_missed_is_marked():
+    rows = [
+        {"steps": 3, "num_windows": 1000, "held": {"0.8": 0.8, "0.95": 0.949}},
+        {"steps": 6, "num_windows": 1000, "held": {"0.8": 0.81, "0.95": 0.871}},
+    ]
+    page = report(totals={"<model>": rows, "SBA": rows}).html(facts={})
+    assert "<h2>Totals of several steps</h2>" in page
+    assert "<th>within p80</th><th>within p95</th>" in page
+    assert page.count('<td class="ok">0.949</td>') == 2
+    assert page.count('<td class="bad">0.871</td>') == 2
+    assert "<h2>Totals of several steps</h2>" not in report().html(facts={})
+
+
 def test_a_backtest_is_a_table_of_each_model_and_level():
     row = {
         "level": 0.99,

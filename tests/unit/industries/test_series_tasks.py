@@ -157,6 +157,24 @@ def test_a_reorder_point_covers_a_lead_time_of_independent_demand() -> None:
     assert point <= np.quantile(totals, 0.95) + 2  # counts are whole, and the sum is rounded up
 
 
+def test_a_reorder_point_of_a_slow_mover_covers_what_is_asked() -> None:
+    draw = np.random.default_rng(0)
+    came = np.where(draw.random((200_000, 6)) < 0.04, 1 + draw.poisson(2.0, (200_000, 6)), 0)
+    step = dict(zip(LEVELS, np.quantile(came, LEVELS, method="inverted_cdf").tolist(), strict=True))
+    slow = demand(1.0)._replace(steps=(step,) * 6)
+    for service in (0.8, 0.9, 0.95, 0.99):
+        point = supply_chain.reorder_point(slow, service, 6)
+        assert np.mean(came.sum(1) <= point) >= service - 0.002
+
+
+def test_a_reorder_point_is_worded_as_an_estimate_with_its_assumption() -> None:
+    respond = find("manufacturing/supply_chain").respond
+    told = respond(demand(4.0, lead_time_steps=1))["recommendation"]
+    assert "by this forecast the next step asks for no more in 95 % of cases" in told
+    assert "demand that comes in clusters needs more" in told
+    assert "covers" not in told
+
+
 def test_a_request_states_its_own_service_level_and_lead_time() -> None:
     respond = find("manufacturing/supply_chain").respond
     usual = respond(demand(4.0))
