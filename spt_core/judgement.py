@@ -332,7 +332,8 @@ class Anomaly(NamedTuple):
     """How far a window of readings is from what is usual, and whether that is an alarm.
 
     `score` is 0 or more; an alarm is one from the policy's threshold on. The effects of `reasons`
-    are their channels' parts of the score.
+    are their channels' parts of the score. `moments` say when each step of the window was, as the
+    client writes times; empty where it does not say.
     """
 
     record: Mapping[str, Any]
@@ -342,6 +343,7 @@ class Anomaly(NamedTuple):
     policy: AlarmPolicy
     outside: tuple[str, ...] = ()
     silent: tuple[Silence, ...] = ()
+    moments: tuple[Any, ...] = ()
 
     @property
     def stretches(self) -> list[Stretch]:

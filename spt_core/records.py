@@ -24,6 +24,7 @@ _TIME_RULES: Mapping[Notation | None, str] = {
     "epoch_ns": "a number of nanoseconds since 1970",
 }
 _SCALARS = frozenset({str, int, float, bool, type(None)})  # sparing them an abstract class's check
+MAX_BITS = 4096  # of a whole number, to be written out
 MAX_DEPTH = 8  # of nested objects in a record; names with dots rarely have more than two
 
 
@@ -90,6 +91,8 @@ def category_text(value: object, name: str) -> str:
 
 def shown(value: object) -> str:
     """A value as an error shows it."""
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:  # repr refuses long ones
+        return f"a whole number of {value.bit_length():,} bits"
     text = "a list" if isinstance(value, list) else repr(value)  # repr of a deep one would overflow
     return text if len(text) <= 60 else text[:57] + "..."
 

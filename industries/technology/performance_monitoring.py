@@ -59,12 +59,7 @@ def _started(judgement: Anomaly, named: list[Stretch]) -> str:
     if not named:
         return ""
     first = named[0].start
-    readings = judgement.record.get("readings")
-    if isinstance(readings, list) and len(readings) > first - WINDOW_STEPS:
-        reading = readings[first - len(readings)] if first else readings[0]
-        if isinstance(reading, dict) and reading.get("time") is not None:
-            return str(reading["time"])
-    return f"step {first} of the window"
+    return str(judgement.moments[first]) if judgement.moments else f"step {first} of the window"
 
 
 def _of_metric(stretch: Stretch, score: float) -> dict[str, Any]:

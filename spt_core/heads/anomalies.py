@@ -172,6 +172,7 @@ class AnomalyHead:
             alarms,
             prediction.outside(),
             prediction.silent(),
+            prediction.moments,
         )
 
     def headline(self, task: Task, classes: Sequence[str], scores: Scores) -> float:

@@ -45,7 +45,8 @@ class Prediction(NamedTuple):
     along `direction` [K], which is d(what the judgement is about) / d scores. `outside()` names the
     fields that lie beyond all training rows, `unseen()` terms that the model's vocabulary lacks;
     `silent()` channels that have stopped reading; `settings` searches the fields that somebody can
-    set, where the model's number has a goal.
+    set, where the model's number has a goal. `moments` [T] are when the steps of a window were, as
+    the client writes times, if it does.
     """
 
     record: Mapping[str, Any]
@@ -55,6 +56,7 @@ class Prediction(NamedTuple):
     settings: SettingsSearch | None = None
     unseen: Callable[[], tuple[UnseenTerm, ...]] = tuple
     silent: Callable[[], tuple[Silence, ...]] = tuple
+    moments: tuple[Any, ...] = ()
 
 
 class Summary(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from spt_core.calendar import months
+from spt_core.calendar import later, months
 from spt_core.data.series import MAX_GAPS, STEP_TOLERANCE, with_horizon
 from spt_core.errors import InputError, nearest
 from spt_core.families.series.horizon import read_horizon
@@ -29,25 +29,37 @@ from spt_core.signature import (
 from spt_core.task import example_moments
 
 Window = NDArray[np.float32]
+_PLAIN = {int, float, type(None)}
 _EPOCH = datetime.datetime(1970, 1, 1)
 
 
 class EncodedWindow(NamedTuple):
     """A window as it was sent, in `record`, and as the network takes it [T, C].
 
-    `num_silent` [C] is how many gaps in a row each channel's readings end with.
+    `num_silent` [C] is how many gaps in a row each channel's readings end with. `moments` [T] are
+    when its steps were, as the client writes times: that of the reading that a step took, and of a
+    step without one the time at which it was due; empty where the client does not say.
     """
 
     record: Mapping[str, Any]
     values: Window
     num_silent: NDArray[np.int64]
+    moments: tuple[Any, ...] = ()
+
+
+class _Readings(NamedTuple):
+    """A request's readings [N, C], when they were, and the moment of the last one."""
+
+    values: Window
+    moments: Sequence[Any] = ()
+    last: float | None = None
 
 
 class WindowReader:
     """Reads the windows of requests. Thread-safe.
 
-    A window is a list of readings, oldest first, each an object of channels (null is a gap) and, if
-    the client says so, when it was; an object of lists, one for each channel; or a list of lists in
+    A window is a list of readings, oldest first, each an object of channels (a number; null is a
+    gap) and, if the client says so of all, when it was; an object of lists, one for each channel; or a list of lists in
     the channels' order. Of more readings than the model's window has the last ones count. What is
     known in advance of the horizon is an object of lists beside it, or a list of objects.
     """
@@ -75,13 +87,13 @@ class WindowReader:
         if stored is not None and KNOWN_IN_ADVANCE not in record:
             silent = num_silent(stored[: self._shape.length, : len(self._channels)])
             return EncodedWindow(record, filled(stored), silent)
-        readings, last = self._values(given)
+        readings, moments, last = self._values(given)
         silent = num_silent(readings)
         if self._shape.num_ahead:
             ahead = read_horizon(record.get(KNOWN_IN_ADVANCE), self._shape)
             last_s = np.array([self._moment_of_last(last)])
             readings = with_horizon(readings[None], ahead[None], last_s, self._shape)[0]
-        return EncodedWindow(record, filled(readings), silent)
+        return EncodedWindow(record, filled(readings), silent, tuple(moments))
 
     def _stored(self, given: object) -> Window | None:
         """A window as a corpus of the model's has it, its horizon with it; None of another one."""
@@ -120,15 +132,15 @@ class WindowReader:
         if not is_number or not least <= cast(float, value) <= greatest:
             raise wrong_value(name, f"a number from {least:g} to {greatest:g}", value)
 
-    def _values(self, given: object) -> tuple[Window, float | None]:
-        """The readings [T, C], and when the last one was, if the client says so."""
-        last = None
+    def _values(self, given: object) -> _Readings:
+        """The readings [T, C] of a window, and when they were, if the client says so."""
         if isinstance(given, Mapping):
-            values, last = self._of_channels(cast(Mapping[str, Any], given))
+            values, moments, last = self._of_channels(cast(Mapping[str, Any], given))
         elif isinstance(given, list) and given:
             self._check_size(len(cast(list[Any], given)))
             is_named = isinstance(given[0], Mapping)
-            values, last = self._of_readings(given) if is_named else (self._of_rows(given), None)
+            read = self._of_readings(given) if is_named else _Readings(self._of_rows(given))
+            values, moments, last = read
         else:
             raise InputError(
                 f"the field {self._name!r} must be a list of readings, however: {shown(given)}"
@@ -145,7 +157,7 @@ class WindowReader:
                 f"at most {MAX_GAPS:.0%} of a window's steps may be gaps, however: {num_gaps} of "
                 f"{length} are"
             )
-        return values, last
+        return _Readings(values, moments[-length:], last)
 
     def _check_size(self, size: int) -> None:
         if size > MAX_READINGS:
@@ -165,7 +177,7 @@ class WindowReader:
         missing = [None] * width
         return self._numbers([missing if row is None else row for row in rows])
 
-    def _of_channels(self, channels: Mapping[str, Any]) -> tuple[Window, float | None]:
+    def _of_channels(self, channels: Mapping[str, Any]) -> _Readings:
         """A list for each channel."""
         self._check_names(channels.keys(), "")
         columns = [channels[name] for name in self._channels]
@@ -176,14 +188,26 @@ class WindowReader:
                 )
         self._check_size(len(columns[0]))
         values = self._numbers([list(row) for row in zip(*columns, strict=True)])
+        if self._shape.unit in self._extra:
+            units = channels.get(self._shape.unit)
+            self._check_unit(cast(list[Any], units if isinstance(units, list) else [units]))
         clock = channels.get(self._shape.time)
         if self._shape.time not in self._extra or clock is None:
-            return values, None
+            return _Readings(values)
         if not isinstance(clock, list) or len(cast(Any, clock)) != len(values):
             raise InputError(f"{self._shape.time!r} must be a list of as many times as readings")
         return self._on_steps(values, cast(list[Any], clock))
 
-    def _of_readings(self, readings: Sequence[Any]) -> tuple[Window, float | None]:
+    def _check_unit(self, units: Sequence[Any]) -> None:
+        """InputError if readings say that they are of several."""
+        several = {str(unit) for unit in units if unit is not None}
+        if len(several) > 1:
+            raise InputError(
+                f"a window is of one {self._shape.unit}, however: its readings are of "
+                f"{', '.join(sorted(several)[:3])}"
+            )
+
+    def _of_readings(self, readings: Sequence[Any]) -> _Readings:
         """Readings as objects."""
         names, rows = self._channels, list[list[Any]]()
         for number, reading in enumerate(readings):
@@ -198,15 +222,17 @@ class WindowReader:
             rows.append([reading[name] for name in names])
         values = self._numbers(rows)
         if self._shape.unit in self._extra:
-            units = {str(r[self._shape.unit]) for r in readings if self._shape.unit in r}
-            if len(units) > 1:
+            self._check_unit([reading.get(self._shape.unit) for reading in readings])
+        time = self._shape.time
+        if time not in self._extra or not any(time in reading for reading in readings):
+            return _Readings(values)
+        for number, reading in enumerate(readings):
+            if time not in reading:
                 raise InputError(
-                    f"a window is of one {self._shape.unit}, however: its readings are of "
-                    f"{', '.join(sorted(units)[:3])}"
+                    f"all readings must say when they were, or none, however: {time!r} is missing "
+                    f"in reading {number}"
                 )
-        if self._shape.time not in self._extra or self._shape.time not in readings[0]:
-            return values, None
-        return self._on_steps(values, [reading.get(self._shape.time) for reading in readings])
+        return self._on_steps(values, [reading[time] for reading in readings])
 
     def _check_names(self, names: Any, where: str) -> None:
         missing = [name for name in self._channels if name not in names]
@@ -223,27 +249,29 @@ class WindowReader:
                 )
 
     def _numbers(self, rows: list[list[Any]], names: Sequence[str] = ()) -> Window:
+        """Readings [N, C]; InputError unless they are numbers or null."""
+        if not {type(value) for row in rows for value in row} <= _PLAIN:
+            self._refuse(rows, names or self._channels)
         try:
             values = np.array(rows, np.float64)
-        except (TypeError, ValueError):
-            values = None
-        if values is None or values.ndim != 2 or (np.abs(values) > FLOAT32_MAX).any():
+        except OverflowError:  # an integer beyond the range of a float
+            values = np.full((1, 1), np.inf)
+        num_missing = sum(row.count(None) for row in rows)
+        if np.isnan(values).sum() > num_missing or (np.abs(values) > FLOAT32_MAX).any():
             self._refuse(rows, names or self._channels)
-        assert values is not None
         return values.astype(np.float32)
 
     def _refuse(self, rows: list[list[Any]], names: Sequence[str]) -> None:
-        """InputError that names the reading and the channel that is no number."""
+        """InputError that names the reading and the channel that is no number, if there is one."""
         for number, row in enumerate(rows):
             for name, value in zip(names, row, strict=True):
-                is_number = isinstance(value, int | float) and not isinstance(value, bool)
-                if value is not None and not (is_number and not abs(value) > FLOAT32_MAX):
+                if value is not None and not _is_finite(value):
                     raise InputError(
                         f"a reading must hold finite numbers or null, however: {name!r} of reading "
                         f"{number} is {shown(value)}"
                     )
 
-    def _on_steps(self, values: Window, clock: Sequence[Any]) -> tuple[Window, float]:
+    def _on_steps(self, values: Window, clock: Sequence[Any]) -> _Readings:
         """Readings on the model's steps back from the last one; a step without any is a gap."""
         times = np.array([self._moment(at, number) for number, at in enumerate(clock)])
         falls = np.flatnonzero(np.diff(times) < 0)
@@ -256,10 +284,10 @@ class WindowReader:
             )
         step, length, last = self._shape.step, self._shape.length, float(times[-1])
         if self._shape.in_readings:
-            return values, last
+            return _Readings(values, clock, last)
         times = months(times) if self._shape.in_months else times
         if np.all(np.abs(np.diff(times) - step) <= STEP_TOLERANCE * step):
-            return values, last
+            return _Readings(values, clock, last)
         if times[-1] - times[0] < (length - 1.5) * step:
             raise InputError(
                 f"a window must cover {length} steps of {step:g}{self._unit}, however: from the "
@@ -268,13 +296,42 @@ class WindowReader:
         due = times[-1] - step * np.arange(length - 1, -1, -1)
         places = np.searchsorted(times, due + step / 2, side="right") - 1
         is_near = (places >= 0) & (times[np.maximum(places, 0)] > due - step / 2)
-        return np.where(is_near[:, None], values[places], np.float32(np.nan)), last
+        on_steps = np.where(is_near[:, None], values[places], np.float32(np.nan))
+        return _Readings(on_steps, self._moments(clock, places, is_near, last), last)
+
+    def _moments(
+        self,
+        clock: Sequence[Any],
+        places: NDArray[np.int64],
+        is_near: NDArray[np.bool_],
+        last: float,
+    ) -> list[Any]:
+        """When each step was: as its reading's time is written, or when it was due."""
+        steps, shape = np.arange(1 - len(places), 1), self._shape
+        due = later(np.full(len(places), last), steps, shape.step, in_months=shape.in_months)
+        written: list[Any] = due.tolist()
+        if isinstance(clock[-1], int):
+            written = np.rint(due).astype(np.int64).tolist()
+        elif not isinstance(clock[-1], float):
+            written = np.datetime_as_string(np.rint(due).astype("datetime64[s]")).tolist()
+        return [
+            clock[place] if near else at
+            for place, near, at in zip(places.tolist(), is_near.tolist(), written, strict=True)
+        ]
 
     def _moment(self, at: object, number: int) -> float:
-        if isinstance(at, int | float) and not isinstance(at, bool) and np.isfinite(at):
+        if isinstance(at, int | float) and not isinstance(at, bool):
+            if not abs(at) <= FLOAT32_MAX:
+                raise wrong_value(f"{self._shape.time} of reading {number}", "a finite number", at)
             return float(at)
         moment = parse_moment(at, f"{self._shape.time} of reading {number}")
         return moment.timestamp() if moment.tzinfo else (moment - _EPOCH).total_seconds()
+
+
+def _is_finite(value: object) -> bool:
+    """Whether a value is a number that can be computed with; a text or yes and no is none."""
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return is_number and bool(abs(cast(float, value)) <= FLOAT32_MAX)
 
 
 def num_silent(readings: Window) -> NDArray[np.int64]:

@@ -136,6 +136,7 @@ class SeriesPredictor:
                 self._reasons(row, parts),
                 outside,
                 silent=functools.partial(self._silent, row),
+                moments=row.moments,
             )
 
     def cautions(self, rows: Sequence[EncodedWindow]) -> Cautions:

@@ -126,8 +126,9 @@ def test_severity_follows_how_often_the_threshold_is_reached() -> None:
 
 
 def test_an_alarm_says_when_it_began_by_the_reading_s_own_time() -> None:
-    readings = [{"time": f"10:{minute:02d}", "memory": 1.0} for minute in range(32)]
-    answer = find("technology/performance_monitoring").respond(anomaly(6.0, readings=readings))
+    moments = tuple(f"10:{minute:02d}" for minute in range(32))
+    respond = find("technology/performance_monitoring").respond
+    answer = respond(anomaly(6.0)._replace(moments=moments))
     assert answer["started_at"] == "10:22"
     assert [m["metric"] for m in answer["contributing_metrics"]] == ["memory"]
     without = find("technology/performance_monitoring").respond(anomaly(6.0))

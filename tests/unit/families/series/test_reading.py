@@ -58,8 +58,8 @@ def test_a_channel_without_a_reading_stays_unknown():
     assert np.isfinite(window[:, 0]).all()
 
 
-def test_not_a_number_counts_as_a_gap():
-    assert read(readings(speed=math.nan))[:, 0].tolist() == [0, 0, 2, 3]
+def test_numbers_of_numpy_are_numbers():
+    assert read(readings(speed=np.float32(7.0), heat=np.int64(3)))[1].tolist() == [7, 3]
 
 
 def test_filling_many_windows_is_filling_each():
@@ -78,6 +78,40 @@ def test_iso_times_are_read():
     assert read(timed(*stamps)).shape == (4, 2)
 
 
+def moments(given, reader=READER):
+    return reader.record({"readings": given}).moments
+
+
+def test_steps_say_when_they_were_as_the_client_writes_times():
+    assert moments(readings()) == ()
+    stamps = tuple(f"2024-05-01T00:0{i}:00" for i in range(6))
+    assert moments(timed(*stamps)) == stamps[2:]
+    columns = {name: [row[name] for row in readings(6)] for name in ("speed", "heat")}
+    assert moments({**columns, "time": [*stamps]}) == stamps[2:]
+
+
+def test_steps_of_readings_at_odd_moments_say_when_they_were_and_gaps_when_they_were_due():
+    # Due at 120, 180, 240 and 300; nothing lies within half a step of 240.
+    assert moments(timed(0, 60, 118, 190, 200, 300)) == (118, 200, 240, 300)
+    stamps = [f"2024-05-01T00:0{i}:00" for i in (0, 1, 2, 4)]
+    last = "2024-05-01T00:05:10"
+    assert moments(timed(*stamps, last)) == (stamps[2], "2024-05-01T00:03:10", stamps[3], last)
+
+
+def test_steps_of_a_clock_of_another_name_and_of_months_say_when_they_were():
+    shape = dataclasses.replace(SHAPE, time="month", step=1.0, in_months=True)
+    reader = WindowReader(Signature(fields=(Field(name="readings", kind="sequence", shape=shape),)))
+    stamps = ["2023-11-30", "2023-12-31", "2024-02-29"]
+    rows = [{"month": at, **row} for at, row in zip(stamps, readings(3), strict=True)]
+    assert moments(rows, reader) == ("2023-11-30", "2023-12-31", "2024-01-29T00:00:00", stamps[2])
+
+
+def test_readings_by_channels_of_one_unit_are_read():
+    channels = {"speed": [1.0] * 4, "heat": [2.0] * 4}
+    for unit in (["a"] * 4, "a", None):
+        assert read({**channels, "unit": unit}).shape == (4, 2)
+
+
 def test_terms_beside_the_readings_are_numbers_in_their_range():
     assert read(readings(), level=0.9).shape == (4, 2)
     assert read(readings(), level=None).shape == (4, 2)
@@ -90,6 +124,18 @@ BAD = {
     "a channel missing": ([{"speed": 1.0}] * 4, "'heat' is missing in reading 0"),
     "a channel too many": (readings(spede=1.0), "'spede' is none of them .*nearest is 'speed'"),
     "a text": (readings(speed="fast"), "'speed' of reading 1 is 'fast'"),
+    "a number as a text": (readings(speed="1.5"), "'speed' of reading 1 is '1.5'"),
+    "not a number as a text": (readings(speed="nan"), "'speed' of reading 1 is 'nan'"),
+    "not a number": (readings(speed=math.nan), "numbers or null, .* 'speed' of reading 1 is nan"),
+    "yes": (readings(heat=True), "'heat' of reading 1 is True"),
+    "a list": (readings(heat=[1]), "'heat' of reading 1 is a list"),
+    "beyond any float": (readings(heat=10**400), "'heat' of reading 1 is 1000"),
+    "too long to write": (readings(heat=10**5000), "'heat' of reading 1 is a whole number of 16"),
+    "yes in rows": ([[1.0, 2.0], [True, 2.0]] * 2, "'speed' of reading 1 is True"),
+    "a text in channels": (
+        {"speed": [1.0, 2.0, "3", 4.0], "heat": [1.0] * 4},
+        "'speed' of reading 2 is '3'",
+    ),
     "infinite": (readings(heat=math.inf), "'heat' of reading 1 is inf"),
     "beyond float32": (readings(heat=1e300), "'heat' of reading 1 is 1e"),
     "time going back": (timed(0, 60, 30, 90), r"reading 2 \(30\) is before reading 1 \(60\)"),
@@ -99,6 +145,23 @@ BAD = {
         [row | {"unit": f"u{i % 2}"} for i, row in enumerate(readings())],
         "of one unit, however: its readings are of u0, u1",
     ),
+    "two units by channels": (
+        {"speed": [1.0] * 4, "heat": [1.0] * 4, "unit": ["a", "a", None, "b"]},
+        "of one unit, however: its readings are of a, b",
+    ),
+    "time going back from the second on": (
+        [*readings(1), *timed(180, 120, 60)],
+        "must say when they were, or none, however: 'time' is missing in reading 0",
+    ),
+    "time in the first alone": (
+        [*timed(0), *readings(3)],
+        "must say when they were, or none, however: 'time' is missing in reading 1",
+    ),
+    "a time beyond any float": (
+        timed(0, 60, 120, 10**400),
+        "'time of reading 3' must be a finite number",
+    ),
+    "a time that is none": (timed(0, 60, math.nan, 180), "'time of reading 2' must be a finite"),
     "mostly gaps": (
         [row | {"speed": None, "heat": None} for row in readings(3)] + readings(1),
         "at most 50% of a window's steps may be gaps, however: 3 of 4",

@@ -102,6 +102,16 @@ def test_a_judgement_of_every_head_says_which_channels_are_silent(tmp_path):
         assert judgement.silent == (Silence("heat", 4, SERIES_SHAPE.length),)
 
 
+def test_a_judgement_of_anomalies_knows_when_the_steps_of_the_window_were(tmp_path):
+    task = series_task("anomalies")
+    opened = SeriesServing().open_checkpoint(tiny_series_artifact(task, as_uri(tmp_path)))
+    answerer = Answerer(task, opened, HEADS["anomalies"].default_policy(task, ()))
+    rows = [{**row, "time": 60 * i} for i, row in enumerate(readings_of(WINDOW, SERIES_SHAPE), 1)]
+    judgement = answerer.judge({"readings": [{**rows[0], "time": 0}, *rows]})
+    assert judgement.moments == tuple(60 * i for i in range(1, len(WINDOW) + 1))
+    assert answerer.judge({"readings": readings_of(WINDOW, SERIES_SHAPE)}).moments == ()
+
+
 def test_a_table_s_window_is_answered_as_a_request_s(predictor):
     table = pa.table({"readings": as_column(series_windows(5, 2))})
     rows = predictor.encode(table)
