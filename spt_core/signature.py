@@ -36,6 +36,7 @@ MAX_CHARACTERS = 100_000  # of a text
 MAX_SPANS = 64  # of a text
 MAX_READINGS = 10_000  # of a request's window
 STATES = 3  # of a term's column: nothing is told, absent, present
+STEPS = "steps"  # the unit of a number beside a window that counts steps of its horizon
 KNOWN_IN_ADVANCE = "known_in_advance"  # of a request, beside its window
 
 _WINDOW = re.compile(

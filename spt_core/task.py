@@ -371,7 +371,9 @@ def example_record(task: Task, signature: Signature) -> Mapping[str, Any]:
     fitting = {
         field.name: values[field.name]
         for field in signature.fields
-        if field.name in values and _is_same(fields_by_name[field.name], field)
+        if field.name in values
+        and _is_same(fields_by_name[field.name], field)
+        and _is_within(values[field.name], field)
     }
     encoded = {column.field for column in signature.columns}
     fields = [f for f in signature.fields if f.name in encoded or f.required]
@@ -387,6 +389,12 @@ def example_record(task: Task, signature: Signature) -> Mapping[str, Any]:
 def _is_same(field: Field, other: Field) -> bool:
     """Whether a value of one field is one of the other."""
     return field.kind == other.kind and _asked(field.shape) == _asked(other.shape)
+
+
+def _is_within(value: Any, field: Field) -> bool:
+    """Whether a number is none above those that the field takes: horizons differ by model."""
+    is_number = isinstance(value, int | float)
+    return not is_number or field.maximum is None or value <= field.maximum
 
 
 def _asked(shape: SequenceShape | None) -> Sequence[Any]:

@@ -12,7 +12,7 @@ from spt_core.answers import silence
 from spt_core.errors import InputError
 from spt_core.heads.totals import total_of
 from spt_core.judgement import Forecast, Stretch
-from spt_core.signature import Field, SequenceShape
+from spt_core.signature import STEPS, Field, SequenceShape
 from spt_core.task import IndustryType, Task
 
 WINDOW_STEPS = 12
@@ -58,7 +58,7 @@ def _terms(judgement: Forecast) -> tuple[float, int]:
     service = judgement.record.get("service_level")
     lead_time = judgement.record.get("lead_time_steps")
     service = USUAL_SERVICE_LEVEL if service is None else service
-    lead_time = USUAL_LEAD_TIME if lead_time is None else lead_time
+    lead_time = min(USUAL_LEAD_TIME, len(judgement.steps)) if lead_time is None else lead_time
     if lead_time != int(lead_time):
         raise InputError(f"lead_time_steps must be a whole number, however: {lead_time!r}")
     if lead_time > len(judgement.steps):
@@ -202,11 +202,12 @@ SUPPLY_CHAIN = Task(
         Field(
             name="lead_time_steps",
             kind="number",
-            unit="steps",
+            unit=STEPS,
             minimum=1,
             maximum=HORIZON_STEPS,
             required=False,
-            description="from an order to its arrival; 3 where it is left out",
+            description="from an order to its arrival; where it is left out 3, or the horizon if "
+            "that is shorter",
         ),
     ),
     answer={

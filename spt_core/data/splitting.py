@@ -47,7 +47,7 @@ from spt_core.data.sufficiency import (
 )
 from spt_core.data.windows import add_windows_to_dataset
 from spt_core.errors import InputError
-from spt_core.signature import Field, Signature, Window
+from spt_core.signature import STEPS, Field, SequenceShape, Signature, Window
 from spt_core.task import Task
 
 GUARD_ROWS = 50_000
@@ -224,7 +224,9 @@ def _signature(
     """The fields; of a table's, those alone must be there that the corpus names as required."""
     inputs = (*columns.features, *(window.as_field() for window in windows))
     if columns.readings:  # what a request says beside them, such as a service level
-        inputs = (*inputs, *(field for field in task.fields if field.kind == "number"))
+        (windows_field,) = columns.features
+        assert windows_field.shape is not None
+        inputs = (*inputs, *terms_of(task, windows_field.shape))
     fields: list[Field] = []
     for field in inputs:
         is_complete = field.name not in written.missing
@@ -246,6 +248,15 @@ def _signature(
         goal=corpus.goal,
         gaps=corpus.gaps,
     )
+
+
+def terms_of(task: Task, shape: SequenceShape) -> list[Field]:
+    """The numbers that a request may state beside a window; steps end with the window's horizon."""
+    terms = [field for field in task.fields if field.kind == "number"]
+    return [
+        dataclasses.replace(field, maximum=float(shape.horizon)) if field.unit == STEPS else field
+        for field in terms
+    ]
 
 
 def _categories(field: Field, written: Written) -> tuple[str, ...]:

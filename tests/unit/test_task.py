@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from spt_core.data.splitting import terms_of
 from spt_core.errors import InputError, NotFoundError
 from spt_core.families.series.reading import WindowReader
 from spt_core.families.tabular.reading import Encoder
@@ -52,6 +53,24 @@ def test_the_example_of_a_tabular_task_can_be_encoded(path):
 def test_a_task_whose_parts_contradict_each_other_is_refused(change, rule):
     with pytest.raises(InputError, match=rule):
         dataclasses.replace(find(FRAUD), **change)
+
+
+@pytest.mark.parametrize("horizon", [2, 12])
+def test_a_lead_time_ends_with_the_model_s_own_horizon(horizon):
+    task = find("manufacturing/supply_chain")
+    shape = dataclasses.replace(task.fields[0].shape, horizon=horizon)
+    fields = (dataclasses.replace(task.fields[0], shape=shape), *terms_of(task, shape))
+    assert {f.name: f.maximum for f in fields[1:]} == {
+        "service_level": 0.99,
+        "lead_time_steps": horizon,
+    }
+    signature = Signature(fields=fields)
+    reader, record = WindowReader(signature), dict(example_record(task, signature))
+    reader.record(record)
+    assert len(reader.record({**record, "lead_time_steps": horizon}).values) == 12 + horizon
+    rule = f"'lead_time_steps' must be a number from 1 to {horizon}, however: {horizon + 1}"
+    with pytest.raises(InputError, match=rule):
+        reader.record({**record, "lead_time_steps": horizon + 1})
 
 
 def test_a_typical_record_of_a_forecast_says_what_is_known_and_when_readings_were():

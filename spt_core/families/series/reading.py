@@ -59,9 +59,10 @@ class WindowReader:
     """Reads the windows of requests. Thread-safe.
 
     A window is a list of readings, oldest first, each an object of channels (a number; null is a
-    gap) and, if the client says so of all, when it was; an object of lists, one for each channel; or a list of lists in
-    the channels' order. Of more readings than the model's window has the last ones count. What is
-    known in advance of the horizon is an object of lists beside it, or a list of objects.
+    gap) and, if the client says so of all, when it was; an object of lists, one for each channel;
+    or a list of lists in the channels' order. Of more readings than the model's window has the last
+    ones count. What is known in advance of the horizon is an object of lists beside it, or a list
+    of objects.
     """
 
     def __init__(self, signature: Signature) -> None:

@@ -185,6 +185,12 @@ def test_a_request_states_its_own_service_level_and_lead_time() -> None:
     assert json.loads(json.dumps(own)) == own
 
 
+def test_without_a_lead_time_a_short_horizon_is_taken_whole() -> None:
+    respond = find("manufacturing/supply_chain").respond
+    short = demand(4.0)._replace(steps=demand(4.0).steps[:2])
+    assert respond(short)["lead_time_steps"] == 2
+
+
 def test_a_service_level_is_told_as_it_was_asked_for() -> None:
     told = find("manufacturing/supply_chain").respond(demand(4.0, service_level=0.975))
     assert "in 97.5 % of cases" in told["recommendation"]
