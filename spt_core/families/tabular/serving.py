@@ -223,6 +223,8 @@ class TablePredictor:
                 functools.partial(self._outside, features, row),
                 settings,
                 functools.partial(self._unseen, record) if self._terms else tuple,
+                tuple,  # a table has no channels that could be silent
+                (),
             )
         )
 
