@@ -21,6 +21,8 @@ BASIS_POINTS = 1e4
 TIME_CONSTANTS = (1 / 16, 1 / 4, 1.0, 4.0, 16.0)
 WARM_HORIZONS = 4.0  # of events, before an average over four horizons says anything
 GAP_HORIZONS = 4.0  # without an event, after which what was before says nothing any more
+END_S = 4_102_444_800.0  # 2100-01-01: a larger time is in milliseconds, or finer
+MAX_JUMP_S = 14 * 86_400.0  # exchanges close for eleven days at most, about the lunar new year
 SLICES = 64  # of a horizon, of each of which the ring of past prices keeps the last one
 _EPOCH = datetime.datetime(1970, 1, 1)
 
@@ -36,7 +38,7 @@ class Quote(NamedTuple):
 
 
 class Trade(NamedTuple):
-    """A trade; `is_buy` says that it was the buyer who took what was offered."""
+    """A trade; `is_buy` says that it was the buyer who took what was offered, True or False."""
 
     time_s: float
     price: float
@@ -69,7 +71,9 @@ class MarketFeatures:
     quotes is that of Cont, Kukanov and Stoikov, "The Price Impact of Order Book Events", 2014; a
     bar's volume is split by where it closes between its low and its high.
 
-    After more than GAP_HORIZONS without an event it begins anew. A refused event changes nothing.
+    After more than GAP_HORIZONS without an event it begins anew. A refused event changes nothing,
+    but that one more than MAX_JUMP_S ahead of the last is remembered: a second one in a row, within
+    MAX_JUMP_S of the first, is taken, so that a wrong time stops nothing and a long pause ends.
     """
 
     def __init__(self, *, horizon_s: float, fee_bps: float) -> None:
@@ -82,17 +86,21 @@ class MarketFeatures:
         self._slice_s = self.horizon_s / SLICES
         self._time_constants_s = [part * self.horizon_s for part in TIME_CONSTANTS]
         self._time_s: float | None = None
+        self._far_s: float | None = None
         self._begin(0.0)
 
     def update(self, event: Event) -> dict[str, Any] | None:
         """The features after an event; None before a price, a move of it, and WARM_HORIZONS.
 
         InputError, one sentence, for a book that is crossed or lacks a side, for a price, size or
-        time that is no positive number, for a bar whose prices contradict each other, and for a
-        time before that of the last event.
+        time that is no positive number, for a time after the year 2100 (it is not in seconds), for
+        a trade of neither side, for a bar whose prices contradict each other, and for a time before
+        that of the last event or, the first time, more than MAX_JUMP_S after it.
         """
         _check(event)
         time_s, last_s = event.time_s, self._time_s
+        if last_s is not None and time_s - last_s > MAX_JUMP_S:
+            self._confirm(time_s, last_s)
         if last_s is None or time_s - last_s > GAP_HORIZONS * self.horizon_s:
             self._begin(time_s)
         elif time_s < last_s:
@@ -102,7 +110,7 @@ class MarketFeatures:
             )
         elif time_s > last_s:
             self._elapse(time_s - last_s)
-        self._time_s = time_s
+        self._time_s, self._far_s = time_s, None
         if isinstance(event, Quote):
             self._quote(event)
         elif isinstance(event, Trade):
@@ -113,12 +121,23 @@ class MarketFeatures:
             return None
         return self._features(time_s)
 
+    def _confirm(self, time_s: float, last_s: float) -> None:
+        """Refuse a jump ahead unless the event before this one, which was refused, was there."""
+        far_s = self._far_s
+        if far_s is None or not far_s <= time_s <= far_s + MAX_JUMP_S:
+            self._far_s = time_s
+            raise InputError(
+                f"an event must come within {MAX_JUMP_S / 86_400:g} days of the last one, or be "
+                f"the second in a row that does not, however: {time_s!r} comes after {last_s!r}"
+            )
+
     def state(self) -> dict[str, Any]:
         """All that it remembers, as JSON; `restored` goes on from it to the last digit."""
         return {
             "horizon_s": self.horizon_s,
             "fee_bps": self.fee_bps,
             "time_s": self._time_s,
+            "far_s": self._far_s,
             "start_s": self._start_s,
             "log_price": self._log_price,
             "spread_bps": self._spread_bps,
@@ -137,6 +156,7 @@ class MarketFeatures:
         """The features whose `state` it was."""
         features = cls(horizon_s=state["horizon_s"], fee_bps=state["fee_bps"])
         features._time_s, features._start_s = state["time_s"], state["start_s"]
+        features._far_s = state.get("far_s")  # younger than some states
         features._log_price, features._spread_bps = state["log_price"], state["spread_bps"]
         features._averages, features._squares = list(state["averages"]), list(state["squares"])
         features._durations, features._volumes = list(state["durations"]), list(state["volumes"])
@@ -271,13 +291,14 @@ def _check(event: Event) -> None:
             is_sound = 0.0 < bid < ask < math.inf
             is_sound = is_sound and 0.0 < bid_size < math.inf and 0.0 < ask_size < math.inf
         elif isinstance(event, Trade):
-            time_s, price, size, _ = event
+            time_s, price, size, is_buy = event
             is_sound = 0.0 < price < math.inf and 0.0 < size < math.inf
+            is_sound = is_sound and is_buy in (True, False)
         else:
             time_s, opened, high, low, close, volume, spread = event
             is_sound = 0.0 < low <= min(opened, close) and max(opened, close) <= high < math.inf
             is_sound = is_sound and 0.0 <= volume < math.inf and 0.0 <= spread < close
-        is_sound = is_sound and 0.0 < time_s < math.inf
+        is_sound = is_sound and 0.0 < time_s < END_S
     except TypeError:  # a side is None, or a text
         is_sound = False
     if not is_sound:
@@ -295,6 +316,13 @@ def _why(event: Event) -> str:
                 f"a {type(event).__name__.lower()} must have a positive number as {name}, however: "
                 f"{value!r}"
             )
+    if event.time_s >= END_S:
+        return (
+            "a time must be in seconds since 1970 and before the year 2100, however: "
+            f"{event.time_s!r}"
+        )
+    if isinstance(event, Trade):
+        return f"a trade must have true or false as is_buy, however: {event.is_buy!r}"
     if isinstance(event, Quote):
         return (
             "an order book must have its bid below its ask, however: it is crossed or locked, bid "

@@ -133,6 +133,10 @@ def test_a_gap_begins_anew(events: list[Event]) -> None:
         (QUOTE._replace(time_s=math.inf), "a positive number as time_s, however: inf"),
         (Trade(1000.0, -1.0, 1.0, True), "a trade must have a positive number as price"),
         (Trade(1000.0, 1.0, None, True), "a trade must have a positive number as size"),  # type: ignore[arg-type]
+        (Trade(1000.0, 1.0, 1.0, None), "a trade must have true or false as is_buy, however: None"),  # type: ignore[arg-type]
+        (Trade(1000.0, 1.0, 1.0, math.nan), "true or false as is_buy, however: nan"),  # type: ignore[arg-type]
+        (Trade(1000.0, 1.0, 1.0, "buy"), "true or false as is_buy, however: 'buy'"),  # type: ignore[arg-type]
+        (QUOTE._replace(time_s=1.7e12), "seconds since 1970 and before the year 2100, .* 17000000"),
         (BAR._replace(high=100.2), "a bar must have its open and close between low and high"),
         (BAR._replace(volume=-1.0), "a volume and a spread of at least 0"),
         (BAR._replace(spread=-0.1), "a volume and a spread of at least 0"),
@@ -152,6 +156,49 @@ def test_time_does_not_go_back() -> None:
     each.update(QUOTE)  # two events of one moment are
     with pytest.raises(InputError, match="in the order of their times, however: 999.0 comes after"):
         each.update(QUOTE._replace(time_s=999.0))
+
+
+def test_a_trade_s_side_may_be_of_numpy() -> None:
+    each = features()
+    each.update(QUOTE)
+    each.update(Trade(1001.0, 100.0, 2.0, np.bool_(False)))
+    each.update(Trade(1002.0, 100.0, 5.0, np.bool_(True)))
+    assert each.state()["signed_volume"] == pytest.approx(3.0, rel=0.01)
+
+
+def test_an_event_far_ahead_stops_nothing(events: list[Event]) -> None:
+    each, clean = features(), features()
+    for event in events[:300]:
+        each.update(event)
+        clean.update(event)
+    last = events[299]
+    for far_s in (1000.0 * last.time_s, last.time_s + 40 * 86_400.0):
+        with pytest.raises(InputError):
+            each.update(last._replace(time_s=far_s))
+        assert each.update(events[300]) == clean.update(events[300])
+    assert [each.update(event) for event in events[301:]] == [
+        clean.update(event) for event in events[301:]
+    ]
+    assert each.state() == clean.state()
+
+
+def test_after_a_long_pause_the_second_event_in_a_row_is_taken(events: list[Event]) -> None:
+    each, shifted = features(), [e._replace(time_s=e.time_s + 1e7) for e in events]
+    each.update(events[0])
+    with pytest.raises(InputError, match="within 14 days of the last one, or be the second"):
+        each.update(shifted[0])
+    each = MarketFeatures.restored(json.loads(json.dumps(each.state(), allow_nan=False)))
+    assert [each.update(event) for event in shifted[1:]] == replayed(shifted[1:])
+    rows = market_rows([*events, *shifted], horizon_s=HORIZON_S, fee_bps=0.5, step_s=20.0)
+    assert list(rows.refused.values()) == [1]
+    assert rows.table["time"].to_pylist()[-1].timestamp() > events[-1].time_s + 1e6
+
+
+def test_a_state_of_before_goes_on() -> None:
+    each = features()
+    each.update(QUOTE)
+    state = {name: value for name, value in each.state().items() if name != "far_s"}
+    assert MarketFeatures.restored(state).state() == each.state()
 
 
 @pytest.mark.parametrize(("horizon_s", "fee_bps"), [(0.0, 1.0), (math.nan, 1.0), (10.0, -1.0)])
