@@ -198,7 +198,8 @@ class Task:
       of the task's data sets, stand for (concepts.py).
     - What reports hold the model against: `rules` give each row of a typed table a class without a
       model, by name (InputError where it lacks a column); `causes` are what the sample's generator
-      says of single fields (NaN where a value is missing); `backtest_levels` are those of losses;
+      says of single fields (NaN where a value is missing); `backtest_levels` are those of losses,
+      `limits` numbers of which answers say how probable it is that the label is at most as much;
       `realized` columns, which a corpus may have of what came after a row and which are never
       inputs, let `takings` say, of a typed table and probabilities [N, K] of its rows, what acting
       on them earns ({} where it lacks them).
@@ -254,6 +255,7 @@ class Task:
     rules: Mapping[str, Rule] = dataclasses.field(default_factory=dict[str, Rule])
     causes: Causes | None = None
     backtest_levels: tuple[float, ...] = ()
+    limits: tuple[float, ...] = ()
     realized: tuple[str, ...] = ()
     takings: Takings | None = None
 
@@ -294,6 +296,11 @@ class Task:
             raise InputError(
                 "only a task of one class of several has sets of a coverage, however: "
                 f"{self.name} is {self.head}"
+            )
+        if self.limits and self.head != "regression":
+            raise InputError(
+                f"only a task that predicts a number has limits, however: {self.name} is "
+                f"{self.head}"
             )
         if self.backtest_levels and self.head != "forecasts":
             raise InputError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,11 +10,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from spt_core.answers import in_words, probability_schema, silence
+from spt_core.errors import InputError
+from spt_core.heads.within import probability_within
 from spt_core.judgement import Stretch, Value
 from spt_core.signature import Field, SequenceShape
 from spt_core.task import IndustryType, Task
 
-HORIZON_CYCLES = 30  # within which a failure is asked for
+HORIZON_CYCLES = 30  # within which a failure is asked for, unless a request says otherwise
 CAP_CYCLES = 125.0  # what is farther from failure looks alike: labels say no more
 NUM_SENSORS = 5
 STOP_FROM, PLAN_FROM = 0.5, 0.1  # probabilities of a failure within the horizon
@@ -29,7 +30,8 @@ FIRST_MACHINE = 1
 
 def respond(judgement: Value) -> dict[str, Any]:
     """The task's answer: the life that is left, how surely, which sensors say so, what to do."""
-    risk = failure_probability(judgement, HORIZON_CYCLES)
+    horizon = _horizon(judgement)
+    risk = failure_probability(judgement, horizon)
     return {
         "remaining_useful_life": _rounded(max(judgement.value, 0.0)),
         "interval": {
@@ -38,9 +40,9 @@ def respond(judgement: Value) -> dict[str, Any]:
             "coverage": judgement.policy.coverage,
         },
         "failure_probability": round(risk, 4),
-        "horizon_cycles": HORIZON_CYCLES,
+        "horizon_cycles": horizon,
         "contributing_sensors": [_of_sensor(s) for s in judgement.stretches[:NUM_SENSORS]],
-        "recommendation": _recommendation(judgement, risk),
+        "recommendation": _recommendation(judgement, risk, horizon),
         "confidence": round(max(risk, 1.0 - risk), 4),
     }
 
@@ -48,28 +50,30 @@ def respond(judgement: Value) -> dict[str, Any]:
 def failure_probability(judgement: Value, horizon: float) -> float:
     """The probability of a failure within the horizon, as the interval and the value tell it.
 
-    The interval's ends are the quantiles (1 - coverage) / 2 on either side, the value is taken for
-    the median; between and beyond them the distribution is that of a normal one of as much spread
-    on each side. It is as good as the interval is, whose coverage is measured, and no better.
+    It is a normal curve through the interval, and calibrated only as far as that one's shape is
+    right: the report says how it did on the test rows (heads/within.py).
     """
-    side = horizon - judgement.value
-    end = judgement.high if side > 0 else judgement.low
-    tail = (1.0 - judgement.policy.coverage) / 2.0
-    spread = max(abs(end - judgement.value), 1e-6) / _normal_quantile(1.0 - tail)
-    return 0.5 * math.erfc(-side / spread / math.sqrt(2.0))
+    value, low, high = (np.array([at]) for at in (judgement.value, judgement.low, judgement.high))
+    return float(probability_within(value, low, high, judgement.policy.coverage, horizon)[0])
 
 
-def _normal_quantile(level: float) -> float:
-    """Of the normal distribution, by bisection; level in (0.5, 1)."""
-    low, high = 0.0, 10.0
-    while high - low > 1e-9:
-        middle = (low + high) / 2.0
-        below = 0.5 * math.erfc(-middle / math.sqrt(2.0)) < level
-        low, high = (middle, high) if below else (low, middle)
-    return low
+def _horizon(judgement: Value) -> int:
+    """Within which a failure is asked for: what the request states, or the usual one."""
+    horizon = judgement.record.get("horizon_cycles")
+    if horizon is None:
+        return HORIZON_CYCLES
+    if horizon != int(horizon):
+        raise InputError(f"horizon_cycles must be a whole number, however: {horizon!r}")
+    return int(horizon)
 
 
-def _recommendation(judgement: Value, risk: float) -> str:
+def _recommendation(judgement: Value, risk: float, horizon: int) -> str:
+    within = f"within the horizon of {horizon}"
+    warning = ""
+    if risk >= STOP_FROM:
+        warning = f"Plan a stop now: a failure {within} is more likely than not."
+    elif risk >= PLAN_FROM:
+        warning = f"Order parts and inspect: a failure {within} cannot be ruled out."
     odd: list[str] = []
     if judgement.silent:
         odd.append(
@@ -84,13 +88,8 @@ def _recommendation(judgement: Value, risk: float) -> str:
         )
     if odd:
         names = dict.fromkeys((*(each.channel for each in judgement.silent), *judgement.outside))
-        return f"Check {in_words([*names])} first: {'; '.join(odd)}."
-    within = f"within {HORIZON_CYCLES} cycles"
-    if risk >= STOP_FROM:
-        return f"Plan a stop now: a failure {within} is more likely than not."
-    if risk >= PLAN_FROM:
-        return f"Order parts and inspect: a failure {within} cannot be ruled out."
-    return f"Run on: a failure {within} is unlikely."
+        return f"Check {in_words([*names])} first: {'; '.join(odd)}. {warning}".rstrip()
+    return warning or f"Run on: a failure {within} is unlikely."
 
 
 def _of_sensor(stretch: Stretch) -> dict[str, Any]:
@@ -192,7 +191,7 @@ PREDICTIVE_MAINTENANCE = Task(
     title="Predictive maintenance",
     description=(
         "How many cycles a machine runs on, with an interval, the probability of a failure within "
-        f"{HORIZON_CYCLES} cycles, and the sensors that say so, from a window of its last readings."
+        "a horizon, and the sensors that say so, from a window of its last readings."
     ),
     verb="predict_failure",
     family="series",
@@ -213,13 +212,22 @@ PREDICTIVE_MAINTENANCE = Task(
                 unit="machine",
             ),
         ),
+        Field(
+            name="horizon_cycles",
+            kind="number",
+            minimum=1,
+            required=False,
+            description="within which a failure is asked for, in the label's unit: cycles, or "
+            f"hours where lives are told in hours; {HORIZON_CYCLES} where it is left out",
+        ),
     ),
     answer={
         "remaining_useful_life": {
             "type": "number",
             "minimum": 0,
-            "description": "cycles until the failure; where labels were capped, as those of the "
-            f"sample and of C-MAPSS are at {CAP_CYCLES:g}, the cap stands for that many or more",
+            "description": "cycles until the failure, or in another unit if the labels are; where "
+            "labels were capped, as those of the sample and of C-MAPSS are at "
+            f"{CAP_CYCLES:g}, the cap stands for that many or more",
         },
         "interval": {
             "type": "object",
@@ -232,9 +240,13 @@ PREDICTIVE_MAINTENANCE = Task(
             },
         },
         "failure_probability": probability_schema(
-            "of a failure within `horizon_cycles`, by the interval"
+            "of a failure within `horizon_cycles`: a normal curve through the interval, which the "
+            f"model's report holds against what came within {HORIZON_CYCLES} on the test rows"
         ),
-        "horizon_cycles": {"type": "integer"},
+        "horizon_cycles": {
+            "type": "integer",
+            "description": "as the request states it, in the label's unit",
+        },
         "contributing_sensors": {
             "type": "array",
             "description": "the strongest first; an effect is in cycles, against typical readings, "
@@ -269,4 +281,5 @@ PREDICTIVE_MAINTENANCE = Task(
     sample=sample,
     compliance_checks=("data_licence_known",),
     latency_target_ms=5.0,
+    limits=(float(HORIZON_CYCLES),),
 )

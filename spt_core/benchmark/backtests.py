@@ -1,4 +1,4 @@
-"""Forecasts beside what came: totals of several steps, and losses, tested where a task asks."""
+"""What was foretold beside what came: totals, losses, and numbers within a limit."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from spt_core.data.series import moments
 from spt_core.heads.backtest import backtest, in_order, series_of
 from spt_core.heads.outcomes import Outcomes
 from spt_core.heads.totals import totals_held
+from spt_core.heads.within import limit_facts as facts_of_limits
+from spt_core.policy import IntervalPolicy, Policy
 from spt_core.task import Task
 
 
@@ -41,3 +43,10 @@ def total_facts(outcomes: Mapping[str, Outcomes], task: Task) -> dict[str, list[
     if task.head != "forecasts":
         return {}
     return {name: totals_held(of) for name, of in outcomes.items() if of.labels.shape[1] > 1}
+
+
+def limit_facts(own: Outcomes, task: Task, policy: Policy) -> list[dict[str, Any]]:
+    """How good the model's probabilities of the task's limits are; empty where it names none."""
+    if not task.limits or not isinstance(policy, IntervalPolicy):
+        return []
+    return facts_of_limits(own, policy.coverage, task.limits)

@@ -51,7 +51,9 @@ class Report:
     `pictures` are right and wrong ones with what the answer rests on, and `deletion` says how far
     answers fall when that is hidden (pictures.py). Of forecasts of losses, `backtest[model]` says
     at each level how often they were exceeded, with its tests (heads/backtest.py); of those of
-    several steps, `totals[model]` how often a level of the steps' total held (heads/totals.py).
+    several steps, `totals[model]` how often a level of the steps' total held (heads/totals.py). Of
+    numbers with `limits`, these say how good the model's probabilities are that a number is at most
+    as much (heads/within.py).
     `transfer` says of a model that was begun with another task's what came over, and why it, or one
     from scratch, was kept.
     `takings[model]` say what acting on answers earns, before and after costs, where a task and its
@@ -101,6 +103,7 @@ class Report:
     totals: dict[str, list[dict[str, Any]]] = dataclasses.field(
         default_factory=dict[str, list[dict[str, Any]]]
     )
+    limits: list[dict[str, Any]] = dataclasses.field(default_factory=list[dict[str, Any]])
     transfer: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     takings: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
 

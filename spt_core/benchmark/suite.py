@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from spt_core.answering import Answerer
 from spt_core.artifacts import ExportedModel, digest
 from spt_core.benchmark.accuracy import accuracy
-from spt_core.benchmark.backtests import backtest_facts, total_facts
+from spt_core.benchmark.backtests import backtest_facts, limit_facts, total_facts
 from spt_core.benchmark.compliance import compliance, run_checks
 from spt_core.benchmark.comprehensive import settings_of, summarized
 from spt_core.benchmark.config import BenchmarkConfig
@@ -255,6 +255,7 @@ class BenchmarkSuite:
             deletion=deletion_facts(answerer, table, seed=config.seed),
             backtest=backtest_facts(outcomes, table, task, time, group or task.group),
             totals=total_facts(outcomes, task),
+            limits=limit_facts(own, task, policy),
             takings=_takings(task, table, outcomes),
         )
 

@@ -46,6 +46,7 @@ def test_the_example_of_a_tabular_task_can_be_encoded(path):
         ({"label": "amount"}, "label"),
         ({"time": "moment"}, "time"),
         ({"protected": ("amount",)}, "protected"),
+        ({"limits": (30.0,)}, "only a task that predicts a number has limits, .* is binary"),
         ({"fields": (Field(name="is_fraud", kind="boolean"),), "time": None}, "label"),
         ({"rules": {"nothing": lambda table: []}}, "only a task of one class .* has rules"),
     ],

@@ -208,6 +208,23 @@ def test_totals_of_several_steps_are_a_table_and_a_level_that_is_missed_is_marke
     assert "<h2>Totals of several steps</h2>" not in report().html(facts={})
 
 
+def test_probabilities_within_a_limit_are_a_table():
+    row = {
+        "limit": 30.0,
+        "num_rows": 1234,
+        "share": 0.25,
+        "mean_told": 0.27,
+        "brier": 0.0512,
+        "brier_of_share": 0.1875,
+        "calibration_error": 0.031,
+    }
+    page = report(limits=[row, {**row, "limit": 60.0, "brier": 0.2}]).html(facts={})
+    assert "<h2>Within a limit</h2>" in page
+    assert '<td class="ok">0.0512</td>' in page
+    assert '<td class="bad">0.2000</td>' in page
+    assert "<h2>Within a limit</h2>" not in report().html(facts={})
+
+
 def test_a_backtest_is_a_table_of_each_model_and_level():
     row = {
         "level": 0.99,

@@ -59,6 +59,28 @@ def test_a_sensor_beyond_all_of_training_is_what_to_look_at_first() -> None:
     assert answer["recommendation"].startswith("Check heat first")
 
 
+def test_a_request_states_the_horizon_of_its_failure() -> None:
+    respond = find("manufacturing/predictive_maintenance").respond
+    usual = respond(life(60.0, 40.0, 80.0))
+    assert (usual["horizon_cycles"], usual["failure_probability"]) == (
+        30,
+        pytest.approx(0.0068, abs=1e-4),
+    )
+    own = respond(life(60.0, 40.0, 80.0)._replace(record={"horizon_cycles": 60}))
+    assert (own["horizon_cycles"], own["failure_probability"]) == (60, 0.5)
+    assert "within the horizon of 60 is more likely than not" in own["recommendation"]
+    with pytest.raises(InputError, match="horizon_cycles must be a whole number, however: 2.5"):
+        respond(life(60.0, 40.0, 80.0)._replace(record={"horizon_cycles": 2.5}))
+
+
+def test_a_lost_sensor_does_not_hide_a_failure_that_the_others_see() -> None:
+    respond = find("manufacturing/predictive_maintenance").respond
+    near = life(8.0, 2.0, 15.0)._replace(silent=(Silence("load", 30, 30),))
+    told = respond(near)["recommendation"]
+    assert told.startswith("Check load first")
+    assert "Plan a stop now" in told
+
+
 def test_a_lost_sensor_is_what_to_look_at_and_never_runs_on() -> None:
     respond = find("manufacturing/predictive_maintenance").respond
     far = life(110.0, 90.0, 125.0)
