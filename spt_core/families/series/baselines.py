@@ -1,6 +1,7 @@
 """What a good engineer would try first on windows: figures of them in LightGBM and linear models.
 
-Same training windows; strength and number of trees by the validation windows.
+Same training windows; strength and number of trees by the validation windows, the policy by the
+calibration windows.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from spt_core.families.series.boosters import fit_booster
 from spt_core.families.series.detectors import DETECTORS, simple_detector
 from spt_core.families.series.facts import sequence_field
 from spt_core.families.series.forecasters import BOOSTED, FORECASTS, simple_forecast
+from spt_core.families.series.policies import fitted_policy
 from spt_core.families.series.reading import filled
 from spt_core.families.series.rows import part_table
 from spt_core.families.series.statistics import window_statistics
@@ -125,8 +127,7 @@ def _best(
         work.tell(name, number, len(tried))
     assert best is not None, "there is at least one trial"
     _, predict, settings = best
-    answers = predict(_windows(table, field))
-    policy = head.policy(task, head.decided(task, work.classes, truth, answers, usual))
+    policy = fitted_policy(work, predict)
 
     def outcomes(table: pa.Table, label: str, group: str | None) -> Outcomes:
         truth = Truth(table, label, groups_of(table, group or task.group))

@@ -22,6 +22,7 @@ from spt_core.data.series import windows_of
 from spt_core.families.baseline import Baseline, BaselineWork
 from spt_core.families.series.encoding import standard, usual_rows
 from spt_core.families.series.facts import sequence_field, series_facts
+from spt_core.families.series.policies import fitted_policy
 from spt_core.families.series.reading import filled
 from spt_core.families.series.rows import part_table
 from spt_core.families.series.statistics import window_statistics
@@ -39,16 +40,12 @@ Score = Callable[[Windows], Floats]  # [N] of windows [N, T, C]
 
 
 def simple_detector(work: BaselineWork, name: str) -> Baseline:
-    """A detector with the threshold that its own validation scores ask for."""
+    """A detector with the threshold that its own calibration scores ask for."""
     field, head = sequence_field(work.signature), ITEM_HEADS["anomalies"]
     table = part_table(work.splits, "train", FIT_ROWS, work.seed)
     windows = _windows(usual_rows(table, {"head": "anomalies"}), field)
     score, settings = DETECTORS[name](work, field, windows)
-    usual = head.default_policy(work.task, ())
-    held_out = work.splits.table("validation", work.max_rows)
-    truth = Truth(held_out, work.splits.label, groups_of(held_out, work.splits.corpus.group))
-    scores = score(_windows(held_out, field))[:, None]
-    policy = head.policy(work.task, head.decided(work.task, (), truth, scores, usual))
+    policy = fitted_policy(work, lambda of: score(of)[:, None])
     work.tell(name, 1, 1)
 
     def outcomes(table: pa.Table, label: str, group: str | None) -> Outcomes:

@@ -2,7 +2,8 @@
 
 A method says the mean of each step to come from the target's own window; its quantiles are those of
 a negative binomial distribution with that mean and the window's variance (Poisson's where it is
-less). `zero` says that nothing comes, `in-sample quantiles` those of the window itself.
+less). `zero` says that nothing comes, `in-sample quantiles` those of the window itself. Validation
+rows choose the smoothing, and calibration rows move the levels as they move the model's.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from scipy.stats import nbinom
 from spt_core.data.series import windows_of
 from spt_core.families.baseline import Baseline, BaselineWork
 from spt_core.families.series.facts import columns_ahead, sequence_field
+from spt_core.families.series.policies import fitted_policy
 from spt_core.families.series.reading import filled
 from spt_core.families.series.rows import part_table
 from spt_core.families.series.statistics import window_statistics
@@ -29,6 +31,8 @@ from spt_core.heads.outcomes import Outcomes, groups_of
 from spt_core.signature import Field, SequenceShape
 
 SMOOTHINGS = (0.1, 0.05, 0.2, 0.3)
+IN_SAMPLE = "in-sample quantiles"
+UNSMOOTHED = ("zero", IN_SAMPLE)
 BOOSTED = "LightGBM (Tweedie)"
 LEAST_MEAN = 1e-3
 SPREAD = 1.05  # times the mean: the least variance of a negative binomial distribution
@@ -41,7 +45,7 @@ Mean = Callable[[Floats, float], Floats]  # the mean of a step [N] of demand [N,
 
 
 def simple_forecast(work: BaselineWork, name: str) -> Baseline:
-    """A forecast with the smoothing that serves validation rows best."""
+    """A forecast with the smoothing that serves validation rows best, and a policy of its own."""
     field, head, metric = (
         sequence_field(work.signature),
         ITEM_HEADS["forecasts"],
@@ -51,8 +55,8 @@ def simple_forecast(work: BaselineWork, name: str) -> Baseline:
     truth = Truth(table, work.splits.label, groups_of(table, work.splits.corpus.group))
     usual = head.default_policy(work.task, ())
     assert field.shape is not None
-    own, horizon = field.shape.channels.index(work.splits.label), field.shape.horizon
-    tried = list(_fits(work, name, field, own, horizon))[: max(work.num_trials, 1)]
+    own = field.shape.channels.index(work.splits.label)
+    tried = _fits(work, name, field, own)[: max(work.num_trials, 1)]
     best: tuple[float, Foretell, Mapping[str, Any]] | None = None
     for number, (foretell, settings) in enumerate(tried, 1):
         of = head.decided(work.task, (), truth, foretell(_windows(table, field)), usual)
@@ -62,10 +66,11 @@ def simple_forecast(work: BaselineWork, name: str) -> Baseline:
         work.tell(name, number, len(tried))
     assert best is not None, "there is at least one"
     _, foretell, settings = best
+    policy = fitted_policy(work, foretell)
 
     def outcomes(table: pa.Table, label: str, group: str | None) -> Outcomes:
         truth = Truth(table, label, groups_of(table, group or work.task.group))
-        return head.decided(work.task, (), truth, foretell(_windows(table, field)), usual)
+        return head.decided(work.task, (), truth, foretell(_windows(table, field)), policy)
 
     def inputs(table: pa.Table) -> list[Any]:
         return list(_windows(table.slice(0, TIMED_WINDOWS), field)[:, None])
@@ -74,26 +79,27 @@ def simple_forecast(work: BaselineWork, name: str) -> Baseline:
 
 
 def _fits(
-    work: BaselineWork, name: str, field: Field, own: int, horizon: int
+    work: BaselineWork, name: str, field: Field, own: int
 ) -> list[tuple[Foretell, Mapping[str, Any]]]:
     if name == BOOSTED:
-        return [(_boosted(work, field, own, horizon), {"objective": "tweedie"})]
+        return [(_boosted(work, field, own), {"objective": "tweedie"})]
     assert field.shape is not None
-    length = field.shape.length
-    if name == "in-sample quantiles":
-        return [(lambda of: _repeated(_in_sample(of[:, :length, own]), horizon), {})]
+    if name in UNSMOOTHED:
+        return [(foretelling(name, SMOOTHINGS[0], own, field.shape), {})]
+    return [(foretelling(name, alpha, own, field.shape), {"alpha": alpha}) for alpha in SMOOTHINGS]
+
+
+def foretelling(name: str, alpha: float, own: int, shape: SequenceShape) -> Foretell:
+    """What a method of FORECASTS says of windows, of the target in column `own`."""
     mean = FORECASTS[name]
-    alphas = SMOOTHINGS if name != "zero" else SMOOTHINGS[:1]
 
-    def foretelling(alpha: float) -> Foretell:
-        def foretell(of: Windows) -> Floats:
-            demand = of[:, :length, own].astype(np.float64)
-            quantiles = quantiles_of(mean(demand, alpha), demand.var(1))
-            return _repeated(quantiles, horizon)
+    def foretell(of: Windows) -> Floats:
+        demand = of[:, : shape.length, own].astype(np.float64)
+        if name == IN_SAMPLE:
+            return _repeated(_in_sample(demand), shape.horizon)
+        return _repeated(quantiles_of(mean(demand, alpha), demand.var(1)), shape.horizon)
 
-        return foretell
-
-    return [(foretelling(alpha), {} if name == "zero" else {"alpha": alpha}) for alpha in alphas]
+    return foretell
 
 
 def quantiles_of(mean: Floats, variance: Floats) -> Floats:
@@ -159,7 +165,7 @@ def _mean_size(demand: Floats) -> Floats:
     return demand.sum(1) / np.maximum((demand > 0).sum(1), 1)
 
 
-def _in_sample(demand: Windows) -> Floats:
+def _in_sample(demand: Floats) -> Floats:
     return np.quantile(demand, LEVELS, axis=1, method="inverted_cdf").T.astype(np.float64)
 
 
@@ -167,18 +173,24 @@ def _repeated(quantiles: Floats, horizon: int) -> Floats:
     return np.repeat(quantiles[:, None], horizon, axis=1)
 
 
-def _boosted(work: BaselineWork, field: Field, own: int, horizon: int) -> Foretell:
-    """LightGBM with Tweedie loss on statistics: the mean demand of a step of the horizon.
-
-    Where something is known in advance, of each step by itself, by its number and what is known.
-    """
+def _boosted(work: BaselineWork, field: Field, own: int) -> Foretell:
     assert field.shape is not None
-    shape = field.shape
     table = part_table(work.splits, "train", min(work.max_rows, FIT_ROWS), work.seed)
     truth = Truth(table, work.splits.label, groups_of(table, None))
-    true = ITEM_HEADS["forecasts"].truths(work.task, (), truth)
-    means = true.ravel() if shape.num_ahead else true.mean(1)
-    rows = lightgbm.Dataset(step_figures(_windows(table, field), own, shape), means)
+    came = ITEM_HEADS["forecasts"].truths(work.task, (), truth)
+    return boosted_forecast(_windows(table, field), came, own, field.shape, seed=work.seed)
+
+
+def boosted_forecast(
+    windows: Windows, came: Floats, own: int, shape: SequenceShape, *, seed: int
+) -> Foretell:
+    """LightGBM with Tweedie loss on statistics: the mean demand of a step of the horizon.
+
+    Fitted to windows [N, T, C] and what came of them [N, H]. Where something is known in advance,
+    of each step by itself, by its number and what is known.
+    """
+    means = came.ravel() if shape.num_ahead else came.mean(1)
+    rows = lightgbm.Dataset(step_figures(windows, own, shape), means)
     parameters = {
         "objective": "tweedie",
         "learning_rate": 0.05,
@@ -186,7 +198,7 @@ def _boosted(work: BaselineWork, field: Field, own: int, horizon: int) -> Forete
         "min_data_in_leaf": 50,
         "verbosity": -1,
         "num_threads": 1,
-        "seed": work.seed,
+        "seed": seed,
         "deterministic": True,
     }
     booster = lightgbm.train(parameters, rows, num_boost_round=200)
@@ -196,9 +208,9 @@ def _boosted(work: BaselineWork, field: Field, own: int, horizon: int) -> Forete
         mean = np.asarray(booster.predict(figures, num_threads=1), np.float64)
         variance = of[:, : shape.length, own].astype(np.float64).var(1)
         if not shape.num_ahead:
-            return _repeated(quantiles_of(mean, variance), horizon)
-        quantiles = quantiles_of(mean, np.repeat(variance, horizon))
-        return quantiles.reshape(len(of), horizon, -1)
+            return _repeated(quantiles_of(mean, variance), shape.horizon)
+        quantiles = quantiles_of(mean, np.repeat(variance, shape.horizon))
+        return quantiles.reshape(len(of), shape.horizon, -1)
 
     return foretell
 
@@ -228,7 +240,7 @@ def _windows(table: pa.Table, field: Field) -> Windows:
 
 FORECASTS: Mapping[str, Mean] = {
     "zero": zero,
-    "in-sample quantiles": zero,
+    IN_SAMPLE: zero,  # whose quantiles are not those of a mean
     "SES": ses,
     "Croston": croston,
     "SBA": sba,
