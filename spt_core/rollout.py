@@ -421,13 +421,16 @@ def _task_path(version: ModelVersion) -> str:
 def _public(version: ModelVersion) -> Mapping[str, Any]:
     """What the API tells of a deployed version."""
     task, signature = find(_task_path(version)), version.exported.artifact.signature
+    read = dataclasses.replace(
+        signature, fields=(*signature.fields, *task.beside(signature).fields)
+    )
     return {
         "ref": version.ref,
         "task": task.path,
         "route": route(version),
         "title": task.title,
         "description": task.description,
-        "input": signature.json_schema(),
+        "input": read.json_schema(),
         "example": dict(example_record(task, signature)),
         "answer": {name: dict(schema) for name, schema in task.answer.items()},
         "created_at": version.created_at,

@@ -120,6 +120,7 @@ def score_corpus(
     _refuse_other_keys(signature, corpus)
     time = signature.time if signature.time in columns else corpus.time
     windows, absent = _computable(signature, columns, time, corpus.label)
+    beside = [f for f in task.beside(signature).fields if f.name in columns]
     folder, _, name = output.rstrip("/").rpartition("/")
     unfinished = f"{folder}/.{name}.unfinished"
     refused = f"{unfinished}-quarantine"  # beside it: Ray empties what it writes no row into
@@ -129,7 +130,7 @@ def score_corpus(
         with plain_errors():
             rows = read(
                 corpus,
-                _fields(signature, windows, time, corpus.label),
+                [*_fields(signature, windows, time, corpus.label), *beside],
                 quarantine=refused,
                 with_label=False,
                 required=needed,

@@ -175,6 +175,8 @@ class Task:
 
     Whatever else a task may have stands below in groups, and may be left out:
 
+    - Beside the model: `asides` are fields that `respond` reads of a record, whether a model takes
+      them or not; where one does, its own field of that name holds. None is required.
     - Columns: `time`, `group` and `entities` have these roles where a corpus has them; `windows`
       look back over the entities; columns of `protected` attributes (protected.py) are kept out of
       the features, those of `monitored` ones are features; of both there are figures by group.
@@ -220,6 +222,7 @@ class Task:
     head: Head = "binary"
     classes: tuple[str, ...] = ()
     negative_class: str | None = None
+    asides: tuple[Field, ...] = ()
     # columns
     time: str | None = None
     group: str | None = None
@@ -278,6 +281,11 @@ class Task:
         if self.head == "pair" and self.negative_class is None:
             raise InputError("a pair task must name the class of unrelated pairs, however: none")
         self._check_kinds(facts)
+        if self.asides and (facts.subject is not None or any(f.required for f in self.asides)):
+            raise InputError(
+                "only a task on tables has asides, and none of them is required, however: "
+                f"{self.name} has {', '.join(field.name for field in self.asides)}"
+            )
         if self.rules and (self.head != "single_label" or facts.subject is not None):
             raise InputError(
                 "only a task of one class for each row of a table has rules, however: "
@@ -334,6 +342,11 @@ class Task:
     def monitors(self, column: str) -> bool:
         """Whether a column's name speaks of a monitored attribute."""
         return _speaks_of(column, self.monitored)
+
+    def beside(self, signature: Signature) -> Signature:
+        """The fields that the task reads of a record, and the model of this signature does not."""
+        own = {field.name for field in signature.fields}
+        return Signature(fields=tuple(f for f in self.asides if f.name not in own))
 
     @property
     def facts(self) -> FamilyFacts:

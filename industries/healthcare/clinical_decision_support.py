@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -9,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from industries.healthcare.attributes import CLINICAL, PROTECTED
-from industries.healthcare.clinical_knowledge import KNOWLEDGE, URGENCIES, most_urgent
+from industries.healthcare.clinical_knowledge import KNOWLEDGE, Alarms
+from industries.healthcare.urgency import URGENCIES, most_urgent
 from spt_core.answers import PROBABILITY, probability_schema
 from spt_core.judgement import Labels, LabelScore
 from spt_core.signature import Field
@@ -24,12 +26,12 @@ NOTICE = "This supports a clinician, who decides; it is no diagnosis."
 def respond(judgement: Labels) -> dict[str, Any]:
     """The task's answer: the set of diagnoses, and what the clinicians' table says of them all."""
     likely = judgement.likely
-    alarms = KNOWLEDGE.alarms(judgement.record)
+    alarms = KNOWLEDGE.alarms(judgement.record, judgement.unseen)
     return {
         "differential_diagnoses": [_diagnosis(score) for score in likely],
         "recommended_tests": _tests(likely),
         "urgency_level": most_urgent(
-            [*(KNOWLEDGE.urgency(score.label) for score in likely), *(each for each, _ in alarms)]
+            [*(KNOWLEDGE.urgency(score.label) for score in likely), *alarms.urgencies]
         ),
         "reasoning": [
             {
@@ -40,10 +42,11 @@ def respond(judgement: Labels) -> dict[str, Any]:
             }
             for reason in likely[0].fields[:NUM_REASONS]
         ],
-        "alarms": [fact for _, fact in alarms],
+        "alarms": list(alarms.facts),
+        "early_warning": early_warning(alarms),
         "unknown_terms": unknown_terms(judgement),
         "coverage": judgement.policy.coverage or 0.0,
-        "notice": _notice(judgement, likely),
+        "notice": _notice(judgement, likely, alarms),
     }
 
 
@@ -53,6 +56,30 @@ def unknown_terms(judgement: Labels) -> list[dict[str, Any]]:
         {"field": unseen.field, "term": unseen.term, "nearest_known": unseen.nearest}
         for unseen in judgement.unseen
     ]
+
+
+def early_warning(alarms: Alarms) -> dict[str, Any]:
+    """The score of the vital signs that are told, and those that are not."""
+    return {
+        "name": KNOWLEDGE.early_warning.name,
+        "score": alarms.score,
+        "missing": list(alarms.missing),
+    }
+
+
+def limits_of_urgency(judgement: Labels, alarms: Alarms) -> list[str]:
+    """A sentence for each reason why the urgency may be too low."""
+    score, sentences = KNOWLEDGE.early_warning, list[str]()
+    if alarms.missing:
+        names = ", ".join(alarms.missing)
+        sentences.append(f"{score.name} may be too low, since the record does not tell {names}.")
+    if alarms.score is not None:
+        sentences.append(score.limits)
+    if SYMPTOMS not in judgement.record:
+        sentences.append(f"No red flags were looked for: the record has no {SYMPTOMS}.")
+    if judgement.unseen:
+        sentences.append("Terms that the model does not know had no part in what it says.")
+    return sentences
 
 
 def _diagnosis(score: LabelScore) -> dict[str, Any]:
@@ -77,7 +104,7 @@ def _tests(likely: tuple[LabelScore, ...]) -> list[dict[str, Any]]:
     return [{"test": test, "for": names} for test, names in reasons.items()]
 
 
-def _notice(judgement: Labels, likely: tuple[LabelScore, ...]) -> str:
+def _notice(judgement: Labels, likely: tuple[LabelScore, ...], alarms: Alarms) -> str:
     sentences = [NOTICE, f"Advice: {KNOWLEDGE.standing}."]
     without = [score.label for score in likely if KNOWLEDGE.advice(score.label) is None]
     if without:
@@ -87,9 +114,7 @@ def _notice(judgement: Labels, likely: tuple[LabelScore, ...]) -> str:
             f"Beyond all cases of training, so that the answer is a guess: "
             f"{', '.join(judgement.outside)}."
         )
-    if judgement.unseen:
-        sentences.append("Terms that the model does not know had no part in it.")
-    return " ".join(sentences)
+    return " ".join([*sentences, *limits_of_urgency(judgement, alarms)])
 
 
 class _Profile(NamedTuple):
@@ -250,7 +275,76 @@ def _lists_with_gaps(lists: list[list[str]], missing: np.ndarray) -> pa.Array:
     return pa.array(cells, pa.list_(pa.string()))
 
 
+# What the rules of urgency look at, whether a model has learned from it or not.
+VITAL_SIGNS: tuple[Field, ...] = (
+    Field(
+        name="patient.vitals.bp",
+        kind="number_pair",
+        unit="mmHg",
+        minimum=10,
+        maximum=350,
+        required=False,
+        description="systolic/diastolic blood pressure",
+    ),
+    Field(
+        name="patient.vitals.hr",
+        kind="number",
+        unit="1/min",
+        minimum=0,
+        maximum=350,
+        required=False,
+        description="heart rate",
+    ),
+    Field(
+        name="patient.vitals.temperature",
+        kind="number",
+        unit="degrees Celsius",
+        minimum=20,
+        maximum=46,
+        required=False,
+    ),
+    Field(
+        name="patient.vitals.spo2",
+        kind="number",
+        unit="%",
+        minimum=0,
+        maximum=100,
+        required=False,
+        description="oxygen saturation",
+    ),
+    Field(
+        name="patient.vitals.respiratory_rate",
+        kind="number",
+        unit="1/min",
+        minimum=0,
+        maximum=120,
+        required=False,
+    ),
+    Field(
+        name="patient.vitals.on_oxygen",
+        kind="boolean",
+        required=False,
+        description="whether the patient is given oxygen",
+    ),
+    Field(
+        name="patient.vitals.consciousness",
+        kind="category",
+        required=False,
+        description="alert, confusion, voice, pain or unresponsive (ACVPU)",
+    ),
+)
+_BP, _HR, _TEMPERATURE, _SPO2, *_ = VITAL_SIGNS
 _STRINGS: Mapping[str, Any] = {"type": "array", "items": {"type": "string"}}
+
+EARLY_WARNING: Mapping[str, Any] = {
+    "type": "object",
+    "description": "the score of vital signs; one that is missing adds nothing to it",
+    "properties": {
+        "name": {"type": "string"},
+        "score": {"type": ["integer", "null"], "description": "null where no vital sign is told"},
+        "missing": {**_STRINGS, "description": "fields that the record does not tell"},
+    },
+}
 
 UNKNOWN_TERMS: Mapping[str, Any] = {
     "type": "array",
@@ -285,41 +379,13 @@ CLINICAL_DECISION_SUPPORT = Task(
             kind="terms",
             description="what the patient complains of; those that are not listed count as absent",
         ),
-        Field(
-            name="patient.vitals.bp",
-            kind="number_pair",
-            unit="mmHg",
-            minimum=10,
-            maximum=350,
-            description="systolic/diastolic blood pressure",
-        ),
-        Field(
-            name="patient.vitals.hr",
-            kind="number",
-            unit="1/min",
-            minimum=0,
-            maximum=350,
-            description="heart rate",
-        ),
-        Field(
-            name="patient.vitals.temperature",
-            kind="number",
-            unit="degrees Celsius",
-            minimum=20,
-            maximum=46,
-            required=False,
-        ),
-        Field(
-            name="patient.vitals.spo2",
-            kind="number",
-            unit="%",
-            minimum=0,
-            maximum=100,
-            required=False,
-            description="oxygen saturation",
-        ),
+        dataclasses.replace(_BP, required=True),
+        dataclasses.replace(_HR, required=True),
+        _TEMPERATURE,
+        _SPO2,
         Field(name=HISTORY, kind="terms", description="diseases and habits of before"),
     ),
+    asides=VITAL_SIGNS,
     answer={
         "differential_diagnoses": {
             "type": "array",
@@ -353,7 +419,9 @@ CLINICAL_DECISION_SUPPORT = Task(
         "urgency_level": {
             "type": "string",
             "enum": list(URGENCIES),
-            "description": "the most urgent of all diagnoses of the set and of all alarms",
+            "description": "the most urgent of all diagnoses of the set and of all alarms; "
+            "symptoms that the model does not know make it at least "
+            f"{KNOWLEDGE.urgency_of_others}",
         },
         "reasoning": {
             "type": "array",
@@ -371,8 +439,10 @@ CLINICAL_DECISION_SUPPORT = Task(
         },
         "alarms": {
             **_STRINGS,
-            "description": "symptoms and vital signs that are urgent whatever the diagnosis",
+            "description": "symptoms and vital signs that are urgent whatever the diagnosis, and "
+            "symptoms that the model does not know",
         },
+        "early_warning": EARLY_WARNING,
         "unknown_terms": UNKNOWN_TERMS,
         "coverage": probability_schema(
             "the share of cases whose set holds the true diagnosis; 0 before it was "

@@ -9,18 +9,26 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, NamedTuple
 
+from industries.healthcare.early_warning import (
+    Band,
+    EarlyWarning,
+    Parameter,
+    Part,
+    Step,
+    vital_number,
+)
+from industries.healthcare.urgency import URGENCIES, Urgency
 from spt_core.errors import InputError
-from spt_core.notation import number_of
-from spt_core.terms import pair_of, term_of, terms_of
+from spt_core.judgement import UnseenTerm
+from spt_core.terms import term_of, terms_of
 
-Urgency = Literal["emergency", "urgent", "soon", "routine"]  # the most urgent first
-URGENCIES: tuple[Urgency, ...] = get_args(Urgency)
-Part = Literal["first", "second"]
 TABLE = Path(__file__).with_suffix(".json")
+# Before a sign in the same term they say that it is not there: "no chest pain".
+NEGATIONS = frozenset({"no", "not", "never", "without", "denies", "denied"})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,12 +51,28 @@ class Advice:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class RedFlag:
-    """A term that makes a case at least so urgent, whatever the diagnosis."""
+    """A sign that makes a case at least so urgent, whatever the diagnosis and the model.
+
+    `also` are other words for `term`. A longer term that holds the words of one of them side by
+    side speaks of the sign too ("crushing chest pain"), unless it denies it.
+    """
 
     field: str
     term: str
     urgency: Urgency
     sources: Sequence[str]
+    also: Sequence[str] = ()
+
+    def is_in(self, term: str) -> bool:
+        """Whether a term, as it is looked up, speaks of the sign."""
+        words = term.split("_")
+        for name in (self.term, *self.also):
+            sought = name.split("_")
+            for start in range(len(words) - len(sought) + 1):
+                is_here = words[start : start + len(sought)] == sought
+                if is_here and NEGATIONS.isdisjoint(words[:start]):
+                    return True
+        return False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,11 +87,24 @@ class VitalLimit:
     at_least: float | None = None
 
 
+class Alarms(NamedTuple):
+    """What makes a case urgent by itself, and why.
+
+    `score` is that of the vital signs that are told (None: none is), `missing` are the others.
+    """
+
+    urgencies: tuple[Urgency, ...]
+    facts: tuple[str, ...]
+    score: int | None
+    missing: tuple[str, ...]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ClinicalKnowledge:
     """The whole table; `reviewed_by` is the clinician who answers for it, None where nobody does.
 
-    `urgency_of_others` is that of a diagnosis that the table lacks.
+    `urgency_of_others` is that of a diagnosis that the table lacks, and of a sign that the model
+    does not know.
     """
 
     version: str
@@ -75,6 +112,7 @@ class ClinicalKnowledge:
     sources: Mapping[str, Source]
     urgency_of_others: Urgency
     diagnoses: Mapping[str, Advice]
+    early_warning: EarlyWarning
     red_flags: Sequence[RedFlag] = ()
     vital_limits: Sequence[VitalLimit] = ()
     reviewed_by: str | None = None
@@ -84,23 +122,30 @@ class ClinicalKnowledge:
         entries = [*self.diagnoses.items()]
         entries += [(flag.term, flag) for flag in self.red_flags]
         entries += [(limit.field, limit) for limit in self.vital_limits]
-        for name, entry in entries:
-            if entry.urgency not in URGENCIES:
+        score = self.early_warning
+        urgencies: list[tuple[str, str]] = []
+        urgencies += [(name, entry.urgency) for name, entry in entries]
+        urgencies += [(score.name, s.urgency) for s in (score.one_parameter, *score.all_parameters)]
+        for name, urgency in urgencies:
+            if urgency not in URGENCIES:
                 raise InputError(
                     f"an urgency in the table of clinical knowledge must be one of "
-                    f"{', '.join(URGENCIES)}, however: that of {name!r} is {entry.urgency!r}"
+                    f"{', '.join(URGENCIES)}, however: that of {name!r} is {urgency!r}"
                 )
-            if not entry.sources or not {*entry.sources} <= self.sources.keys():
+        sources = [*((name, entry.sources) for name, entry in entries), (score.name, score.sources)]
+        for name, named in sources:
+            if not named or not {*named} <= self.sources.keys():
                 raise InputError(
                     "each row of the table of clinical knowledge must name sources of the table, "
-                    f"however: {name!r} has {list(entry.sources)}"
+                    f"however: {name!r} has {list(named)}"
                 )
-        odd = [name for name in self.diagnoses if term_of(name, "diagnosis") != name]
+        terms = [*self.diagnoses, *(t for f in self.red_flags for t in (f.term, *f.also))]
+        odd = [name for name in terms if term_of(name, "a name") != name]
         if odd or self.urgency_of_others not in URGENCIES or not self.version:
             raise InputError(
                 "the table of clinical knowledge must have a version, an urgency of others, and "
-                f"diagnoses in lower case with _ between words, however: {self.version=}, "
-                f"{self.urgency_of_others=}, {odd}"
+                "diagnoses and signs in lower case with _ between words, however: "
+                f"{self.version=}, {self.urgency_of_others=}, {odd}"
             )
 
     def advice(self, diagnosis: str) -> Advice | None:
@@ -112,15 +157,20 @@ class ClinicalKnowledge:
         advice = self.advice(diagnosis)
         return self.urgency_of_others if advice is None else advice.urgency
 
-    def alarms(self, record: Mapping[str, Any]) -> list[tuple[Urgency, str]]:
-        """What of a record, as it was read, makes the case urgent by itself, and why."""
+    def alarms(self, record: Mapping[str, Any], unseen: Sequence[UnseenTerm] = ()) -> Alarms:
+        """What of a record, as it was read, makes the case urgent by itself.
+
+        Its terms that speak of a red flag; its vital signs beyond a limit, and their score; and
+        signs that the model does not know: nobody has looked at them, so that they may be anything.
+        """
         alarms: list[tuple[Urgency, str]] = []
         for flag in self.red_flags:
-            value = record.get(flag.field)
-            if value is not None and flag.term in terms_of(value, flag.field):
-                alarms.append((flag.urgency, f"{flag.field} holds {flag.term}"))
+            terms = self._terms(record, flag.field)
+            found = [term for term in terms if flag.is_in(term)]
+            if found:
+                alarms.append((flag.urgency, f"{flag.field} holds {', '.join(found)}"))
         for limit in self.vital_limits:
-            number = _number(record.get(limit.field), limit)
+            number = vital_number(record.get(limit.field), limit.field, limit.part)
             if number is None:
                 continue
             if limit.at_most is not None and number <= limit.at_most:
@@ -129,18 +179,26 @@ class ClinicalKnowledge:
             if limit.at_least is not None and number >= limit.at_least:
                 fact = f"{limit.field} is {number:g}, at least {limit.at_least:g}"
                 alarms.append((limit.urgency, fact))
-        return alarms
+        warned = self.early_warning.warned(record)
+        alarms += warned.alarms
+        signs = {flag.field for flag in self.red_flags}
+        unknown = [each for each in unseen if each.field in signs]
+        alarms += [
+            (self.urgency_of_others, f"{field} holds what the model does not know: {term}")
+            for field, term, _ in unknown
+        ]
+        urgencies, facts = zip(*alarms, strict=True) if alarms else ((), ())
+        return Alarms(urgencies, tuple(dict.fromkeys(facts)), warned.score, warned.missing)
+
+    def _terms(self, record: Mapping[str, Any], field: str) -> tuple[str, ...]:
+        value = record.get(field)
+        return () if value is None else terms_of(value, field)
 
     @property
     def standing(self) -> str:
         """Which table it is, and who answers for it."""
         who = f"reviewed by {self.reviewed_by}" if self.reviewed_by else "reviewed by NO clinician"
         return f"clinical table {self.version}, {who}"
-
-
-def most_urgent(urgencies: Iterable[Urgency]) -> Urgency:
-    """The first of URGENCIES that is among them; there must be one."""
-    return min(urgencies, key=URGENCIES.index)
 
 
 def read_knowledge(text: str) -> ClinicalKnowledge:
@@ -151,6 +209,7 @@ def read_knowledge(text: str) -> ClinicalKnowledge:
         content["diagnoses"] = {k: Advice(**v) for k, v in content["diagnoses"].items()}
         content["red_flags"] = [RedFlag(**v) for v in content.get("red_flags", [])]
         content["vital_limits"] = [VitalLimit(**v) for v in content.get("vital_limits", [])]
+        content["early_warning"] = _early_warning(content["early_warning"])
         return ClinicalKnowledge(**content)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         if isinstance(error, InputError):
@@ -160,12 +219,20 @@ def read_knowledge(text: str) -> ClinicalKnowledge:
         ) from error
 
 
-def _number(value: Any, limit: VitalLimit) -> float | None:
-    if value is None:
-        return None
-    if limit.part is not None:
-        return pair_of(value, limit.field)[limit.part == "second"]
-    return number_of(value.strip()) if isinstance(value, str) else float(value)
+def _early_warning(content: Mapping[str, Any]) -> EarlyWarning:
+    read: dict[str, Any] = {
+        **content,
+        "parameters": [_parameter(each) for each in content["parameters"]],
+        "one_parameter": Step(**content["one_parameter"]),
+        "all_parameters": [Step(**step) for step in content["all_parameters"]],
+    }
+    return EarlyWarning(**read)
+
+
+def _parameter(content: Mapping[str, Any]) -> Parameter:
+    read: dict[str, Any] = {**content}
+    read["bands"] = [Band(**band) for band in content.get("bands", [])]
+    return Parameter(**read)
 
 
 KNOWLEDGE = read_knowledge(TABLE.read_text(encoding="utf-8"))

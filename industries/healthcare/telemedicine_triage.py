@@ -10,14 +10,19 @@ import pyarrow as pa
 
 from industries.healthcare.attributes import CLINICAL, PROTECTED
 from industries.healthcare.clinical_decision_support import (
+    EARLY_WARNING,
     HISTORY,
     PROFILES,
     SYMPTOMS,
     UNKNOWN_TERMS,
+    VITAL_SIGNS,
+    early_warning,
+    limits_of_urgency,
     unknown_terms,
 )
 from industries.healthcare.clinical_decision_support import sample as sampled_cases
-from industries.healthcare.clinical_knowledge import KNOWLEDGE, URGENCIES, most_urgent
+from industries.healthcare.clinical_knowledge import KNOWLEDGE, Alarms
+from industries.healthcare.urgency import URGENCIES, most_urgent
 from spt_core.answers import PROBABILITY, field_effects, field_effects_schema, probability_schema
 from spt_core.judgement import Labels
 from spt_core.signature import Field
@@ -43,8 +48,8 @@ def respond(judgement: Labels) -> dict[str, Any]:
     """The task's answer: the least level that is hardly too low, raised by what alarms."""
     probabilities = {score.label: score.probability for score in judgement.scores}
     by_model = least_level(probabilities)
-    alarms = KNOWLEDGE.alarms(judgement.record)
-    level = most_urgent([by_model, *(urgency for urgency, _ in alarms)])
+    alarms = KNOWLEDGE.alarms(judgement.record, judgement.unseen)
+    level = most_urgent([by_model, *alarms.urgencies])
     too_low = sum(
         p for name, p in probabilities.items() if RISING.index(name) > RISING.index(level)
     )
@@ -55,9 +60,10 @@ def respond(judgement: Labels) -> dict[str, Any]:
         "probabilities": {name: round(probabilities.get(name, 0.0), 6) for name in URGENCIES},
         "undertriage_probability": round(min(max(float(too_low), 0.0), 1.0), 6),
         "reasoning": field_effects(reasons[:NUM_REASONS]),
-        "alarms": [fact for _, fact in alarms],
+        "alarms": list(alarms.facts),
+        "early_warning": early_warning(alarms),
         "unknown_terms": unknown_terms(judgement),
-        "notice": _notice(judgement),
+        "notice": _notice(judgement, alarms),
     }
 
 
@@ -71,13 +77,11 @@ def least_level(probabilities: Mapping[str, float]) -> Any:
     return URGENCIES[-1]
 
 
-def _notice(judgement: Labels) -> str:
+def _notice(judgement: Labels, alarms: Alarms) -> str:
     sentences = [NOTICE, f"Alarms: {KNOWLEDGE.standing}."]
     if judgement.outside:
         sentences.append(f"Beyond all cases of training: {', '.join(judgement.outside)}.")
-    if judgement.unseen:
-        sentences.append("Terms that the model does not know had no part in it.")
-    return " ".join(sentences)
+    return " ".join([*sentences, *limits_of_urgency(judgement, alarms)])
 
 
 def sample(num_rows: int, seed: int) -> pa.Table:
@@ -168,6 +172,7 @@ TELEMEDICINE_TRIAGE = Task(
         ),
         Field(name="days_of_symptoms", kind="number", unit="days", minimum=0, required=False),
     ),
+    asides=VITAL_SIGNS,
     answer={
         "urgency_level": {
             "type": "string",
@@ -191,8 +196,10 @@ TELEMEDICINE_TRIAGE = Task(
         "alarms": {
             "type": "array",
             "items": {"type": "string"},
-            "description": "symptoms and vital signs that are urgent whatever the model says",
+            "description": "symptoms and vital signs that are urgent whatever the model says, and "
+            "symptoms that it does not know",
         },
+        "early_warning": EARLY_WARNING,
         "unknown_terms": UNKNOWN_TERMS,
         "notice": {"type": "string", "description": "what the answer is, and what limits it"},
     },

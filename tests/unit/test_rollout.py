@@ -115,6 +115,20 @@ def test_a_promotion_is_live_when_every_replica_serves_it(
     assert service.refs() == {"financial_services-fraud_detection": version.ref}
 
 
+def test_clients_are_told_of_fields_that_the_task_reads_beside_the_model(
+    registry: Registry, service: MemoryService, tmp_path: Path
+) -> None:
+    version = add(registry, tmp_path, 1, "healthcare/telemedicine_triage")
+    promote(registry, version, actor="me", service=service)
+    api = next(a for a in service.applied[-1]["applications"] if a["name"] == "api")
+    (model,) = api["deployments"][0]["user_config"]["models"]
+    told = model["input"]["properties"]
+    assert set(told) == {"amount", "patient"}
+    vitals = told["patient"]["properties"]["vitals"]
+    assert vitals["properties"]["respiratory_rate"]["maximum"] == 120
+    assert vitals["required"] == []
+
+
 def test_a_refused_version_leaves_everything_as_it_was(
     registry: Registry, service: MemoryService, tmp_path: Path
 ) -> None:

@@ -48,6 +48,7 @@ def test_the_example_of_a_tabular_task_can_be_encoded(path):
         ({"protected": ("amount",)}, "protected"),
         ({"limits": (30.0,)}, "only a task that predicts a number has limits, .* is binary"),
         ({"fields": (Field(name="is_fraud", kind="boolean"),), "time": None}, "label"),
+        ({"asides": (Field(name="mood", kind="number"),)}, "none of them is required"),
         ({"rules": {"nothing": lambda table: []}}, "only a task of one class .* has rules"),
     ],
 )
@@ -72,6 +73,14 @@ def test_a_lead_time_ends_with_the_model_s_own_horizon(horizon):
     rule = f"'lead_time_steps' must be a number from 1 to {horizon}, however: {horizon + 1}"
     with pytest.raises(InputError, match=rule):
         reader.record({**record, "lead_time_steps": horizon + 1})
+
+
+def test_what_is_read_beside_a_model_is_what_its_signature_lacks():
+    task = find("healthcare/telemedicine_triage")
+    own = Field(name="patient.vitals.spo2", kind="category")
+    names = [field.name for field in task.beside(Signature(fields=(own,))).fields]
+    assert "patient.vitals.respiratory_rate" in names
+    assert "patient.vitals.spo2" not in names
 
 
 def test_a_typical_record_of_a_forecast_says_what_is_known_and_when_readings_were():

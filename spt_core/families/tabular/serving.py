@@ -31,6 +31,7 @@ from spt_core.notation import gaps_for
 from spt_core.policy import IntervalPolicy
 from spt_core.records import flatten
 from spt_core.signature import Field, Signature
+from spt_core.task import find
 from spt_core.terms import ABSENT, nearest_term, terms_of
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class OnnxRuntime:
 
 
 class TablePredictor:
-    """The Predictor of tables."""
+    """The Predictor of tables; fields `beside` the model's are checked, and told to the task."""
 
     def __init__(
         self,
@@ -113,6 +114,7 @@ class TablePredictor:
         runtime: Runtime,
         classes: tuple[str, ...] = (),
         reference: Reference | None = None,
+        beside: Signature | None = None,
     ) -> None:
         self.classes, self.runtime = classes, runtime
         self._signature, self._reference = signature, reference
@@ -137,15 +139,23 @@ class TablePredictor:
             for place, name in enumerate(self._columns)
         ]
         self._gaps = gaps_for("category", frozenset(signature.gaps))
+        fields = () if beside is None else beside.fields
+        self._beside = {field.name: Encoder(Signature(fields=(field,))) for field in fields}
 
     def read(self, record: Mapping[str, Any]) -> TableRow:
         """One request, flat and encoded."""
         flat = flatten(record)
-        return TableRow(flat, self._encoder.record(flat))
+        if self._beside.keys().isdisjoint(flat):
+            return TableRow(flat, self._encoder.record(flat))
+        for name, encoder in self._beside.items():
+            if name in flat:
+                encoder.record({name: flat[name]})
+        own = {name: value for name, value in flat.items() if name not in self._beside}
+        return TableRow(flat, self._encoder.record(own))
 
     def encode(self, table: pa.Table) -> TableRows:
         """Typed rows; a column that is absent counts as missing."""
-        own = [*(name for name, _ in self._fields), *self._places]
+        own = [*(name for name, _ in self._fields), *self._places, *self._beside]
         names = [name for name in own if name in table.column_names]
         return TableRows(self._encoder.table(table), table.select(names))
 
@@ -333,7 +343,8 @@ def _predictor(
     reference = None
     if REFERENCE in artifact.files:
         reference = reference_from_bytes(read(REFERENCE))
-    return TablePredictor(artifact.signature, runtime, artifact.classes, reference)
+    beside = find(artifact.task).beside(artifact.signature)
+    return TablePredictor(artifact.signature, runtime, artifact.classes, reference, beside)
 
 
 def _features(rows: Sequence[TableRow]) -> NDArray[np.float32]:

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
+import random
 
+import pyarrow as pa
 import pytest
 
-from industries.healthcare.clinical_decision_support import NOTICE, PROFILES, SYMPTOMS
+from industries.healthcare.clinical_decision_support import HISTORY, NOTICE, PROFILES, SYMPTOMS
 from industries.healthcare.clinical_knowledge import KNOWLEDGE, TABLE, read_knowledge
+from industries.healthcare.early_warning import Parameter
+from industries.healthcare.urgency import URGENCIES
+from spt_core.artifacts import as_uri
 from spt_core.errors import InputError
 from spt_core.judgement import FieldEffect, Labels, LabelScore, UnseenTerm
+from spt_core.model import SpecializedModel
 from spt_core.policy import LabelPolicy
 from spt_core.records import flatten
 from spt_core.task import find
+from spt_core.terms import term_of
+from tests.tiny_models import NUM_ROWS, tiny_table_artifact
 
 TASK = find("healthcare/clinical_decision_support")
 POLICY = LabelPolicy(thresholds={}, most_probable=True, coverage=0.95, set_threshold=0.1)
+REFLUX = "gastroesophageal_reflux_disease"
 CALM = {SYMPTOMS: ["headache"], "patient.vitals.bp": "120/80", "patient.vitals.hr": 70}
 
 
@@ -55,9 +66,30 @@ def test_the_tests_of_the_most_urgent_diagnosis_come_first():
     [
         ({SYMPTOMS: ["Chest pain"]}, "urgent", "patient.symptoms holds chest_pain"),
         ({SYMPTOMS: '["confusion"]'}, "emergency", "patient.symptoms holds confusion"),
-        ({"patient.vitals.bp": "85/50"}, "urgent", "patient.vitals.bp is 85, at most 90"),
-        ({"patient.vitals.hr": "140"}, "urgent", "patient.vitals.hr is 140, at least 131"),
-        ({"patient.vitals.spo2": 90}, "urgent", "patient.vitals.spo2 is 90, at most 91"),
+        (
+            {"patient.vitals.bp": "85/50"},
+            "urgent",
+            "patient.vitals.bp is 85/50, 3 points of NEWS2",
+        ),
+        ({"patient.vitals.hr": "140"}, "urgent", "patient.vitals.hr is 140, 3 points of NEWS2"),
+        ({"patient.vitals.spo2": 90}, "urgent", "patient.vitals.spo2 is 90, 3 points of NEWS2"),
+        (
+            {"patient.vitals.respiratory_rate": 26},
+            "urgent",
+            "patient.vitals.respiratory_rate is 26, 3 points of NEWS2",
+        ),
+        (
+            {"patient.vitals.consciousness": "Voice"},
+            "urgent",
+            "patient.vitals.consciousness is Voice, 3 points of NEWS2",
+        ),
+        (
+            {"patient.vitals.temperature": "40,2"},
+            "urgent",
+            "patient.vitals.temperature is 40.2, at least 40",
+        ),
+        ({"patient.vitals.bp": [150, 125]}, "urgent", "patient.vitals.bp is 125, at least 120"),
+        ({"patient.vitals.bp": "185/90"}, "urgent", "patient.vitals.bp is 185, at least 180"),
     ],
 )
 def test_alarms_are_urgent_whatever_the_diagnosis(change, urgency, fact):
@@ -80,6 +112,149 @@ def test_unknown_terms_are_told_with_the_nearest_one():
         {"field": SYMPTOMS, "term": "chest_pian", "nearest_known": "chest_pain"}
     ]
     assert "patient.age" in told["notice"]
+
+
+def test_symptoms_that_the_model_does_not_know_are_at_least_urgent_and_said():
+    unseen = (UnseenTerm(SYMPTOMS, "odd_taste", None), UnseenTerm(HISTORY, "hernia", None))
+    told = answer({REFLUX: 1.0}, CALM | {SYMPTOMS: ["odd taste"]}, unseen=unseen)
+    assert told["urgency_level"] == KNOWLEDGE.urgency_of_others == "urgent"
+    assert told["alarms"] == [f"{SYMPTOMS} holds what the model does not know: odd_taste"]
+    of_before = answer({REFLUX: 1.0}, unseen=unseen[1:])
+    assert (of_before["urgency_level"], of_before["alarms"]) == ("routine", [])
+
+
+@pytest.mark.parametrize(
+    "term",
+    [
+        *("stroke", "facial_droop", "Slurred speech", "left arm weakness", "one-sided weakness"),
+        *("unresponsive", "patient is unresponsive", "seizures", "confused"),
+    ],
+)
+def test_signs_of_a_stroke_and_of_lost_consciousness_are_emergencies_known_or_not(term):
+    name = term_of(term, SYMPTOMS)
+    for unseen in ((), (UnseenTerm(SYMPTOMS, name, None),)):
+        told = answer({REFLUX: 1.0}, CALM | {SYMPTOMS: [term]}, unseen=unseen)
+        assert told["urgency_level"] == "emergency"
+        assert f"{SYMPTOMS} holds {name}" in told["alarms"]
+
+
+@pytest.mark.parametrize("term", ["no chest pain", "denies_slurred_speech", "chest", "pain"])
+def test_a_sign_that_a_term_denies_or_does_not_name_is_no_red_flag(term):
+    told = answer({REFLUX: 1.0}, CALM | {SYMPTOMS: [term]})
+    assert (told["urgency_level"], told["alarms"]) == ("routine", [])
+
+
+@pytest.mark.parametrize(
+    ("vitals", "score", "urgency"),
+    [
+        # The bands of chart 1 of NEWS2 (Royal College of Physicians, 2017).
+        ({"bp": "120/80", "hr": 70}, 0, "routine"),
+        ({"bp": "105/60", "hr": 95, "spo2": 95, "temperature": 38.5}, 4, "routine"),
+        ({"bp": "105/60", "hr": 95, "spo2": 93, "temperature": 38.5}, 5, "urgent"),
+        ({"bp": "100/60", "hr": 115, "spo2": 93, "temperature": 38.5}, 7, "emergency"),
+        ({"bp": "70/40", "hr": 140, "spo2": 80, "temperature": 34.0}, 12, "emergency"),
+        ({"bp": "120/80", "hr": 70, "respiratory_rate": 21, "on_oxygen": True}, 4, "routine"),
+        ({"bp": "120/80", "hr": 91, "respiratory_rate": 21, "on_oxygen": "yes"}, 5, "urgent"),
+        ({"bp": "120/80", "hr": 70, "on_oxygen": "no", "consciousness": "Alert"}, 0, "routine"),
+        ({"bp": "219/80", "hr": 50, "respiratory_rate": 11, "temperature": 36.0}, 3, "urgent"),
+    ],
+)
+def test_vital_signs_are_scored_together(vitals, score, urgency):
+    record = {SYMPTOMS: ["fatigue"], **{f"patient.vitals.{k}": v for k, v in vitals.items()}}
+    told = answer({REFLUX: 1.0}, record)
+    assert told["early_warning"]["score"] == score
+    assert told["urgency_level"] == urgency
+
+
+def test_vital_signs_that_a_record_does_not_tell_are_named():
+    told = answer({REFLUX: 1.0})
+    missing = ["respiratory_rate", "spo2", "on_oxygen", "consciousness", "temperature"]
+    assert told["early_warning"] == {
+        "name": "NEWS2",
+        "score": 0,
+        "missing": [f"patient.vitals.{name}" for name in missing],
+    }
+    assert "NEWS2 may be too low, since the record does not tell" in told["notice"]
+    nothing = answer({REFLUX: 1.0}, {"age": 71})
+    assert nothing["early_warning"]["score"] is None
+    assert f"No red flags were looked for: the record has no {SYMPTOMS}." in nothing["notice"]
+
+
+@pytest.mark.parametrize(
+    ("temperature", "urgency"),
+    [(42, "emergency"), (41.4, "urgent"), (39.9, "routine"), (33, "urgent"), (31.9, "emergency")],
+)
+def test_a_temperature_far_from_usual_is_urgent_either_way(temperature, urgency):
+    told = answer({REFLUX: 1.0}, CALM | {"patient.vitals.temperature": temperature})
+    assert told["urgency_level"] == urgency
+
+
+def test_hyperpyrexia_with_a_severe_blood_pressure_is_an_emergency():
+    record = {"patient.vitals.bp": "210/150", "patient.vitals.hr": 90}
+    told = answer({REFLUX: 1.0}, CALM | record | {"patient.vitals.temperature": 42.0})
+    assert told["urgency_level"] == "emergency"
+    assert "patient.vitals.bp is 150, at least 120" in told["alarms"]
+
+
+def test_an_alarming_sign_more_never_makes_a_case_less_urgent():
+    """Whatever else a record holds, while the model says the same of it."""
+    draw = random.Random(0)
+    flags = [name for flag in KNOWLEDGE.red_flags for name in (flag.term, *flag.also)]
+    worse = {  # from what is usual to what is worst, either way
+        "bp": [["120/80", "109/70", "95/60", "80/50"], ["120/80", "170/110", "190/125", "230/140"]],
+        "hr": [[70, 100, 120, 150], [70, 48, 35]],
+        "temperature": [[37.0, 38.5, 39.5, 40.5, 42.0], [37.0, 35.5, 34.0, 31.0]],
+        "spo2": [[98, 95, 92, 85]],
+        "respiratory_rate": [[16, 22, 30], [16, 10, 6]],
+        "consciousness": [[None, "voice"], ["alert", "pain"]],
+        "on_oxygen": [[False, True], [None, True]],
+    }
+    for _ in range(300):
+        ways = {name: draw.choice(each) for name, each in worse.items()}
+        places = {name: draw.randrange(len(way)) for name, way in ways.items()}
+        symptoms = draw.sample(flags, draw.randrange(3))
+        levels = []
+        for changed in (None, SYMPTOMS, draw.choice(list(ways))):
+            at = {n: min(p + (n == changed), len(ways[n]) - 1) for n, p in places.items()}
+            record = {f"patient.vitals.{name}": ways[name][place] for name, place in at.items()}
+            more = [draw.choice([*flags, "unheard_of"])] if changed == SYMPTOMS else []
+            unseen = [UnseenTerm(SYMPTOMS, t, None) for t in more if t == "unheard_of"]
+            record[SYMPTOMS] = [*symptoms, *more]
+            told = answer({REFLUX: 1.0}, record, unseen=tuple(unseen))
+            levels.append(URGENCIES.index(told["urgency_level"]))
+        assert max(levels[1:]) <= levels[0]
+
+
+def test_a_stored_model_answers_by_vital_signs_that_it_never_learned_of(tmp_path):
+    classes = tuple(sorted(set(TASK.sample(NUM_ROWS, 0)[TASK.label].to_pylist())))
+    task = dataclasses.replace(TASK, classes=classes)
+    artifact = tiny_table_artifact(task, as_uri(tmp_path))
+    assert "patient.vitals.respiratory_rate" not in {f.name for f in artifact.signature.fields}
+    model = SpecializedModel(artifact)
+    case = copy.deepcopy(TASK.example)
+    before = model.analyze_case(case)
+    case["patient"]["vitals"]["respiratory_rate"] = 35
+    after = model.analyze_case(case)
+    assert after["differential_diagnoses"] == before["differential_diagnoses"]
+    assert "patient.vitals.respiratory_rate is 35, 3 points of NEWS2" in after["alarms"]
+    case["patient"]["vitals"]["respiratory_rate"] = 350
+    with pytest.raises(InputError, match="'patient.vitals.respiratory_rate' must be at most 120"):
+        model.analyze_case(case)
+    case["patient"]["vitals"] = {**TASK.example["patient"]["vitals"], "breaths": 12}
+    with pytest.raises(InputError, match="'patient.vitals.breaths' is none of them"):
+        model.analyze_case(case)
+
+
+def test_rows_of_a_file_tell_their_vital_signs_too(tmp_path):
+    classes = tuple(sorted(set(TASK.sample(NUM_ROWS, 0)[TASK.label].to_pylist())))
+    artifact = tiny_table_artifact(dataclasses.replace(TASK, classes=classes), as_uri(tmp_path))
+    row = {
+        "patient.age": [50.0],
+        SYMPTOMS: ['["headache"]'],
+        "patient.vitals.respiratory_rate": [35.0],
+    }
+    ((_, answers),) = [SpecializedModel(artifact).open().table(pa.table(row))]
+    assert "patient.vitals.respiratory_rate is 35.0, 3 points of NEWS2" in answers[0]["alarms"]
 
 
 def test_the_table_knows_every_diagnosis_of_the_sample_and_no_clinician_has_read_it():
@@ -105,12 +280,34 @@ def test_the_specification_s_case_is_the_example():
             "must be one of emergency, urgent",
         ),
         ({"extra": 1}, "must have its keys"),
+        ({"early_warning": {}}, "must have its keys"),
     ],
 )
 def test_a_table_that_is_none_is_refused_in_a_sentence(change, rule):
     content = json.loads(TABLE.read_text()) | change
     with pytest.raises(InputError, match=rule):
         read_knowledge(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        {"bands": [{"points": 1, "at_most": 9}]},
+        {"bands": [{"points": 1, "at_most": 9}, {"points": 0, "at_most": 8}, {"points": 3}]},
+        {},
+    ],
+)
+def test_points_that_a_number_would_not_find_are_refused(parameter):
+    content = json.loads(TABLE.read_text())
+    content["early_warning"]["parameters"] = [{"field": "x", **parameter}]
+    with pytest.raises(InputError, match="bands that rise, the last without an end"):
+        read_knowledge(json.dumps(content))
+
+
+def test_a_vital_sign_without_a_number_has_no_points():
+    pulse = next(p for p in KNOWLEDGE.early_warning.parameters if p.field.endswith("hr"))
+    assert isinstance(pulse, Parameter)
+    assert [pulse.points(v) for v in (None, float("nan"), "n/a", 131)] == [None, None, None, 3]
 
 
 def test_a_table_that_is_no_json_is_refused():

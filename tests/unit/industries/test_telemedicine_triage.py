@@ -57,6 +57,16 @@ def test_an_alarm_raises_the_level_and_never_lowers_it():
     assert response["urgency_level"] == "emergency"
 
 
+def test_symptoms_that_the_model_does_not_know_and_vital_signs_at_home_raise_the_level():
+    unseen = (UnseenTerm(SYMPTOMS, "odd_taste", None),)
+    assert answer({"routine": 1.0}, unseen=unseen)["urgency_level"] == "urgent"
+    response = answer({"routine": 1.0}, CALM | {"patient.vitals.spo2": 92})
+    assert response["early_warning"]["score"] == 2
+    assert "patient.vitals.bp" in response["early_warning"]["missing"]
+    response = answer({"routine": 1.0}, CALM | {SYMPTOMS: ["facial droop"]})
+    assert response["urgency_level"] == "emergency"
+
+
 def test_reasons_are_those_of_the_level_that_the_model_gives():
     response = answer({"routine": 0.9, "emergency": 0.1})
     assert response["reasoning"][0]["value"] == "emergency"
