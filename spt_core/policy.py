@@ -359,13 +359,15 @@ class SpanPolicy:
 
     Of the `support` true spans of a label in rows that trained nothing, `recalled` had both ends
     and the label right, by the model and the patterns of version `patterns` together (empty: no
-    patterns). A span with other ends counts as missed.
+    patterns). A span with other ends counts as missed. The texts had so many `characters`, which
+    tells how often a label is there at all; None of policies that are older than this count.
     """
 
     kind: ClassVar[str] = "spans"
     support: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
     recalled: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
     patterns: str = ""
+    characters: int | None = None
     version: str = ""
 
     def __post_init__(self) -> None:
@@ -449,9 +451,9 @@ def policy_from_json(content: Mapping[str, Any]) -> Policy:
 
 
 def _content(policy: Any) -> dict[str, Any]:
-    """A policy's fields; those of sets are younger than policies without them, and their names."""
+    """A policy's fields; some are younger than policies without them, and their names."""
     content = dataclasses.asdict(policy)
-    younger = ("coverage", "set_threshold")
+    younger = ("coverage", "set_threshold", "characters")
     return {k: v for k, v in content.items() if v is not None or k not in younger}
 
 

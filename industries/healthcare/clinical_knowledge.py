@@ -182,11 +182,10 @@ class ClinicalKnowledge:
         warned = self.early_warning.warned(record)
         alarms += warned.alarms
         signs = {flag.field for flag in self.red_flags}
-        unknown = [each for each in unseen if each.field in signs]
-        alarms += [
-            (self.urgency_of_others, f"{field} holds what the model does not know: {term}")
-            for field, term, _ in unknown
-        ]
+        for field, term, _ in unseen:
+            if field in signs:
+                fact = f"{field} holds what the model does not know: {term}"
+                alarms.append((self.urgency_of_others, fact))
         urgencies, facts = zip(*alarms, strict=True) if alarms else ((), ())
         return Alarms(urgencies, tuple(dict.fromkeys(facts)), warned.score, warned.missing)
 

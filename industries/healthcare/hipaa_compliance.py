@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from stdnum import luhn
 
 from industries.healthcare.identifiers import IDENTIFIERS, SAFE_HARBOR
@@ -20,8 +22,13 @@ from spt_core.task import IndustryType, Task
 
 REVIEW_FROM = 0.5  # identifiers that may be left, by the upper end of their number
 MIN_SUPPORT = 10  # true spans of a type in held-out rows, below which its recall says nothing
+# The rule of thumb of de-identification (Stubbs, Kotfila and Uzuner, Journal of Biomedical
+# Informatics 58 S11, 2015); HIPAA itself names none. Where one name in ten is missed, one in ten is
+# missed in every text, whether any is named there or not.
+MIN_RECALL = 0.95
 NOTES_PER_PATIENT = 4
 _Z = 1.96  # of a 95 % interval
+Floats = NDArray[np.float64]
 
 
 def respond(judgement: Spans) -> dict[str, Any]:
@@ -44,7 +51,7 @@ def respond(judgement: Spans) -> dict[str, Any]:
             }
             for span in judgement.spans
         ],
-        "residual_risk": residual_risk(judgement.spans, judgement.policy),
+        "residual_risk": residual_risk(judgement.spans, judgement.policy, num_characters=len(text)),
     }
 
 
@@ -57,41 +64,85 @@ def deidentified(text: str, spans: Sequence[Span]) -> str:
     return "".join([*parts, text[at:]])
 
 
-def residual_risk(spans: Sequence[Span], policy: Policy) -> dict[str, Any]:
-    """How many identifiers may be left: an estimate from held-out recall, no promise.
+def residual_risk(spans: Sequence[Span], policy: Policy, *, num_characters: int) -> dict[str, Any]:
+    """How many identifiers may be left in a text: an estimate from held-out rows, no promise.
 
-    Where d spans of a type are named and its recall is q, d (1 - q) / q more are expected; the ends
-    are those of Wilson's 95 % interval of q. Types of which nothing is named add nothing to the
-    sum, so that it is a floor. `low` asks that the upper end stays below REVIEW_FROM and that every
-    type named has at least MIN_SUPPORT held-out spans; where nothing is named, that any type has.
+    Where d spans of a type are named and its recall is q, d (1 - q) / q more are expected; of a
+    type of which none is named r n (1 - q), where r is how many a held-out character had and n the
+    text's characters (those found and those missed of a Poisson number are independent). The ends
+    are those of 95 % intervals, Wilson's of q and Byar's of r. A policy that is older than its
+    count of characters tells no r; the sum is a floor then, and null where nothing is named.
+
+    `low` is said where the upper end is below REVIEW_FROM, something is named, and every type of
+    Safe Harbor was measured, on MIN_SUPPORT held-out spans, with a recall of MIN_RECALL.
     """
     assert isinstance(policy, SpanPolicy), "whoever opened the model has checked it"
-    sums, unmeasured = np.zeros(3), list[str]()
-    for label in sorted({span.label for span in spans}):
-        number = sum(span.label == label for span in spans)
-        support, recalled = policy.support.get(label, 0), policy.recalled.get(label, 0)
-        if support < MIN_SUPPORT or not recalled:
-            unmeasured.append(label)
-            continue
-        low, high = _wilson(recalled, support)
-        recalls = np.array([recalled / support, high, low])
-        sums += number * (1 - recalls) / recalls
-    is_measured = any(support >= MIN_SUPPORT for support in policy.support.values())
-    is_low = sums[2] < REVIEW_FROM and is_measured and not unmeasured
-    expected, least, most = (round(float(value), 4) for value in sums)
+    named = Counter(span.label for span in spans)
+    labels = sorted({*IDENTIFIERS, *named})
+    counts = {n: (policy.recalled.get(n, 0), policy.support.get(n, 0)) for n in labels}
+    unmeasured = [name for name, (_, support) in counts.items() if support < MIN_SUPPORT]
+    below = [
+        name
+        for name, (recalled, support) in counts.items()
+        if name not in unmeasured and recalled < MIN_RECALL * support
+    ]
+    parts = [
+        _missed_beside(named[name], *counts[name])
+        for name in labels
+        if named[name] and counts[name][0] and name not in unmeasured
+    ]
+    if policy.characters:
+        share = num_characters / policy.characters
+        parts += [share * _missed_per_text(*counts[name]) for name in labels if not named[name]]
+    sums: Sequence[float | None] = [None] * 3
+    if parts:
+        sums = [round(float(value), 4) for value in np.sum(parts, 0)]
+    reasons = [
+        *(() if spans else ("nothing is named, which is no proof that nothing is there",)),
+        *(() if policy.characters else ("how often types are there at all was not counted",)),
+        *(() if sums[2] is not None and sums[2] < REVIEW_FROM else ("the upper end",)),
+        *(("types without a measure",) if unmeasured else ()),
+        *(("types below the floor of recall",) if below else ()),
+    ]
     return {
-        "level": "low" if is_low else "review",
-        "expected_missed": expected,
-        "low": least,
-        "high": most,
+        "level": "review" if reasons else "low",
+        "reasons": reasons,
+        "expected_missed": sums[0],
+        "low": sums[1],
+        "high": sums[2],
         "types_without_measure": unmeasured,
+        "types_below_floor": below,
         "basis": (
             "d (1 - q) / q of each type, d spans named, q its recall in rows that trained nothing; "
-            "types of which none is named are not in it"
+            "of types of which none is named, what a text of this length has of them, by 1 - q"
+            if policy.characters
+            else "d (1 - q) / q of each type, d spans named, q its recall in rows that trained "
+            "nothing; types of which none is named are not in it"
         ),
         "patterns": policy.patterns,
         "policy": policy.version,
     }
+
+
+def _missed_beside(number: int, recalled: int, support: int) -> Floats:
+    """How many of a type are left [3] (expected, least, most) where a number of it is named."""
+    low, high = _wilson(recalled, support)
+    recalls = np.array([recalled / support, high, low])
+    return number * (1 - recalls) / recalls
+
+
+def _missed_per_text(recalled: int, support: int) -> Floats:
+    """How many of a type are missed [3] (expected, least, most) in as much text as was held out."""
+    low, high = _wilson(recalled, support) if support else (0.0, 1.0)
+    least, most = _byar(support)
+    return np.array([float(support - recalled), least * (1 - high), most * (1 - low)])
+
+
+def _byar(number: int) -> tuple[float, float]:
+    """The 95 % interval of a Poisson count (Breslow and Day, 1987, after Byar)."""
+    low = number * (1 - 1 / (9 * number) - _Z / (3 * math.sqrt(number))) ** 3 if number else 0.0
+    above = number + 1
+    return low, above * (1 - 1 / (9 * above) + _Z / (3 * math.sqrt(above))) ** 3
 
 
 def _wilson(successes: int, number: int) -> tuple[float, float]:
@@ -289,6 +340,8 @@ def _pick(choices: tuple[str, ...], draw: np.random.Generator) -> str:
     return choices[int(draw.integers(len(choices)))]
 
 
+_STRINGS: Mapping[str, Any] = {"type": "array", "items": {"type": "string"}}
+
 HIPAA_COMPLIANCE = Task(
     industry=IndustryType.HEALTHCARE,
     name="hipaa_compliance",
@@ -345,14 +398,21 @@ HIPAA_COMPLIANCE = Task(
                     "type": "string",
                     "enum": ["low", "review"],
                     "description": (
-                        f"low: the upper end is below {REVIEW_FROM} and every type named was "
-                        f"measured on at least {MIN_SUPPORT} held-out spans"
+                        f"low: something is named, the upper end is below {REVIEW_FROM}, and every "
+                        f"type of Safe Harbor was measured on at least {MIN_SUPPORT} held-out "
+                        f"spans, with a recall of at least {MIN_RECALL}"
                     ),
                 },
-                "expected_missed": {"type": "number", "minimum": 0},
-                "low": {"type": "number", "minimum": 0},
-                "high": {"type": "number", "minimum": 0},
-                "types_without_measure": {"type": "array", "items": {"type": "string"}},
+                "reasons": {**_STRINGS, "description": "why the level is not low"},
+                "expected_missed": {
+                    "type": ["number", "null"],
+                    "minimum": 0,
+                    "description": "null where nothing is named and no base rate was counted",
+                },
+                "low": {"type": ["number", "null"], "minimum": 0},
+                "high": {"type": ["number", "null"], "minimum": 0},
+                "types_without_measure": _STRINGS,
+                "types_below_floor": _STRINGS,
                 "basis": {"type": "string"},
                 "patterns": {"type": "string", "description": "the version of the patterns"},
                 "policy": {"type": "string", "description": "the version of the counts"},

@@ -2,7 +2,13 @@
 
 45 CFR 164.514(b)(2)(i), (A) to (R): what must be removed of an individual, and of its relatives,
 employers and household members. Names and places have no form: a model looks for them. Numbers with
-a check digit are held against it, by python-stdnum where it knows them.
+a check digit are held against it, by python-stdnum where it knows them. Numbers without a form of
+their own need a word before them ("call", "MR#", "aged", "seen"). Days of the week are left.
+
+Of Presidio's 1,500 synthetic texts the patterns alone cover, of all spans of a type, 90 of 92 phone
+numbers (28 before safe-harbor-3, which was written with these forms in sight: it is no held-out
+figure), 48 of 66 dates (the others are days of the week), all accounts, social security and licence
+numbers, addresses of mail, web and internet, 8 of 1,046 places and no name, without a false hit.
 """
 
 from __future__ import annotations
@@ -19,7 +25,8 @@ from spt_core.judgement import Span
 from spt_core.task import SpanPatterns
 
 # With every change of PATTERNS, or of what they are checked by.
-VERSION = "safe-harbor-2"
+VERSION = "safe-harbor-3"
+BEFORE = 24  # characters in which a word says that what follows is something else
 
 IDENTIFIERS: Mapping[str, str] = {
     "name": "(A) names",
@@ -44,11 +51,15 @@ IDENTIFIERS: Mapping[str, str] = {
 
 
 class Pattern(NamedTuple):
-    """What an identifier looks like: the group `value`, or the whole match, if the check holds."""
+    """What an identifier looks like: the group `value`, or the whole match, if the check holds.
+
+    It is none where `unless` stands right before it.
+    """
 
     label: str
     pattern: re.Pattern[str]
     check: Callable[[str], bool]
+    unless: re.Pattern[str] | None = None
 
 
 def _digits(text: str) -> str:
@@ -104,8 +115,21 @@ def _is_ssn(text: str) -> bool:
     return ssn.is_valid(_digits(text))
 
 
-def _pattern(label: str, pattern: str, check: Callable[[str], bool] = _any) -> Pattern:
-    return Pattern(label, re.compile(pattern), check)
+def _pattern(
+    label: str, pattern: str, check: Callable[[str], bool] = _any, *, unless: str = ""
+) -> Pattern:
+    before = re.compile(rf"(?i:\b(?:{unless})\W{{0,3}}$)") if unless else None
+    return Pattern(label, re.compile(pattern), check, before)
+
+
+def _is_phone(text: str) -> bool:
+    """As many digits as national and international numbers have (E.164), and no date."""
+    return 7 <= len(_digits(text)) <= 15 and not any(d.fullmatch(text) for d in _DATES)
+
+
+def _is_national(text: str) -> bool:
+    """Ten digits of the North American plan, whose area and exchange begin with 2 to 9, no N11."""
+    return text[1:3] != "11" and text[4:6] != "11" and text[1] != "9"
 
 
 def _named(label: str, names: str, value: str, *, alone: str = r"(?!)") -> Pattern:
@@ -118,6 +142,11 @@ def _named(label: str, names: str, value: str, *, alone: str = r"(?!)") -> Patte
 
 
 _STATES = (
+    "Alabama|Alaska|Arizona|Arkansas|California|Colorado|Connecticut|Delaware|Florida|Georgia"
+    "|Hawaii|Idaho|Illinois|Indiana|Iowa|Kansas|Kentucky|Louisiana|Maine|Maryland|Massachusetts"
+    "|Michigan|Minnesota|Mississippi|Missouri|Montana|Nebraska|Nevada|New (?:Hampshire|Jersey"
+    "|Mexico|York)|(?:North|South) (?:Carolina|Dakota)|Ohio|Oklahoma|Oregon|Pennsylvania"
+    "|Rhode Island|Tennessee|Texas|Utah|Vermont|(?:West )?Virginia|Washington|Wisconsin|Wyoming|"
     "A[KLRZ]|C[AOT]|D[CE]|FL|GA|HI|I[ADLN]|K[SY]|LA|M[ADEINOST]|N[CDEHJMVY]|O[HKR]|PA|RI|S[CD]"
     "|T[NX]|UT|V[AT]|W[AIVY]"
 )
@@ -126,30 +155,89 @@ _MONTHS = (
     "|Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)"
 )
 _DAY, _MONTH, _YEAR = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])", r"(?:19|20)\d{2}"
+_DAY_2, _MONTH_2 = r"(?:0[1-9]|[12]\d|3[01])", r"(?:0[1-9]|1[0-2])"
+_OVER_89 = r"(?:9\d|1[01]\d|(?i:ninety(?:[- ](?:one|two|three|four|five|six|seven|eight|nine))?))"
 _CLOCK = r"(?:[T ,]{1,2}\d{1,2}:\d{2}(?::\d{2})?)?"
+# Months in any case where a year or a day makes the meaning plain; "may" and "dec" are words too.
+_ANY_MONTHS = f"(?i:{_MONTHS})"
+_WHOLE_MONTHS = (
+    "(?:january|february|march|april|june|july|august|september|october|november|december"
+    "|JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEPT?|OCT|NOV|DEC|JANUARY|FEBRUARY|MARCH|APRIL|JUNE|JULY"
+    "|AUGUST|SEPTEMBER|OCTOBER|NOVEMBER|DECEMBER)"
+)
+_VERSIONS = r"version|ver|rev|release|build|firmware|software"
+# What follows a number that is counted: "May 5 refills", "1/2 tablet", "2 May repeat".
+_COUNTED = (
+    r"(?! ?(?i:refills?|tab(?:let)?s?|caps?(?:ules?)?|pills?|doses?|times|more|mg|mcg|ml|cc|units?"
+    r"|cups?|tsp|tbsp|teaspoons?|inch(?:es)?|strength|normal|NS|saline|pack|points?|hours?|hrs?"
+    r"|days?|weeks?|months|years?|yrs?|murmur|the|of|way|repeat|be|have|take|need|use|cause"
+    r"|increase|decrease|not|also)\b)(?! ?%)"
+)
+_MONTH_DAY = rf"{_MONTH}/{_DAY}(?![\d/%])(?!\.\d){_COUNTED}"
+# Words behind which 3/14 is a day; scores such as 8/10 stand behind others.
+_WHEN = (
+    r"(?i:\b(?:seen|on|dated?|since|until|till|(?:re)?admitted|discharged|transferred|returned"
+    r"|visit(?:ed)?|born|d\.?o\.?b\.?|d\.?o\.?s\.?|lmp|due|started|stopped|scheduled|appt\.?"
+    r"|appointment|expired|died|surgery|procedure)(?: on| for| at)? ?[:,]? ?)"
+)
+_AND = r" ?(?:,|and|or|to|through|until|&|-|\u2013) ?"
 _CODE = r"[A-Za-z0-9][A-Za-z0-9-]{3,19}(?![A-Za-z0-9])"
+_EXTENSION = r"(?:,? ?(?:x|ext(?:ension|\.)?) ?\d{1,5})?"
 _PHONE = (
-    r"(?:(?:\+?1|001)[-. ]?)?(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}(?: ?(?:x|ext\.? ?)\d{1,5})?"
+    r"(?:(?:\+?1|001)[-. ]?)?(?:\(\d{3}\) ?|\d{3}[-./ ])\d{3}[-. ]\d{4}"
+    rf"{_EXTENSION}"
     r"|\+\d{1,3}[ -]?(?:\(0\)[ -]?)?\d(?:[ -]?\d){5,12}"
 )
+# Groups of digits as other countries write them; only a word says that they are a telephone's.
+_GROUPS = rf"\+?\(?\d{{1,4}}\)?(?:[ ./-]?\(?\d{{1,4}}\)?){{1,6}}{_EXTENSION}"
+_TELEPHONE = (
+    r"(?i:\b(?:phone|telephone|tel|mobile|cell(?:phone)?|desk|pager|beeper|voicemail|hotline"
+    r"|(?:home|work|office|contact|registered)(?: (?:phone|number|line))?"
+    r"|(?:call(?:ed|ing)?|reach(?:ed|able)?|text(?:ed)?|phoned|answering|messages?)"
+    r"(?: (?:me|us|him|her|them|back|again))?(?: (?:at|on|under|to))?)"
+    r"(?: (?:number|no\.?|num\.?|is|at))*\.?\s*[:#]?\s*)"
+)
+_DATES = tuple(
+    re.compile(form)
+    for form in (
+        rf"{_YEAR}[-/. ]?{_MONTH}[-/. ]?{_DAY}",
+        rf"{_DAY}[-/. ]{_DAY}[-/. ](?:{_YEAR}|\d{{2}})",
+        rf"{_YEAR}\s?[-/]\s?{_YEAR}",
+    )
+)
+_DOMAINS = "org|com|net|edu|gov|mil|info|health|io|eu|co\\.uk|org\\.uk|nhs\\.uk"
 _MBI = "AC-HJKMNP-RT-Y"  # letters of Medicare beneficiary identifiers: no S, L, O, I, B, Z
 
 # The first that holds a character has it: numbers that are checked come before forms alone.
 PATTERNS: tuple[Pattern, ...] = (
     _pattern("email", r"\b[\w.+%-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,4}\b"),
     _pattern("url", r"(?:\bhttps?://|\bwww\.)[^\s<>\"'()\[\]{}]{2,300}(?<![.,;:!?])"),
-    _pattern("ip_address", r"(?<![\d.:\w])\d{1,3}(?:\.\d{1,3}){3}(?![\d.]*\d)", _is_ip),
+    _pattern(
+        "url",
+        rf"(?i:(?<![@\w.-])(?:[a-z0-9-]{{1,63}}\.){{1,4}}(?:{_DOMAINS})(?![\w-]|\.\w))"
+        r"(?:/[^\s<>\"'()\[\]{}]{0,300}(?<![.,;:!?]))?",
+    ),
+    _pattern(
+        "ip_address",
+        r"(?<![\d.:\w])\d{1,3}(?:\.\d{1,3}){3}(?![\d.]*\d)",
+        _is_ip,
+        unless=_VERSIONS,
+    ),
     _pattern(
         "ip_address", r"(?<![\w:])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:])", _is_ip
     ),
     _pattern("photo", r"\b[\w-]{1,60}\.(?i:jpe?g|png|heic|tiff?|bmp|dcm)\b"),
     _pattern("device", r"\b[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}\b"),
     _pattern(
-        "account", r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b", iban.is_valid
+        "account",
+        r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b",
+        iban.is_valid,
     ),
+    _pattern("account", r"\b[a-z]{2}\d{2}[a-z0-9]{11,30}\b", iban.is_valid),
     _pattern("other_id", r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"),
     _pattern("ssn", r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])", _is_ssn),
     _pattern("other_id", r"(?<![\d-])9\d{2}-\d{2}-\d{4}(?![\d-])", itin.is_valid),
+    _pattern("ssn", r"(?i:\b[x*]{3}-?[x*]{2}-?)\d{4}(?!\d)"),
     _named("ssn", "social security", r"\d{3}[- ]?\d{2}[- ]?\d{4}(?!\d)", alone="SSN"),
     _pattern("device", r"(?i:\bIMEI ?[:#]? ?)(?P<value>\d{15})\b", imei.is_valid),
     _pattern("device", r"(?:\(01\)|(?i:\bGTIN ?[:#]? ?))(?P<value>\d{14})\b", ean.is_valid),
@@ -162,14 +250,25 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     _pattern("account", r"(?i:\brouting(?: number)? ?[:#]? ?)(?P<value>\d{9})\b", rtn.is_valid),
     _pattern("fax", rf"(?i:\bfax(?: number)?(?: to| at)? ?[:.]? ?)(?P<value>{_PHONE})(?!\d)"),
-    _pattern("phone", rf"(?<![\d+/-])(?:{_PHONE})(?![\d/-])"),
+    _pattern("phone", rf"(?<![\d+/-])(?:{_PHONE})(?![/-]?\d)"),
     _pattern(
         "account",
-        r"(?<![\d-])(?:\d{12,19}|\d{4}(?:[ -]\d{4}){2}[ -]\d{1,4}|\d{4}[ -]\d{6}[ -]\d{5})"
+        r"(?<![\w-])(?:\d{12,19}|\d{4}(?:[ -]\d{4}){2}[ -]\d{1,4}|\d{4}[ -]\d{6}[ -]\d{5})"
         r"(?![\d-])",
         _is_card,
     ),
-    _named("medical_record", "medical record|chart|patient", _CODE, alone="MRN"),
+    _named(
+        "medical_record",
+        r"medical record|med\.? ?rec\.?|chart|patient",
+        _CODE,
+        alone="MRN",
+    ),
+    # Alone, the letters mean a regurgitation or a resonance too.
+    _pattern(
+        "medical_record",
+        rf"\b(?:M\.?R\.?|(?i:unit)) ?(?i:#|no\.?|number) ?[:#]? ?(?P<value>{_CODE})",
+        _has_digit,
+    ),
     _named("health_plan", "member|beneficiary|health plan|policy|medicaid|medicare", _CODE),
     _named("account", r"account|acct\.?|invoice", _CODE),
     _named("license", "licen[cs]e|certificate|registration", _CODE, alone="DEA|NPI"),
@@ -180,21 +279,85 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern("date", rf"\b{_YEAR}[-/.]{_MONTH}[-/.]{_DAY}{_CLOCK}(?!\d)"),
     _pattern("date", rf"(?<![\d/.-]){_DAY}[/-]{_DAY}[/-](?:{_YEAR}|\d{{2}}){_CLOCK}(?![\d/-])"),
     _pattern("date", rf"(?<![\d/.-]){_DAY}\.{_MONTH}\.{_YEAR}(?!\d)"),
-    _pattern("date", rf"\b{_MONTHS}\.? {_DAY}(?:st|nd|rd|th)?(?:,? {_YEAR})?\b"),
-    _pattern("date", rf"\b{_DAY}(?:st|nd|rd|th)?(?: of)? {_MONTHS}\b(?:\.?,? {_YEAR}\b)?"),
-    _pattern("date", rf"\b{_MONTHS}\.?,? {_YEAR}\b"),
-    _pattern("date", r"\b(?P<value>9\d|1[01]\d)(?=[ -]?(?i:years?|yrs?|y/?o)\b)"),
+    _pattern(
+        "date",
+        rf"(?<![\w/.-]){_DAY_2}\.{_MONTH_2}\.\d{{2}}(?!\.?\d)",
+        unless=f"{_VERSIONS}|section|chapter",
+    ),
+    _pattern(
+        "date",
+        rf"(?<![\w.#/-])(?:19|20)\d{{2}}{_MONTH_2}{_DAY_2}(?![\w/-]|\.\d)",
+        unless="id|no|number",
+    ),
+    _pattern(
+        "date",
+        r"(?i:\b(?:d\.?o\.?b\.?|birth ?date|date of birth|born(?: on)?) ?[:#]? ?)"
+        r"(?P<value>\d{8}|\d{6})\b",
+    ),
+    _pattern(
+        "date",
+        rf"\b{_DAY}(?:st|nd|rd|th)?[-/ ]?(?:of )?{_ANY_MONTHS}[-/., ]{{1,2}}"
+        rf"(?:{_YEAR}|['\u2019]?\d{{2}}(?=[^\w:/%-]|$))(?!\d)",
+    ),
+    _pattern("date", rf"\b{_ANY_MONTHS}[-/. ]{{0,2}}{_DAY}(?:st|nd|rd|th)?,?[-/ ]{{0,2}}{_YEAR}\b"),
+    _pattern(
+        "date",
+        rf"\b(?:{_MONTHS}|{_WHOLE_MONTHS})\.? {_DAY}(?:st|nd|rd|th)?\b(?![/.]\d){_COUNTED}",
+    ),
+    _pattern(
+        "date",
+        rf"\b{_DAY}(?:st|nd|rd|th)?(?: of)?[ -](?:{_MONTHS}|{_WHOLE_MONTHS})\b{_COUNTED}",
+    ),
+    _pattern("date", rf"\b{_ANY_MONTHS}\.?,? {_YEAR}\b"),
+    _pattern("date", rf"{_WHEN}(?P<value>{_MONTH_DAY})"),
+    _pattern("date", rf"{_WHEN}{_MONTH}/{_DAY}{_AND}(?P<value>{_MONTH_DAY})"),
+    _pattern("date", rf"\b{_YEAR}{_AND}(?P<value>{_MONTH_DAY})"),
+    _pattern(
+        "date",
+        rf"\b(?P<value>{_OVER_89})(?=[ -]?(?i:years?|yrs?|y\.?/?o)(?![a-z]))(?! ?years? ago)",
+    ),
+    _pattern("date", rf"(?i:\bage[ds]?(?: of| is)? ?[:=]? ?)(?P<value>{_OVER_89})\b(?![/%]|\.\d)"),
+    _pattern(
+        "date",
+        rf"(?:^|(?i:\b(?:pt|patient|an?|this)) )(?P<value>{_OVER_89})(?= ?[MF]\b)"
+        r"(?! ?F (?:fever|temp))",
+    ),
     _pattern("location", rf"\b(?:{_STATES}),? (?P<value>\d{{5}}(?:-\d{{4}})?)\b"),
+    _pattern(
+        "location",
+        r"(?i:\b(?:zip(?: ?code)?|postal code) ?[:#]? ?"
+        r"|\b(?:lives?|living|resid(?:es?|ing)|moved) (?:in|to|at|near) )"
+        r"(?P<value>\d{5}(?:-\d{4})?)\b(?!\.\d)",
+    ),
+    _pattern("phone", rf"{_TELEPHONE}(?P<value>{_GROUPS})(?![\d/-]|\.\d)", _is_phone),
+    _pattern(
+        "phone",
+        rf"(?<![\w.+/-])(?P<value>{_GROUPS})"
+        r"(?= ?[-(]?(?i:office|fax|mobile|cell|desk|home|work)\b)",
+        _is_phone,
+    ),
+    _pattern("phone", r"(?i:\b(?:ext|extension)\.? ?#? ?)(?P<value>\d{4,5})\b"),
+    _pattern("phone", r"(?i:\b(?:pager|beeper) ?[:#]* ?)(?P<value>\d{4,6})\b"),
+    _pattern(
+        "phone",
+        r"(?<![\w.+/-])[2-9]\d{2}[2-9]\d{6}(?![\w/-]|\.\d)"
+        r"(?! ?(?i:copies|cells|iu|u|ml|mg|ng|pg|g)\b)",
+        _is_national,
+        unless="id|no|number|code|lab|ref|lot|case|order|sample|specimen|accession|study|test|#",
+    ),
 )
 
 
 def find(text: str) -> Sequence[Span]:
     """What the patterns find in a text, in order; spans do not overlap."""
     taken: list[Span] = []
-    for label, pattern, check in PATTERNS:
+    for label, pattern, check, unless in PATTERNS:
         for match in pattern.finditer(text):
             start, end = match.span("value" if "value" in pattern.groupindex else 0)
             is_free = all(end <= span.start or start >= span.end for span in taken)
+            before = text[max(start - BEFORE, 0) : start]
+            if unless is not None and unless.search(before):
+                continue
             if is_free and check(text[start:end]):
                 taken.append(Span(start, end, text[start:end], label))
     return sorted(taken)

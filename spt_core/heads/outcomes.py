@@ -22,7 +22,8 @@ class Outcomes(NamedTuple):
     "nothing", `support` [K] counts the items of each class before any were left out by `take`.
     `weights` [N] are how many items each stands for; None is one. Figures of decisions obey them.
     `times` [N] are the seconds at which each item was, where order and distance in time matter;
-    `clear` [N] is 1 where nothing of an anomaly that is over is in what an item looks at.
+    `clear` [N] is 1 where nothing of an anomaly that is over is in what an item looks at. Items
+    that are parts of texts are of texts of so many `characters` in all.
     """
 
     classes: tuple[str, ...]
@@ -35,6 +36,7 @@ class Outcomes(NamedTuple):
     weights: Array | None = None
     times: Array | None = None
     clear: Array | None = None
+    characters: int | None = None
 
     def take(self, items: NDArray[np.int64]) -> Outcomes:
         """Some of the items, or some several times."""

@@ -49,7 +49,8 @@ class SpanHead(ClassHead):
             united(task, text, spans_of(text, row, classes))
             for text, row in zip(texts, scores, strict=True)
         ]
-        return span_outcomes(predictions, truth, classes)
+        of = span_outcomes(predictions, truth, classes)
+        return of._replace(characters=sum(len(text) for text in texts))
 
     def fitted(
         self, task: Task, classes: Sequence[str], targets: Floats, scores: Floats
@@ -68,13 +69,16 @@ class SpanHead(ClassHead):
         return SpanPolicy(patterns=_version(task))
 
     def policy(self, task: Task, outcomes: Outcomes) -> SpanPolicy:
-        """The same, with the spans of each class that are true and those of them that are found."""
+        """The same, with the spans of each class that are true, those of them that are found, and
+        the characters of the texts.
+        """
         hits = (outcomes.labels * outcomes.given).sum(0)
         support = outcomes.labels.sum(0)
         return SpanPolicy(
             support={n: int(count) for n, count in zip(outcomes.classes, support, strict=True)},
             recalled={n: int(count) for n, count in zip(outcomes.classes, hits, strict=True)},
             patterns=_version(task),
+            characters=outcomes.characters,
         )
 
     def refitted(self, edited: Policy, before: Policy, outcomes: Callable[[], Outcomes]) -> Policy:
