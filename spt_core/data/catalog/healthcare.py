@@ -204,7 +204,12 @@ DATASETS: tuple[PublicDataset, ...] = (
             "employer's is one, and countries as places, which the source does not tell apart. "
             "Medical record and plan numbers, vehicles, devices, biometrics, photographs and fax "
             "numbers are not in it. Split by template: at random, texts of one template would lie "
-            "on both sides."
+            "on both sides. On 210 rows of 29 held-out templates (bench_phi, strict, intervals by "
+            "template) the served model had a span F1 of 0.505 [0.366, 0.646], Presidio 0.429 "
+            "[0.333, 0.559], 0.440 with organizations as names: the intervals overlap, so that "
+            "neither is shown to be better. Its recall was 0.50 of names and 0.29 of phones (of "
+            "these before the patterns safe-harbor-3): every second name stays in the text, and a "
+            "person must look at each."
         ),
     ),
 )
