@@ -17,6 +17,15 @@ from spt_core.data.corpus import Roles
 from spt_core.signature import Field
 
 MIN_LETTERS = 3
+NEGATED_WORDS = 5  # that a negation reaches over
+_NEGATIONS = frozenset({"no", "not", "never", "without", "denies", "denied", "nor", "neither"})
+_UNABLE = frozenset({"can't", "cannot", "couldn't", "won't", "unable"})
+_CLAUSES = frozenset(
+    (
+        *("but", "however", "although", "though", "except", "yet", "still", "because", "as"),
+        *("since", "so", "when", "while", "which", "that", "i", "my", "there", "it"),
+    )
+)
 HEART_COLUMNS = (
     *("age", "sex", "chest_pain", "resting_pressure", "cholesterol", "fasting_sugar_high"),
     *("resting_ecg", "max_heart_rate", "exercise_angina", "st_depression", "st_slope"),
@@ -60,11 +69,35 @@ _CODES = ("admission_type_id", "discharge_disposition_id", "admission_source_id"
 
 
 def words_of(description: str) -> list[str]:
-    """The words that a description has, each once, without the common ones."""
+    """The words that a description has, each once, without the common and the negated ones."""
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS  # takes a second
 
-    words = re.findall(r"[a-z]+", description.lower())
+    words = re.findall(r"[a-z]+", affirmed(description))
     return sorted({word for word in words if len(word) >= MIN_LETTERS} - ENGLISH_STOP_WORDS)
+
+
+def affirmed(description: str) -> str:
+    """A description in lower case without the words that it negates.
+
+    The rule of NegEx (Chapman et al., Journal of Biomedical Informatics 34:301, 2001): a negation
+    reaches over the next five words, up to a mark or to a word that begins another clause. "Can't"
+    is none: who cannot sleep has a sign; nor is the second of two ("can't walk without pain").
+    """
+    kept: list[str] = []
+    num_negated, is_unable = 0, False
+    for token in re.findall(r"[a-z]+(?:['\u2019][a-z]+)?|[^\sa-z]", description.lower()):
+        word = token.replace("\u2019", "'")
+        if not word[0].isalpha() or word.split("'")[0] in _CLAUSES:
+            num_negated, is_unable = 0, False
+        is_unable = is_unable or word in _UNABLE
+        is_negation = word in _NEGATIONS or word.endswith("n't")
+        if is_negation and not is_unable:
+            num_negated = NEGATED_WORDS
+        elif num_negated:
+            num_negated -= 1
+        else:
+            kept.append(word)
+    return " ".join(kept)
 
 
 def read_symptom2disease(folder: str) -> pa.Table:
@@ -135,7 +168,10 @@ DATASETS: tuple[PublicDataset, ...] = (
         notes=(
             "897 descriptions of complaints in 24 diagnoses, about 37 of each: paraphrases in one "
             "voice, 47 texts of the whole set repeat. They are texts, and the task's cases are "
-            "tables: each is read as the set of words that it uses, which leaves out their order. "
+            "tables: each is read as the set of words that it uses, which leaves out their order, "
+            "and without those that it negates (NegEx: five words, up to a mark or another "
+            "clause), which changes 90 of the sets and no accuracy (logistic regression in five "
+            "folds 0.960, 0.958 with negated words; the other figures here are with them). "
             "Nearly solved: TF-IDF with logistic regression on the texts reaches an accuracy of "
             "0.977, on the sets 0.93 to 0.96; it shows that sets keep their coverage, and nothing "
             "of patients. In five folds (bench_clinical_sets --alone: the student's network "

@@ -37,6 +37,24 @@ def test_a_description_is_the_words_that_say_something():
     ]
 
 
+@pytest.mark.parametrize(
+    ("description", "words"),
+    [
+        ("no fever, never chest pain", []),
+        ("No fever but a cough.", ["cough"]),
+        ("I don't have chills. Fever and cough", ["cough", "fever"]),
+        ("denies dizziness; headache", ["headache"]),
+        ("I haven\u2019t any rash, my throat hurts", ["hurts", "throat"]),
+        ("I can't sleep at night", ["night", "sleep"]),
+        ("cannot walk without pain", ["pain", "walk"]),
+        ("no one of all my old dizzy spells", ["dizzy", "old", "spells"]),
+        ("never a rash or itching on the left arm swollen", ["arm", "left", "swollen"]),
+    ],
+)
+def test_words_that_a_description_negates_are_not_in_its_set(description, words):
+    assert words_of(description) == words
+
+
 def test_symptom2disease_has_sets_of_words_in_24_diagnoses():
     table = table_of("symptom2disease")
     assert table.num_rows == 897
