@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,9 +24,11 @@ from spt_core.benchmark.tasks import BenchmarkResult, BenchmarkType
 from spt_core.data.series import as_column, windows_of
 from spt_core.heads.outcomes import Outcomes
 from spt_core.signature import Field
+from spt_core.terms import terms_text
 
 GAP_SHARE = 0.2  # of the values that may be missing
-TYPO_SHARE = 0.1  # of words, and of the texts of categories
+TYPO_SHARE = 0.1  # of words, and of the texts of categories and terms
+NUM_NAMED = 6  # fields that a note names
 _WORD = re.compile(r"[^\W\d_]{4,}")  # shorter words are seldom misspelled
 _GAPS = ("robustness_missing", "Missing values")
 _TYPOS = ("robustness_typos", "Typos")
@@ -58,34 +62,34 @@ def missing_values(subject: Subject) -> BenchmarkResult:
 
 
 def typos(subject: Subject) -> BenchmarkResult:
-    """The share that is left when two letters of a TYPO_SHARE of words have changed places."""
+    """The share that is left when two letters of a TYPO_SHARE of words have changed places.
+
+    Of a text's words; of a table's categories and of its terms, all words of those that are chosen.
+    """
     table, task = subject.some(subject.config.altered_rows), subject.answerer.task
     draw = np.random.default_rng(subject.config.seed)
     if task.subject is not None:
-        names = [task.subject.name] if task.subject.kind == "text" else []
-        share, what = TYPO_SHARE, "words"
+        kinds = {task.subject.name: task.subject.kind} if task.subject.kind == "text" else {}
     else:
         fields = subject.splits.signature.fields
-        names = [f.name for f in fields if f.kind == "category" and f.name in table.column_names]
-        share, what = 1.0, "categories"
-    if not names:
+        kinds = {
+            f.name: f.kind for f in fields if f.kind in _SPELT and f.name in table.column_names
+        }
+    if not kinds:
         kind = "record" if task.subject is None else task.subject.kind
         return _missing(_TYPOS, f"a {kind} without texts has no words")
     altered = table
-    for name in names:
-        values = altered[name].to_pylist()
-        if task.subject is None:
-            chosen = draw.random(len(values)) < TYPO_SHARE
-            values = [
-                _misspelt(v, share, draw) if c and v else v
-                for v, c in zip(values, chosen, strict=True)
-            ]
-        else:
-            values = [_misspelt(v, share, draw) for v in values]
+    for name, kind in kinds.items():
+        values = _MISSPELT[kind](altered[name].to_pylist(), draw)
         altered = with_column(altered, name, pa.array(values, altered[name].type))
-    if altered.select(names).equals(table.select(names)):
+    changed = [name for name in kinds if not altered[name].equals(table[name])]
+    what = " and ".join(dict.fromkeys(_SPELT[kind] for kind in kinds.values()))
+    if not changed:
         return _missing(_TYPOS, f"none of the {what} has a word of four letters")
-    return _kept(subject, table, altered, _TYPOS, f"with typos in {TYPO_SHARE:.0%} of the {what}")
+    what = " and ".join(dict.fromkeys(_SPELT[kinds[name]] for name in changed))
+    where = "" if task.subject is not None else f" of {_named(changed)}"
+    how = f"with typos in {TYPO_SHARE:.0%} of the {what}{where}"
+    return _kept(subject, table, altered, _TYPOS, how)
 
 
 def months(subject: Subject) -> BenchmarkResult:
@@ -193,6 +197,42 @@ def _misspelt(text: str, share: float, draw: np.random.Generator) -> str:
             place = word.start() + int(draw.integers(1, len(word[0]) - 2, endpoint=True))
             letters[place : place + 2] = reversed(letters[place : place + 2])
     return "".join(letters)
+
+
+def _misspelt_texts(values: list[str], draw: np.random.Generator) -> list[str]:
+    return [_misspelt(value, TYPO_SHARE, draw) for value in values]
+
+
+def _misspelt_categories(values: list[str | None], draw: np.random.Generator) -> list[str | None]:
+    chosen = draw.random(len(values)) < TYPO_SHARE
+    return [
+        _misspelt(value, 1.0, draw) if is_chosen and value else value
+        for value, is_chosen in zip(values, chosen, strict=True)
+    ]
+
+
+def _misspelt_terms(values: list[str | None], draw: np.random.Generator) -> list[str | None]:
+    """Sets of terms as typed rows hold them, with a share of the terms misspelt."""
+    return [value and terms_text(_misspelt_some(json.loads(value), draw)) for value in values]
+
+
+def _misspelt_some(terms: list[str], draw: np.random.Generator) -> set[str]:
+    return {_misspelt(t, 1.0, draw) if draw.random() < TYPO_SHARE else t for t in terms}
+
+
+# What is misspelt, by the kind of the field, and what it is called.
+_SPELT: Mapping[str, str] = {"text": "words", "category": "categories", "terms": "terms"}
+_MISSPELT: Mapping[str, Callable[[list[Any], np.random.Generator], list[Any]]] = {
+    "text": _misspelt_texts,
+    "category": _misspelt_categories,
+    "terms": _misspelt_terms,
+}
+
+
+def _named(names: Sequence[str]) -> str:
+    """A few of the names, and how many others there are."""
+    others = len(names) - NUM_NAMED
+    return ", ".join(names[:NUM_NAMED]) + (f" and {others} others" if others > 0 else "")
 
 
 def _words(subject: Subject) -> str:
