@@ -63,6 +63,12 @@ ComplianceCheck = Literal[
     "sex_excluded",
     "age_excluded",
     "groups_measured",
+    "tables_versioned",
+    "tables_reviewed",
+    "recall_measured",
+    "classes_measured",
+    "backtest_held",
+    "alarm_budget_kept",
 ]
 
 
@@ -80,6 +86,18 @@ class SpanPatterns(NamedTuple):
 
     version: str
     find: Callable[[str], Sequence[Span]]
+
+
+class RuleTable(NamedTuple):
+    """A table that answers draw on beside the model, edited by people; empty where nobody did so.
+
+    `source` says whose publications its rows name, `reviewed_by` who answers for it.
+    """
+
+    name: str
+    version: str
+    source: str
+    reviewed_by: str = ""
 
 
 class IndustryType(enum.StrEnum):
@@ -187,7 +205,7 @@ class Task:
       settings of the fields that are `controllable`.
     - `coverage`: beside the class that is given there is a set of classes that holds the true one
       of so many rows to come. `advice`: of each class of which `respond` gives advice, where that
-      comes from.
+      comes from; `tables` are those that it, or what else `respond` says, is looked up in.
     - Texts and images: `label_patterns` are regular expressions that hint at a class in new texts
       without a label (how far each is believed is measured on labelled rows); `patterns` find spans
       together with the model (heads/spans.py says which holds where they differ); where
@@ -240,6 +258,7 @@ class Task:
     goal: Goal | None = None
     coverage: float | None = None
     advice: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+    tables: tuple[RuleTable, ...] = ()
     # texts and images
     label_patterns: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
     patterns: SpanPatterns | None = None

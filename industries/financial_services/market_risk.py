@@ -170,7 +170,7 @@ MARKET_RISK = Task(
     respond=respond,
     example=_example(),
     sample=sample,
-    compliance_checks=("data_licence_known",),
+    compliance_checks=("data_licence_known", "backtest_held"),
     latency_target_ms=5.0,
     backtest_levels=BACKTEST_LEVELS,
 )

@@ -469,8 +469,10 @@ CLINICAL_DECISION_SUPPORT = Task(
         "protected_attributes_excluded",
         "set_coverage_stated",
         "advice_sourced",
+        "tables_reviewed",
     ),
     high_risk=True,
     coverage=COVERAGE,
+    tables=(KNOWLEDGE.table,),
     advice={name: ", ".join(a.sources) for name, a in KNOWLEDGE.diagnoses.items()},
 )

@@ -428,7 +428,7 @@ HIPAA_COMPLIANCE = Task(
     },
     sample=sample,
     metric="span_f1",
-    compliance_checks=("data_licence_known",),
+    compliance_checks=("data_licence_known", "recall_measured"),
     latency_target_ms=20.0,
     size_target_mb=25.0,
     high_risk=True,

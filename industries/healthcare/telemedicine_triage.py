@@ -219,7 +219,8 @@ TELEMEDICINE_TRIAGE = Task(
     metric="mean_rank_error",
     protected=PROTECTED,
     monitored=CLINICAL,
-    compliance_checks=("data_licence_known", "protected_attributes_excluded"),
+    compliance_checks=("data_licence_known", "protected_attributes_excluded", "tables_reviewed"),
+    tables=(KNOWLEDGE.table,),
     high_risk=True,
     transfer_from="healthcare/clinical_decision_support",
 )

@@ -167,7 +167,7 @@ ARCHITECTURE_ANALYSIS = Task(
     },
     sample=sample,
     metric="macro_f1",
-    compliance_checks=("data_licence_known",),
+    compliance_checks=("data_licence_known", "classes_measured"),
     latency_target_ms=20.0,
     size_target_mb=25.0,
     case_matters=True,

@@ -10,12 +10,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from industries.technology.weaknesses import SEVERITIES, Severity, link_to, weakness_of
+from industries.technology.weaknesses import (
+    SEVERITIES,
+    WEAKNESSES,
+    Severity,
+    link_to,
+    weakness_of,
+)
 from industries.technology.weaknesses import VERSION as TABLE_VERSION
 from spt_core.answers import PROBABILITY, phrases_schema, probability_schema
 from spt_core.judgement import Labels, LabelScore, Phrase
 from spt_core.signature import Field
-from spt_core.task import IndustryType, Task
+from spt_core.task import IndustryType, RuleTable, Task
+from spt_core.terms import term_of
 
 FIX_FROM = 0.8  # a weakness this probable goes back to its author, a lesser one to a reviewer
 NEAR_MISS = 0.5  # a weakness of this share of its threshold is reviewed, though it is not given
@@ -259,7 +266,9 @@ CODE_ANALYSIS = Task(
     },
     sample=sample,
     metric="any_label_f1",
-    compliance_checks=("data_licence_known",),
+    compliance_checks=("data_licence_known", "tables_versioned", "advice_sourced"),
+    tables=(RuleTable("weaknesses", TABLE_VERSION, "MITRE CWE 4.x"),),
+    advice={term_of(cwe, "class"): link_to(cwe) for cwe in WEAKNESSES},
     latency_target_ms=20.0,
     size_target_mb=25.0,
     case_matters=True,

@@ -156,5 +156,5 @@ CODE_SMELLS = Task(
     },
     sample=sample,
     metric="mean_rank_error",
-    compliance_checks=("data_licence_known",),
+    compliance_checks=("data_licence_known", "classes_measured"),
 )

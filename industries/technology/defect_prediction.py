@@ -154,5 +154,5 @@ DEFECT_PREDICTION = Task(
     daily_review_capacity=20,
     daily_volume=150,
     metric="roc_auc",
-    compliance_checks=("data_licence_known",),
+    compliance_checks=("data_licence_known", "classes_measured"),
 )

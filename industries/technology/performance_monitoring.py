@@ -258,6 +258,6 @@ PERFORMANCE_MONITORING = Task(
     respond=respond,
     example={"readings": _example()},
     sample=sample,
-    compliance_checks=("data_licence_known",),
+    compliance_checks=("data_licence_known", "alarm_budget_kept"),
     latency_target_ms=5.0,
 )

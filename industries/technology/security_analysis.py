@@ -191,7 +191,8 @@ SECURITY_ANALYSIS = Task(
     },
     sample=sample,
     metric="macro_f1",
-    compliance_checks=("data_licence_known",),
+    compliance_checks=("data_licence_known", "advice_sourced"),
+    advice={technique.lower(): link_to(technique) for technique in TECHNIQUES},
     latency_target_ms=20.0,
     size_target_mb=25.0,
     label_patterns={  # its id, or its name as MITRE writes it

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from spt_core.artifacts import ExportedModel
 from spt_core.benchmark.tasks import BenchmarkResult, BenchmarkType
 from spt_core.model import SpecializedModel
-from spt_core.policy import DecisionPolicy, LabelPolicy, Policy
+from spt_core.policy import AlarmPolicy, DecisionPolicy, LabelPolicy, Policy, SpanPolicy
 from spt_core.protected import attribute_of
 from spt_core.task import ComplianceCheck, Task
 from spt_core.terms import term_of
 
 UNSPECIFIC = "OTHER"  # a code that stands for no reason
+MIN_MEASURED = 10  # held-out items of a class, below which its recall says nothing
+REFUSED_BELOW = 0.05  # of Kupiec's p-value
+NUM_NAMED = 6  # of what lacks something
 
 
 class Fact(NamedTuple):
@@ -23,15 +26,40 @@ class Fact(NamedTuple):
     sentence: str
 
 
+class Measured(NamedTuple):
+    """What a report has measured of a model on held-out rows.
+
+    `classes` are figures of each class (`metrics.class_figures`), `backtest` those of losses,
+    `quality` the metrics with their intervals; of yes-or-no tasks some rows are positive.
+    """
+
+    num_rows: int
+    num_positives: int
+    quality: Mapping[str, Mapping[str, float]]
+    classes: Sequence[Mapping[str, Any]] = ()
+    backtest: Sequence[Mapping[str, Any]] = ()
+
+
 Check = Callable[[Task, ExportedModel, Policy], Fact]
+MeasuredCheck = Callable[[Measured, Policy], Fact]
 
 
-def run_checks(task: Task, exported: ExportedModel, policy: Policy) -> dict[str, dict[str, object]]:
-    """Each check of the task: whether it passed, whether promotion requires it, and the fact."""
+def run_checks(
+    task: Task, exported: ExportedModel, policy: Policy, measured: Measured | None = None
+) -> dict[str, dict[str, object]]:
+    """Each check of the task: whether it passed, whether promotion requires it, and the fact.
+
+    Without what a report has measured, those of MEASURED_CHECKS are left out.
+    """
     required = exported.artifact.config["compliance_requirements"] or ()
     results: dict[str, dict[str, object]] = {}
     for name in task.compliance_checks:
-        fact = CHECKS[name](task, exported, policy)
+        if name in MEASURED_CHECKS:
+            if measured is None:
+                continue
+            fact = MEASURED_CHECKS[name](measured, policy)
+        else:
+            fact = CHECKS[name](task, exported, policy)
         results[name] = {
             "passed": fact.passed,
             "required": name in required,
@@ -40,35 +68,39 @@ def run_checks(task: Task, exported: ExportedModel, policy: Policy) -> dict[str,
     return results
 
 
-def compliance(model: SpecializedModel) -> list[BenchmarkResult]:
+def compliance(model: SpecializedModel, measured: Measured | None = None) -> list[BenchmarkResult]:
     """A benchmark for each check of the model's task."""
     task, source = model.task, model.source
     if not isinstance(source, ExportedModel):
         source = ExportedModel(
             uri=source.uri, artifact=source, files={}, parity={}, probes={}, size_bytes=0
         )
-    checks = run_checks(task, source, model.policy)
-    if not checks:
-        return [
-            BenchmarkResult(
-                task_id="compliance",
-                name="Compliance",
-                benchmark_type=BenchmarkType.COMPLIANCE,
-                note="",
-                not_measured=f"{task.path} declares no compliance check",
-            )
-        ]
+    if not task.compliance_checks:
+        return [_not_measured("compliance", f"{task.path} declares no compliance check")]
+    checks = run_checks(task, source, model.policy, measured)
     return [
         BenchmarkResult(
             task_id=f"compliance_{name}",
             name=name.replace("_", " ").capitalize(),
             benchmark_type=BenchmarkType.COMPLIANCE,
-            note=str(check["fact"]),
-            score=float(bool(check["passed"])),
-            figures={"required": check["required"]},
+            note=str(checks[name]["fact"]),
+            score=float(bool(checks[name]["passed"])),
+            figures={"required": checks[name]["required"]},
         )
-        for name, check in checks.items()
+        if name in checks
+        else _not_measured(f"compliance_{name}", "it reads a report, and there is none")
+        for name in task.compliance_checks
     ]
+
+
+def _not_measured(task_id: str, why: str) -> BenchmarkResult:
+    return BenchmarkResult(
+        task_id=task_id,
+        name=task_id.removeprefix("compliance_").replace("_", " ").capitalize(),
+        benchmark_type=BenchmarkType.COMPLIANCE,
+        note="",
+        not_measured=why,
+    )
 
 
 def _protected_attributes_excluded(task: Task, exported: ExportedModel, policy: Policy) -> Fact:
@@ -137,6 +169,94 @@ def _advice_sourced(task: Task, exported: ExportedModel, policy: Policy) -> Fact
     return Fact(True, f"the advice for each of {len(names)} classes names its sources")
 
 
+def _tables_versioned(task: Task, exported: ExportedModel, policy: Policy) -> Fact:
+    """Which edition of a table an answer drew on can be told later, and whose rows those are."""
+    del exported, policy
+    without = [table.name for table in task.tables if not (table.version and table.source)]
+    if without or not task.tables:
+        return Fact(False, f"tables without a version and a source: {_listed(without)}")
+    named = [f"{table.name} {table.version} ({table.source})" for table in task.tables]
+    return Fact(True, f"tables that answers draw on: {'; '.join(named)}")
+
+
+def _tables_reviewed(task: Task, exported: ExportedModel, policy: Policy) -> Fact:
+    """A professional answers for what is advised."""
+    del exported, policy
+    without = [f"{t.name} {t.version}" for t in task.tables if not t.reviewed_by]
+    if without or not task.tables:
+        return Fact(False, f"tables that nobody has reviewed: {_listed(without)}")
+    named = [f"{table.name} {table.version} by {table.reviewed_by}" for table in task.tables]
+    return Fact(True, f"tables that answers draw on were reviewed: {'; '.join(named)}")
+
+
+def _recall_measured(task: Task, exported: ExportedModel, policy: Policy) -> Fact:
+    """How much of each type of span is missed was counted, where held-out rows have it at all."""
+    if not isinstance(policy, SpanPolicy):
+        return Fact(False, "the policy counts no spans")
+    names = task.classes or exported.artifact.classes
+    counts = {name: policy.support.get(name, 0) for name in names}
+    few = [f"{name} ({count})" for name, count in counts.items() if 0 < count < MIN_MEASURED]
+    absent = [name for name, count in counts.items() if not count]
+    unknown = f"; nothing is known of {', '.join(absent)}, which no row has" if absent else ""
+    if few or len(absent) == len(counts):
+        return Fact(
+            False, f"types with fewer than {MIN_MEASURED} held-out spans: {_listed(few)}{unknown}"
+        )
+    recalls = ", ".join(
+        f"{name} {policy.recalled.get(name, 0) / count:.2f}"
+        for name, count in counts.items()
+        if count
+    )
+    return Fact(True, f"recall on held-out spans: {recalls}{unknown}")
+
+
+def _classes_measured(measured: Measured, policy: Policy) -> Fact:
+    """Each class has held-out items enough for its recall to say something."""
+    del policy
+    counts = {str(row["label"]): int(row["support"]) for row in measured.classes}
+    if not counts:
+        others = measured.num_rows - measured.num_positives
+        counts = {"yes": measured.num_positives, "no": others}
+    few = [f"{name} ({count})" for name, count in counts.items() if count < MIN_MEASURED]
+    if few:
+        return Fact(False, f"classes with fewer than {MIN_MEASURED} held-out items: {_listed(few)}")
+    least = min(counts.values())
+    return Fact(True, f"each of {len(counts)} classes has {least:,} held-out items or more")
+
+
+def _backtest_held(measured: Measured, policy: Policy) -> Fact:
+    """Kupiec's test does not refuse the number of exceedances at any level of the task."""
+    del policy
+    rows = measured.backtest
+    facts = ", ".join(
+        f"{row['exceedances']} of {row['num_days']} days beyond {row['level']:.0%} "
+        f"({row['expected']:.1f} expected, p = {row['kupiec_p']:.3f})"
+        for row in rows
+    )
+    if not rows:
+        return Fact(False, "nothing was backtested: the held-out rows do not say when they were")
+    refused = any(row["kupiec_p"] < REFUSED_BELOW for row in rows)
+    return Fact(not refused, f"Kupiec's test: {facts}")
+
+
+def _alarm_budget_kept(measured: Measured, policy: Policy) -> Fact:
+    """False alarms on held-out readings are not above the budget of the policy, for all we know."""
+    figure = measured.quality.get("false_alarms_per_day")
+    if not isinstance(policy, AlarmPolicy) or figure is None:
+        return Fact(False, "false alarms a day were not measured")
+    return Fact(
+        figure["low"] <= policy.alarms_per_day,
+        f"{figure['value']:.3g} false alarms a day [{figure['low']:.3g}, {figure['high']:.3g}], "
+        f"of a budget of {policy.alarms_per_day:g}",
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """A few of the names, and how many others there are."""
+    others = len(names) - NUM_NAMED
+    return (", ".join(names[:NUM_NAMED]) or "all") + (f" and {others} others" if others > 0 else "")
+
+
 def _sex_excluded(task: Task, exported: ExportedModel, policy: Policy) -> Fact:
     """Directive 2004/113/EC, Article 5(1); Test-Achats (C-236/09): premiums and benefits."""
     del task, policy
@@ -190,4 +310,13 @@ CHECKS: Mapping[ComplianceCheck, Check] = {
     "sex_excluded": _sex_excluded,
     "age_excluded": _age_excluded,
     "groups_measured": _groups_measured,
+    "tables_versioned": _tables_versioned,
+    "tables_reviewed": _tables_reviewed,
+    "recall_measured": _recall_measured,
+}
+# Of what a report has measured, which a model alone does not tell.
+MEASURED_CHECKS: Mapping[ComplianceCheck, MeasuredCheck] = {
+    "classes_measured": _classes_measured,
+    "backtest_held": _backtest_held,
+    "alarm_budget_kept": _alarm_budget_kept,
 }

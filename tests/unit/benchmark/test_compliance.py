@@ -1,13 +1,14 @@
 import dataclasses
+import json
 from typing import get_args
 
 import pytest
 
-from spt_core.benchmark.compliance import CHECKS, run_checks
+from spt_core.benchmark.compliance import CHECKS, MEASURED_CHECKS, Measured, compliance, run_checks
 from spt_core.heads import HEADS
-from spt_core.policy import LabelPolicy
+from spt_core.policy import AlarmPolicy, LabelPolicy, QuantilePolicy, SpanPolicy
 from spt_core.signature import Field, Signature
-from spt_core.task import ComplianceCheck, find
+from spt_core.task import ComplianceCheck, RuleTable, all_tasks, find
 from tests.tiny_models import FRAUD, RISK
 
 
@@ -26,7 +27,15 @@ def checked(export):
 
 
 def test_every_check_that_a_task_can_declare_exists():
-    assert set(CHECKS) == set(get_args(ComplianceCheck))
+    assert CHECKS.keys() | MEASURED_CHECKS.keys() == set(get_args(ComplianceCheck))
+    assert not CHECKS.keys() & MEASURED_CHECKS.keys()
+
+
+@pytest.mark.parametrize("path", sorted(all_tasks()))
+def test_every_industry_s_tasks_check_more_than_a_licence(path):
+    task = all_tasks()[path]
+    is_asked = task.industry in ("healthcare", "technology") or task.backtest_levels
+    assert len(task.compliance_checks) > 1 or not is_asked
 
 
 def test_a_sound_model_passes_the_checks_of_its_task(checked):
@@ -142,3 +151,121 @@ def test_an_insurer_s_checks_say_by_which_columns_groups_are_measured(checked):
     assert "by group of holder_sex" in found["sex_excluded"]["fact"]
     assert found["age_excluded"]["passed"]
     assert "no figures by group" in found["age_excluded"]["fact"]
+
+
+LABELS = LabelPolicy(thresholds={}, most_probable=True)
+NOTES = "healthcare/hipaa_compliance"
+
+
+def test_a_table_that_no_clinician_has_reviewed_fails_and_does_not_stand_in_the_way(export):
+    check = run_checks(find(CASES), export, LABELS)["tables_reviewed"]
+    assert not check["passed"]
+    assert not check["required"]
+    assert "tables that nobody has reviewed: clinical knowledge" in check["fact"]
+    table = RuleTable("clinical knowledge", "2", "guidelines", "Dr. A. Lee")
+    reviewed = dataclasses.replace(find(CASES), tables=(table,))
+    check = run_checks(reviewed, export, LABELS)["tables_reviewed"]
+    assert check["passed"]
+    assert "clinical knowledge 2 by Dr. A. Lee" in check["fact"]
+
+
+@pytest.mark.parametrize(
+    ("table", "passed", "fact"),
+    [
+        (RuleTable("weaknesses", "1", "MITRE"), True, "weaknesses 1 (MITRE)"),
+        (RuleTable("weaknesses", "", "MITRE"), False, "without a version and a source: weaknesses"),
+    ],
+)
+def test_a_table_says_its_version_and_whose_its_rows_are(export, table, passed, fact):
+    task = dataclasses.replace(find("technology/code_analysis"), tables=(table,))
+    check = run_checks(task, export, LABELS)["tables_versioned"]
+    assert check["passed"] is passed
+    assert fact in check["fact"]
+
+
+@pytest.mark.parametrize("path", ["technology/code_analysis", "technology/security_analysis"])
+def test_what_is_said_of_the_sample_s_classes_names_its_source(export, path):
+    task = find(path)
+    labels = task.sample(2000, 0)[task.label].to_pylist()
+    is_list = task.head == "multi_label"
+    classes = {n for label in labels for n in (json.loads(label) if is_list else [label])}
+    artifact = dataclasses.replace(export.artifact, classes=tuple(sorted(classes)))
+    exported = dataclasses.replace(export, artifact=artifact)
+    assert run_checks(task, exported, LABELS)["advice_sourced"]["passed"]
+    artifact = dataclasses.replace(artifact, classes=("CWE-0", "T0000"))
+    exported = dataclasses.replace(export, artifact=artifact)
+    assert "CWE-0, T0000" in run_checks(task, exported, LABELS)["advice_sourced"]["fact"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "passed", "fact"),
+    [
+        ({"name": 40, "date": 12}, True, "recall on held-out spans: name 0.50, date 0.50; nothing"),
+        ({"name": 40, "date": 9}, False, "types with fewer than 10 held-out spans: date (9)"),
+        ({}, False, "types with fewer than 10 held-out spans: all"),
+    ],
+)
+def test_the_recall_of_every_type_that_rows_have_was_measured(export, counts, passed, fact):
+    recalled = {name: count // 2 for name, count in counts.items()}
+    policy = SpanPolicy(support=counts, recalled=recalled)
+    check = run_checks(find(NOTES), export, policy)["recall_measured"]
+    assert check["passed"] is passed
+    assert fact in check["fact"]
+    assert "biometric" in check["fact"]  # which no row has
+
+
+def measured(**changes):
+    return Measured(**{"num_rows": 100, "num_positives": 40, "quality": {}, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "passed", "fact"),
+    [
+        ({}, True, "each of 2 classes has 40 held-out items"),
+        ({"num_positives": 4}, False, "classes with fewer than 10 held-out items: yes (4)"),
+        ({"classes": [{"label": "int", "support": 3}]}, False, "items: int (3)"),
+        ({"classes": [{"label": "int", "support": 30}]}, True, "each of 1 classes has 30"),
+    ],
+)
+def test_every_class_has_items_enough_to_be_measured(export, changes, passed, fact):
+    task = find("healthcare/drug_interaction_detection")
+    check = run_checks(task, export, LABELS, measured(**changes))["classes_measured"]
+    assert check["passed"] is passed
+    assert fact in check["fact"]
+
+
+@pytest.mark.parametrize(
+    ("p_values", "passed"), [((0.4, 0.06), True), ((0.4, 0.049), False), ((), False)]
+)
+def test_a_backtest_holds_where_kupiec_s_test_refuses_no_level(export, p_values, passed):
+    level = {"level": 0.95, "num_days": 250, "exceedances": 14, "expected": 12.5}
+    rows = [{**level, "kupiec_p": p} for p in p_values]
+    policy = QuantilePolicy(levels=(0.5,), shifts=(0.0,))
+    task = find("financial_services/market_risk")
+    check = run_checks(task, export, policy, measured(backtest=rows))["backtest_held"]
+    assert check["passed"] is passed
+    assert ("14 of 250 days beyond 95%" in check["fact"]) is bool(p_values)
+
+
+@pytest.mark.parametrize(("low", "passed"), [(0.8, True), (1.2, False)])
+def test_false_alarms_keep_the_budget_of_the_policy(export, low, passed):
+    quality = {"false_alarms_per_day": {"value": 1.5, "low": low, "high": 2.0}}
+    task = find("technology/performance_monitoring")
+    policy = AlarmPolicy(threshold=1.0, alarms_per_day=1.0)
+    check = run_checks(task, export, policy, measured(quality=quality))["alarm_budget_kept"]
+    assert check["passed"] is passed
+    assert "of a budget of 1" in check["fact"]
+
+
+def test_a_check_that_reads_a_report_is_left_out_and_told_where_there_is_none(export):
+    task = find("technology/defect_prediction")
+    assert "classes_measured" not in run_checks(task, export, LABELS)
+
+    class Model:
+        source, policy = export, LABELS
+
+    Model.task = task
+    results = {result.task_id: result for result in compliance(Model)}
+    assert "there is none" in results["compliance_classes_measured"].not_measured
+    results = {result.task_id: result for result in compliance(Model, measured())}
+    assert results["compliance_classes_measured"].score == 1.0

@@ -85,7 +85,12 @@ def test_the_report_is_json_and_a_page(report: Report) -> None:
 
 def test_the_terminal_shows_the_head_s_metrics(report: Report) -> None:
     told: list[Any] = []
-    screen = types.SimpleNamespace(table=lambda *parts: told.append(parts), say=told.append)
+    warned: list[tuple[str, str]] = []
+    screen = types.SimpleNamespace(
+        table=lambda *parts: told.append(parts),
+        say=told.append,
+        warn=lambda *parts: warned.append(parts),
+    )
     run: Any = types.SimpleNamespace(screen=screen)
     show_report(run, report)
     title, columns, rows = told[0]
@@ -93,3 +98,5 @@ def test_the_terminal_shows_the_head_s_metrics(report: Report) -> None:
     shown = list(HEADS["pair"].metrics)[:NUM_SHOWN_METRICS]
     assert columns[1:-1] == [name.replace("_", " ") for name in shown]
     assert len(rows) == 2
+    ((_, failed),) = warned
+    assert "classes_measured: classes with fewer than 10 held-out items" in failed
