@@ -10,6 +10,7 @@ import torch
 
 from spt_core.answering import Answerer
 from spt_core.data.series import as_column
+from spt_core.errors import InputError
 from spt_core.families.series.checkpoint import StudentRuntime
 from spt_core.families.series.exporting import trial_windows
 from spt_core.families.series.facts import series_facts, with_seen
@@ -17,7 +18,7 @@ from spt_core.families.series.forecasters import step_figures
 from spt_core.families.series.network import as_student, series_network
 from spt_core.families.series.reading import WindowReader, filled, record_of
 from spt_core.families.series.rows import shard_of
-from spt_core.families.series.serving import SeriesPredictor, occlusions
+from spt_core.families.series.serving import SeriesPredictor, SeriesServing, occlusions
 from spt_core.heads import HEADS
 from spt_core.heads.forecasts import LEVELS, MEAN_WEIGHTS
 from spt_core.signature import Field, SequenceShape, Signature
@@ -123,6 +124,18 @@ def test_deleting_the_first_driver_moves_a_forecast_more_than_deleting_the_last(
         effects = [abs(reason.effect) for reason in prediction.reasons(0, MEAN_WEIGHTS)]
         assert len(effects) == len(parts)
         assert effects == sorted(effects, reverse=True)
+
+
+def test_probes_of_before_may_lack_what_is_foretold_and_requests_may_not(predictor):
+    window = WINDOWS[0].copy()
+    window[: SHAPE.length, 2] = np.nan
+    record = record_of("readings", window, SHAPE)
+    with pytest.raises(InputError, match="a reading of 'demand' in its window, however: all 6"):
+        predictor.read(record)
+    (scores,) = predictor.predict([predictor.window(record)])
+    probes = {"records": [record], "scores": [scores.values.ravel().tolist()], "unit": 1.0}
+    assert SeriesServing().probe_gap(predictor, probes) == 0.0
+    assert all(np.isfinite(w[: SHAPE.length, 2]).all() for w in trial_windows(FACTS, 8, seed=1))
 
 
 def test_parts_of_a_window_are_thirds_of_the_target_each_channel_and_what_is_known():
