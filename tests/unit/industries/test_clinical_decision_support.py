@@ -127,7 +127,7 @@ def test_symptoms_that_the_model_does_not_know_are_at_least_urgent_and_said():
     "term",
     [
         *("stroke", "facial_droop", "Slurred speech", "left arm weakness", "one-sided weakness"),
-        *("unresponsive", "patient is unresponsive", "seizures", "confused"),
+        *("unresponsive", "patient is unresponsive", "no pulse", "seizures", "confused"),
     ],
 )
 def test_signs_of_a_stroke_and_of_lost_consciousness_are_emergencies_known_or_not(term):
