@@ -237,7 +237,9 @@ def test_the_trainer_of_snippet_1_trains_and_transfers_with_the_strategy(
     target = table_splits(find("financial_services/credit_scoring"), tmp_path)
     space |= {"source_model": space.pop("model"), "target_data": target}
     kept = run("transfer_strategy", **space)["transferred_model"]
-    assert kept.artifact.notes[-1].startswith("the model from scratch is kept")
+    why, saved = kept.artifact.notes[-2:]
+    assert why.startswith("the model from scratch is kept")
+    assert saved == "labels saved: none, as the model from scratch is kept"
     of_risk, *of_credit = fits.configs
     own = dataclasses.asdict(space["config"])
     assert {k: v for k, v in dataclasses.asdict(of_risk).items() if v != own[k]}.keys() == {

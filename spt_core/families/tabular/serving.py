@@ -31,7 +31,7 @@ from spt_core.notation import gaps_for
 from spt_core.policy import IntervalPolicy
 from spt_core.records import flatten
 from spt_core.signature import Field, Signature
-from spt_core.task import find
+from spt_core.task import all_tasks
 from spt_core.terms import ABSENT, nearest_term, terms_of
 
 if TYPE_CHECKING:
@@ -343,7 +343,8 @@ def _predictor(
     reference = None
     if REFERENCE in artifact.files:
         reference = reference_from_bytes(read(REFERENCE))
-    beside = find(artifact.task).beside(artifact.signature)
+    task = all_tasks().get(artifact.task)  # a checkpoint can be run without its task
+    beside = Signature(fields=()) if task is None else task.beside(artifact.signature)
     return TablePredictor(artifact.signature, runtime, artifact.classes, reference, beside)
 
 
