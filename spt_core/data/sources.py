@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 
     from spt_core.data.read import Dataset
 
+# As data sets of images are often dealt by whoever gives them away.
+PARTS_OF_OTHERS = frozenset(
+    ("train", "training", "val", "valid", "validation", "test", "testing", "eval")
+)
 MIN_CLASS_FOLDERS = 2  # with images, for a table beside them to be a note
 
 Source: TypeAlias = "str | Path | pa.Table | pd.DataFrame | Sequence[Mapping[str, Any]] | Dataset"
@@ -89,6 +93,8 @@ def open_corpus(
             "images must lie in a folder for each class, however: those of "
             f"{_name_of(source)} lie in none"
         )
+    if images is not None and require_label and label == FOLDER:
+        _refuse_parts(images.folders, _name_of(source))
     if require_label or roles.label is not None:
         require_columns([label], columns, what="label", file=uris[0])
     time = roles.time or (task.time if task.time in columns else None)
@@ -256,6 +262,16 @@ def _tables(
     if table.num_rows == 0:
         raise InputError("a corpus must have rows, however: it is empty")
     yield flat(table.replace_schema_metadata(None))
+
+
+def _refuse_parts(folders: Sequence[str], name: str) -> None:
+    """Refuse a folder of `train` and `test`, which would be taken for classes."""
+    if {folder.lower() for folder in folders} <= PARTS_OF_OTHERS:
+        raise InputError(
+            f"the folders in {name} must be named by their class, however: {', '.join(folders)} "
+            f"{'is a part' if len(folders) == 1 else 'are parts'} of a data set; give one of them, "
+            "or put the classes' folders of all together (the splits are made here)"
+        )
 
 
 def _records(source: object) -> list[dict[str, Any]]:

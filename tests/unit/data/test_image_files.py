@@ -150,6 +150,16 @@ def test_the_class_is_the_first_folder_and_a_plate_the_one_below_it(tmp_path: Pa
     assert "'subfolder' must be known" in bad["reason"][0].as_py()
 
 
+def test_folders_of_parts_are_no_classes(tmp_path: Path) -> None:
+    for part in ("train", "Test"):
+        (tmp_path / "plates" / part / "good").mkdir(parents=True)
+        (tmp_path / "plates" / part / "good" / "1.png").write_bytes(tiny_image(1))
+    with pytest.raises(InputError, match="named by their class, however: Test, train are parts"):
+        open_corpus(TASK, tmp_path / "plates", storage=as_uri(tmp_path))
+    corpus = open_corpus(TASK, tmp_path / "plates" / "train", storage=as_uri(tmp_path))
+    assert rows_of(corpus)["folder"].to_pylist() == ["good"]
+
+
 def test_an_image_beside_the_folders_of_the_classes_goes_aside(folder: Path) -> None:
     (folder / "overview.png").write_bytes(tiny_image(9))
     corpus = open_corpus(TASK, folder, storage=as_uri(folder.parent))
