@@ -83,7 +83,7 @@ class SeriesDistilling:
         lesson = self._lesson
         facts = json.loads(lesson.teacher.read(FACTS))
         num_rows = lesson.splits.num_rows["train"] * (lesson.num_copies + 1)
-        self._run = series_run(
+        run = series_run(
             self.role,
             lesson.splits,
             lesson.training,
@@ -91,11 +91,7 @@ class SeriesDistilling:
             lesson.teacher.signature,
             num_rows=num_rows,
         )
-        weights = LEARNER.network(self._run).state_dict().values()
-        size = sum(tensor.numel() * tensor.element_size() for tensor in weights)
-        network = lesson.training.network
-        what = f"student_filters {network.student_filters} and student_width"
-        lesson.check_size(size, len(lesson.teacher.read(WEIGHTS)), what)
+        self._run = _sized(run, lesson)
         return self._run
 
     def rows(self, part: Literal["train", "validation"]) -> Dataset:
@@ -188,6 +184,27 @@ class SeriesDistilling:
         )
         rows.write_parquet(self._soft)
         write_manifest(self._soft, {"teacher": lesson.teacher.uri, "copies": lesson.num_copies})
+
+
+def _sized(run: TrainingRun, lesson: Lesson) -> TrainingRun:
+    """The run of a student that is as small as it must be.
+
+    Where nobody chose its width, it is halved until it is: long windows make a wide first layer,
+    and a teacher of one member little room.
+    """
+    teacher_size = len(lesson.teacher.read(WEIGHTS))
+    network = run.config.network
+    is_default = network.student_width == SeriesConfig().student_width
+    while True:
+        size = sum(t.numel() * t.element_size() for t in LEARNER.network(run).state_dict().values())
+        width = run.config.network.student_width
+        fits = size <= lesson.compression_ratio * teacher_size
+        if fits or not is_default or width <= SMALLEST_WIDTH:
+            what = f"student_filters {network.student_filters} and student_width {width}"
+            lesson.check_size(size, teacher_size, what)
+            return run
+        smaller = dataclasses.replace(network, student_width=width // 2)
+        run = dataclasses.replace(run, config=dataclasses.replace(run.config, network=smaller))
 
 
 def _saved(network: nn.Module) -> bytes:
