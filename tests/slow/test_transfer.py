@@ -54,7 +54,9 @@ def test_a_model_is_transferred_between_domains_as_the_specification_writes_it(
     transferred_model = space["transferred_model"]
     assert transferred_model.task == CLAIMS
     assert 0 <= transferred_model.assess_claim(CLAIMS.example)["fraud_probability"] <= 1
-    assert "is kept: log loss" in transferred_model.artifact.notes[-1]
+    why, saved = transferred_model.artifact.notes[-2:]
+    assert "is kept: log loss" in why
+    assert saved.startswith("labels saved: ")
 
 
 def test_a_model_is_transferred_with_the_specification_s_strategy(
