@@ -16,13 +16,15 @@ from spt_core.training import TrainingConfig
 def default(task: Task) -> PipelineConfig:
     """A real corpus on a few cores.
 
-    On the official test of C-MAPSS FD001 (lives capped at 125) the served student has an RMSE of
-    13.2 to 14.0 cycles, 13.6 in the mean of four seeds (tests/bench/bench_series.py), its teacher
-    12.4 to 12.5: a wider student was not tried. On the last six months of carparts-demand its
-    scaled quantile loss is 0.426 (three seeds). With smoothing and levels fitted on the same two
-    origins, in-sample quantiles and SBA have 0.430, Croston and LightGBM (Tweedie) 0.431, TSB
-    0.432: the student is about one percent ahead (bench_series carparts). Of the SYNTHETIC sample
-    its loss is 0.249 with promotions known in advance, 0.259 without and 0.260
+    On the official test of C-MAPSS FD001 (lives capped at 125) a student of 32 hidden units has an
+    RMSE of 13.2 to 14.0 cycles, 13.6 in the mean of four seeds (tests/bench/bench_series.py), its
+    teacher 12.4 to 12.5. Of a number it has 64 now: on the 15 engines that are held out of training
+    its RMSE falls from 12.32 to 12.10, and on the official test from 13.24 to 12.55 (one seed; its
+    teacher's are 11.44 and 12.51). On the last six months of carparts-demand its scaled quantile
+    loss is 0.426 (three seeds). With smoothing and levels fitted on the same two origins,
+    in-sample quantiles and SBA have 0.430, Croston and LightGBM (Tweedie) 0.431, TSB 0.432: the
+    student is about one percent ahead (bench_series carparts). Of the SYNTHETIC sample its loss is
+    0.249 with promotions known in advance, 0.259 without and 0.260
     without the season either (bench_series planned, one seed). Of the seven files of
     NAB's realKnownCause the served student has a mean VUS-PR of 0.311, an isolation forest 0.292,
     windowed PCA 0.272, a random score 0.130 (bench_series nab). Static INT8 is not tried: a student
@@ -34,7 +36,7 @@ def default(task: Task) -> PipelineConfig:
         industry=task.industry,
         family="series",
         model_name="default",
-        network=SeriesConfig(),
+        network=SeriesConfig(student_width=64) if task.head == "regression" else SeriesConfig(),
         num_epochs=12,
         batch_size=128,
         learning_rate=2e-3,

@@ -175,6 +175,13 @@ def student_training(task: str, network: SeriesConfig, seed: int, **more: Any) -
     return dataclasses.replace(training, network=network, seed=seed, **more)
 
 
+def recipe_network(task: str, **changes: Any) -> SeriesConfig:
+    """The default recipe's sizes with some changed."""
+    from jobs.recipes.series import default
+
+    return dataclasses.replace(default(find(task)).training.network, **changes)
+
+
 def channels_of(table: pa.Table, task: str, **roles: Any) -> SequenceShape:
     """The shape of windows of a table, its channels as a corpus of it would have them."""
     from spt_core.data.corpus import Corpus
@@ -226,7 +233,7 @@ def cmapss(home: Path, seeds: int, quick: bool) -> dict[str, Any]:
         facts = series_facts(shape, windows[~held], head="regression", values=values[~held])
         targets = targets_of(rows[label], windows, facts)
         parts = (windows[~held], targets[~held]), (windows[held], targets[held])
-        network = SeriesConfig(teacher_members=1 if quick else 2)
+        network = recipe_network(task, teacher_members=1 if quick else 2)
         epochs = 6 if quick else 12
         began = time.perf_counter()
         teacher_net = fitted(
