@@ -51,6 +51,7 @@ Tracker = Literal["mlflow", "wandb"]
 # What runs a replica's graphs: ONNX Runtime on the processor, a TensorRT engine, ONNX Runtime's
 # TensorRT provider; the last says that what the provider does not take may run elsewhere.
 RuntimeName = Literal["onnx", "tensorrt", "tensorrt_provider", "tensorrt_provider_or_cpu"]
+EXAMPLE_SWING = 0.05  # of what a channel has read, either way
 EXAMPLE_END_S = 1_703_980_800.0  # 2023-12-31
 MAX_BODY_BYTES = 1_000_000  # of a request, unless its family says otherwise
 RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
@@ -453,9 +454,13 @@ def _with_moments(readings: list[dict[str, Any]], shape: SequenceShape) -> list[
 
 
 def _typical_window(shape: SequenceShape) -> list[dict[str, Any]]:
-    """Readings that stand in the middle of what each channel has read."""
-    middles = _middles(shape)
-    readings: list[dict[str, Any]] = [dict(middles) for _ in range(shape.length)]
+    """Readings about the middle of what each channel has read; one that stands still is odd."""
+    ends = shape.seen or [(0.0, 0.0)] * len(shape.channels)
+    readings: list[dict[str, Any]] = []
+    for step in range(shape.length):
+        place = 0.5 + (EXAMPLE_SWING if step % 2 else -EXAMPLE_SWING)
+        values = [round(low + place * (high - low), 6) for low, high in ends]
+        readings.append(dict(zip(shape.channels, values, strict=True)))
     if shape.calendar:
         moments = example_moments(shape)
         readings = [{shape.time: at, **r} for at, r in zip(moments, readings, strict=True)]

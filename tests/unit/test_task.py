@@ -96,7 +96,8 @@ def test_a_typical_record_of_a_forecast_says_what_is_known_and_when_readings_wer
     signature = Signature(fields=(field, *task.fields[1:]))
     record = example_record(task, signature)
     assert record["known_in_advance"] == {"price": [2.0] * 4}
-    assert record["readings"][-1] == {"month": "2023-12-31T00:00:00", "price": 2.0, "demand": 5.0}
+    assert record["readings"][-1] == {"month": "2023-12-31T00:00:00", "price": 2.1, "demand": 5.5}
+    assert record["readings"][-2] == {"month": "2023-11-30T00:00:00", "price": 1.9, "demand": 4.5}
     assert record["readings"][0]["month"] == "2023-01-31T00:00:00"
     assert WindowReader(signature).record(record).values.shape == (16, 4)
     assert example_record(task, Signature(fields=task.fields)) is task.example
