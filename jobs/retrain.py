@@ -44,6 +44,7 @@ from spt_core.continuous.retraining import (
 )
 from spt_core.data.replay import evaluation_set_of, with_training
 from spt_core.data.splits import EvaluationSet, Splits, load_splits
+from spt_core.deidentification import sentence
 from spt_core.errors import ConflictError, InputError, SptError
 from spt_core.registry import CHAMPION, ModelVersion, Registry
 from spt_core.task import Task
@@ -255,12 +256,7 @@ def deidentified(run: Run, examples: list[Labeled]) -> tuple[list[Labeled], str]
     if rewrite is None:
         return examples, "as they were"
     examples, replaced = rewritten(examples, rewrite)
-    counts = ", ".join(f"{count:,} {name}" for name, count in replaced.items())
-    facts = rewrite.facts
-    return examples, (
-        f"by patterns {facts['patterns']} and the model {facts['model']}: "
-        f"{counts or 'nothing replaced'}"
-    )
+    return examples, sentence(rewrite.facts, replaced)
 
 
 def followed(run: Run, config: RetrainConfig, examples: Sequence[Labeled], before: Splits) -> Grown:

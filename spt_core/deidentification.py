@@ -86,6 +86,15 @@ def deidentifier(
     )
 
 
+def sentence(facts: Mapping[str, Any], replaced: Mapping[str, int]) -> str:
+    """By what texts were de-identified, and how many of each type were replaced."""
+    counts = ", ".join(f"{count:,} {name}" for name, count in replaced.items())
+    return (
+        f"by patterns {facts['patterns']} and the model {facts['model']}: "
+        f"{counts or 'nothing replaced'}"
+    )
+
+
 def _answer(exported: str, policy: str, text: str) -> dict[str, Any]:
     task = find(TASK)
     record = {task.text_field.name: text}

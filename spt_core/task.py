@@ -455,12 +455,10 @@ def _with_moments(readings: list[dict[str, Any]], shape: SequenceShape) -> list[
 
 def _typical_window(shape: SequenceShape) -> list[dict[str, Any]]:
     """Readings about the middle of what each channel has read; one that stands still is odd."""
-    ends = shape.seen or [(0.0, 0.0)] * len(shape.channels)
-    readings: list[dict[str, Any]] = []
-    for step in range(shape.length):
-        place = 0.5 + (EXAMPLE_SWING if step % 2 else -EXAMPLE_SWING)
-        values = [round(low + place * (high - low), 6) for low, high in ends]
-        readings.append(dict(zip(shape.channels, values, strict=True)))
+    swings = (-EXAMPLE_SWING, EXAMPLE_SWING)
+    readings: list[dict[str, Any]] = [
+        dict(_between(shape, 0.5 + swings[step % 2])) for step in range(shape.length)
+    ]
     if shape.calendar:
         moments = example_moments(shape)
         readings = [{shape.time: at, **r} for at, r in zip(moments, readings, strict=True)]
@@ -472,7 +470,7 @@ def _typical_ahead(signature: Signature) -> dict[str, Any]:
     shape = next((f.shape for f in signature.fields if f.shape is not None), None)
     if shape is None or not shape.in_advance:
         return {}
-    middles = _middles(shape)
+    middles = _between(shape, 0.5)
     return {KNOWN_IN_ADVANCE: {n: [middles[n]] * shape.horizon for n in shape.in_advance}}
 
 
@@ -488,10 +486,11 @@ def example_moments(shape: SequenceShape) -> list[str]:
     return np.datetime_as_string(moments.astype("datetime64[s]")).tolist()
 
 
-def _middles(shape: SequenceShape) -> dict[str, float]:
+def _between(shape: SequenceShape, place: float) -> dict[str, float]:
+    """A reading of each channel, so far (0 to 1) on the way from its least to its greatest."""
     ends = shape.seen or [(0.0, 0.0)] * len(shape.channels)
-    middles = [round((low + high) / 2, 6) for low, high in ends]
-    return dict(zip(shape.channels, middles, strict=True))
+    values = [round(low + place * (high - low), 6) for low, high in ends]
+    return dict(zip(shape.channels, values, strict=True))
 
 
 def _typical(field: Field) -> Any:

@@ -10,6 +10,7 @@ import asyncio
 import inspect
 import re
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 # Each public name of the specification -> where it is here.
@@ -44,6 +45,13 @@ def run(name: str, **names: Any) -> dict[str, Any]:
     if inspect.iscoroutine(made):
         asyncio.run(made)
     return space
+
+
+def transfer_strategy() -> dict[str, Any]:
+    """The configuration of progressive unfreezing, as the specification writes it."""
+    trainer = SimpleNamespace(transfer_with_strategy=lambda *_: None)
+    names = {"trainer": trainer, "source_model": None, "target_data": None}
+    return run("transfer_strategy", **names)["transfer_config"]
 
 
 def imports(names: list[str]) -> str:

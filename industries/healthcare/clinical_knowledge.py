@@ -167,9 +167,9 @@ class ClinicalKnowledge:
         alarms: list[tuple[Urgency, str]] = []
         for flag in self.red_flags:
             terms = self._terms(record, flag.field)
-            found = [term for term in terms if flag.is_in(term)]
-            if found:
-                alarms.append((flag.urgency, f"{flag.field} holds {', '.join(found)}"))
+            signs = [term for term in terms if flag.is_in(term)]
+            if signs:
+                alarms.append((flag.urgency, f"{flag.field} holds {', '.join(signs)}"))
         for limit in self.vital_limits:
             number = vital_number(record.get(limit.field), limit.field, limit.part)
             if number is None:
@@ -182,9 +182,9 @@ class ClinicalKnowledge:
                 alarms.append((limit.urgency, fact))
         warned = self.early_warning.warned(record)
         alarms += warned.alarms
-        signs = {flag.field for flag in self.red_flags}
+        fields = {flag.field for flag in self.red_flags}
         for field, term, _ in unseen:
-            if field in signs:
+            if field in fields:
                 fact = f"{field} holds what the model does not know: {term}"
                 alarms.append((self.urgency_of_others, fact))
         urgencies, facts = zip(*alarms, strict=True) if alarms else ((), ())

@@ -92,7 +92,7 @@ class EarlyWarning:
 
     def warned(self, record: Mapping[str, Any]) -> Warned:
         """The score of a record, as it was read; a parameter that it does not tell adds nothing."""
-        told: dict[str, int] = {}
+        points_by_field: dict[str, int] = {}
         alarms: list[tuple[Urgency, str]] = []
         missing: list[str] = []
         for parameter in self.parameters:
@@ -100,12 +100,12 @@ class EarlyWarning:
             if points is None:
                 missing.append(parameter.field)
                 continue
-            told[parameter.field] = points
+            points_by_field[parameter.field] = points
             if points >= self.one_parameter.at_least:
                 value = record[parameter.field]
                 fact = f"{parameter.field} is {value}, {points} points of {self.name}"
                 alarms.append((self.one_parameter.urgency, fact))
-        score = sum(told.values()) if told else None
+        score = sum(points_by_field.values()) if points_by_field else None
         for step in self.all_parameters:
             if score is not None and score >= step.at_least:
                 fact = f"{self.name} is {score}, at least {step.at_least}"

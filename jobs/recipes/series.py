@@ -8,7 +8,7 @@ from jobs.recipes.config import DataConfig, PipelineConfig, resized
 from spt_core.benchmark import BenchmarkConfig
 from spt_core.data.splits import SplitConfig
 from spt_core.distillation import DistillationConfig
-from spt_core.families.series.config import SeriesConfig
+from spt_core.families.series.config import NUMBER_WIDTH, SeriesConfig
 from spt_core.task import Task
 from spt_core.training import TrainingConfig
 
@@ -24,19 +24,20 @@ def default(task: Task) -> PipelineConfig:
     loss is 0.426 (three seeds). With smoothing and levels fitted on the same two origins,
     in-sample quantiles and SBA have 0.430, Croston and LightGBM (Tweedie) 0.431, TSB 0.432: the
     student is about one percent ahead (bench_series carparts). Of the SYNTHETIC sample its loss is
-    0.249 with promotions known in advance, 0.259 without and 0.260
-    without the season either (bench_series planned, one seed). Of the seven files of
-    NAB's realKnownCause the served student has a mean VUS-PR of 0.311, an isolation forest 0.292,
-    windowed PCA 0.272, a random score 0.130 (bench_series nab). Static INT8 is not tried: a student
-    of 30 steps and 17 channels takes 127 us in full precision and 163 in INT8, one of 100 and 38
-    takes 320 and 660 (CPU time of a window, one thread), and is hardly smaller.
+    0.249 with promotions known in advance, 0.259 without and 0.260 without the season either
+    (bench_series planned, one seed). Of the seven files of NAB's realKnownCause the served student
+    has a mean VUS-PR of 0.311, an isolation forest 0.292, windowed PCA 0.272, a random score 0.130
+    (bench_series nab). Static INT8 is not tried: a student of 30 steps and 17 channels takes 127 us
+    in full precision and 163 in INT8, one of 100 and 38 takes 320 and 660 (CPU time of a window,
+    one thread), and is hardly smaller.
     """
+    is_number = task.head == "regression"
     training = TrainingConfig(
         task=task.path,
         industry=task.industry,
         family="series",
         model_name="default",
-        network=SeriesConfig(student_width=64) if task.head == "regression" else SeriesConfig(),
+        network=SeriesConfig(student_width=NUMBER_WIDTH) if is_number else SeriesConfig(),
         num_epochs=12,
         batch_size=128,
         learning_rate=2e-3,

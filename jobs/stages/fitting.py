@@ -13,7 +13,7 @@ from jobs.command import Run
 from jobs.console import Stage
 from spt_core.compression.limits import Limits
 from spt_core.data.splits import Splits
-from spt_core.deidentification import TASK, Deidentifier, deidentifier
+from spt_core.deidentification import TASK, Deidentifier, deidentifier, sentence
 from spt_core.errors import InputError
 from spt_core.model import SpecializedModel
 from spt_core.registry import (
@@ -83,11 +83,7 @@ def _show_deidentified(run: Run, splits: Splits) -> None:
     facts = splits.deidentified
     if not facts:
         return
-    counts = ", ".join(f"{count:,} {name}" for name, count in facts["replaced"].items())
-    run.screen.say(
-        f"  de-identified by patterns {facts['patterns']} and the model {facts['model']}: "
-        f"{counts or 'nothing replaced'}"
-    )
+    run.screen.say(f"  de-identified {sentence(facts, facts['replaced'])}")
     if "exported" not in facts:
         run.screen.warn(
             "  de-identified",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from spt_core.artifacts import ExportedModel
-from spt_core.benchmark.tasks import BenchmarkResult, BenchmarkType
+from spt_core.benchmark.tasks import BenchmarkResult, BenchmarkType, listed
 from spt_core.model import SpecializedModel
 from spt_core.policy import AlarmPolicy, DecisionPolicy, LabelPolicy, Policy, SpanPolicy
 from spt_core.protected import attribute_of
@@ -16,7 +16,6 @@ from spt_core.terms import term_of
 UNSPECIFIC = "OTHER"  # a code that stands for no reason
 MIN_MEASURED = 10  # held-out items of a class, below which its recall says nothing
 REFUSED_BELOW = 0.05  # of Kupiec's p-value
-NUM_NAMED = 6  # of what lacks something
 
 
 class Fact(NamedTuple):
@@ -174,7 +173,7 @@ def _tables_versioned(task: Task, exported: ExportedModel, policy: Policy) -> Fa
     del exported, policy
     without = [table.name for table in task.tables if not (table.version and table.source)]
     if without or not task.tables:
-        return Fact(False, f"tables without a version and a source: {_listed(without)}")
+        return Fact(False, f"tables without a version and a source: {listed(without) or 'all'}")
     named = [f"{table.name} {table.version} ({table.source})" for table in task.tables]
     return Fact(True, f"tables that answers draw on: {'; '.join(named)}")
 
@@ -184,7 +183,7 @@ def _tables_reviewed(task: Task, exported: ExportedModel, policy: Policy) -> Fac
     del exported, policy
     without = [f"{t.name} {t.version}" for t in task.tables if not t.reviewed_by]
     if without or not task.tables:
-        return Fact(False, f"tables that nobody has reviewed: {_listed(without)}")
+        return Fact(False, f"tables that nobody has reviewed: {listed(without) or 'all'}")
     named = [f"{table.name} {table.version} by {table.reviewed_by}" for table in task.tables]
     return Fact(True, f"tables that answers draw on were reviewed: {'; '.join(named)}")
 
@@ -200,7 +199,8 @@ def _recall_measured(task: Task, exported: ExportedModel, policy: Policy) -> Fac
     unknown = f"; nothing is known of {', '.join(absent)}, which no row has" if absent else ""
     if few or len(absent) == len(counts):
         return Fact(
-            False, f"types with fewer than {MIN_MEASURED} held-out spans: {_listed(few)}{unknown}"
+            False,
+            f"types with fewer than {MIN_MEASURED} held-out spans: {listed(few) or 'all'}{unknown}",
         )
     recalls = ", ".join(
         f"{name} {policy.recalled.get(name, 0) / count:.2f}"
@@ -219,7 +219,7 @@ def _classes_measured(measured: Measured, policy: Policy) -> Fact:
         counts = {"yes": measured.num_positives, "no": others}
     few = [f"{name} ({count})" for name, count in counts.items() if count < MIN_MEASURED]
     if few:
-        return Fact(False, f"classes with fewer than {MIN_MEASURED} held-out items: {_listed(few)}")
+        return Fact(False, f"classes with fewer than {MIN_MEASURED} held-out items: {listed(few)}")
     least = min(counts.values())
     return Fact(True, f"each of {len(counts)} classes has {least:,} held-out items or more")
 
@@ -249,12 +249,6 @@ def _alarm_budget_kept(measured: Measured, policy: Policy) -> Fact:
         f"{figure['value']:.3g} false alarms a day [{figure['low']:.3g}, {figure['high']:.3g}], "
         f"of a budget of {policy.alarms_per_day:g}",
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    """A few of the names, and how many others there are."""
-    others = len(names) - NUM_NAMED
-    return (", ".join(names[:NUM_NAMED]) or "all") + (f" and {others} others" if others > 0 else "")
 
 
 def _sex_excluded(task: Task, exported: ExportedModel, policy: Policy) -> Fact:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from spt_core.benchmark.subject import (
     resamples,
     with_column,
 )
-from spt_core.benchmark.tasks import BenchmarkResult, BenchmarkType
+from spt_core.benchmark.tasks import BenchmarkResult, BenchmarkType, listed
 from spt_core.data.series import as_column, windows_of
 from spt_core.heads.outcomes import Outcomes
 from spt_core.signature import Field
@@ -28,7 +28,6 @@ from spt_core.terms import terms_text
 
 GAP_SHARE = 0.2  # of the values that may be missing
 TYPO_SHARE = 0.1  # of words, and of the texts of categories and terms
-NUM_NAMED = 6  # fields that a note names
 _WORD = re.compile(r"[^\W\d_]{4,}")  # shorter words are seldom misspelled
 _GAPS = ("robustness_missing", "Missing values")
 _TYPOS = ("robustness_typos", "Typos")
@@ -87,7 +86,7 @@ def typos(subject: Subject) -> BenchmarkResult:
     if not changed:
         return _missing(_TYPOS, f"none of the {what} has a word of four letters")
     what = " and ".join(dict.fromkeys(_SPELT[kinds[name]] for name in changed))
-    where = "" if task.subject is not None else f" of {_named(changed)}"
+    where = "" if task.subject is not None else f" of {listed(changed)}"
     how = f"with typos in {TYPO_SHARE:.0%} of the {what}{where}"
     return _kept(subject, table, altered, _TYPOS, how)
 
@@ -227,12 +226,6 @@ _MISSPELT: Mapping[str, Callable[[list[Any], np.random.Generator], list[Any]]] =
     "category": _misspelt_categories,
     "terms": _misspelt_terms,
 }
-
-
-def _named(names: Sequence[str]) -> str:
-    """A few of the names, and how many others there are."""
-    others = len(names) - NUM_NAMED
-    return ", ".join(names[:NUM_NAMED]) + (f" and {others} others" if others > 0 else "")
 
 
 def _words(subject: Subject) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from spt_core.errors import InputError, nearest
 from spt_core.task import IndustryType
 
+NUM_NAMED = 6  # names that a sentence lists
 Criterion = Literal["accuracy", "reasoning"]
 # As the specification writes them, and by themselves.
 CRITERIA: Mapping[str, Criterion] = {
@@ -143,3 +144,9 @@ class BenchmarkResult:
     def to_json(self) -> dict[str, Any]:
         """A JSON object with all fields."""
         return dataclasses.asdict(self)
+
+
+def listed(names: Sequence[str]) -> str:
+    """A few of the names, and how many others there are."""
+    others = len(names) - NUM_NAMED
+    return ", ".join(names[:NUM_NAMED]) + (f" and {others} others" if others > 0 else "")

@@ -44,17 +44,17 @@ def limit_facts(of: Outcomes, coverage: float, limits: Sequence[float]) -> list[
     for limit in limits:
         came = (of.labels[:, 0] <= limit).astype(np.float64)
         bounds = of.given[:, 0], of.given[:, 1]
-        told = probability_within(of.probabilities[:, 0], *bounds, coverage, limit)
+        probabilities = probability_within(of.probabilities[:, 0], *bounds, coverage, limit)
         share = float(came.mean())
         facts.append(
             {
                 "limit": limit,
                 "num_rows": len(came),
                 "share": share,
-                "mean_told": float(told.mean()),
-                "brier": float(np.mean((told - came) ** 2)),
+                "mean_told": float(probabilities.mean()),
+                "brier": float(np.mean((probabilities - came) ** 2)),
                 "brier_of_share": share * (1.0 - share),
-                "calibration_error": calibration_error(came, told),
+                "calibration_error": calibration_error(came, probabilities),
             }
         )
     return facts

@@ -491,7 +491,9 @@ DATASETS: tuple[PublicDataset, ...] = (
             "of the 1,800 of K. Song and Y. Yan, Applied Surface Science 285 (2013). None is "
             "without a defect, and no coil is told, so that the split is at random. Logistic "
             "regression on frozen features of photographs reaches an accuracy of 0.96, a random "
-            "forest on pixels 0.88."
+            "forest on pixels 0.88. Of four of five folds (bench_images neu) the fine-tuned "
+            "teacher's are 0.978, 1.000, 0.978 and 0.967, the student's 1.000, 1.000, 0.989 and "
+            "0.989, in INT8 0.989 each; pruned by half of its operations (the first fold) 1.000."
         ),
     ),
     PublicDataset(

@@ -19,15 +19,13 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from spt_core.data.series import windows_of
 from spt_core.families.baseline import Baseline, Baselines, BaselineWork
 from spt_core.families.series.boosters import fit_booster
 from spt_core.families.series.detectors import DETECTORS, simple_detector
 from spt_core.families.series.facts import sequence_field
 from spt_core.families.series.forecasters import BOOSTED, FORECASTS, simple_forecast
 from spt_core.families.series.policies import fitted_policy
-from spt_core.families.series.reading import filled
-from spt_core.families.series.rows import part_table
+from spt_core.families.series.rows import filled_windows, part_table
 from spt_core.families.series.statistics import window_statistics
 from spt_core.heads import ITEM_HEADS, metric_of
 from spt_core.heads.base import Truth
@@ -119,7 +117,7 @@ def _best(
     tried = list(choices)[: max(work.num_trials, 1)]
     for number, settings in enumerate(tried, 1):
         predict = fit(settings)
-        answers = predict(_windows(table, field))
+        answers = predict(filled_windows(table, field))
         of = head.decided(task, work.classes, truth, answers, usual)
         value = metric.sign * metric(of)
         if best is None or value > best[0]:
@@ -131,17 +129,14 @@ def _best(
 
     def outcomes(table: pa.Table, label: str, group: str | None) -> Outcomes:
         truth = Truth(table, label, groups_of(table, group or task.group))
-        return head.decided(task, work.classes, truth, predict(_windows(table, field)), policy)
+        return head.decided(
+            task, work.classes, truth, predict(filled_windows(table, field)), policy
+        )
 
     def inputs(table: pa.Table) -> list[Any]:
-        return list(_windows(table.slice(0, TIMED_WINDOWS), field)[:, None])
+        return list(filled_windows(table.slice(0, TIMED_WINDOWS), field)[:, None])
 
     return Baseline(name, outcomes, inputs, predict, settings)
-
-
-def _windows(table: pa.Table, field: Field) -> Windows:
-    assert field.shape is not None
-    return filled(windows_of(table[field.name], field.shape))
 
 
 def _labelled(work: BaselineWork, field: Field, part: Any) -> tuple[Windows, NDArray[np.float32]]:
@@ -149,4 +144,4 @@ def _labelled(work: BaselineWork, field: Field, part: Any) -> tuple[Windows, NDA
     task: Task = work.task
     truth = Truth(table, work.splits.label, groups_of(table, None))
     targets = ITEM_HEADS[task.head].truths(task, work.classes, truth)
-    return _windows(table, field), targets.astype(np.float32)
+    return filled_windows(table, field), targets.astype(np.float32)

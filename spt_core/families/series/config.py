@@ -6,6 +6,8 @@ import dataclasses
 
 from spt_core.errors import InputError, require_shares
 
+NUMBER_WIDTH = 64  # of the student of a number, in the recipe
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class SeriesConfig:

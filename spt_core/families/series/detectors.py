@@ -18,13 +18,11 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 
 from spt_core.data.hashing import column_hashes, uniform
-from spt_core.data.series import windows_of
 from spt_core.families.baseline import Baseline, BaselineWork
 from spt_core.families.series.encoding import standard, usual_rows
 from spt_core.families.series.facts import sequence_field, series_facts
 from spt_core.families.series.policies import fitted_policy
-from spt_core.families.series.reading import filled
-from spt_core.families.series.rows import part_table
+from spt_core.families.series.rows import filled_windows, part_table
 from spt_core.families.series.statistics import window_statistics
 from spt_core.heads import ITEM_HEADS
 from spt_core.heads.base import Truth
@@ -43,18 +41,18 @@ def simple_detector(work: BaselineWork, name: str) -> Baseline:
     """A detector with the threshold that its own calibration scores ask for."""
     field, head = sequence_field(work.signature), ITEM_HEADS["anomalies"]
     table = part_table(work.splits, "train", FIT_ROWS, work.seed)
-    windows = _windows(usual_rows(table, {"head": "anomalies"}), field)
+    windows = filled_windows(usual_rows(table, {"head": "anomalies"}), field)
     score, settings = DETECTORS[name](work, field, windows)
     policy = fitted_policy(work, lambda of: score(of)[:, None])
     work.tell(name, 1, 1)
 
     def outcomes(table: pa.Table, label: str, group: str | None) -> Outcomes:
         truth = Truth(table, label, groups_of(table, group or work.task.group))
-        scores = score(_windows(table, field))[:, None]
+        scores = score(filled_windows(table, field))[:, None]
         return head.decided(work.task, (), truth, scores, policy)
 
     def inputs(table: pa.Table) -> list[Any]:
-        return list(_windows(table.slice(0, TIMED_WINDOWS), field)[:, None])
+        return list(filled_windows(table.slice(0, TIMED_WINDOWS), field)[:, None])
 
     return Baseline(name, outcomes, inputs, score, settings)
 
@@ -81,7 +79,7 @@ def _pca(work: BaselineWork, field: Field, windows: Windows) -> tuple[Score, Map
     head, metric = ITEM_HEADS["anomalies"], ITEM_HEADS["anomalies"].metrics["vus_pr"]
     held_out = work.splits.table("validation", work.max_rows)
     truth = Truth(held_out, work.splits.label, groups_of(held_out, work.splits.corpus.group))
-    usual, of = head.default_policy(work.task, ()), _windows(held_out, field)
+    usual, of = head.default_policy(work.task, ()), filled_windows(held_out, field)
     tried = [(size, fitted(size)) for size in COMPONENTS[: max(work.num_trials, 1)]]
     figures = [
         metric(head.decided(work.task, (), truth, score(of)[:, None], usual)) for _, score in tried
@@ -113,11 +111,6 @@ def _random(work: BaselineWork, field: Field, windows: Windows) -> tuple[Score, 
         return uniform(column_hashes(sums), work.seed)
 
     return score, {}
-
-
-def _windows(table: pa.Table, field: Field) -> Windows:
-    assert field.shape is not None
-    return filled(windows_of(table[field.name], field.shape))
 
 
 Fit = Callable[[BaselineWork, Field, Windows], tuple[Score, Mapping[str, Any]]]

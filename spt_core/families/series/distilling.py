@@ -30,7 +30,7 @@ from spt_core.artifacts import (
 )
 from spt_core.data.read import Dataset, read_files
 from spt_core.errors import InputError
-from spt_core.families.series.config import SeriesConfig
+from spt_core.families.series.config import NUMBER_WIDTH, SeriesConfig
 from spt_core.families.series.ensemble import ROWS_AT_ONCE, network_outputs
 from spt_core.families.series.facts import sequence_field
 from spt_core.families.series.learner import LEARNER
@@ -194,7 +194,7 @@ def _sized(run: TrainingRun, lesson: Lesson) -> TrainingRun:
     """
     teacher_size = len(lesson.teacher.read(WEIGHTS))
     network = run.config.network
-    is_default = network.student_width == SeriesConfig().student_width
+    is_default = network.student_width in (SeriesConfig().student_width, NUMBER_WIDTH)
     while True:
         size = sum(t.numel() * t.element_size() for t in LEARNER.network(run).state_dict().values())
         width = run.config.network.student_width

@@ -17,12 +17,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.stats import nbinom
 
-from spt_core.data.series import windows_of
 from spt_core.families.baseline import Baseline, BaselineWork
 from spt_core.families.series.facts import columns_ahead, sequence_field
 from spt_core.families.series.policies import fitted_policy
-from spt_core.families.series.reading import filled
-from spt_core.families.series.rows import part_table
+from spt_core.families.series.rows import filled_windows, part_table
 from spt_core.families.series.statistics import window_statistics
 from spt_core.heads import ITEM_HEADS, metric_of
 from spt_core.heads.base import Truth
@@ -59,7 +57,7 @@ def simple_forecast(work: BaselineWork, name: str) -> Baseline:
     tried = _fits(work, name, field, own)[: max(work.num_trials, 1)]
     best: tuple[float, Foretell, Mapping[str, Any]] | None = None
     for number, (foretell, settings) in enumerate(tried, 1):
-        of = head.decided(work.task, (), truth, foretell(_windows(table, field)), usual)
+        of = head.decided(work.task, (), truth, foretell(filled_windows(table, field)), usual)
         value = metric.sign * metric(of)
         if best is None or value > best[0]:
             best = (value, foretell, settings)
@@ -70,10 +68,10 @@ def simple_forecast(work: BaselineWork, name: str) -> Baseline:
 
     def outcomes(table: pa.Table, label: str, group: str | None) -> Outcomes:
         truth = Truth(table, label, groups_of(table, group or work.task.group))
-        return head.decided(work.task, (), truth, foretell(_windows(table, field)), policy)
+        return head.decided(work.task, (), truth, foretell(filled_windows(table, field)), policy)
 
     def inputs(table: pa.Table) -> list[Any]:
-        return list(_windows(table.slice(0, TIMED_WINDOWS), field)[:, None])
+        return list(filled_windows(table.slice(0, TIMED_WINDOWS), field)[:, None])
 
     return Baseline(name, outcomes, inputs, foretell, settings)
 
@@ -178,7 +176,7 @@ def _boosted(work: BaselineWork, field: Field, own: int) -> Foretell:
     table = part_table(work.splits, "train", min(work.max_rows, FIT_ROWS), work.seed)
     truth = Truth(table, work.splits.label, groups_of(table, None))
     came = ITEM_HEADS["forecasts"].truths(work.task, (), truth)
-    return boosted_forecast(_windows(table, field), came, own, field.shape, seed=work.seed)
+    return boosted_forecast(filled_windows(table, field), came, own, field.shape, seed=work.seed)
 
 
 def boosted_forecast(
@@ -231,11 +229,6 @@ def step_figures(windows: Windows, own: int, shape: SequenceShape) -> NDArray[np
     )
     numbers = np.tile(np.arange(shape.horizon, dtype=np.float32), len(windows))
     return np.column_stack([np.repeat(figures, shape.horizon, 0), plans, numbers])
-
-
-def _windows(table: pa.Table, field: Field) -> Windows:
-    assert field.shape is not None
-    return filled(windows_of(table[field.name], field.shape))
 
 
 FORECASTS: Mapping[str, Mean] = {

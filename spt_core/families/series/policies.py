@@ -7,10 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from spt_core.data.series import windows_of
 from spt_core.families.baseline import BaselineWork
 from spt_core.families.series.facts import sequence_field
-from spt_core.families.series.reading import filled
+from spt_core.families.series.rows import filled_windows
 from spt_core.heads import ITEM_HEADS
 from spt_core.heads.base import Floats, Truth
 from spt_core.heads.outcomes import groups_of
@@ -25,9 +24,7 @@ def fitted_policy(work: BaselineWork, outputs: Callable[[NDArray[np.float32]], F
     """
     task, splits, head = work.task, work.splits, ITEM_HEADS[work.task.head]
     table = splits.table("calibration", task.facts.policy_rows)
-    shape = sequence_field(work.signature).shape
-    assert shape is not None
-    windows = filled(windows_of(table[sequence_field(work.signature).name], shape))
+    windows = filled_windows(table, sequence_field(work.signature))
     truth = Truth(table, splits.label, groups_of(table, splits.corpus.group or task.group))
     usual = head.default_policy(task, work.classes)
     return head.policy(task, head.decided(task, work.classes, truth, outputs(windows), usual))

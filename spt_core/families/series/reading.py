@@ -257,8 +257,9 @@ class WindowReader:
             values = np.array(rows, np.float64)
         except OverflowError:  # an integer beyond the range of a float
             values = np.full((1, 1), np.inf)
-        num_missing = sum(row.count(None) for row in rows)
-        if np.isnan(values).sum() > num_missing or (np.abs(values) > FLOAT32_MAX).any():
+        num_gaps = int(np.isnan(values).sum())
+        has_nan = num_gaps > 0 and num_gaps > sum(row.count(None) for row in rows)
+        if has_nan or (np.abs(values) > FLOAT32_MAX).any():
             self._refuse(rows, names or self._channels)
         return values.astype(np.float32)
 

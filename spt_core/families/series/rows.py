@@ -16,11 +16,14 @@ from numpy.typing import NDArray
 
 from spt_core.data.partition import Part
 from spt_core.data.read import Dataset
+from spt_core.data.series import windows_of
 from spt_core.data.splits import Splits, table_of
 from spt_core.families.series.encoding import encode_batch, encoded
 from spt_core.families.series.facts import num_rows as num_rows_of
+from spt_core.families.series.reading import filled
 from spt_core.fitting.plan import Read
 from spt_core.fitting.shards import Arrays, MemoryShard, StreamShard, joined
+from spt_core.signature import Field
 
 BUFFER_BYTES = 256 << 20
 Labelled = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -49,6 +52,12 @@ def part_table(splits: Splits, part: Part, limit: int, seed: int = 0) -> pa.Tabl
         return table
     chosen = np.random.default_rng(seed).choice(table.num_rows, limit, replace=False)
     return table.take(pa.array(np.sort(chosen)))
+
+
+def filled_windows(table: pa.Table, field: Field) -> NDArray[np.float32]:
+    """The windows [N, T, C] of rows, their gaps filled."""
+    assert field.shape is not None
+    return filled(windows_of(table[field.name], field.shape))
 
 
 def encoded_part(

@@ -36,7 +36,7 @@ from spt_core.data.splits import Splits
 from spt_core.errors import InputError
 from spt_core.families.tabular.config import TabularConfig
 from spt_core.families.tabular.drawing import draw_rows
-from spt_core.families.tabular.ensemble import BLEND, FOREST_SETTINGS
+from spt_core.families.tabular.ensemble import BLEND, MEMBER_SETTINGS
 from spt_core.families.tabular.learner import LEARNER, SCORING_ROWS, row_bytes
 from spt_core.families.tabular.network import StudentNetwork
 from spt_core.families.tabular.outputs import Target, target_from_json, unweighted
@@ -218,7 +218,7 @@ def _sized(run: TrainingRun, lesson: Lesson) -> TrainingRun:
     """
     teacher, network = lesson.teacher, run.config.network
     files = [
-        name for name in teacher.files if name not in (FACTS, BLEND, FOREST_SETTINGS, REFERENCE)
+        name for name in teacher.files if name not in (FACTS, BLEND, MEMBER_SETTINGS, REFERENCE)
     ]
     teacher_size = sum(len(teacher.read(name)) for name in files)
     is_default = network.student_hidden == TabularConfig().student_hidden

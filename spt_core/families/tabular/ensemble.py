@@ -44,7 +44,7 @@ LINEAR = "linear"
 FILES: Mapping[str, str] = {**FORESTS, LINEAR: "linear.safetensors"}  # of the members beside it
 QUANTILE_FORESTS = ("lightgbm-low.txt", "lightgbm-high.txt")  # of a number's interval
 BLEND = "blend.json"
-FOREST_SETTINGS = "forests.json"  # what each was fitted with, so that it can be again
+MEMBER_SETTINGS = "forests.json"  # what each was fitted with, so that it can be again
 Member = Forest | LinearModel
 _ROWS = 8192
 

@@ -145,7 +145,7 @@ class TablePredictor:
     def read(self, record: Mapping[str, Any]) -> TableRow:
         """One request, flat and encoded."""
         flat = flatten(record)
-        if self._beside.keys().isdisjoint(flat):
+        if not self._beside or self._beside.keys().isdisjoint(flat):
             return TableRow(flat, self._encoder.record(flat))
         for name, encoder in self._beside.items():
             if name in flat:

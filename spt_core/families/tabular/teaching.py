@@ -27,9 +27,9 @@ from spt_core.families.tabular.boosters import (
 from spt_core.families.tabular.ensemble import (
     BLEND,
     FILES,
-    FOREST_SETTINGS,
     FORESTS,
     LINEAR,
+    MEMBER_SETTINGS,
     NETWORK,
     QUANTILE_FORESTS,
     Member,
@@ -66,7 +66,7 @@ from spt_core.task import Task, find
 
 FACT_ROWS = 200_000
 HELD_OUT_ROWS = 500_000
-_FOREST_TIMEOUT_S = 24 * 3600.0
+_MEMBERS_TIMEOUT_S = 24 * 3600.0
 
 
 class TableTeaching:
@@ -84,14 +84,14 @@ class TableTeaching:
         self.identity: Sequence[Any] = [self._signature.to_json(), *([twin.files] if twin else [])]
 
     def prepare(self, name: str) -> TrainingRun:
-        """Facts of the training rows; the forests are tuned beside the network's training."""
+        """Facts of the training rows; the other members are tuned beside the network's training."""
         del name
         splits, config, signature = self._splits, self._config, self._signature
         self._target = target = target_of(self._task, splits, config.class_weighting)
         sample, targets = encoded_arrays(splits, "train", signature, target, limit=FACT_ROWS)
         signature = with_seen(signature, sample)
-        settings = None if self._twin is None else json.loads(self._twin.read(FOREST_SETTINGS))
-        self._forests = _forest_task.remote(splits, signature, target, config, settings)
+        settings = None if self._twin is None else json.loads(self._twin.read(MEMBER_SETTINGS))
+        self._others = _member_task.remote(splits, signature, target, config, settings)
         facts = table_facts(signature, config.network, sample, targets, target)
         if self._twin is not None:  # what its calibration was fitted to
             facts = json.loads(self._twin.read(FACTS))
@@ -113,32 +113,32 @@ class TableTeaching:
         return encoded_dataset(self._splits, part, self._signature, self._target)
 
     def finish(self, weights: bytes) -> Trained:
-        """The network and the forests, blended on validation and calibrated on calibration rows."""
-        forests = ray.get(self._forests, timeout=_FOREST_TIMEOUT_S)
+        """All members, blended on validation and calibrated on calibration rows."""
+        others = ray.get(self._others, timeout=_MEMBERS_TIMEOUT_S)
         if self._twin is not None:
-            files = {WEIGHTS: weights, BLEND: self._twin.read(BLEND), **forests}
+            files = {WEIGHTS: weights, BLEND: self._twin.read(BLEND), **others}
             files |= reference_files(self._splits, self._run)
             return Trained(files, self._twin.metrics)
-        files, metrics = _blend(self._task, self._splits, self._run, weights, forests)
+        files, metrics = _blend(self._task, self._splits, self._run, weights, others)
         return Trained({**files, **reference_files(self._splits, self._run)}, metrics)
 
 
 def _blend(
-    task: Task, splits: Splits, run: TrainingRun, weights: bytes, forests: Mapping[str, bytes]
+    task: Task, splits: Splits, run: TrainingRun, weights: bytes, others: Mapping[str, bytes]
 ) -> tuple[dict[str, bytes], dict[str, float]]:
     network, target = LEARNER.network(run), target_from_json(run.facts)
     network.load_state_dict(load_weights(weights))
     output = target.output
-    opened = {k: open_member(k, forests[name]) for k, name in FILES.items() if name in forests}
+    opened = {k: open_member(k, others[name]) for k, name in FILES.items() if name in others}
     quantiles = [
-        open_forest("lightgbm", forests[name]) for name in QUANTILE_FORESTS if name in forests
+        open_forest("lightgbm", others[name]) for name in QUANTILE_FORESTS if name in others
     ]
 
     def members(part: Part) -> tuple[NDArray[np.float32], Floats, dict[str, Floats]]:
         features, targets = encoded_arrays(splits, part, run.signature, target, limit=HELD_OUT_ROWS)
-        of_forests = {k: output.of_forest(forest.predict(features)) for k, forest in opened.items()}
+        of_others = {k: output.of_forest(other.predict(features)) for k, other in opened.items()}
         network_members = network_said(network, features, output)
-        return features, targets.astype(np.float64), {NETWORK: network_members, **of_forests}
+        return features, targets.astype(np.float64), {NETWORK: network_members, **of_others}
 
     def logits(features: NDArray[np.float32], said: dict[str, Floats]) -> Floats:
         return with_quantiles(output.logits(mix(said, shares)), quantiles, features)
@@ -155,7 +155,7 @@ def _blend(
     )
     scores = output.calibrated(logits(features, said), calibration)
     blend = {"weights": shares, "calibration": calibration}
-    files = {WEIGHTS: weights, BLEND: json.dumps(blend).encode(), **forests}
+    files = {WEIGHTS: weights, BLEND: json.dumps(blend).encode(), **others}
     figures = {f"{name}_weight": share for name, share in shares.items()}
     metrics = validation_metrics(task, target, targets, scores, weights_held_out)
     return files, {**metrics, **figures}
@@ -186,7 +186,7 @@ def validation_metrics(
 
 
 @ray.remote(num_cpus=0.5, max_retries=3, max_calls=1)  # a process of its own, as it gives way
-def _forest_task(
+def _member_task(
     splits: Splits,
     signature: Signature,
     target: Target,
@@ -202,7 +202,7 @@ def _forest_task(
     rows = booster_rows(splits, signature, target, limit=network.booster_rows)
     if settings is not None:
         files = {name: refitted(own, rows, seed).to_bytes() for name, own in settings.items()}
-        return {**files, FOREST_SETTINGS: json.dumps(settings).encode()}
+        return {**files, MEMBER_SETTINGS: json.dumps(settings).encode()}
     quality, output = quality_of(find(splits.task), target), target.output
     members: dict[str, Member] = {}
     for kind, name in FORESTS.items():
@@ -219,4 +219,4 @@ def _forest_task(
     members[FILES[LINEAR]] = best_linear(rows, closeness, seed=seed)
     files = {name: member.to_bytes() for name, member in members.items()}
     own = {name: member_settings(name, member) for name, member in members.items()}
-    return {**files, FOREST_SETTINGS: json.dumps(own).encode()}
+    return {**files, MEMBER_SETTINGS: json.dumps(own).encode()}

@@ -5,7 +5,8 @@ source's network + matches of columns -> the target's first weights
 A number means what its rank in its own table says: the target's piecewise-linear embedding is drawn
 through the source's at equal ranks, so that a premium in euro begins with what an instalment in
 dollars taught. Columns of one name mean their values as they are. Category values begin with those
-of equal text. Forests are not carried over: the target's are its own, and are blended beside.
+of equal text. Forests and the linear model are not carried over: the target's are its own, and are
+blended beside.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ class TableTransferring:
         taken = [f"the column {m.target} from {m.source}" for m in matches if carry.column(m)]
         carry.upper_layers()
         taken += [f"encoder.{number}" for number in range(1, run.config.network.teacher_blocks)]
-        fresh = ["the forests, which are the target's own"]
+        fresh = ["the forests and the linear model, which are the target's own"]
         (taken if carry.head() else fresh).append("the head")
         lost = [m.target for m in matches if m.source is None]
         fresh += [f"columns without a counterpart: {', '.join(lost)}"] if lost else []

@@ -3,6 +3,7 @@ import pytest
 from spt_core.errors import InputError
 from spt_core.transfer import TransferConfig, transfer_config
 from spt_core.transfer.schedule import scheduled
+from tests.specification import transfer_strategy
 
 LAYERS = {
     "embedding": ["words"],
@@ -12,17 +13,7 @@ LAYERS = {
     "head": ["vote"],
 }
 GIVEN = [name for names in LAYERS.values() for name in names]
-# As the specification writes it.
-SPECIFIED = {
-    "strategy": "progressive_unfreezing",
-    "freeze_layers": ["embedding", "encoder.0", "encoder.1"],
-    "unfreeze_schedule": {
-        "epoch_2": ["encoder.2"],
-        "epoch_4": ["encoder.1"],
-        "epoch_6": ["encoder.0"],
-        "epoch_8": ["embedding"],
-    },
-}
+SPECIFIED = transfer_strategy()
 
 
 def test_the_specification_s_configuration_unfreezes_epoch_by_epoch_counted_from_one():

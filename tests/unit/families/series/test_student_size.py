@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from spt_core.errors import InputError
-from spt_core.families.series.config import SeriesConfig, SeriesCopying
+from spt_core.families.series.config import NUMBER_WIDTH, SeriesConfig, SeriesCopying
 from spt_core.families.series.distilling import _sized
 from spt_core.families.series.learner import LEARNER
 from spt_core.fitting.config import TrainingConfig
 from spt_core.fitting.lesson import Lesson
 from spt_core.fitting.plan import TrainingRun
 from spt_core.signature import Signature
+from tests import student_sizes
+from tests.student_sizes import size_of
 from tests.tiny_models import SERIES_FIELD, tiny_series_facts
 
 
@@ -34,26 +34,12 @@ def run_of(network: SeriesConfig) -> TrainingRun:
 
 
 def lesson_of(teacher_bytes: int, run: TrainingRun) -> Lesson:
-    teacher: Any = SimpleNamespace(read=lambda _: b"x" * teacher_bytes)
-    splits: Any = None
-    return Lesson(
-        teacher=teacher,
-        splits=splits,
-        training=run.config,
-        copying=SeriesCopying(),
-        num_copies=1,
-        hard_label_weight=0.5,
-        compression_ratio=1.0,
-        unlabelled=None,
-    )
+    return student_sizes.lesson_of(teacher_bytes, run, SeriesCopying())
 
 
-def size_of(run: TrainingRun) -> int:
-    return sum(t.numel() * t.element_size() for t in LEARNER.network(run).state_dict().values())
-
-
-def test_a_default_student_becomes_no_larger_than_its_teacher() -> None:
-    run = run_of(SeriesConfig())
+@pytest.mark.parametrize("width", [SeriesConfig().student_width, NUMBER_WIDTH])
+def test_a_recipe_s_student_becomes_no_larger_than_its_teacher(width: int) -> None:
+    run = run_of(SeriesConfig(student_width=width))
     smallest = run_of(SeriesConfig(student_width=8))
     smaller = _sized(run, lesson_of(size_of(smallest), run))
     assert smaller.config.network.student_width == 8

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +16,8 @@ from spt_core.fitting.config import TrainingConfig
 from spt_core.fitting.lesson import Lesson
 from spt_core.fitting.plan import TrainingRun
 from spt_core.signature import Field, Signature
+from tests import student_sizes
+from tests.student_sizes import size_of
 
 NUM_COLUMNS = 85
 
@@ -42,22 +42,7 @@ def run_of(network: TabularConfig) -> TrainingRun:
 
 
 def lesson_of(teacher_bytes: int, run: TrainingRun) -> Lesson:
-    teacher: Any = SimpleNamespace(files={"model": ""}, read=lambda _: b"x" * teacher_bytes)
-    splits: Any = None
-    return Lesson(
-        teacher=teacher,
-        splits=splits,
-        training=run.config,
-        copying=TabularCopying(),
-        num_copies=1,
-        hard_label_weight=0.5,
-        compression_ratio=1.0,
-        unlabelled=None,
-    )
-
-
-def size_of(run: TrainingRun) -> int:
-    return sum(t.numel() * t.element_size() for t in LEARNER.network(run).state_dict().values())
+    return student_sizes.lesson_of(teacher_bytes, run, TabularCopying())
 
 
 def test_a_default_student_of_many_columns_becomes_smaller_than_its_teacher():

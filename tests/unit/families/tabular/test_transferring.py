@@ -16,22 +16,12 @@ from spt_core.signature import Field, Signature
 from spt_core.task import find
 from spt_core.transfer import transfer_config
 from spt_core.transfer.schedule import scheduled
+from tests.specification import transfer_strategy
 from tests.table_transfers import NETWORK, table_run, table_splits, table_teacher
 
 RISK = find("financial_services/risk_assessment")
 SCORING = find("financial_services/credit_scoring")
 TRANSFERRING = TableTransferring()
-# As the specification writes it.
-SPECIFIED = {
-    "strategy": "progressive_unfreezing",
-    "freeze_layers": ["embedding", "encoder.0", "encoder.1"],
-    "unfreeze_schedule": {
-        "epoch_2": ["encoder.2"],
-        "epoch_4": ["encoder.1"],
-        "epoch_6": ["encoder.0"],
-        "epoch_8": ["embedding"],
-    },
-}
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +66,7 @@ def test_a_teacher_of_the_default_size_has_the_layers_of_the_specification_s_sch
     layers = TRANSFERRING.layers(network)
     assert list(layers) == ["embedding", "encoder.0", "encoder.1", "encoder.2", "head"]
     given = [name for names in layers.values() for name in names]
-    first = scheduled(transfer_config(SPECIFIED), layers, given, 10).first_epochs
+    first = scheduled(transfer_config(transfer_strategy()), layers, given, 10).first_epochs
     assert {name: {first[n] for n in names} for name, names in layers.items()} == {
         "embedding": {7}, "encoder.0": {5}, "encoder.1": {3}, "encoder.2": {0}, "head": {0},
     }  # fmt: skip
@@ -90,7 +80,7 @@ def test_a_table_of_the_same_columns_begins_with_the_same_answers(risk):
     source = loaded(run, _weights(teacher))
     network = loaded(run, begin.weights)
     assert torch.allclose(source.eval()(features), network.eval()(features), atol=1e-4)
-    assert begin.fresh == ("the forests, which are the target's own",)
+    assert begin.fresh == ("the forests and the linear model, which are the target's own",)
 
 
 def test_a_number_begins_with_what_its_rank_taught(risk, scoring):
