@@ -20,10 +20,10 @@ from jobs.console import Screen
 from jobs.exits import run as call
 from jobs.service import (
     asked,
-    curl,
     require_service,
     rolled_out,
     serve_until_interrupted,
+    shown,
 )
 from spt_core.data.splits import load_splits
 from spt_core.errors import InputError, NotFoundError
@@ -72,8 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             question = asked(settings, version)
             content = {"version": version.ref, "deployment": deployment.to_json(), **question}
-            answer = json.dumps(question["answer"], indent=1)
-            screen.result(content, f"\n{curl(question)}\n\n{answer}")
+            screen.result(content, f"\n{shown(question)}")
             if settings.ray_address is None and not args.once:
                 serve_until_interrupted(screen, settings)
         finally:

@@ -5,14 +5,13 @@ python -m jobs.pipeline financial_services/fraud_detection --data tx.parquet --l
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from cluster.lifecycle import stop_serve
 from jobs.command import Run, parser, read_run, started
 from jobs.exits import run as call
-from jobs.service import asked, curl, elsewhere, require_service, serve_until_interrupted
+from jobs.service import asked, elsewhere, require_service, serve_until_interrupted, shown
 from jobs.stages.exporting import optimized, refitted
 from jobs.stages.fitting import prepared, refuse_incompatible, students_of, trained
 from jobs.stages.judging import benchmarked, decided, deployed, registered, show_report
@@ -76,10 +75,10 @@ def _show(run: Run, version: ModelVersion, report_uri: str, question: dict[str, 
     }
     if "deploy" in question:
         run.screen.say(f"registered {version.ref}; the service, which is elsewhere, takes it by")
-        shown = str(question["deploy"])
+        text = str(question["deploy"])
     else:
-        shown = f"{curl(question)}\n\n{json.dumps(question['answer'], indent=1)}"
-    run.screen.result(content, f"\n{shown}\n\nreport: {report_uri}")
+        text = shown(question)
+    run.screen.result(content, f"\n{text}\n\nreport: {report_uri}")
 
 
 if __name__ == "__main__":

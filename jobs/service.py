@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import signal
 import ssl
 import time
@@ -109,7 +110,9 @@ def asked(settings: Settings, version: ModelVersion) -> dict[str, Any]:
         raise MachineError(
             f"the service must answer a record of {version.ref}, however: {error}"
         ) from None
-    return {"url": url, "record": record, "answer": answer}
+    is_image = any(field.kind == "image" for field in artifact.signature.fields)
+    drawn = is_image and not version.report["synthetic"]
+    return {"url": url, "record": record, "answer": answer, "drawn": drawn}
 
 
 def address(settings: Settings) -> str:
@@ -137,8 +140,18 @@ def elsewhere(version: ModelVersion) -> str:
     return f"python -m jobs.deploy {name[0]}{model} --version {version.version}{variant}"
 
 
-def curl(question: Mapping[str, Any]) -> str:
-    """The question that `asked` asked, as a command line."""
+def shown(question: Mapping[str, Any]) -> str:
+    """The question that `asked` asked, as a command line, and its answer as JSON."""
+    answer = json.dumps(question["answer"], indent=1)
+    # A map of an image has hundreds of numbers: each line of it is one.
+    answer = re.sub(r"\[[-+.\de,\s]+\]", lambda of: re.sub(r"\s+", " ", of[0]), answer)
+    lines = [_curl(question), answer]
+    if question["drawn"]:
+        lines.append("The image was drawn: it is none of your data.")
+    return "\n\n".join(lines)
+
+
+def _curl(question: Mapping[str, Any]) -> str:
     record = json.dumps(question["record"])
     key = ' -H "authorization: Bearer $SPT_API_KEY"' if is_authenticated() else ""
     kind = "-H 'content-type: application/json'"

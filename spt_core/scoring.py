@@ -36,8 +36,9 @@ from spt_core.data.corpus import INSTANT, ROW, Corpus, require_columns
 from spt_core.data.infer import reading_signature
 from spt_core.data.likeness import oddities
 from spt_core.data.read import Dataset, plain_errors, read
+from spt_core.data.readings import cut_dataset
 from spt_core.data.sampling import sample
-from spt_core.data.series import NO_WINDOW, Cutting, cut_dataset, windows_of
+from spt_core.data.series import NO_WINDOW, Cutting, windows_of
 from spt_core.data.splits import Splits
 from spt_core.data.windows import add_windows_to_dataset
 from spt_core.errors import InputError

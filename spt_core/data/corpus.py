@@ -41,7 +41,8 @@ INSTANT = "__instant"  # microseconds since 1970 in UTC of the corpus's time
 LOOK = "__look"  # of an image: see images.look_of
 FROM, UNTIL = "__from", "__until"  # instants that a window of readings and its label look at
 EVENTS = "__events"  # readings of a window whose label is 1
-RESERVED = (ROW, HASH, INSTANT, LOOK, FROM, UNTIL, EVENTS)
+READINGS = "__readings"  # what windows are put together of, see packing.py
+RESERVED = (ROW, HASH, INSTANT, LOOK, FROM, UNTIL, EVENTS, READINGS)
 SAMPLE = "the bundled SYNTHETIC sample"  # a corpus of the task's own generator
 # The columns of a corpus of image files: the file, the first folder on the way to it, which is its
 # class, the second, such as a plate or a patient, and its place.

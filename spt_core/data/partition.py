@@ -23,6 +23,7 @@ from spt_core.artifacts import filesystem
 from spt_core.data.corpus import FROM, HASH, ROW, UNTIL
 from spt_core.data.hashing import Hashes, column_hashes, combine, named_hashes, row_hashes, uniform
 from spt_core.data.labels import BINARY, LabelRule, class_counts, num_saying
+from spt_core.data.packing import packed
 from spt_core.data.series import NO_WINDOW
 from spt_core.errors import InputError
 
@@ -127,8 +128,9 @@ def _write(rows: pa.Table, folder: str) -> str:
     files, path = filesystem(folder)
     files.create_dir(path, recursive=True)
     name = f"{pc.min(rows[ROW]).as_py():014d}.parquet"
+    rows = packed(rows)
     texts = [field.name for field in rows.schema if pa.types.is_large_string(field.type)]
-    # Numbers hardly repeat: a dictionary would only cost time.
+    # Numbers hardly repeat: a dictionary would only cost time. The places of a window's steps do.
     pq.write_table(rows, f"{path}/{name}", filesystem=files, use_dictionary=texts)  # type: ignore[arg-type]  # takes names too
     return name
 

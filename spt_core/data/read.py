@@ -36,6 +36,7 @@ from spt_core.data.corpus import (
 )
 from spt_core.data.image_files import with_files, without_class
 from spt_core.data.labels import BINARY, LabelRule
+from spt_core.data.packing import unpacked_file
 from spt_core.data.raw import plain_integers
 from spt_core.data.rewriting import WITHHELD, Rewrite, rewritten
 from spt_core.errors import InputError, SptError
@@ -120,6 +121,15 @@ def read_files(uris: Sequence[str]) -> Dataset:
     return ray.data.read_parquet([filesystem(uri)[1] for uri in uris], filesystem=files)
 
 
+def read_windows(uris: Sequence[str]) -> Dataset:
+    """Finished Parquet files of windows as a Ray Dataset, which puts them together as it reads."""
+    quiet_context()
+    items = [{"uri": uri} for uri in uris]
+    return ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+        _unpacked_files, batch_size=None, batch_format="pyarrow"
+    )
+
+
 def rows_of(dataset: Dataset) -> Iterator[dict[str, Any]]:
     """The rows of a small Dataset as they come, with errors as `plain_errors` shows them."""
     with plain_errors():
@@ -165,6 +175,11 @@ def original_error(error: BaseException | None) -> BaseException | None:
             return _without_advice(error)
         error = getattr(error, "cause", None) or error.__cause__
     return None
+
+
+def _unpacked_files(work: pa.Table) -> Iterator[pa.Table]:
+    for uri in work["uri"].to_pylist():
+        yield from unpacked_file(uri)
 
 
 def _read_fragments(work: pa.Table, job: ReadJob) -> Iterator[pa.Table]:

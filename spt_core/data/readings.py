@@ -6,13 +6,16 @@ sampled readings -> columns with the windows' length, step and horizon; readings
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from spt_core.data.conform import conform
 from spt_core.data.corpus import Corpus, Finding
+from spt_core.data.hashing import column_hashes
 from spt_core.data.infer import Columns
 from spt_core.data.read import Dataset, num_partitions, size_bytes
 from spt_core.data.sampling import Sample
@@ -20,7 +23,7 @@ from spt_core.data.series import (
     Cutting,
     Pace,
     calendar_of,
-    cut_dataset,
+    cuts,
     pace,
     telling_channels,
 )
@@ -39,6 +42,7 @@ UNITS_S: Mapping[StepUnit, float] = {
     "week": 604_800.0,
 }
 LARGE_BYTES = 10_000_000_000  # what a laptop's disk feels
+BUCKET = "__bucket"
 MOSTLY = 0.5  # of readings at the time of another, from which on they are of several units
 
 
@@ -137,29 +141,48 @@ def cutting_of(corpus: Corpus, columns: Columns, config: SplitConfig) -> Cutting
 
 def cut_windows(rows: Dataset, corpus: Corpus, columns: Columns, config: SplitConfig) -> Dataset:
     """Windows of the readings."""
-    size = windows_bytes(corpus, columns, config)
-    return cut_dataset(
-        rows, cutting_of(corpus, columns, config), num_partitions=num_partitions(size)
+    size = num_partitions(size_bytes(corpus))
+    return cut_dataset(rows, cutting_of(corpus, columns, config), num_partitions=size)
+
+
+def cut_dataset(readings: Dataset, cutting: Cutting, *, num_partitions: int) -> Dataset:
+    """The windows of readings as a dataset: one shuffle by unit, and each bucket cut by itself.
+
+    A bucket's readings must fit in a worker's memory, as must those of the busiest unit; of its
+    windows some are held at a time.
+    """
+    if num_partitions == 1 or cutting.shape.unit is None:
+        return readings.repartition(1).map_batches(
+            functools.partial(cuts, cutting=cutting),
+            batch_size=None,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+        )
+    bucketed = readings.map_batches(
+        functools.partial(_with_bucket, unit=cutting.shape.unit, num_buckets=num_partitions),
+        batch_size=None,
+        batch_format="pyarrow",
+    )
+    grouped = bucketed.groupby(BUCKET, num_partitions=num_partitions)
+    return grouped.map_groups(
+        functools.partial(_one_bucket, cutting=cutting), batch_format="pyarrow"
     )
 
 
-def windows_bytes(corpus: Corpus, columns: Columns, config: SplitConfig) -> int:
-    """About how large all windows are, each written with all of its steps."""
-    length = cutting_of(corpus, columns, config).shape.length
-    return size_bytes(corpus) * length // config.stride_steps
-
-
-def large_windows(corpus: Corpus, columns: Columns, config: SplitConfig) -> list[Finding]:
-    """What is said of windows that are much larger than their readings."""
-    size = windows_bytes(corpus, columns, config)
+def large_windows(num_rows: int, columns: Columns) -> list[Finding]:
+    """What is said of so many training windows where they are much larger than their readings."""
+    (field,) = columns.features
+    shape = field.shape
+    assert shape is not None
+    size = 4 * num_rows * shape.num_rows * shape.num_columns
     if size < LARGE_BYTES:
         return []
-    shape = cutting_of(corpus, columns, config).shape
     detail = (
-        f"windows of {shape.length} steps hold about {size / 1e9:,.0f} GB (before compression), as "
-        "each is written whole: --set split.stride_steps=N takes every Nth"
+        f"{num_rows:,} training windows of {shape.length} steps hold {size / 1e9:,.0f} GB: parts "
+        "have each reading once, but every epoch reads all windows, and what a teacher tells its "
+        "student is written with them: --set split.stride_steps=N takes every Nth"
     )
-    return [Finding(kind="windows", column=columns.features[0].name, detail=detail)]
+    return [Finding(kind="windows", column=field.name, detail=detail)]
 
 
 def refuse_telling(train: pa.Table, cutting: Cutting) -> None:
@@ -170,3 +193,12 @@ def refuse_telling(train: pa.Table, cutting: Cutting) -> None:
             f"no channel may give the label {cutting.label!r} away, however: {telling[0]!r} does "
             f"by its last reading alone{and_more(telling)}; --set data.drop={','.join(telling)}"
         )
+
+
+def _with_bucket(table: pa.Table, unit: str, num_buckets: int) -> pa.Table:
+    buckets = column_hashes(table[unit]) % np.uint64(num_buckets)
+    return table.append_column(BUCKET, pa.array(buckets.astype(np.int64)))
+
+
+def _one_bucket(table: pa.Table, cutting: Cutting) -> Iterator[pa.Table]:
+    yield from cuts(table.drop_columns([BUCKET]), cutting)

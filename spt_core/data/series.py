@@ -16,9 +16,9 @@ forecasts, no reading of what is to be foretold.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -27,16 +27,13 @@ from numpy.typing import NDArray
 
 from spt_core.calendar import CYCLES_S, CalendarPart, later, months, phases
 from spt_core.data.corpus import EVENTS, FROM, INSTANT, UNTIL
-from spt_core.data.hashing import column_hashes
 from spt_core.signature import SequenceShape
 from spt_core.task import Head
-
-if TYPE_CHECKING:
-    from spt_core.data.read import Dataset
 
 NO_WINDOW = "no window of readings ends there"
 WINDOWS = pa.list_(pa.list_(pa.float32()))
 ROWS_AT_ONCE = 16_384
+BYTES_AT_ONCE = 64 << 20  # of windows
 MAX_GAPS = 0.5  # of a window's steps
 USUAL_SHARE = 0.2  # of the distances, from which on the most frequent one is the step
 STEP_TOLERANCE = 0.01
@@ -48,7 +45,6 @@ MEAN_MONTH_S = 365.25 / 12 * 86_400.0
 MONTH_TOLERANCE_S = 4 * 86_400.0
 EVEN_SHARE = 0.9  # of equal distances, from which on steps are no months
 NUM_CYCLES = 2  # of a part of the calendar that training rows must go through, to learn from it
-BUCKET = "__bucket"
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -162,62 +158,51 @@ def telling_channels(table: pa.Table, cutting: Cutting) -> list[str]:
     return telling
 
 
-def cut_dataset(readings: Dataset, cutting: Cutting, *, num_partitions: int) -> Dataset:
-    """The windows of readings as a dataset: one shuffle by unit, and each bucket cut by itself.
-
-    A bucket's windows must fit in a worker's memory, as must those of the busiest unit.
-    """
-    if num_partitions == 1 or cutting.shape.unit is None:
-        return readings.repartition(1).map_batches(
-            functools.partial(cut, cutting=cutting),
-            batch_size=None,
-            batch_format="pyarrow",
-            zero_copy_batch=True,
-        )
-    bucketed = readings.map_batches(
-        functools.partial(_with_bucket, unit=cutting.shape.unit, num_buckets=num_partitions),
-        batch_size=None,
-        batch_format="pyarrow",
-    )
-    grouped = bucketed.groupby(BUCKET, num_partitions=num_partitions)
-    return grouped.map_groups(
-        functools.partial(_one_bucket, cutting=cutting), batch_format="pyarrow"
-    )
-
-
 def cut(table: pa.Table, cutting: Cutting) -> pa.Table:
     """One row for each reading [N], sorted by unit and time; its window is null where it has none.
 
     Every reading of a unit must be in the table.
     """
-    shape = cutting.shape
+    return pa.concat_tables(list(cuts(table, cutting)))
+
+
+def cuts(table: pa.Table, cutting: Cutting) -> Iterator[pa.Table]:
+    """The rows that `cut` returns, some at a time."""
+    shape, label = cutting.shape, cutting.label
     times, units = moments(table[shape.time]), unit_numbers(table, shape.unit)
     rows = np.lexsort((times, units))
     table, times, units = table.take(pa.array(rows)), times[rows], units[rows]
-    kept = [n for n in table.column_names if n not in shape.channels or n == cutting.label]
+    kept = [n for n in table.column_names if n not in shape.channels or n == label]
     columns = {name: table[name] for name in kept}
     timeline = _Timeline(_steps_of(times, shape), units, shape)
     values = np.column_stack([_numbers(table, name) for name in shape.channels])
     values = values.astype(np.float32)
     target = None
-    if cutting.head == "forecasts" and cutting.label is not None:
-        target = shape.channels.index(cutting.label)
-    parts = [
-        _windows(timeline, values, times, start, cutting.stride, target)
-        for start in range(0, max(len(times), 1), ROWS_AT_ONCE)
-    ]
-    windows = pa.chunked_array(parts, WINDOWS)
-    if cutting.label is not None:
-        columns[cutting.label], is_known = _labels(table, timeline, cutting)
-        windows = pc.if_else(pa.array(is_known), windows, pa.scalar(None, WINDOWS))
+    if cutting.head == "forecasts" and label is not None:
+        target = shape.channels.index(label)
     if INSTANT in table.column_names:
         # What a forecast looks back on was known by then: its label alone reaches over a cut.
         back = 0 if cutting.head == "forecasts" else 1 - shape.length
         columns[FROM] = _moved(table[INSTANT], back, timeline)
         columns[UNTIL] = _moved(table[INSTANT], shape.horizon, timeline)
-    if cutting.head == "anomalies" and cutting.label is not None:
-        columns[EVENTS] = pa.array(timeline.sums(_numbers(table, cutting.label)).astype(np.int32))
-    return pa.table({**columns, cutting.name: windows})
+    if cutting.head == "anomalies" and label is not None:
+        columns[EVENTS] = pa.array(timeline.sums(_numbers(table, label)).astype(np.int32))
+    followed = None if target is None or label is None else _numbers(table, label)
+    rest = pa.table(columns)
+    for start in range(0, max(len(times), 1), _rows_at_once(shape)):
+        some = np.arange(start, min(start + _rows_at_once(shape), len(times)))
+        windows = _windows(timeline, values, times, some, cutting.stride, target)
+        own = rest.slice(start, len(some))
+        if label is not None:
+            known, is_known = _labels(own[label], followed, timeline, some)
+            own = own.set_column(own.column_names.index(label), label, known)
+            windows = pc.if_else(pa.array(is_known), windows, pa.scalar(None, WINDOWS))
+        yield own.append_column(cutting.name, windows)
+
+
+def _rows_at_once(shape: SequenceShape) -> int:
+    step_bytes = 4 * shape.num_rows * shape.num_columns
+    return max(min(BYTES_AT_ONCE // step_bytes, ROWS_AT_ONCE), 1)
 
 
 def moments(column: pa.ChunkedArray) -> Floats:
@@ -319,12 +304,11 @@ def _windows(
     timeline: _Timeline,
     values: NDArray[np.float32],
     times: Floats,
-    start: int,
+    rows: Ints,
     stride: int,
     target: int | None,
 ) -> pa.Array:
     shape = timeline.shape
-    rows = np.arange(start, min(start + ROWS_AT_ONCE, len(timeline)))
     chosen = timeline.has_history(rows) & timeline.is_strided(rows, stride)
     is_ahead = np.isin(shape.channels, shape.in_advance)
     if shape.in_advance:
@@ -392,32 +376,20 @@ def windows_of(column: pa.ChunkedArray, shape: SequenceShape) -> NDArray[np.floa
 
 
 def _labels(
-    table: pa.Table, timeline: _Timeline, cutting: Cutting
+    column: pa.ChunkedArray, values: Floats | None, timeline: _Timeline, rows: Ints
 ) -> tuple[pa.Array | pa.ChunkedArray, NDArray[np.bool_]]:
-    """The labels of the windows, and which are known."""
-    assert cutting.label is not None
-    column = table[cutting.label]
-    if cutting.head != "forecasts":
+    """The labels of the windows that end at rows [n], and which are known.
+
+    With `values` [N], those of all readings, they are what follows over the horizon.
+    """
+    if values is None:
         return column, np.asarray(column.is_valid())
-    values = _numbers(table, cutting.label)
-    texts: list[str | None] = []
-    for start in range(0, len(timeline), ROWS_AT_ONCE):
-        rows = np.arange(start, min(start + ROWS_AT_ONCE, len(timeline)))
-        steps = timeline.steps(rows, 1, cutting.shape.horizon + 1)
-        ahead = np.where(steps >= 0, values[steps], np.nan)
-        texts += [json.dumps(r.tolist()) if np.isfinite(r).all() else None for r in ahead]
+    steps = timeline.steps(rows, 1, timeline.shape.horizon + 1)
+    ahead = np.where(steps >= 0, values[steps], np.nan)
+    texts = [json.dumps(r.tolist()) if np.isfinite(r).all() else None for r in ahead]
     is_present = np.array([text is not None for text in texts], bool)
     return pa.array(texts, pa.large_string()), is_present
 
 
 def _numbers(table: pa.Table, name: str) -> Floats:
     return np.asarray(pc.fill_null(table[name].cast(pa.float64()), np.nan), np.float64)
-
-
-def _with_bucket(table: pa.Table, unit: str, num_buckets: int) -> pa.Table:
-    buckets = column_hashes(table[unit]) % np.uint64(num_buckets)
-    return table.append_column(BUCKET, pa.array(buckets.astype(np.int64)))
-
-
-def _one_bucket(table: pa.Table, cutting: Cutting) -> pa.Table:
-    return cut(table.drop_columns([BUCKET]), cutting)

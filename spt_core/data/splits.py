@@ -21,8 +21,9 @@ from spt_core.artifacts import (
     read_manifest,
 )
 from spt_core.data import formats
-from spt_core.data.corpus import Corpus, Finding
+from spt_core.data.corpus import READINGS, Corpus, Finding
 from spt_core.data.labels import BINARY, LabelRule
+from spt_core.data.packing import unpacked
 from spt_core.data.partition import (
     PARTS,
     Part,
@@ -174,9 +175,9 @@ class Splits:
 
     def dataset(self, part: Part) -> Dataset:
         """A part as a Ray Dataset of typed columns, label and `__row`."""
-        from spt_core.data.read import read_files
+        from spt_core.data.read import read_files, read_windows
 
-        return read_files(self.files(part))
+        return (read_windows if _is_series(self.signature) else read_files)(self.files(part))
 
     def table(self, part: Part, limit: int | None = None) -> pa.Table:
         """A part in memory; at most `limit` rows, from all over it, when given."""
@@ -254,7 +255,9 @@ def table_of(uris: Sequence[str], limit: int | None = None) -> pa.Table:
     for uri in uris:
         file = _opened(uri)
         if left >= file.metadata.num_rows:
-            tables.append(file.read())
+            tables.append(unpacked(file.read()))
+        elif READINGS in file.schema_arrow.names:
+            tables.append(unpacked(file.read(), np.arange(int(left))))
         else:
             batches: list[pa.RecordBatch] = []
             for batch in file.iter_batches(batch_size=min(int(left) or 1, formats.BATCH_ROWS)):
@@ -283,11 +286,17 @@ def sampled_table(
     names = None if columns is None else list(columns)
     total = sum(_opened(uri).metadata.num_rows for uri in uris)
     if limit is None or limit >= total:
-        return pa.concat_tables([_opened(uri).read(columns=names) for uri in uris])
+        return pa.concat_tables([unpacked(_opened(uri).read(columns=names)) for uri in uris])
     places, start = sampled_places(total, limit, run_rows=run_rows), 0
     tables: list[pa.Table] = []
     for uri in uris:
-        for batch in _opened(uri).iter_batches(batch_size=SAMPLE_BATCH_ROWS, columns=names):
+        file = _opened(uri)
+        if READINGS in file.schema_arrow.names:
+            low, high = np.searchsorted(places, (start, start + file.metadata.num_rows))
+            tables.append(unpacked(file.read(columns=names), places[low:high] - start))
+            start += file.metadata.num_rows
+            continue
+        for batch in file.iter_batches(batch_size=SAMPLE_BATCH_ROWS, columns=names):
             low, high = np.searchsorted(places, (start, start + batch.num_rows))
             chosen = pa.array(places[low:high] - start)
             tables.append(pa.Table.from_batches([batch]).take(chosen))
@@ -317,8 +326,11 @@ def _opened(uri: str) -> pq.ParquetFile:
 
 def _run_rows(signature: Signature) -> int:
     """How many rows of a sample follow each other: alarms are told by the windows beside them."""
-    is_series = any(field.kind == "sequence" for field in signature.fields)
-    return SERIES_RUN_ROWS if is_series else 1
+    return SERIES_RUN_ROWS if _is_series(signature) else 1
+
+
+def _is_series(signature: Signature) -> bool:
+    return any(field.kind == "sequence" for field in signature.fields)
 
 
 def _valid_part(part: Part) -> Part:

@@ -105,7 +105,7 @@ def _make(
     findings = [*columns.findings, *ungrouped(task, corpus, kind, sampled)]
     findings += [*doubt, *class_findings(corpus.label, written, labels)]
     if columns.readings:
-        findings += large_windows(corpus, columns, config)
+        findings += large_windows(written.num_rows["train"], columns)
     if partition.seed != config.seed:
         detail = (
             f"so few that seed {config.seed} leaves a part without any: dealt by seed "

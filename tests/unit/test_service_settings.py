@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from cluster.settings import (
     logs_are_json,
     tls_files,
 )
-from jobs.service import address, curl
+from jobs.service import address, shown
 from spt_core.errors import InputError
 
 NAMES = ("SPT_AUTHENTICATION", "SPT_LOG_FORMAT", "SPT_CONNECTIONS_PER_ADDRESS")
@@ -91,8 +92,18 @@ def test_the_printed_question_names_the_key_and_does_not_show_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     question = {"url": "http://127.0.0.1:8000/v1/a/b", "record": {"x": 1}}
-    assert "authorization" not in curl(question)
+    question |= {"answer": {"p": 0.5}, "drawn": False}
+    assert "authorization" not in shown(question)
     monkeypatch.setenv("SPT_AUTHENTICATION", "on")
     monkeypatch.setenv("SPT_API_KEY", "spt_secret")
-    assert '-H "authorization: Bearer $SPT_API_KEY"' in curl(question)
-    assert "spt_secret" not in curl(question)
+    assert '-H "authorization: Bearer $SPT_API_KEY"' in shown(question)
+    assert "spt_secret" not in shown(question)
+
+
+def test_a_map_is_printed_a_line_at_a_time_and_a_drawn_image_is_said() -> None:
+    answer = {"map": [[0.5, -1e-05], [1, 2]], "words": ["1, 2"]}
+    question = {"url": "http://x/v1/a/b", "record": {}, "answer": answer, "drawn": True}
+    _, answered, said = shown(question).split("\n\n")
+    assert json.loads(answered) == answer
+    assert "[ 0.5, -1e-05 ]" in answered
+    assert "none of your data" in said

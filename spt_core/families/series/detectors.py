@@ -40,7 +40,7 @@ Score = Callable[[Windows], Floats]  # [N] of windows [N, T, C]
 def simple_detector(work: BaselineWork, name: str) -> Baseline:
     """A detector with the threshold that its own calibration scores ask for."""
     field, head = sequence_field(work.signature), ITEM_HEADS["anomalies"]
-    table = part_table(work.splits, "train", FIT_ROWS, work.seed)
+    table = part_table(work.splits, "train", FIT_ROWS)
     windows = filled_windows(usual_rows(table, {"head": "anomalies"}), field)
     score, settings = DETECTORS[name](work, field, windows)
     policy = fitted_policy(work, lambda of: score(of)[:, None])

@@ -173,7 +173,7 @@ def _repeated(quantiles: Floats, horizon: int) -> Floats:
 
 def _boosted(work: BaselineWork, field: Field, own: int) -> Foretell:
     assert field.shape is not None
-    table = part_table(work.splits, "train", min(work.max_rows, FIT_ROWS), work.seed)
+    table = part_table(work.splits, "train", min(work.max_rows, FIT_ROWS))
     truth = Truth(table, work.splits.label, groups_of(table, None))
     came = ITEM_HEADS["forecasts"].truths(work.task, (), truth)
     return boosted_forecast(filled_windows(table, field), came, own, field.shape, seed=work.seed)

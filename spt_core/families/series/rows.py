@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from spt_core.data.partition import Part
 from spt_core.data.read import Dataset
 from spt_core.data.series import windows_of
-from spt_core.data.splits import Splits, table_of
+from spt_core.data.splits import Splits, sampled_table
 from spt_core.families.series.encoding import encode_batch, encoded
 from spt_core.families.series.facts import num_rows as num_rows_of
 from spt_core.families.series.reading import filled
@@ -45,13 +45,9 @@ def encoded_dataset(splits: Splits, part: Part, field: str, facts: Mapping[str, 
     )
 
 
-def part_table(splits: Splits, part: Part, limit: int, seed: int = 0) -> pa.Table:
+def part_table(splits: Splits, part: Part, limit: int) -> pa.Table:
     """At most about `limit` rows of a part, drawn from all of it."""
-    table = table_of(splits.files(part))
-    if table.num_rows <= limit:
-        return table
-    chosen = np.random.default_rng(seed).choice(table.num_rows, limit, replace=False)
-    return table.take(pa.array(np.sort(chosen)))
+    return sampled_table(splits.files(part), limit)
 
 
 def filled_windows(table: pa.Table, field: Field) -> NDArray[np.float32]:
