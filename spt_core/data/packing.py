@@ -22,6 +22,7 @@ from spt_core.data.hashing import mix
 from spt_core.data.series import as_column
 
 UNPACKED_BYTES = 64 << 20  # of windows that a stream holds at a time
+PLAIN_ROWS = 1024  # the same, of files whose windows are whole
 
 
 def packed(table: pa.Table) -> pa.Table:
@@ -62,10 +63,12 @@ def unpacked(table: pa.Table, rows: NDArray[np.int64] | None = None) -> pa.Table
 def unpacked_file(uri: str) -> Iterator[pa.Table]:
     """The rows of a file, packed or not, some at a time."""
     files, path = filesystem(uri)
-    table = pq.read_table(path, filesystem=files)
-    if READINGS not in table.column_names or not table.num_rows:
-        yield unpacked(table)
+    file = pq.ParquetFile(path, filesystem=files)
+    if READINGS not in file.schema_arrow.names:
+        for batch in file.iter_batches(batch_size=PLAIN_ROWS):
+            yield pa.Table.from_batches([batch])
         return
+    table = file.read()
     name = _places_name(table)
     step = len(table[name][0]) * len(table[READINGS][0][0]) * 4
     at_once = max(UNPACKED_BYTES // step, 1)
