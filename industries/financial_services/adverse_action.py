@@ -20,6 +20,7 @@ REASON_TEXTS: Mapping[str, str] = {
     "C1-RESIDENCE": "Length of residence",
     "C1-CREDIT-HISTORY": "Delinquent past or present credit obligations with others",
     "C1-CREDIT-FILE": "Limited credit experience",
+    "OWN-SCORE": "Credit score of a credit bureau",
     "OWN-AMOUNT": "Amount of credit requested",
     "OWN-TERM": "Length of the term requested",
     "OWN-PURPOSE": "Purpose of the credit requested",

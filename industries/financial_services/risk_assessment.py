@@ -21,7 +21,9 @@ CONDITIONS = {
     "C1-OBLIGATIONS": "obtain a list of open obligations",
     "C1-EMPLOYMENT": "verify employment with the employer",
     "C1-CREDIT-HISTORY": "obtain a full credit report",
+    "OWN-SCORE": "obtain a full credit report",
     "C1-CREDIT-FILE": "obtain a second credit reference",
+    "OWN-AMOUNT": "offer a lower amount",
     "OWN-TERM": "offer a lower amount or another term",
 }
 PURPOSES = ("home_purchase", "car", "education", "business", "debt_consolidation")
@@ -188,11 +190,11 @@ RISK_ASSESSMENT = Task(
     daily_volume=400,
     protected=ATTRIBUTES,
     reason_codes={
-        "customer_profile.credit_score": "C1-CREDIT-HISTORY",
+        "customer_profile.credit_score": "OWN-SCORE",
         "customer_profile.annual_income": "C1-INCOME",
         "customer_profile.debt_to_income": "C1-OBLIGATIONS",
         "customer_profile.employment_history": "C1-EMPLOYMENT",
-        "loan_details.amount": "C1-INCOME",
+        "loan_details.amount": "OWN-AMOUNT",
         "loan_details.purpose": "OWN-PURPOSE",
         "loan_details.term": "OWN-TERM",
     },

@@ -167,7 +167,7 @@ def test_a_declined_loan_states_only_what_raised_its_risk():
     effects = {"customer_profile.credit_score": 2.0, "loan_details.term": -1.0}
     answer = RISK.respond(judged(RISK, 0.95, effects))
     assert answer["risk_level"] == "high"
-    assert [reason["code"] for reason in answer["reasoning"]] == ["C1-CREDIT-HISTORY"]
+    assert [reason["code"] for reason in answer["reasoning"]] == ["OWN-SCORE"]
     assert answer["conditions"] == []
 
 
@@ -175,4 +175,7 @@ def test_a_loan_under_review_says_what_to_ask_for():
     effects = {"customer_profile.annual_income": 1.0, "loan_details.amount": 0.5}
     answer = RISK.respond(judged(RISK, 0.3, effects))
     assert answer["recommendation"] == "review"
-    assert answer["conditions"] == ["verify income with two recent statements"]
+    assert answer["conditions"] == [
+        "verify income with two recent statements",
+        "offer a lower amount",
+    ]
