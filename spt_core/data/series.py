@@ -33,7 +33,8 @@ from spt_core.task import Head
 NO_WINDOW = "no window of readings ends there"
 WINDOWS = pa.list_(pa.list_(pa.float32()))
 ROWS_AT_ONCE = 16_384
-BYTES_AT_ONCE = 64 << 20  # of windows
+BYTES_AT_ONCE = 64 << 20  # of windows, and of what finds their steps
+FINDING_BYTES = 48  # of a step: where it is due, where it is, and whether it is there
 MAX_GAPS = 0.5  # of a window's steps
 USUAL_SHARE = 0.2  # of the distances, from which on the most frequent one is the step
 STEP_TOLERANCE = 0.01
@@ -185,8 +186,9 @@ def cuts(table: pa.Table, cutting: Cutting) -> Iterator[pa.Table]:
         back = 0 if cutting.head == "forecasts" else 1 - shape.length
         columns[FROM] = _moved(table[INSTANT], back, timeline)
         columns[UNTIL] = _moved(table[INSTANT], shape.horizon, timeline)
+    events = None
     if cutting.head == "anomalies" and label is not None:
-        columns[EVENTS] = pa.array(timeline.sums(_numbers(table, label)).astype(np.int32))
+        events = np.nan_to_num(_numbers(table, label), nan=1.0)  # unlabelled, it may be one
     followed = None if target is None or label is None else _numbers(table, label)
     rest = pa.table(columns)
     for start in range(0, max(len(times), 1), _rows_at_once(shape)):
@@ -197,12 +199,17 @@ def cuts(table: pa.Table, cutting: Cutting) -> Iterator[pa.Table]:
             known, is_known = _labels(own[label], followed, timeline, some)
             own = own.set_column(own.column_names.index(label), label, known)
             windows = pc.if_else(pa.array(is_known), windows, pa.scalar(None, WINDOWS))
+        if events is not None:
+            is_there = np.asarray(windows.is_valid())
+            sums = np.zeros(len(some), np.int32)
+            sums[is_there] = timeline.sums(events, some[is_there])
+            own = own.append_column(EVENTS, pa.array(sums))
         yield own.append_column(cutting.name, windows)
 
 
 def _rows_at_once(shape: SequenceShape) -> int:
-    step_bytes = 4 * shape.num_rows * shape.num_columns
-    return max(min(BYTES_AT_ONCE // step_bytes, ROWS_AT_ONCE), 1)
+    row_bytes = shape.num_rows * (4 * shape.num_columns + FINDING_BYTES)
+    return max(min(BYTES_AT_ONCE // row_bytes, ROWS_AT_ONCE), 1)
 
 
 def moments(column: pa.ChunkedArray) -> Floats:
@@ -290,14 +297,10 @@ class _Timeline:
         """Whether a window ends at each row; one always ends at a unit's last reading."""
         return (self._last[rows] - rows) % stride == 0
 
-    def sums(self, values: Floats) -> Floats:
-        """The sum of a reading's window [N], of the readings that it takes."""
-        totals = np.zeros(len(self))
-        for start in range(0, len(self), ROWS_AT_ONCE):
-            rows = np.arange(start, min(start + ROWS_AT_ONCE, len(self)))
-            steps = self.steps(rows, 1 - self.shape.length, 1)
-            totals[rows] = np.where(steps >= 0, values[steps], 0.0).sum(1)
-        return totals
+    def sums(self, values: Floats, rows: Ints) -> Floats:
+        """The sums of the windows that end at rows [n], of the readings that they take."""
+        steps = self.steps(rows, 1 - self.shape.length, 1)
+        return np.where(steps >= 0, values[steps], 0.0).sum(1)
 
 
 def _windows(

@@ -125,7 +125,9 @@ def test_windows_that_are_cut_some_at_a_time_are_the_same(
     )
     cutting = Cutting(name="w", shape=shape, head=head, label=label)
     whole = cut(of, cutting)
-    monkeypatch.setattr(series, "BYTES_AT_ONCE", 7 * 4 * 4 * 3)
+    monkeypatch.setattr(
+        series, "BYTES_AT_ONCE", 7 * (4 + shape.num_ahead) * (4 * 3 + series.FINDING_BYTES)
+    )
     some = list(cuts(of, cutting))
     assert [part.num_rows for part in some[:3]] == [7, 7, 7]
     assert pa.concat_tables(some).equals(whole)
