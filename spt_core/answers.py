@@ -64,9 +64,12 @@ def checks(judgement: Decision) -> list[str]:
     ]
     if judgement.action == "approve":
         return beyond
-    codes, texts = judgement.policy.reason_codes, judgement.policy.conditions
+    policy = judgement.policy
     risky = [
-        texts.get(codes.get(reason.field, ""), f"see why {reason.field} is {_shown(reason.value)}")
+        policy.conditions.get(
+            policy.reason_code(reason.field, reason.value) or "",
+            f"see why {reason.field} is {_shown(reason.value)}",
+        )
         for reason in judgement.fields
         if reason.effect > 0
     ]

@@ -48,8 +48,8 @@ class DecisionPolicy:
     Cost-Sensitive Learning", IJCAI 2001). `daily_review_capacity` moves both thresholds towards the
     one at which either mistake costs the same, until the expected number of reviews a day fits:
     reviewed are the cases that a review saves most on, the rest gets the cheaper decision.
-    `reason_codes` maps a field to the code that a customer is told, `conditions` maps a code to
-    what a reviewer should ask for.
+    `reason_codes` maps a field, or one of its values (`field=value`), to the code that a customer
+    is told, `conditions` maps a code to what a reviewer should ask for.
     """
 
     kind: ClassVar[str] = "decision"
@@ -93,6 +93,10 @@ class DecisionPolicy:
         if probability >= self.decline_threshold:
             return "decline"
         return "review" if probability >= self.review_threshold else "approve"
+
+    def reason_code(self, field: str, value: object) -> str | None:
+        """The code of a field with a value; None where it has none."""
+        return self.reason_codes.get(f"{field}={value}", self.reason_codes.get(field))
 
     def expected_cost(
         self,

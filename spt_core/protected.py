@@ -9,7 +9,7 @@ Charter of Fundamental Rights of the EU, as far as columns name them.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 # The words, in English and German, by which data sets name each attribute.
 WORDS: Mapping[str, tuple[str, ...]] = {
@@ -44,7 +44,47 @@ PAIRS: Mapping[frozenset[str], str] = {
     frozenset({"public", "assistance"}): "public_assistance",
 }
 ATTRIBUTES = (*WORDS, "public_assistance")
-# Beside one of these an age or a birth is not a person's; nor is an orientation a sexual one.
+# Whose an age or a birth is: of the noun next before it, else of the last one behind it.
+_PEOPLE = frozenset(
+    {
+        "applicant",
+        "beneficiary",
+        "borrower",
+        "child",
+        "claimant",
+        "client",
+        "cardholder",
+        "customer",
+        "debtor",
+        "dependent",
+        "driver",
+        "employee",
+        "guarantor",
+        "holder",
+        "insured",
+        "member",
+        "mother",
+        "father",
+        "occupant",
+        "operator",
+        "owner",
+        "passenger",
+        "patient",
+        "person",
+        "policyholder",
+        "resident",
+        "spouse",
+        "tenant",
+        "victim",
+        "worker",
+        "antragsteller",
+        "fahrer",
+        "halter",
+        "kunde",
+        "patientin",
+        "versicherter",
+    }
+)
 _THINGS = frozenset(
     {
         "account", "asset", "bill", "boat", "building", "business", "campaign", "car", "card",
@@ -61,12 +101,22 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 def attribute_of(column: str) -> str | None:
     """The protected attribute that a column's name speaks of, nested (`applicant.Age`) too."""
-    words = {word.lower() for word in _WORD.findall(column.rpartition(".")[2])}
+    in_order = [word.lower() for word in _WORD.findall(column.rpartition(".")[2])]
+    words = set(in_order)
     for pair, attribute in PAIRS.items():
         if pair <= words:
             return attribute
     for attribute, names in WORDS.items():
         if not words.isdisjoint(names):
-            is_thing = attribute in ("age", "sexual_orientation") and not words.isdisjoint(_THINGS)
-            return None if is_thing else attribute
+            is_told_by_noun = attribute in ("age", "sexual_orientation")
+            return None if is_told_by_noun and _noun(in_order, names) in _THINGS else attribute
     return None
+
+
+def _noun(words: Sequence[str], names: Sequence[str]) -> str:
+    """Whose it is: `policy_holder_age` is a holder's, `customer_account_age` an account's."""
+    place = next(number for number, word in enumerate(words) if word in names)
+    nouns = _PEOPLE | _THINGS
+    before = [word for word in words[:place] if word in nouns]
+    behind = [word for word in words[place:] if word in nouns]
+    return next(iter([*before[-1:], *behind[-1:]]), "")

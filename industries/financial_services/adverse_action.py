@@ -20,6 +20,8 @@ REASON_TEXTS: Mapping[str, str] = {
     "C1-RESIDENCE": "Length of residence",
     "C1-CREDIT-HISTORY": "Delinquent past or present credit obligations with others",
     "C1-CREDIT-FILE": "Limited credit experience",
+    "OWN-CREDIT-HISTORY": "Credit history",
+    "OWN-EMPLOYMENT": "Length and steadiness of employment",
     "OWN-SCORE": "Credit score of a credit bureau",
     "OWN-AMOUNT": "Amount of credit requested",
     "OWN-TERM": "Length of the term requested",
@@ -32,8 +34,9 @@ REASON_TEXTS: Mapping[str, str] = {
 }
 REASONING_SCHEMA: Schema = {
     "type": "array",
-    "description": f"up to {NUM_REASONS} reasons with their codes, strongest first; a positive "
-    "effect raises the log-odds of default; without an approval, none but such",
+    "description": f"up to {NUM_REASONS} different reasons with their codes, strongest first; a "
+    "positive effect raises the log-odds of default; without an approval, none but such where "
+    "there are any, else what spoke least for the applicant",
     "items": {
         "type": "object",
         "properties": {
@@ -50,17 +53,23 @@ REASONING_SCHEMA: Schema = {
 def reasoning(judgement: Decision) -> list[dict[str, Any]]:
     """The strongest effects with their codes: unless it is approved, of those that raise the risk.
 
-    A code that is not in REASON_TEXTS, of a policy's own, is its own text.
+    A code is of a field, or of one of its values (`credit_history=late_before`); of several fields
+    with one code the strongest is stated, as an applicant is told each reason once. One that is not
+    in REASON_TEXTS, of a policy's own, is its own text.
     """
-    adverse, codes = judgement.action != "approve", judgement.policy.reason_codes
-    return [
-        {
-            "code": (code := codes.get(reason.field, OTHER)),
+    fields = list(judgement.fields)
+    if judgement.action != "approve":
+        raising = [reason for reason in fields if reason.effect > 0]
+        fields = raising or sorted(fields, key=lambda reason: -reason.effect)
+    reasons: dict[str, dict[str, Any]] = {}
+    for reason in fields:
+        code = judgement.policy.reason_code(reason.field, reason.value) or OTHER
+        stated = {
+            "code": code,
             "reason": REASON_TEXTS.get(code, code),
             "field": reason.field,
             "value": reason.value,
             "effect": round(reason.effect, 4),
         }
-        for reason in judgement.fields
-        if not adverse or reason.effect > 0
-    ][:NUM_REASONS]
+        reasons.setdefault(reason.field if code == OTHER else code, stated)
+    return list(reasons.values())[:NUM_REASONS]

@@ -205,7 +205,8 @@ CREDIT_SCORING = Task(
     reason_codes={
         "checking_account": "OWN-CHECKING",
         "duration_months": "OWN-TERM",
-        "credit_history": "C1-CREDIT-HISTORY",
+        "credit_history": "OWN-CREDIT-HISTORY",
+        "credit_history=late_before": "C1-CREDIT-HISTORY",
         "purpose": "OWN-PURPOSE",
         "credit_amount": "OWN-AMOUNT",
         "savings": "OWN-SAVINGS",

@@ -13,7 +13,7 @@ from spt_core.protected import attribute_of
 from spt_core.task import ComplianceCheck, Task
 from spt_core.terms import term_of
 
-UNSPECIFIC = "OTHER"  # a code that stands for no reason
+UNSPECIFIC = ("", "OTHER", "TBD", "TODO", "N/A", "?")  # codes that stand for no reason
 MIN_MEASURED = 10  # held-out items of a class, below which its recall says nothing
 REFUSED_BELOW = 0.05  # of Kupiec's p-value
 
@@ -29,7 +29,8 @@ class Measured(NamedTuple):
     """What a report has measured of a model on held-out rows.
 
     `classes` are figures of each class (`metrics.class_figures`), `backtest` those of losses,
-    `quality` the metrics with their intervals; of yes-or-no tasks some rows are positive.
+    `quality` the metrics with their intervals, `subgroups` figures by column of groups that have
+    rows enough; of yes-or-no tasks some rows are positive.
     """
 
     num_rows: int
@@ -37,6 +38,7 @@ class Measured(NamedTuple):
     quality: Mapping[str, Mapping[str, float]]
     classes: Sequence[Mapping[str, Any]] = ()
     backtest: Sequence[Mapping[str, Any]] = ()
+    subgroups: Mapping[str, Sequence[Mapping[str, Any]]] = {}
 
 
 Check = Callable[[Task, ExportedModel, Policy], Fact]
@@ -123,7 +125,7 @@ def _protected_attributes_excluded(task: Task, exported: ExportedModel, policy: 
 
 
 def _adverse_action_reasons(task: Task, exported: ExportedModel, policy: Policy) -> Fact:
-    """Every input that can be a reason has a code, and not the one that says nothing.
+    """Every input that can be a reason has a code, and none that says nothing.
 
     12 CFR 1002.9(b)(2) asks that an applicant for credit is told specific reasons.
     """
@@ -131,7 +133,8 @@ def _adverse_action_reasons(task: Task, exported: ExportedModel, policy: Policy)
     if not isinstance(policy, DecisionPolicy):
         return Fact(False, "the policy gives labels, and has no reason codes")
     encoded = {column.field for column in exported.artifact.signature.columns}
-    specific = {name for name, code in policy.reason_codes.items() if code != UNSPECIFIC}
+    codes = policy.reason_codes
+    specific = {name for name, code in codes.items() if code.strip().upper() not in UNSPECIFIC}
     without = sorted(encoded - specific)
     if without:
         return Fact(False, f"inputs without a reason code in the policy: {', '.join(without)}")
@@ -274,13 +277,17 @@ def _age_excluded(task: Task, exported: ExportedModel, policy: Policy) -> Fact:
     return Fact(True, f"no input's name speaks of a person's age; {_by_group('age', exported)}")
 
 
-def _groups_measured(task: Task, exported: ExportedModel, policy: Policy) -> Fact:
-    """An image may tell what no column does: whether groups are served alike can be measured."""
-    del task, policy
-    named = exported.artifact.protected
-    if not named:
+def _groups_measured(measured: Measured, policy: Policy) -> Fact:
+    """An image may tell what no column does: whether groups are served alike was measured."""
+    del policy
+    if not measured.subgroups:
         return Fact(False, "the data tell no group of people: there are no figures by group")
-    return Fact(True, f"figures by group of {', '.join(named)} are in the report")
+    counts = {name: len(rows) for name, rows in measured.subgroups.items()}
+    compared = [f"{name} ({count} groups)" for name, count in counts.items() if count > 1]
+    if not compared:
+        few = ", ".join(counts)
+        return Fact(False, f"no two groups have held-out rows enough to be compared: {few}")
+    return Fact(True, f"figures by group of {', '.join(compared)} are in the report")
 
 
 def _speaking_of(attribute: str, exported: ExportedModel) -> list[str]:
@@ -291,7 +298,7 @@ def _speaking_of(attribute: str, exported: ExportedModel) -> list[str]:
 def _by_group(attribute: str, exported: ExportedModel) -> str:
     columns = [n for n in exported.artifact.protected if attribute_of(n) == attribute]
     if columns:
-        return f"figures by group of {', '.join(columns)} are in the report"
+        return f"{', '.join(columns)} is carried beside them, for figures by group alone"
     return "the data tell none, so that there are no figures by group"
 
 
@@ -303,7 +310,6 @@ CHECKS: Mapping[ComplianceCheck, Check] = {
     "advice_sourced": _advice_sourced,
     "sex_excluded": _sex_excluded,
     "age_excluded": _age_excluded,
-    "groups_measured": _groups_measured,
     "tables_versioned": _tables_versioned,
     "tables_reviewed": _tables_reviewed,
     "recall_measured": _recall_measured,
@@ -311,6 +317,7 @@ CHECKS: Mapping[ComplianceCheck, Check] = {
 # Of what a report has measured, which a model alone does not tell.
 MEASURED_CHECKS: Mapping[ComplianceCheck, MeasuredCheck] = {
     "classes_measured": _classes_measured,
+    "groups_measured": _groups_measured,
     "backtest_held": _backtest_held,
     "alarm_budget_kept": _alarm_budget_kept,
 }

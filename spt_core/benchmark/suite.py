@@ -306,6 +306,7 @@ def _measured(report: Report) -> Measured:
         quality=report.quality[name],
         classes=report.classes.get(name, ()),
         backtest=report.backtest.get(name, ()),
+        subgroups=report.subgroups,
     )
 
 

@@ -73,24 +73,28 @@ def test_an_input_without_a_reason_code_fails(checked):
     assert found["fact"] == "inputs without a reason code in the policy: x"
 
 
-def test_a_code_that_names_no_reason_is_none(export):
+@pytest.mark.parametrize("code", ["OTHER", "", " ", "TBD"])
+def test_a_code_that_names_no_reason_is_none(export, code):
     field = export.artifact.signature.columns[0].field
     policy = HEADS["binary"].default_policy(find(RISK), ())
-    policy = dataclasses.replace(policy, reason_codes={field: "OTHER"}, version="")
+    policy = dataclasses.replace(policy, reason_codes={field: code}, version="")
     found = run_checks(find(RISK), export, policy)["adverse_action_reasons"]
     assert field in found["fact"]
 
 
 @pytest.mark.parametrize(
-    ("protected", "fact"),
-    [(("sex",), "figures by group of sex are in the report"), ((), "the data tell no group")],
+    ("subgroups", "passed", "fact"),
+    [
+        ({"sex": [{"group": "f"}, {"group": "m"}]}, True, "by group of sex (2 groups) are in"),
+        ({"sex": []}, False, "no two groups have held-out rows enough to be compared: sex"),
+        ({}, False, "the data tell no group"),
+    ],
 )
-def test_a_model_of_images_passes_where_groups_can_be_measured(export, protected, fact):
-    artifact = dataclasses.replace(export.artifact, protected=protected)
-    exported = dataclasses.replace(export, artifact=artifact)
+def test_a_model_of_images_passes_where_groups_were_measured(export, subgroups, passed, fact):
     policy = LabelPolicy(thresholds={}, most_probable=False)
-    check = run_checks(find("healthcare/medical_imaging"), exported, policy)["groups_measured"]
-    assert check["passed"] is bool(protected)
+    task = find("healthcare/medical_imaging")
+    check = run_checks(task, export, policy, measured(subgroups=subgroups))["groups_measured"]
+    assert check["passed"] is passed
     assert fact in check["fact"]
 
 

@@ -16,15 +16,17 @@ from spt_core.task import find
 
 FRAUD = find("financial_services/fraud_detection")
 RISK = find("financial_services/risk_assessment")
+SCORING = find("financial_services/credit_scoring")
 TASKS = [task for task in ALL if task.head == "binary"]
 each_task = pytest.mark.parametrize("task", TASKS, ids=[task.name for task in TASKS])
 
 
-def judged(task, probability, effects):
+def judged(task, probability, effects, values=None, codes=None):
     policy = fit_policy(
-        task.costs, np.empty(0), reason_codes=task.reason_codes, conditions=task.conditions
+        task.costs, np.empty(0), reason_codes=codes or task.reason_codes, conditions=task.conditions
     )
-    reasons = tuple(FieldEffect(name, 1, effect) for name, effect in effects.items())
+    values = values or {}
+    reasons = tuple(FieldEffect(name, values.get(name, 1), e) for name, e in effects.items())
     confidence = max(probability, 1 - probability)
     record = dict.fromkeys(effects, 1)
     return Decision(record, probability, policy.recommend(probability), confidence, reasons, policy)
@@ -179,3 +181,26 @@ def test_a_loan_under_review_says_what_to_ask_for():
         "verify income with two recent statements",
         "offer a lower amount",
     ]
+
+
+def test_an_applicant_is_accused_of_no_delinquency_that_is_not_on_file():
+    effects = {"credit_history": 0.4}
+    other, late = (
+        SCORING.respond(judged(SCORING, 0.9, effects, {"credit_history": value}))["reasoning"][0]
+        for value in ("other_credits", "late_before")
+    )
+    assert (other["code"], other["reason"]) == ("OWN-CREDIT-HISTORY", "Credit history")
+    assert late["reason"] == "Delinquent past or present credit obligations with others"
+
+
+def test_an_applicant_is_told_each_reason_once():
+    codes = {f"PAY_{month}": "C1-CREDIT-HISTORY" for month in range(4)} | {"limit": "OWN-AMOUNT"}
+    effects = {name: 1.0 - place / 10 for place, name in enumerate(codes)}
+    reasons = RISK.respond(judged(RISK, 0.95, effects, codes=codes))["reasoning"]
+    assert [reason["field"] for reason in reasons] == ["PAY_0", "limit"]
+
+
+def test_who_is_declined_is_told_why_though_nothing_raised_the_risk():
+    effects = {"loan_details.term": -1.0, "customer_profile.credit_score": -0.1}
+    reasons = RISK.respond(judged(RISK, 0.95, effects))["reasoning"]
+    assert [reason["code"] for reason in reasons] == ["OWN-SCORE", "OWN-TERM"]

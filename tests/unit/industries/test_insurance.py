@@ -148,7 +148,7 @@ def test_points_stay_within_the_scale_and_say_their_band():
     assert LOWEST <= points_of(1.0) < 560
     answer = SCORING.respond(judged(SCORING, 0.9, {"credit_history": 1.0, "savings": -0.5}))
     assert (answer["band"], answer["recommendation"]) == ("poor", "decline")
-    assert [reason["code"] for reason in answer["reasoning"]] == ["C1-CREDIT-HISTORY"]
+    assert [reason["code"] for reason in answer["reasoning"]] == ["OWN-CREDIT-HISTORY"]
 
 
 def test_an_applicant_is_told_what_was_judged_not_the_closest_statement_of_the_form():
