@@ -1,9 +1,10 @@
 """Windows of readings in Parquet: each reading is written once, and windows are put together again.
 
 A window [T, C] shares all but one of its steps with the window before it. A packed table has, in
-the windows' column, the places [T] of each window's steps among all readings of the table, and in
-READINGS those readings [*, C] that a row is the first to use. What is read is what was written, bit
-for bit, whatever made the windows; gaps are null.
+the windows' column, runs of readings: the first one's place among all readings of the table, how
+many follow it, and so on until T are there. In READINGS it has those readings [*, C] that a row is
+the first to use. What is read is what was written, bit for bit, whatever made the windows; gaps are
+null.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from spt_core.data.series import as_column
 
 UNPACKED_BYTES = 64 << 20  # of windows that a stream holds at a time
 PLAIN_ROWS = 1024  # the same, of files whose windows are whole
+Ints = NDArray[np.int32]
+Readings = NDArray[np.float32]
 
 
 def packed(table: pa.Table) -> pa.Table:
@@ -30,15 +33,15 @@ def packed(table: pa.Table) -> pa.Table:
     name = _windows_name(table)
     if name is None or not table.num_rows or table[name].null_count:
         return table
-    readings, length = _readings_of(table[name])
+    windows = table[name].combine_chunks()
+    length = len(windows[0])
+    readings = _readings_of(windows.flatten())
     codes, is_first = _distinct(readings)
     if codes is None:
         return table
-    places = pa.array(codes)
-    offsets = np.arange(table.num_rows + 1, dtype=np.int32) * np.int32(length)
-    firsts = np.concatenate([[0], np.cumsum(is_first.reshape(-1, length).sum(1))])
-    own = pa.ListArray.from_arrays(pa.array(firsts.astype(np.int32)), _cells(readings[is_first]))
-    column = pa.ListArray.from_arrays(pa.array(offsets), places)
+    runs, num_runs = _runs(codes.reshape(-1, length))
+    own = _lists(_cells(readings[is_first]), is_first.reshape(-1, length).sum(1))
+    column = _lists(pa.array(runs), 2 * num_runs)
     table = table.set_column(table.column_names.index(name), name, column)
     return table.append_column(READINGS, own)
 
@@ -50,13 +53,13 @@ def unpacked(table: pa.Table, rows: NDArray[np.int64] | None = None) -> pa.Table
     """
     if READINGS not in table.column_names:
         return table if rows is None else table.take(pa.array(rows))
-    readings, _ = _readings_of(table[READINGS])
+    readings, length = _readings_of(table[READINGS].combine_chunks().flatten()), _length(table)
     table = table.drop_columns([READINGS])
     if rows is not None:
         table = table.take(pa.array(rows))
-    name = _places_name(table)
-    places = np.asarray(table[name].combine_chunks().flatten())
-    windows = readings[places].reshape(table.num_rows, -1, readings.shape[1])
+    name = _runs_name(table)
+    places = _places(np.asarray(table[name].combine_chunks().flatten()))
+    windows = readings[places].reshape(table.num_rows, length, readings.shape[1])
     return table.set_column(table.column_names.index(name), name, as_column(windows))
 
 
@@ -69,11 +72,30 @@ def unpacked_file(uri: str) -> Iterator[pa.Table]:
             yield pa.Table.from_batches([batch])
         return
     table = file.read()
-    name = _places_name(table)
-    step = len(table[name][0]) * len(table[READINGS][0][0]) * 4
-    at_once = max(UNPACKED_BYTES // step, 1)
+    at_once = max(UNPACKED_BYTES // (4 * _length(table) * len(table[READINGS][0][0])), 1)
     for start in range(0, table.num_rows, at_once):
         yield unpacked(table, np.arange(start, min(start + at_once, table.num_rows)))
+
+
+def _runs(codes: Ints) -> tuple[Ints, NDArray[np.int64]]:
+    """The first place and the length of each run in rows of places [N, T], and each row's runs."""
+    begins = np.ones(codes.shape, bool)
+    begins[:, 1:] = np.diff(codes, axis=1) != 1
+    at = np.flatnonzero(begins)
+    sizes = np.diff(at, append=codes.size)
+    return np.column_stack([codes.ravel()[at], sizes]).ravel().astype(np.int32), begins.sum(1)
+
+
+def _places(runs: Ints) -> NDArray[np.int64]:
+    """The places that runs go through."""
+    starts, sizes = runs.reshape(-1, 2).T.astype(np.int64)
+    behind = np.cumsum(sizes)
+    return np.arange(sizes.sum()) + np.repeat(starts - (behind - sizes), sizes)
+
+
+def _length(table: pa.Table) -> int:
+    """How many steps the windows of a packed table have."""
+    return sum(table[_runs_name(table)][0].as_py()[1::2])
 
 
 def _windows_name(table: pa.Table) -> str | None:
@@ -81,32 +103,31 @@ def _windows_name(table: pa.Table) -> str | None:
     return next((f.name for f in lists if pa.types.is_list(f.type.value_type)), None)
 
 
-def _places_name(table: pa.Table) -> str:
+def _runs_name(table: pa.Table) -> str:
     lists = [f for f in table.schema if pa.types.is_list(f.type)]
     return next(f.name for f in lists if pa.types.is_int32(f.type.value_type))
 
 
-def _cells(readings: NDArray[np.float32]) -> pa.ListArray:
+def _lists(values: pa.Array, sizes: NDArray[np.int64]) -> pa.ListArray:
+    """Values dealt to lists of these sizes [N]."""
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), values)
+
+
+def _cells(readings: Readings) -> pa.ListArray:
     """Readings [N, C] as lists, gaps as null."""
-    num, width = readings.shape
     values = np.ascontiguousarray(readings).ravel()
-    offsets = np.arange(num + 1, dtype=np.int32) * np.int32(width)
-    return pa.ListArray.from_arrays(
-        pa.array(offsets), pa.array(values, pa.float32(), mask=np.isnan(values))
-    )
+    cells = pa.array(values, pa.float32(), mask=np.isnan(values))
+    return _lists(cells, np.full(len(readings), readings.shape[1]))
 
 
-def _readings_of(column: pa.ChunkedArray) -> tuple[NDArray[np.float32], int]:
-    """The readings [N, C] in all lists of a column, gaps as NaN, and how many the first has."""
-    lists = column.combine_chunks()
-    inner = lists.flatten()
-    values = np.asarray(pc.fill_null(inner.flatten(), np.nan), np.float32)
-    return values.reshape(len(inner), -1), len(lists[0])
+def _readings_of(lists: pa.ListArray) -> Readings:
+    """Lists of cells as readings [N, C], gaps as NaN."""
+    values = np.asarray(pc.fill_null(lists.flatten(), np.nan), np.float32)
+    return values.reshape(len(lists), -1)
 
 
-def _distinct(
-    readings: NDArray[np.float32],
-) -> tuple[NDArray[np.int32] | None, NDArray[np.bool_]]:
+def _distinct(readings: Readings) -> tuple[Ints | None, NDArray[np.bool_]]:
     """The number of each reading's first equal [N], and which are one; None where hashes collide.
 
     Readings are compared by their bits, so that 0.0 and -0.0 stay what they are.

@@ -130,7 +130,7 @@ def _write(rows: pa.Table, folder: str) -> str:
     name = f"{pc.min(rows[ROW]).as_py():014d}.parquet"
     rows = packed(rows)
     texts = [field.name for field in rows.schema if pa.types.is_large_string(field.type)]
-    # Numbers hardly repeat: a dictionary would only cost time. The places of a window's steps do.
+    # Numbers hardly repeat: a dictionary would only cost time.
     pq.write_table(rows, f"{path}/{name}", filesystem=files, use_dictionary=texts)  # type: ignore[arg-type]  # takes names too
     return name
 

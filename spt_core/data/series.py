@@ -34,6 +34,9 @@ NO_WINDOW = "no window of readings ends there"
 WINDOWS = pa.list_(pa.list_(pa.float32()))
 ROWS_AT_ONCE = 16_384
 BYTES_AT_ONCE = 64 << 20  # of windows, and of what finds their steps
+# Of windows that are so long that a stretch of them has fewer than their steps: parts hold what
+# goes before each stretch again.
+MAX_BYTES_AT_ONCE = 512 << 20
 FINDING_BYTES = 48  # of a step: where it is due, where it is, and whether it is there
 MAX_GAPS = 0.5  # of a window's steps
 USUAL_SHARE = 0.2  # of the distances, from which on the most frequent one is the step
@@ -209,7 +212,8 @@ def cuts(table: pa.Table, cutting: Cutting) -> Iterator[pa.Table]:
 
 def _rows_at_once(shape: SequenceShape) -> int:
     row_bytes = shape.num_rows * (4 * shape.num_columns + FINDING_BYTES)
-    return max(min(BYTES_AT_ONCE // row_bytes, ROWS_AT_ONCE), 1)
+    at_once = min(BYTES_AT_ONCE // row_bytes, ROWS_AT_ONCE)
+    return max(at_once, min(shape.num_rows, MAX_BYTES_AT_ONCE // row_bytes), 1)
 
 
 def moments(column: pa.ChunkedArray) -> Floats:

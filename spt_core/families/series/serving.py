@@ -308,12 +308,16 @@ class SeriesServing:
         return SeriesPredictor(artifact.signature, open_runtime(artifact), facts)
 
     def probe_gap(self, predictor: SeriesPredictor, probes: Mapping[str, Any]) -> float:
-        """How far the files' answers here are from those where they were made, in a typical one."""
+        """How far the files' answers here are from those where they were made.
+
+        In a typical answer, or in the one asked for where that is larger, as floats are.
+        """
         gaps: list[float] = []
-        for record, expected in zip(probes["records"], probes["scores"], strict=True):
-            (scores,) = predictor.predict([predictor.window(record)])
-            gap = np.max(np.abs(scores.values.ravel() - expected), initial=0.0)
-            gaps.append(float(gap) / probes["unit"])
+        for record, scores in zip(probes["records"], probes["scores"], strict=True):
+            (actual,) = predictor.predict([predictor.window(record)])
+            expected = np.array(scores) / probes["unit"]
+            gap = np.abs(actual.values.ravel() / probes["unit"] - expected).max(initial=0.0)
+            gaps.append(float(gap) / max(1.0, np.abs(expected).max(initial=0.0)))
         return max(gaps)
 
 

@@ -143,3 +143,15 @@ def test_reasons_name_every_channel_once_the_strongest_first(predictor):
     assert sorted(reason.channel for reason in reasons) == ["heat", "speed"]
     assert abs(reasons[0].effect) >= abs(reasons[1].effect)
     assert all(0 <= reason.start < reason.end <= SERIES_SHAPE.length for reason in reasons)
+
+
+@pytest.mark.parametrize(("share", "gap"), [(0.001, 0.001), (0.0, 0.0)])
+def test_a_replica_s_gap_is_of_what_was_asked_for(predictor, share, gap):
+    record = {"readings": readings_of(WINDOW, SERIES_SHAPE)}
+    (scores,) = predictor.predict([predictor.window(record)])
+    values = scores.values.ravel()
+    probes = {"records": [record], "scores": [(values * (1 + share)).tolist()]}
+    large = {**probes, "unit": float(np.abs(values).max()) / 100}  # an answer of 100 units
+    assert SeriesServing().probe_gap(predictor, large) == pytest.approx(gap, rel=0.01)
+    small = {**probes, "unit": float(np.abs(values).max()) * 100}
+    assert SeriesServing().probe_gap(predictor, small) == pytest.approx(gap / 100, rel=0.01)
