@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -137,7 +137,7 @@ def _cell(value: str | None, folder: str) -> bytes | None:
     path = PurePosixPath(value.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in value:
         return _MISSING + value.encode()
-    return _content(f"{folder}/{path}") or _MISSING + value.encode()
+    return _content(f"{folder}/{quote(str(path))}") or _MISSING + value.encode()
 
 
 def _content(uri: str) -> bytes | None:

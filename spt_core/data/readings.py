@@ -69,6 +69,10 @@ def paced(
             "(--group), or lay each unit's files in a folder such as unit=7"
         )
     findings = list(columns.findings)
+    if task.head == "forecasts" and config.horizon_steps == 0:
+        raise InputError(
+            "a forecast looks at least one step ahead, however: split.horizon_steps is 0"
+        )
     shape = dataclasses.replace(
         shape,
         **_step(paced, config, shape),

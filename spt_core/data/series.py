@@ -260,6 +260,9 @@ class _Timeline:
         sizes = np.diff(np.append(starts, len(units)))
         self._first = np.repeat(starts, sizes)
         self._last = np.repeat(starts + sizes - 1, sizes)
+        # Another reading of the same step follows: that one counts.
+        follows = np.diff(times, append=np.inf) <= shape.step / 2
+        self._is_corrected = follows & (np.arange(len(times)) < self._last)
 
     def __len__(self) -> int:
         return len(self._times)
@@ -277,6 +280,7 @@ class _Timeline:
         plain = np.where(inside, plain, rows[:, None])
         due = times[rows][:, None] + offsets * step
         is_even = np.abs(times[plain] - due) <= STEP_TOLERANCE * step
+        is_even &= ~self._is_corrected[plain] | (plain == rows[:, None])
         places = np.where(inside & is_even, plain, -1)
         uneven = np.flatnonzero((~is_even & inside).any(1))
         for row in uneven:

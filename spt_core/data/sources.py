@@ -175,7 +175,10 @@ def _in_advance(task: Task, roles: Roles, label: str) -> tuple[str, ...] | None:
             "a forecast alone looks at what is known in advance, however: "
             f"{task.path} is {task.head} on {task.family}"
         )
-    if label in (roles.known_in_advance or ()):
+    names = roles.known_in_advance or ()
+    if len(set(names)) < len(names):
+        raise InputError(f"each known-in-advance column is named once, however: {list(names)}")
+    if label in names:
         raise InputError(
             f"what is forecast is not known in advance, however: {label!r} is named as both"
         )

@@ -340,3 +340,11 @@ def test_where_most_images_look_alike_none_is_left_out_and_it_is_told(tmp_path: 
     assert removed == 0
     assert len(findings) == 3
     assert "figures may flatter" in findings[0].detail
+
+
+@pytest.mark.parametrize("name", ["IMG 0.png", "a%20b.png", "c#1.png", "d?e.png", "ü.png"])
+def test_a_path_in_a_table_is_taken_as_it_is_written(tmp_path, name):
+    (tmp_path / name).write_bytes(b"own")
+    (tmp_path / "a b.png").write_bytes(b"another")
+    read = with_files(pa.chunked_array([pa.array([name])]), as_uri(tmp_path / "rows.csv"))
+    assert read.to_pylist() == [b"own"]

@@ -402,3 +402,16 @@ def test_the_step_of_a_corpus_is_seen_in_a_sample_of_it(share):
     assert (sampled(weeks, 500).step, sampled(weeks, 500).in_months) == (28 * 86_400.0, False)
     minutes = np.datetime64("2024-01-01", "us") + np.arange(30_000) * np.timedelta64(60, "s")
     assert sampled(minutes, 5).step == 60.0
+
+
+def test_of_two_readings_at_one_moment_the_last_one_counts_everywhere():
+    times = [0.0, 1, 2, 3, 3, 4, 5]
+    of = table(times, [0.0, 1, 2, 30, 31, 4, 5])
+    shape = dataclasses.replace(SHAPE, length=2, horizon=2)
+    rows = cut(of, Cutting(name="w", shape=shape, head="forecasts", label="x"))
+    labels = [None if text is None else json.loads(text) for text in rows["x"].to_pylist()]
+    assert labels[1] == [2, 31]
+    assert labels[2] == [31, 4]
+    rows = cut(of, Cutting(name="w", shape=shape, head="forecasts"))
+    assert rows["w"].to_pylist()[5] == [[31], [4]]  # the window that ends at 4
+    assert rows["w"].to_pylist()[3] == [[2], [30]]  # what was known at the first reading at 3
