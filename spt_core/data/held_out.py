@@ -21,6 +21,11 @@ def with_validation(splits: Splits, corpus: Corpus) -> Splits:
 
     The rows must fit in memory; bad ones go to quarantine files in the new folder.
     """
+    if any(field.kind == "sequence" for field in splits.signature.fields):
+        raise InputError(
+            "validation windows are cut of the readings that training's are, by unit or by time, "
+            f"however: {corpus.name} was given for them; give all readings as training data"
+        )
     uri = f"{splits.uri}-{digest(corpus.identity)}"
     if has_manifest(uri):
         return load_splits(uri)

@@ -55,6 +55,11 @@ def paced(
     (field,) = columns.features
     shape = field.shape
     assert shape is not None
+    if field.name in {carried.name for carried in columns.carried}:
+        raise InputError(
+            f"{field.name!r} is what the windows are called, however: a column that says when or "
+            "of which unit a reading was has this name; rename it"
+        )
     typed, _ = conform(sampled.table, columns.carried, gaps=frozenset(corpus.gaps))
     share = sampled.table.num_rows / max(sampled.num_rows, 1)
     paced = pace(typed, shape.time, shape.unit, share=share)
