@@ -21,6 +21,7 @@ from industries.healthcare.early_warning import (
     Step,
     vital_number,
 )
+from industries.healthcare.negation import denied_starts, is_whole, tokens_of
 from industries.healthcare.urgency import URGENCIES, Urgency
 from spt_core.errors import InputError
 from spt_core.judgement import UnseenTerm
@@ -28,8 +29,6 @@ from spt_core.task import RuleTable
 from spt_core.terms import term_of, terms_of
 
 TABLE = Path(__file__).with_suffix(".json")
-# Before a sign in the same term they say that it is not there: "no chest pain".
-NEGATIONS = frozenset({"no", "not", "never", "without", "denies", "denied"})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +54,7 @@ class RedFlag:
     """A sign that makes a case at least so urgent, whatever the diagnosis and the model.
 
     `also` are other words for `term`. A longer term that holds the words of one of them side by
-    side speaks of the sign too ("crushing chest pain"), unless it denies it.
+    side speaks of the sign too ("crushing chest pain"), unless it denies that very sign.
     """
 
     field: str
@@ -65,14 +64,15 @@ class RedFlag:
     also: Sequence[str] = ()
 
     def is_in(self, term: str) -> bool:
-        """Whether a term, as it is looked up, speaks of the sign."""
-        words = term.split("_")
-        for name in (self.term, *self.also):
-            sought = name.split("_")
-            for start in range(len(words) - len(sought) + 1):
-                is_here = words[start : start + len(sought)] == sought
-                if is_here and NEGATIONS.isdisjoint(words[:start]):
-                    return True
+        """Whether a term, as it is looked up, speaks of the sign in one of its clauses."""
+        words = tokens_of(term)
+        names = [tuple(name.split("_")) for name in (self.term, *self.also)]
+        denied = denied_starts(words)
+        for start in range(len(words)):
+            sizes = [len(name) for name in names if words[start : start + len(name)] == name]
+            # The longest, so that "no suicidal thoughts" is whole, and not "suicidal" with more.
+            if sizes and not (start in denied and is_whole(words, start + max(sizes))):
+                return True
         return False
 
 

@@ -138,7 +138,44 @@ def test_signs_of_a_stroke_and_of_lost_consciousness_are_emergencies_known_or_no
         assert f"{SYMPTOMS} holds {name}" in told["alarms"]
 
 
-@pytest.mark.parametrize("term", ["no chest pain", "denies_slurred_speech", "chest", "pain"])
+@pytest.mark.parametrize(
+    "term",
+    [
+        *("not vomiting, slurred speech", "did not wake up after seizure", "no fever; stiff neck"),
+        *("no fever but stiff neck", "could not get up, one sided weakness", "no fever, confused"),
+        *("not able to lift arm, facial droop", "no history of seizures, now having a seizure"),
+        *("no fever and stiff neck", "no fever now slurred speech", "no fever/stiff neck"),
+        *("not waking or unresponsive", "does not deny suicidal thoughts", "not breathing"),
+        *("no seizure medication", "no seizures until today", "no relief of confusion"),
+        *("no vomiting, slurred speech and facial droop", "no fever or chills, slurred speech"),
+        *("denies fever and has stiff neck", "denies chest pain, and slurred speech since noon"),
+        *("isn't breathing", "slurred speech.", "no chest pain no pulse", "no fever - stiff neck"),
+    ],
+)
+def test_a_negation_of_something_else_leaves_an_emergency_one(term):
+    told = answer({REFLUX: 1.0}, CALM | {SYMPTOMS: [term]})
+    assert told["urgency_level"] == "emergency"
+    assert told["alarms"] == [f"{SYMPTOMS} holds {term_of(term, SYMPTOMS)}"]
+
+
+@pytest.mark.parametrize("text", ["no fever, stiff neck", "no fever, stiff neck; headache"])
+def test_a_comma_parts_what_a_text_denies_from_what_it_complains_of(text):
+    assert answer({REFLUX: 1.0}, CALM | {SYMPTOMS: text})["urgency_level"] == "emergency"
+
+
+@pytest.mark.parametrize(
+    "term",
+    [
+        *("no slurred speech", "denies chest pain", "without stiff neck", "no fever or stiff neck"),
+        *("denies fever, chest pain and stiff neck", "denies fever, chest pain, and stiff neck"),
+        *("no fever, chest pain or stiff neck", "no seizure, no chest pain", "not confused"),
+        *("neither confused nor unconscious", "doesn't have a stiff neck", "no history of stroke"),
+        *("no suicidal thoughts", "denies suicidal ideation", "no stiff neck but headache"),
+        *("headache without stiff neck or confusion", "no chest pain at all", "No stiff neck."),
+        *("denies having any chest pain", "does not have fever or stiff neck", "no chest pain"),
+        *("denies_slurred_speech", "chest", "pain"),
+    ],
+)
 def test_a_sign_that_a_term_denies_or_does_not_name_is_no_red_flag(term):
     told = answer({REFLUX: 1.0}, CALM | {SYMPTOMS: [term]})
     assert (told["urgency_level"], told["alarms"]) == ("routine", [])
