@@ -22,24 +22,43 @@ TYPES = ("advise", "effect", "int", "mechanism")  # those of the DDI corpus
 SENTENCES_PER_DOCUMENT = 10
 Severity = Literal["contraindicated", "major", "moderate", "minor", "unspecified"]
 
-# A rule, not a model, applied to the sentences around the two drugs. DENYING_WORDS are taken out,
-# then the first line whose words they still hold decides; else a denial makes it minor, else the
-# type decides. What is denied may be of another drug, so it must not outweigh what is stated.
-DENYING_WORDS = (
+# A rule, not a model, applied to the sentences around the two drugs. The words of both denials are
+# taken out, then the first line whose words the rest still holds decides; else a denial of the
+# effect makes it minor, else the type decides. What is denied may be of another drug, so it must
+# not outweigh what is stated; and who needs no other dose, or may combine them, is told no more.
+DENYING_EFFECT = (
     r"no clinically (?:significant|relevant|important)(?: \w+)?"
-    r"|not clinically (?:significant|relevant|important)|no dos(?:e|age) adjustments?"
-    r"|not contra-?indicated"
+    r"|not clinically (?:significant|relevant|important)"
+)
+DENYING_ADVICE = (
+    r"no dos(?:e|age) adjustments?|no (?:known )?contra-?indications?"
+    r"|not (?:contra-?indicated|prohibited|forbidden)"
+)
+# After a denial of the effect they say that there is one nevertheless.
+CONTRASTS = r"but|although|though|however|yet|whereas|while|nevertheless"
+CHANGES = (
+    r"(?:increas|rais|ris|doubl|tripl|elevat|enhanc|potentiat|prolong|lower|decreas|reduc|fall"
+    r"|inhibit|induc|impair|weaken)\w*|rose|fell"
 )
 SEVERITY_BY_WORDS: tuple[tuple[Severity, str], ...] = (
     (
         "contraindicated",
-        r"contra-?indicat\w+|(?:must|should|may) not be (?:co-?administered|combined|given|taken"
-        r"|used)|do not (?:combine|co-?administer|give|take|use)|never be",
+        r"contra-?indicat\w+|prohibit\w*|forbid\w*"
+        r"|(?:(?:must|should|may|can|shall) ?not|(?:must|should|can) never|not to) (?:\w+ly )?"
+        r"(?:be (?:\w+ly )?(?:co-?administered|administered|combined|co-?prescribed|prescribed"
+        r"|given|taken|used|started|initiated|received|treated)"
+        r"|receive|take|use|combine|be on)"
+        r"|do not (?:combine|co-?administer|administer|prescribe|start|give|take|use)|never be",
     ),
     (
         "major",
-        r"avoid(?:ed|ing)?|not recommended|fatal\w*|life-threatening|deaths?|serious\w*|severe\w*"
-        r"|hemorrhag\w+|haemorrhag\w+|bleeding|serotonin syndrome|torsades?|toxicity",
+        r"avoid(?:ed|ing)?|(?:not|cannot be) recommended|not advis(?:ed|able)|inadvisable|fatal\w*"
+        r"|lethal\w*|died|life-threatening|deaths?|serious\w*|severe\w*|hemorrhag\w+"
+        r"|haemorrhag\w+|bleeding|serotonin syndrome|torsades?|toxicity|rhabdomyolysis|coma"
+        r"|cardiac arrest|cardiovascular collapse|heart block|asystole|hypertensive cris[ei]s"
+        r"|ventricular (?:tachycardia|fibrillation|arrhythmias?)|anaphyla\w+|agranulocytosis"
+        r"|respiratory (?:depression|arrest|failure)|(?:renal|kidney|hepatic|liver) failure"
+        r"|acute kidney injury|lactic acidosis|neuroleptic malignant syndrome",
     ),
     (
         "moderate",
@@ -59,7 +78,11 @@ ADVICE: Mapping[Severity, str] = {
     "unspecified": "ask_a_pharmacist",
     "minor": "no_action_needed",
 }
-_DENIAL = re.compile(rf"\b(?:{DENYING_WORDS})\b", re.I)
+_DENIAL = re.compile(rf"\b(?:{DENYING_EFFECT})\b", re.I)
+_NO_ADVICE = re.compile(rf"\b(?:{DENYING_ADVICE})\b", re.I)
+_NEVERTHELESS = re.compile(
+    rf"\b(?:{DENYING_EFFECT})\b.*\b(?:{CONTRASTS})\b.*\b(?:{CHANGES})\b", re.I | re.S
+)
 _SEVERITIES: tuple[tuple[Severity, re.Pattern[str]], ...] = tuple(
     (name, re.compile(rf"\b(?:{w})\b", re.I)) for name, w in SEVERITY_BY_WORDS
 )
@@ -94,11 +117,12 @@ def respond(judgement: Pairs) -> dict[str, Any]:
 
 def severity_of(kind: str, text: str) -> Severity:
     """How severe an interaction of a type is by the words of the sentences that state it."""
-    rest, num_denials = _DENIAL.subn(" ", text)
+    rest, num_denials = _DENIAL.subn(" ", _NO_ADVICE.sub(" ", text))
     for severity, pattern in _SEVERITIES:
         if pattern.search(rest):
             return severity
-    return "minor" if num_denials else SEVERITY_BY_TYPE.get(kind, "unspecified")
+    is_minor = num_denials and not _NEVERTHELESS.search(text)
+    return "minor" if is_minor else SEVERITY_BY_TYPE.get(kind, "unspecified")
 
 
 def _given(pair: PairScores) -> LabelScore:

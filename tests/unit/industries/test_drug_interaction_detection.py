@@ -104,15 +104,78 @@ def test_there_is_no_all_clear_while_a_pair_is_not_judged(
 
 
 @pytest.mark.parametrize(
+    ("kind", "text", "recommendation"),
+    [
+        (
+            "advise",
+            "Sildenafil should not be administered to patients who take nitroglycerin.",
+            "do_not_combine",
+        ),
+        ("advise", "Patients on phenelzine should not take meperidine.", "do_not_combine"),
+        (
+            "mechanism",
+            "No dose adjustment of rifampin is needed, although rifampin lowers the dolutegravir "
+            "level by 54 percent.",
+            "monitor",
+        ),
+        (
+            "effect",
+            "Fluconazole is not contraindicated with warfarin, but it doubles the INR.",
+            "monitor",
+        ),
+    ],
+)
+def test_what_to_do_follows_from_what_the_sentence_says(
+    kind: str, text: str, recommendation: str
+) -> None:
+    spans = (Span(0, 3, text[:3]), Span(len(text) - 4, len(text) - 1, text[-4:-1]))
+    pair = PairScores(*spans, scores(kind, 0.9))
+    assert TASK.respond(Pairs({"text": text}, spans, (pair,), POLICY))["recommendation"] == (
+        recommendation
+    )
+
+
+@pytest.mark.parametrize(
     ("kind", "text", "severity"),
     [
         ("advise", "A is contraindicated with B.", "contraindicated"),
         ("advise", "A should not be co-administered with B.", "contraindicated"),
+        ("advise", "A should not be administered to patients who take B.", "contraindicated"),
+        ("advise", "Patients on A should not take B.", "contraindicated"),
+        ("advise", "Patients on A must not receive B.", "contraindicated"),
+        ("advise", "A cannot be used with B.", "contraindicated"),
+        ("advise", "A must never be combined with B.", "contraindicated"),
+        ("advise", "A should not be routinely prescribed with B.", "contraindicated"),
+        ("advise", "A is not to be given with B.", "contraindicated"),
+        ("advise", "Use of A with B is prohibited.", "contraindicated"),
+        ("advise", "The dose of A should not exceed 20 mg with B.", "moderate"),
+        ("effect", "A cannot be recommended with B.", "major"),
+        ("effect", "A with B has caused rhabdomyolysis.", "major"),
+        ("effect", "Cardiac arrest was seen under A with B.", "major"),
+        ("effect", "A with B may lead to respiratory depression and coma.", "major"),
+        ("effect", "The patient on A and B died.", "major"),
         ("advise", "Avoid A with B.", "major"),
         ("effect", "A with B led to fatal arrhythmia.", "major"),
         ("advise", "Caution is advised with A and B.", "moderate"),
         ("mechanism", "A had no clinically significant effect on B.", "minor"),
-        ("effect", "A is not contraindicated with B.", "minor"),
+        ("effect", "A is not contraindicated with B.", "moderate"),
+        ("mechanism", "A is not contraindicated with B, but it doubles the INR.", "moderate"),
+        ("advise", "There are no contraindications to A with B.", "moderate"),
+        (
+            "mechanism",
+            "No dose adjustment of A is needed, although A lowers the B level by 54 percent.",
+            "moderate",
+        ),
+        (
+            "mechanism",
+            "A had no clinically relevant effect on pulse, but doubled the level of B.",
+            "moderate",
+        ),
+        (
+            "mechanism",
+            "A raised the level of B by 4 percent, but that is not clinically relevant.",
+            "minor",
+        ),
         ("effect", "A with B caused no clinically significant bleeding.", "minor"),
         (
             "advise",
