@@ -14,6 +14,7 @@ from industries.technology.weaknesses import (
     SEVERITIES,
     WEAKNESSES,
     Severity,
+    cwe_id,
     link_to,
     weakness_of,
 )
@@ -71,7 +72,7 @@ def lines_of(code: str, score: LabelScore) -> list[dict[str, Any]]:
 def _vulnerability(code: str, score: LabelScore) -> dict[str, Any]:
     weakness = weakness_of(score.label)
     return {
-        "cwe": score.label,
+        "cwe": cwe_id(score.label),
         "name": weakness.name,
         "url": link_to(score.label),
         "probability": round(score.probability, 6),
@@ -224,7 +225,7 @@ CODE_ANALYSIS = Task(
                 "properties": {
                     "cwe": {"type": "string"},
                     "name": {"type": "string", "description": "empty if the table lacks it"},
-                    "url": {"type": "string"},
+                    "url": {"type": "string", "description": "empty if it is no id of CWE"},
                     "probability": PROBABILITY,
                     "severity": _SEVERITY,
                     "remedy": {"type": "string"},
@@ -245,7 +246,11 @@ CODE_ANALYSIS = Task(
                 },
             },
         },
-        "severity": {**_SEVERITY, "description": "of the most severe weakness, by the table"},
+        "severity": {
+            **_SEVERITY,
+            "description": "of the most severe weakness, by the table; unknown where the table "
+            "lacks it and no other is high or critical",
+        },
         "recommendation": {
             "type": "string",
             "enum": ["fix", "review", "no_finding"],

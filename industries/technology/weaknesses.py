@@ -1,25 +1,31 @@
 """Weaknesses of code by CWE id: what each is, how severe, and what mends it. Teams edit this table.
 
-Ids, names and the usual consequences are those of MITRE's Common Weakness Enumeration 4.x
+Ids and names are those of MITRE's Common Weakness Enumeration 4.x
 (https://cwe.mitre.org/data/definitions/ID.html), (c) The MITRE Corporation, whose terms of use
-allow research, development and commercial use with this designation. CWE gives a weakness no
-severity, since that is the vulnerability's (CVSS): the levels here are this project's, by the
-gravest consequence that its CWE page lists, under this rule:
+allow research, development and commercial use with this designation. The table holds the CWE Top 25
+of 2023 and of 2024 (https://cwe.mitre.org/top25/) and others that public data sets label.
 
-critical: code or commands of an attacker run; high: memory, files or data of others are read or
-changed, or an identity is taken over; medium: the service stops, or a protection is weaker than it
-looks; low: any other.
+CWE gives a weakness no severity, since that is the vulnerability's (CVSS). The levels are a
+judgement of this project, by the consequence that a weakness usually has in practice; not by the
+gravest that its page lists, which for many is that code runs:
+
+critical: code, commands or statements of an attacker run on the server or host; high: memory,
+files or data of others are read or changed, or rights or an identity are taken over; medium: the
+service stops, or a protection is weaker than it looks; low: any other; unknown: not in the table.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-VERSION = "2026-11-29"  # with every change of WEAKNESSES
+VERSION = "2026-11-30"  # with every change of WEAKNESSES
 
-Severity = Literal["none", "low", "medium", "high", "critical"]
-SEVERITIES: tuple[Severity, ...] = ("none", "low", "medium", "high", "critical")
+Severity = Literal["none", "low", "medium", "unknown", "high", "critical"]
+# In rising order. One that nobody has judged goes before those that are judged to be moderate.
+SEVERITIES: tuple[Severity, ...] = ("none", "low", "medium", "unknown", "high", "critical")
+_ID = re.compile(r"(?:CWE)?[-_: ]*0*([1-9]\d*)", re.I)
 
 
 class Weakness(NamedTuple):
@@ -31,10 +37,20 @@ class Weakness(NamedTuple):
 
 
 WEAKNESSES: Mapping[str, Weakness] = {
+    "CWE-20": Weakness(
+        "Improper Input Validation",
+        "medium",
+        "check type, length, range and form of what comes from outside, and refuse the rest",
+    ),
     "CWE-22": Weakness(
         "Path Traversal",
         "high",
         "resolve the path and refuse it unless it lies below the folder that is meant",
+    ),
+    "CWE-77": Weakness(
+        "Command Injection",
+        "critical",
+        "call the program or library without an interpreter, and allow only listed arguments",
     ),
     "CWE-78": Weakness(
         "OS Command Injection",
@@ -54,6 +70,16 @@ WEAKNESSES: Mapping[str, Weakness] = {
     "CWE-90": Weakness(
         "LDAP Injection", "high", "escape values by RFC 4515 before they enter a filter"
     ),
+    "CWE-94": Weakness(
+        "Code Injection",
+        "critical",
+        "never evaluate text from outside; choose from a list of functions instead",
+    ),
+    "CWE-119": Weakness(
+        "Improper Restriction of Operations within the Bounds of a Memory Buffer",
+        "critical",
+        "check index and length against the buffer before each read and write",
+    ),
     "CWE-125": Weakness(
         "Out-of-bounds Read", "high", "check index and length against the buffer before each read"
     ),
@@ -61,6 +87,31 @@ WEAKNESSES: Mapping[str, Weakness] = {
         "Integer Overflow or Wraparound",
         "high",
         "check that a sum or product fits before it sizes or indexes memory",
+    ),
+    "CWE-200": Weakness(
+        "Exposure of Sensitive Information to an Unauthorized Actor",
+        "high",
+        "leave out of answers, errors and logs what the reader has no right to",
+    ),
+    "CWE-269": Weakness(
+        "Improper Privilege Management",
+        "high",
+        "give each process and user the least rights, and drop them after use",
+    ),
+    "CWE-276": Weakness(
+        "Incorrect Default Permissions",
+        "high",
+        "create files so that only their owner can read and write them",
+    ),
+    "CWE-287": Weakness(
+        "Improper Authentication",
+        "high",
+        "prove who calls by a library that is well tried, before anything else is done",
+    ),
+    "CWE-306": Weakness(
+        "Missing Authentication for Critical Function",
+        "high",
+        "ask every caller of the function who they are, on the server",
     ),
     "CWE-327": Weakness(
         "Use of a Broken or Risky Cryptographic Algorithm",
@@ -77,10 +128,30 @@ WEAKNESSES: Mapping[str, Weakness] = {
         "medium",
         "take tokens and keys from the system's cryptographic generator",
     ),
+    "CWE-352": Weakness(
+        "Cross-Site Request Forgery (CSRF)",
+        "high",
+        "ask each request that changes something for a token of the session; set SameSite",
+    ),
+    "CWE-362": Weakness(
+        "Race Condition",
+        "medium",
+        "hold a lock, or use one atomic operation, from the check to the use",
+    ),
+    "CWE-400": Weakness(
+        "Uncontrolled Resource Consumption",
+        "medium",
+        "limit size, number and time of what a request may take",
+    ),
     "CWE-416": Weakness(
         "Use After Free",
         "critical",
         "clear the pointer where memory is freed, and hold a reference while it is used",
+    ),
+    "CWE-434": Weakness(
+        "Unrestricted Upload of File with Dangerous Type",
+        "critical",
+        "allow listed types only, and store files where nothing runs them",
     ),
     "CWE-476": Weakness(
         "NULL Pointer Dereference", "medium", "check the pointer before it is followed"
@@ -89,6 +160,11 @@ WEAKNESSES: Mapping[str, Weakness] = {
         "Trust Boundary Violation",
         "medium",
         "validate what comes from outside before it is stored beside what is trusted",
+    ),
+    "CWE-502": Weakness(
+        "Deserialization of Untrusted Data",
+        "critical",
+        "read a format of plain data, such as JSON, and check it against a schema",
     ),
     "CWE-614": Weakness(
         "Sensitive Cookie in HTTPS Session Without 'Secure' Attribute",
@@ -103,16 +179,43 @@ WEAKNESSES: Mapping[str, Weakness] = {
         "critical",
         "check index and length against the buffer before each write",
     ),
+    "CWE-798": Weakness(
+        "Use of Hard-coded Credentials",
+        "high",
+        "read credentials from a store of secrets, and replace those that were in the code",
+    ),
+    "CWE-862": Weakness(
+        "Missing Authorization",
+        "high",
+        "check on the server, for each request, that the caller may do this to this object",
+    ),
+    "CWE-863": Weakness(
+        "Incorrect Authorization",
+        "high",
+        "check rights in one place, against the object that is meant, and refuse by default",
+    ),
+    "CWE-918": Weakness(
+        "Server-Side Request Forgery (SSRF)",
+        "high",
+        "allow listed hosts only, and refuse addresses of the inner network",
+    ),
 }
+
+
+def cwe_id(label: str) -> str:
+    """A label as CWE writes its ids: "cwe-089" and "89" are "CWE-89"; any other as it is."""
+    found = _ID.fullmatch(label.strip())
+    return label if found is None else f"CWE-{found[1]}"
 
 
 def weakness_of(cwe: str) -> Weakness:
     """What the table says of a CWE; one that it does not list is to be looked up by a person."""
     return WEAKNESSES.get(
-        cwe, Weakness("", "medium", "not in this table: see its page in CWE, and add it")
+        cwe_id(cwe), Weakness("", "unknown", "not in this table: see its page in CWE, and add it")
     )
 
 
 def link_to(cwe: str) -> str:
-    """CWE's page about a weakness."""
-    return f"https://cwe.mitre.org/data/definitions/{cwe.removeprefix('CWE-')}.html"
+    """CWE's page about a weakness; empty if this is no id of one."""
+    number = cwe_id(cwe).removeprefix("CWE-")
+    return f"https://cwe.mitre.org/data/definitions/{number}.html" if number.isdecimal() else ""

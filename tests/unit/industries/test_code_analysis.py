@@ -5,7 +5,13 @@ import json
 import pytest
 
 from industries.technology.code_analysis import PAIRS, lines_of
-from industries.technology.weaknesses import SEVERITIES, WEAKNESSES, weakness_of
+from industries.technology.weaknesses import (
+    SEVERITIES,
+    WEAKNESSES,
+    cwe_id,
+    link_to,
+    weakness_of,
+)
 from spt_core.judgement import Labels, LabelScore, Phrase
 from spt_core.policy import LabelPolicy
 from spt_core.task import find
@@ -64,10 +70,58 @@ def test_a_phrase_over_two_lines_counts_for_both_by_its_characters():
     ]
 
 
-def test_a_weakness_that_the_table_lacks_is_left_to_a_person():
+def test_a_weakness_that_the_table_lacks_is_of_unknown_severity_and_left_to_a_person():
     assert "add it" in weakness_of("CWE-9999").remedy
-    assert {weakness.severity for weakness in WEAKNESSES.values()} < set(SEVERITIES)
+    given = answer({"CWE-9999": 0.7, "CWE-476": 0.9})
+    assert [v["severity"] for v in given["vulnerabilities"]] == ["unknown", "medium"]
+    assert given["severity"] == "unknown"
+    assert answer({"CWE-9999": 0.7, "CWE-22": 0.6})["severity"] == "high"
+    assert "unknown" in TASK.answer["severity"]["enum"]
+    assert {weakness.severity for weakness in WEAKNESSES.values()} < {*SEVERITIES} - {"unknown"}
     assert set(PAIRS) <= set(WEAKNESSES)
+
+
+# https://cwe.mitre.org/top25/archive/2023/2023_top25_list.html and 2024/2024_cwe_top25.html
+TOP_25 = {
+    2023: (
+        *(787, 79, 89, 416, 78, 20, 125, 22, 352, 434, 862, 476, 287, 190, 502, 77, 119, 798, 918),
+        *(306, 362, 269, 94, 863, 276),
+    ),
+    2024: (
+        *(79, 787, 89, 352, 22, 125, 78, 416, 862, 434, 94, 20, 77, 287, 269, 502, 200, 863, 918),
+        *(119, 476, 798, 190, 400, 306),
+    ),
+}
+
+
+@pytest.mark.parametrize("year", [2023, 2024])
+def test_the_table_holds_the_most_dangerous_weaknesses_of_a_year(year):
+    assert len(set(TOP_25[year])) == 25
+    assert {f"CWE-{number}" for number in TOP_25[year]} <= set(WEAKNESSES)
+
+
+@pytest.mark.parametrize(
+    ("cwe", "severity"),
+    [
+        *(("CWE-77", "critical"), ("CWE-94", "critical"), ("CWE-502", "critical")),
+        *(("CWE-89", "critical"), ("CWE-798", "high"), ("CWE-22", "high"), ("CWE-79", "high")),
+        *(("CWE-400", "medium"), ("CWE-476", "medium"), ("CWE-1333", "unknown")),
+    ],
+)
+def test_a_severity_is_that_of_the_usual_consequence(cwe, severity):
+    assert weakness_of(cwe).severity == severity
+
+
+@pytest.mark.parametrize("label", ["CWE-89", "CWE-089", "cwe-89", "CWE 89", "CWE89", "89", " 89 "])
+def test_an_id_is_known_however_it_is_written(label):
+    (vulnerability,) = answer({label: 0.9})["vulnerabilities"]
+    assert (vulnerability["cwe"], vulnerability["name"]) == ("CWE-89", "SQL Injection")
+    assert vulnerability["url"] == "https://cwe.mitre.org/data/definitions/89.html"
+
+
+def test_a_label_that_is_no_id_has_no_page():
+    assert (cwe_id("buffer overflow"), link_to("buffer overflow")) == ("buffer overflow", "")
+    assert weakness_of("CWE-0").severity == "unknown"
 
 
 def test_a_commit_of_the_sample_has_the_weak_function_and_the_mended_one():
