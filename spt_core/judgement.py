@@ -304,7 +304,8 @@ class Spans(NamedTuple):
 class Value(NamedTuple):
     """A number and its interval, in the label's unit; `reasons` are strongest first.
 
-    `settings` are there where the number has a goal.
+    `settings` are there where the number has a goal. `greatest` is the greatest label of the
+    training rows, beyond which the number says nothing; None where the model does not know it.
     """
 
     record: Mapping[str, Any]
@@ -316,6 +317,7 @@ class Value(NamedTuple):
     outside: tuple[str, ...] = ()
     settings: Settings | None = None
     silent: tuple[Silence, ...] = ()
+    greatest: float | None = None
 
     @property
     def fields(self) -> list[FieldEffect]:

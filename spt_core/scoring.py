@@ -261,11 +261,16 @@ def score_batch(table: pa.Table, *, model: str, policy: str) -> pa.Table:
         "score": pa.array(np.asarray(probabilities, np.float64)),
     }
     for name, schema in answerer.task.answer.items():
-        values = [answer[name] for answer in answers]
-        if schema["type"] in ("array", "object"):
-            values = [json.dumps(value, default=str) for value in values]
-        columns[name] = pa.array(values, _TYPES[schema["type"]])
+        columns[name] = _column([answer[name] for answer in answers], schema["type"])
     return pa.table(columns)
+
+
+def _column(values: list[Any], kind: str | Sequence[str]) -> pa.Array:
+    """One part of answers as a column; `kind` is its type in JSON Schema, or that and null."""
+    (kind,) = (kind,) if isinstance(kind, str) else (each for each in kind if each != "null")
+    if kind in ("array", "object"):
+        values = [json.dumps(value, default=str) for value in values]
+    return pa.array(values, _TYPES[kind])
 
 
 def _refuse_other_keys(signature: Signature, corpus: Corpus) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from spt_core.answers import in_words, probability_schema, silence
+from spt_core.answers import in_words, silence
 from spt_core.errors import InputError
 from spt_core.heads.within import probability_within
 from spt_core.judgement import Stretch, Value
@@ -31,7 +31,8 @@ FIRST_MACHINE = 1
 def respond(judgement: Value) -> dict[str, Any]:
     """The task's answer: the life that is left, how surely, which sensors say so, what to do."""
     horizon = _horizon(judgement)
-    risk = failure_probability(judgement, horizon)
+    is_told = horizon < (CAP_CYCLES if judgement.greatest is None else judgement.greatest)
+    risk = failure_probability(judgement, horizon) if is_told else None
     return {
         "remaining_useful_life": _rounded(max(judgement.value, 0.0)),
         "interval": {
@@ -39,11 +40,11 @@ def respond(judgement: Value) -> dict[str, Any]:
             "high": _rounded(max(judgement.high, 0.0)),
             "coverage": judgement.policy.coverage,
         },
-        "failure_probability": round(risk, 4),
+        "failure_probability": None if risk is None else round(risk, 4),
         "horizon_cycles": horizon,
         "contributing_sensors": [_of_sensor(s) for s in judgement.stretches[:NUM_SENSORS]],
         "recommendation": _recommendation(judgement, risk, horizon),
-        "confidence": round(max(risk, 1.0 - risk), 4),
+        "confidence": None if risk is None else round(max(risk, 1.0 - risk), 4),
     }
 
 
@@ -58,19 +59,30 @@ def failure_probability(judgement: Value, horizon: float) -> float:
 
 
 def _horizon(judgement: Value) -> int:
-    """Within which a failure is asked for: what the request states, or the usual one."""
+    """Within which a failure is asked for: what the request states, or the usual one.
+
+    InputError where the request states one that no life of training exceeds: labels are often
+    capped, and the greatest of them stands for that many or more.
+    """
     horizon = judgement.record.get("horizon_cycles")
     if horizon is None:
         return HORIZON_CYCLES
     if horizon != int(horizon):
         raise InputError(f"horizon_cycles must be a whole number, however: {horizon!r}")
+    if judgement.greatest is not None and horizon >= judgement.greatest:
+        raise InputError(
+            f"horizon_cycles must be below {judgement.greatest:g}, the greatest life of the "
+            f"training rows, beyond which the model can tell nothing, however: {int(horizon)}"
+        )
     return int(horizon)
 
 
-def _recommendation(judgement: Value, risk: float, horizon: int) -> str:
+def _recommendation(judgement: Value, risk: float | None, horizon: int) -> str:
     within = f"within the horizon of {horizon}"
     warning = ""
-    if risk >= STOP_FROM:
+    if risk is None:
+        warning = _not_told(judgement, within)
+    elif risk >= STOP_FROM:
         warning = f"Plan a stop now: a failure {within} is more likely than not."
     elif risk >= PLAN_FROM:
         warning = f"Order parts and inspect: a failure {within} cannot be ruled out."
@@ -90,6 +102,21 @@ def _recommendation(judgement: Value, risk: float, horizon: int) -> str:
         names = dict.fromkeys((*(each.channel for each in judgement.silent), *judgement.outside))
         return f"Check {in_words([*names])} first: {'; '.join(odd)}. {warning}".rstrip()
     return warning or f"Run on: a failure {within} is unlikely."
+
+
+def _not_told(judgement: Value, within: str) -> str:
+    """What is said of a horizon that the labels may not reach over."""
+    if judgement.greatest is None:
+        why = (
+            f"it does not know the greatest life of its training, often capped at {CAP_CYCLES:g}; "
+            "train it again, or ask for a shorter horizon"
+        )
+    else:
+        why = (
+            f"no life of its training was longer than {judgement.greatest:g}; ask for a shorter "
+            "horizon"
+        )
+    return f"Whether a failure comes {within} this model cannot tell: {why}."
 
 
 def _of_sensor(stretch: Stretch) -> dict[str, Any]:
@@ -218,7 +245,8 @@ PREDICTIVE_MAINTENANCE = Task(
             minimum=1,
             required=False,
             description="within which a failure is asked for, in the label's unit: cycles, or "
-            f"hours where lives are told in hours; {HORIZON_CYCLES} where it is left out",
+            f"hours where lives are told in hours; {HORIZON_CYCLES} where it is left out; below "
+            "the greatest life of the training rows",
         ),
     ),
     answer={
@@ -239,10 +267,15 @@ PREDICTIVE_MAINTENANCE = Task(
                 "coverage": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
             },
         },
-        "failure_probability": probability_schema(
-            "of a failure within `horizon_cycles`: a normal curve through the interval, which the "
-            f"model's report holds against what came within {HORIZON_CYCLES} on the test rows"
-        ),
+        "failure_probability": {
+            "type": ["number", "null"],
+            "minimum": 0,
+            "maximum": 1,
+            "description": "of a failure within `horizon_cycles`: a normal curve through the "
+            "interval, which the model's report holds against what came within "
+            f"{HORIZON_CYCLES} on the test rows; null where the horizon is not below the greatest "
+            "life of the training rows, so that the model cannot tell",
+        },
         "horizon_cycles": {
             "type": "integer",
             "description": "as the request states it, in the label's unit",
@@ -269,11 +302,11 @@ PREDICTIVE_MAINTENANCE = Task(
             "read beyond all of training, it says so first",
         },
         "confidence": {
-            "type": "number",
+            "type": ["number", "null"],
             "minimum": 0.5,
             "maximum": 1,
             "description": "the probability of the likelier of failing and not failing within the "
-            "horizon",
+            "horizon; null where the model cannot tell",
         },
     },
     respond=respond,

@@ -46,7 +46,8 @@ class Prediction(NamedTuple):
     fields that lie beyond all training rows, `unseen()` terms that the model's vocabulary lacks;
     `silent()` channels that have stopped reading; `settings` searches the fields that somebody can
     set, where the model's number has a goal. `moments` [T] are when the steps of a window were, as
-    the client writes times, if it does.
+    the client writes times, if it does. `greatest` is the greatest label of the training rows,
+    where it is a number and the model knows it.
     """
 
     record: Mapping[str, Any]
@@ -57,6 +58,7 @@ class Prediction(NamedTuple):
     unseen: Callable[[], tuple[UnseenTerm, ...]] = tuple
     silent: Callable[[], tuple[Silence, ...]] = tuple
     moments: tuple[Any, ...] = ()
+    greatest: float | None = None
 
 
 class Summary(NamedTuple):

@@ -148,6 +148,7 @@ class ValueHead:
             prediction.outside(),
             None if prediction.settings is None else prediction.settings(decided),
             prediction.silent(),
+            prediction.greatest,
         )
 
     def headline(self, task: Task, classes: Sequence[str], scores: Scores) -> float:

@@ -13,7 +13,7 @@ from spt_core.artifacts import as_uri, write_manifest
 from spt_core.data.corpus import ROW
 from spt_core.data.series import NO_WINDOW, as_column
 from spt_core.errors import InputError
-from spt_core.scoring import _refuse_used, _whole
+from spt_core.scoring import _column, _refuse_used, _whole
 from spt_core.signature import Field, SequenceShape
 
 
@@ -56,3 +56,9 @@ def test_a_window_without_a_reading_of_what_is_foretold_is_quarantined(tmp_path:
         NO_WINDOW,
     ]
     assert _whole(table, field, None, refused)[ROW].to_pylist() == [0, 1, 2]
+
+
+def test_a_part_of_answers_that_may_be_unknown_is_a_column_with_nulls() -> None:
+    column = _column([0.5, None], ["number", "null"])
+    assert (str(column.type), column.to_pylist()) == ("double", [0.5, None])
+    assert _column([[1], []], "array").to_pylist() == ["[1]", "[]"]

@@ -32,7 +32,7 @@ def series_facts(
     are those that are known there, for `ahead` steps. `moves` says of each channel whether it moved
     in every training window: one that stands still then is broken. `target` is the channel that is
     foretold, `value_scale` its mean; `is_whole` says that it counts, so that its quantiles are
-    whole numbers.
+    whole numbers. `value_greatest` is the greatest of the values, None where there are none.
     """
     windows = windows[:, : shape.length]
     cells = windows.reshape(-1, windows.shape[2]).astype(np.float64)
@@ -58,6 +58,7 @@ def series_facts(
         "moves": (~stillness.any(0)).tolist(),
         "value_center": float(labels.mean()),
         "value_spread": float(labels.std()) or 1.0,
+        "value_greatest": None if values is None else float(values.max()),
         "target": own,
         "value_scale": float(np.abs(center[own])) or 1.0,
         "is_whole": bool(np.all(np.round(values_of_target) == values_of_target)),

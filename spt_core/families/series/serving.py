@@ -95,6 +95,8 @@ class SeriesPredictor:
         is_forecast = facts["head"] == "forecasts"
         self._occlusions = occlusions(self._shape, int(facts["target"])) if is_forecast else None
         self._usual_gaps = np.array(self._shape.gaps or [0] * len(self._channels))
+        # Versions of before it was kept do not know it.
+        self._greatest_value: float | None = facts.get("value_greatest")
         self._moves = np.array(facts["moves"][: len(self._channels)], bool)
 
     def read(self, record: Mapping[str, Any]) -> EncodedWindow:
@@ -137,6 +139,7 @@ class SeriesPredictor:
                 outside,
                 silent=functools.partial(self._silent, row),
                 moments=row.moments,
+                greatest=self._greatest_value,
             )
 
     def cautions(self, rows: Sequence[EncodedWindow]) -> Cautions:

@@ -235,6 +235,7 @@ class TablePredictor:
                 functools.partial(self._unseen, record) if self._terms else tuple,
                 tuple,  # a table has no channels that could be silent
                 (),
+                None,
             )
         )
 

@@ -68,4 +68,7 @@ def test_a_judgement_is_the_value_in_its_interval():
     found = HEAD.judgement(TASK, (), prediction, IntervalPolicy(coverage=0.9, margin=0.5))
     assert (found.value, found.low, found.high) == (2.0, 0.5, 4.0)  # quantiles may cross
     assert asked == [(0, [1.0, 0.0, 0.0])]
+    assert found.greatest is None
+    known = HEAD.judgement(TASK, (), prediction._replace(greatest=9.0), found.policy)
+    assert known.greatest == 9.0
     assert HEAD.summary(found).labels == ("2",)

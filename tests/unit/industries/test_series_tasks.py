@@ -73,6 +73,45 @@ def test_a_request_states_the_horizon_of_its_failure() -> None:
         respond(life(60.0, 40.0, 80.0)._replace(record={"horizon_cycles": 2.5}))
 
 
+def test_a_horizon_that_no_life_of_training_exceeds_is_refused() -> None:
+    respond = find("manufacturing/predictive_maintenance").respond
+    whole = life(125.0, 110.0, 126.0)._replace(greatest=125.0)
+    for horizon in (125, 150):
+        with pytest.raises(
+            InputError, match=rf"horizon_cycles must be below 125, .* however: {horizon}$"
+        ):
+            respond(whole._replace(record={"horizon_cycles": horizon}))
+    told = respond(whole._replace(record={"horizon_cycles": 100}))
+    assert told["failure_probability"] < 0.01
+    assert told["recommendation"] == "Run on: a failure within the horizon of 100 is unlikely."
+
+
+def test_lives_without_a_cap_are_told_over_longer_horizons() -> None:
+    respond = find("manufacturing/predictive_maintenance").respond
+    long = life(260.0, 220.0, 300.0)._replace(greatest=400.0)
+    told = respond(long._replace(record={"horizon_cycles": 260}))
+    assert told["failure_probability"] == 0.5
+    assert told["recommendation"].startswith("Plan a stop now")
+
+
+@pytest.mark.parametrize(
+    ("record", "greatest", "reason"),
+    [
+        ({"horizon_cycles": 150}, None, "it does not know the greatest life of its training"),
+        ({}, 24.0, "no life of its training was longer than 24"),
+    ],
+)
+def test_a_horizon_that_may_be_beyond_all_lives_is_said_to_be_unknown(
+    record: dict[str, object], greatest: float | None, reason: str
+) -> None:
+    judgement = life(125.0, 110.0, 126.0)._replace(record=record, greatest=greatest)
+    told = find("manufacturing/predictive_maintenance").respond(judgement)
+    assert (told["failure_probability"], told["confidence"]) == (None, None)
+    assert "this model cannot tell" in told["recommendation"]
+    assert reason in told["recommendation"]
+    assert "Plan a stop" not in told["recommendation"]
+
+
 def test_a_lost_sensor_does_not_hide_a_failure_that_the_others_see() -> None:
     respond = find("manufacturing/predictive_maintenance").respond
     near = life(8.0, 2.0, 15.0)._replace(silent=(Silence("load", 30, 30),))

@@ -17,7 +17,13 @@ from spt_core.heads import HEADS
 from spt_core.judgement import Silence
 from spt_core.signature import Signature
 from spt_core.task import all_tasks, find
-from tests.tiny_models import SERIES_SHAPE, series_task, series_windows, tiny_series_artifact
+from tests.tiny_models import (
+    NUM_ROWS,
+    SERIES_SHAPE,
+    series_task,
+    series_windows,
+    tiny_series_artifact,
+)
 
 WINDOW = series_windows(1, 9)[0]
 
@@ -110,6 +116,14 @@ def test_a_judgement_of_anomalies_knows_when_the_steps_of_the_window_were(tmp_pa
     judgement = answerer.judge({"readings": [{**rows[0], "time": 0}, *rows]})
     assert judgement.moments == tuple(60 * i for i in range(1, len(WINDOW) + 1))
     assert answerer.judge({"readings": readings_of(WINDOW, SERIES_SHAPE)}).moments == ()
+
+
+def test_a_judgement_of_a_number_knows_the_greatest_label_of_training(predictor):
+    answerer = Answerer(
+        series_task("regression"), predictor, HEADS["regression"].default_policy(None, ())
+    )
+    judgement = answerer.judge({"readings": readings_of(WINDOW, SERIES_SHAPE)})
+    assert judgement.greatest == series_windows(NUM_ROWS, 0)[:, -1, 0].max()
 
 
 def test_a_table_s_window_is_answered_as_a_request_s(predictor):

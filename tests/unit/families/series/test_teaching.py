@@ -62,6 +62,13 @@ def test_facts_say_what_is_usual_and_which_channels_never_stand_still():
     assert facts["spread"][1] == 1.0
 
 
+def test_facts_know_the_greatest_label_where_there_are_labels():
+    values = np.minimum(np.arange(len(WINDOWS), dtype=np.float64), 125.0)
+    facts = series_facts(SERIES_SHAPE, WINDOWS, head="regression", values=values)
+    assert facts["value_greatest"] == values.max()
+    assert series_facts(SERIES_SHAPE, WINDOWS, head="anomalies")["value_greatest"] is None
+
+
 def test_counts_are_seen_to_be_whole():
     counted = np.round(WINDOWS)
     counted[0, 0, 1] = np.nan
