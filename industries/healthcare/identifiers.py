@@ -25,7 +25,7 @@ from spt_core.judgement import Span
 from spt_core.task import SpanPatterns
 
 # With every change of PATTERNS, or of what they are checked by.
-VERSION = "safe-harbor-3"
+VERSION = "safe-harbor-4"
 BEFORE = 24  # characters in which a word says that what follows is something else
 
 IDENTIFIERS: Mapping[str, str] = {
@@ -138,7 +138,7 @@ def _named(label: str, names: str, value: str, *, alone: str = r"(?!)") -> Patte
     Behind one of `alone`, which go by nothing else, no such word is needed.
     """
     marked = rf"\b(?:{names}|{alone})(?: (?:number|no\.?|num\.?|id)(?: is)? ?[:#]? ?| ?[:#=] ?)"
-    return _pattern(label, rf"(?i:{marked}|\b(?:{alone}) )(?P<value>{value})", _has_digit)
+    return _pattern(label, rf"(?i:{marked}|\b(?:{alone})(?: is)? )(?P<value>{value})", _has_digit)
 
 
 _STATES = (
@@ -270,12 +270,13 @@ PATTERNS: tuple[Pattern, ...] = (
         _has_digit,
     ),
     _named("health_plan", "member|beneficiary|health plan|policy|medicaid|medicare", _CODE),
-    _named("account", r"account|acct\.?|invoice", _CODE),
+    _named("account", r"account|invoice", _CODE, alone=r"acct\.?|a/c"),
     _named("license", "licen[cs]e|certificate|registration", _CODE, alone="DEA|NPI"),
     _named("vehicle", "(?:licen[cs]e )?plate", _CODE, alone="VIN|license plate"),
     _named("device", "serial|device|pacemaker|implant|lot", _CODE, alone="S/N|IMEI"),
     _named("biometric", "(?:finger|voice)print|(?:iris|retinal?) scan|biometric", _CODE),
     _named("other_id", "study|trial|subject|encounter|accession|specimen|case|order", _CODE),
+    _named("other_id", "national id", _CODE, alone="passport"),
     _pattern("date", rf"\b{_YEAR}[-/.]{_MONTH}[-/.]{_DAY}{_CLOCK}(?!\d)"),
     _pattern("date", rf"(?<![\d/.-]){_DAY}[/-]{_DAY}[/-](?:{_YEAR}|\d{{2}}){_CLOCK}(?![\d/-])"),
     _pattern("date", rf"(?<![\d/.-]){_DAY}\.{_MONTH}\.{_YEAR}(?!\d)"),
@@ -309,6 +310,9 @@ PATTERNS: tuple[Pattern, ...] = (
         rf"\b{_DAY}(?:st|nd|rd|th)?(?: of)?[ -](?:{_MONTHS}|{_WHOLE_MONTHS})\b{_COUNTED}",
     ),
     _pattern("date", rf"\b{_ANY_MONTHS}\.?,? {_YEAR}\b"),
+    # One digit and a year are a rate too: "1/2000".
+    _pattern("date", rf"(?<![\d/.-]){_MONTH_2}/{_YEAR}(?![\d/%])"),
+    _pattern("date", rf"{_WHEN}(?P<value>{_MONTH}/{_YEAR})(?![\d/%])"),
     _pattern("date", rf"{_WHEN}(?P<value>{_MONTH_DAY})"),
     _pattern("date", rf"{_WHEN}{_MONTH}/{_DAY}{_AND}(?P<value>{_MONTH_DAY})"),
     _pattern("date", rf"\b{_YEAR}{_AND}(?P<value>{_MONTH_DAY})"),

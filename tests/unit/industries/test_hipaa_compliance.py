@@ -26,6 +26,12 @@ def labelled(text):
     ("text", "label", "value"),
     [
         ("born 3/14/1961 at home", "date", "3/14/1961"),
+        ("Admitted 03/2019 for", "date", "03/2019"),
+        ("DOB 3/1950, male", "date", "3/1950"),
+        ("MRN is 4471920", "medical_record", "4471920"),
+        ("Acct 12345678", "account", "12345678"),
+        ("passport no. 123456789", "other_id", "123456789"),
+        ("his passport is C01X00T47", "other_id", "C01X00T47"),
         ("on March 3rd, 2020 she", "date", "March 3rd, 2020"),
         ("seen 14 Feb. 2021 again", "date", "14 Feb. 2021"),
         ("since 2021-02-14 12:30", "date", "2021-02-14 12:30"),
@@ -101,6 +107,9 @@ def test_an_identifier_with_a_form_is_found_as_it_stands(text, label, value):
     "text",
     [
         "in 2019 and 2020",
+        "a risk of 1/2000",
+        "the account is closed",
+        "no passport with her",
         "aged 71, a 71-year-old",
         "BP 150/95, ratio 3/4",
         "SSN-like 000-12-3456 and 666-12-3456",
