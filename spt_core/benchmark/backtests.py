@@ -28,9 +28,10 @@ def backtest_facts(
         return {}
     names = table[unit].to_pylist() if unit in table.column_names else None
     series = series_of(names, table.num_rows)
-    order = in_order(series, moments(table[time]))
+    times = moments(table[time])
+    order = in_order(series, times)
     return {
-        name: backtest(of.take(order), task.backtest_levels, series[order])
+        name: backtest(of.take(order), task.backtest_levels, series[order], times[order])
         for name, of in outcomes.items()
     }
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import xlogy
-from scipy.stats import binom
+from scipy.special import logsumexp, xlogy
+from scipy.stats import binom, landau
 
 from spt_core.errors import InputError
 from spt_core.heads.forecasts import LEVELS, by_step
@@ -23,6 +23,8 @@ TAIL = (0.95, 0.99)  # the levels that the tail is drawn through
 ZONE_DAYS, ZONE_LEVEL = 250, 0.99
 YELLOW_FROM, RED_FROM = 5, 10  # exceedances at 99 % in 250 days
 REJECTED_BELOW = 0.05  # of p-values of a series by itself
+MIN_HITS = 2  # exceedances of a series, below which none can follow another
+ALTERNATIVES = 2.0 ** np.array((-2, -1, 1, 2, 3, 4, 5, 6))  # shares bet on, over the right one
 Hits = NDArray[np.bool_]
 
 
@@ -75,31 +77,70 @@ def christoffersen(hits: Hits, share: float) -> tuple[float, float]:
     return _p_value(apart, 1), _p_value(apart + _coverage_ratio(hits, share), 2)
 
 
-def coverage(hits: Hits, share: float, series: NDArray[np.int64]) -> dict[str, Any]:
-    """The tests of each series by itself, and of all of them.
+def coverage(
+    hits: Hits, share: float, series: NDArray[np.int64], days: NDArray[Any]
+) -> dict[str, Any]:
+    """The tests of each series by itself, and of all of them; rows [N] of a series are in order.
 
-    Of all a p-value is the smallest of the series' times their number (Bonferroni; Holm's procedure
-    rejects some series just where this does): it holds however the series move together. Pooled
-    days would be taken for independent ones, and instruments of one market would reject a right
-    model on half of all occasions. `num_rejecting` counts the series that Kupiec's test rejects at
-    5 % by themselves, `expected_rejecting` how many it would of a right model on average, of
-    exceedances that are binomial: where series move together they reject together or not at all.
+    `days` [N] say which rows are of one day. Of all series a p-value is their harmonic mean
+    (`combined`); that of Kupiec's test is twice the smaller one of it and of `by_day`, which sees
+    exceedances of many series that are too few in each. Pooled days would be taken for independent
+    ones, and instruments of one market would reject a right model on half of all occasions.
+
+    Independence is judged of the `num_judged` series with MIN_HITS exceedances, and None without
+    one. `num_rejecting` counts the series that Kupiec's test rejects at 5 % by themselves,
+    `expected_rejecting` how many it would of a right model on average, of exceedances that are
+    binomial: where series move together they reject together or not at all.
     """
     each = [hits[series == number] for number in np.unique(series)]
     number = [kupiec(own, share) for own in each]
     apart, conditional = zip(*(christoffersen(own, share) for own in each), strict=True)
+    judged = [p for p, own in zip(apart, each, strict=True) if own.sum() >= MIN_HITS]
+    kupiec_p = combined(number)
+    if len(each) > 1:
+        kupiec_p = min(2.0 * min(kupiec_p, by_day(hits, share, days)), 1.0)
     return {
         "num_series": len(each),
-        "kupiec_p": _smallest(number),
-        "independence_p": _smallest(apart),
-        "conditional_coverage_p": _smallest(conditional),
+        "num_judged": len(judged),
+        "kupiec_p": kupiec_p,
+        "independence_p": combined(judged) if judged else None,
+        "conditional_coverage_p": combined(conditional),
         "num_rejecting": sum(p < REJECTED_BELOW for p in number),
         "expected_rejecting": sum(_rejected_by_chance(len(own), share) for own in each),
     }
 
 
-def _smallest(of_series: Sequence[float]) -> float:
-    return min(len(of_series) * min(of_series), 1.0)
+def combined(of_series: Sequence[float]) -> float:
+    """The p-value of all series: that of the harmonic mean of theirs.
+
+    Wilson, "The harmonic mean p-value for combining dependent tests", PNAS 2019: the inverse of the
+    mean of many p-values follows a Landau distribution, and hardly another one where they depend on
+    each other. Equal p-values count as about one of them, which is right where series move as one;
+    one tiny one counts as Bonferroni's. (Of equal ones Bonferroni's p-value is their number times
+    too large, and many bad series would reject less than one.)
+    """
+    size = len(of_series)
+    if size == 1:
+        return of_series[0]
+    inverse = float(np.mean(1.0 / np.maximum(of_series, np.finfo(float).tiny)))
+    place = math.log(size) + 1.0 - np.euler_gamma + math.log(math.pi / 2.0)
+    return float(landau.sf(inverse, loc=place, scale=math.pi / 2.0))
+
+
+def by_day(hits: Hits, share: float, days: NDArray[Any]) -> float:
+    """The p-value of the share of series that exceed on each day, however they move together.
+
+    A bettor against the model stakes each day on the series' mean, and the greatest wealth is the
+    inverse of a p-value by Ville's inequality, for any number of days: Waudby-Smith and Ramdas,
+    "Estimating means of bounded random variables by betting", JRSS B 2024, 4. The stakes are those
+    of likelihood ratios of `ALTERNATIVES`, an equal part of the wealth on each.
+    """
+    _, day = np.unique(days, return_inverse=True)
+    shares = np.bincount(day, hits) / np.bincount(day)
+    others = share * ALTERNATIVES[share * ALTERNATIVES < 1.0]
+    stakes = (others - share) / (share * (1.0 - share))
+    log_wealth = np.log1p(stakes[:, None] * (shares - share)).cumsum(1)
+    return float(min(np.exp(-(logsumexp(log_wealth, 0) - math.log(len(others))).max()), 1.0))
 
 
 @functools.cache
@@ -111,21 +152,23 @@ def _rejected_by_chance(num_days: int, share: float) -> float:
 
 
 def backtest(
-    of: Outcomes, levels: Sequence[float], series: NDArray[np.int64]
+    of: Outcomes, levels: Sequence[float], series: NDArray[np.int64], days: NDArray[Any]
 ) -> list[dict[str, Any]]:
     """What was exceeded at each level on the first step of forecasts in order of time.
 
-    `series` [N] numbers what each row is of, rows of one in a row; days and exceedances are those
-    of all series, the tests as `coverage` says. `shortfall_ratio` is the mean
-    loss on days of exceedances over the expected shortfall that was told for them: above 1 losses
-    were worse. `zone` is that of Basel's traffic light, of the last 250 days of each series at
-    99 % (Basel Committee, "Supervisory framework for the use of backtesting", 1996): that of the
-    worst series, "" where no series has as many days.
+    `series` [N] numbers what each row is of, rows of one in a row, `days` [N] are their times;
+    counts of days and exceedances are those of all series, the tests as `coverage` says.
+    `shortfall_ratio` is the mean loss on days of exceedances over the expected shortfall that was
+    told for them: above 1 losses were worse. `zone` is that of Basel's traffic light, of the last
+    250 days of each series at 99 % (Basel Committee, "Supervisory framework for the use of
+    backtesting", 1996): that of the worst series, "" where no series has as many days.
     """
-    return [_at_level(of, level, series) for level in levels]
+    return [_at_level(of, level, series, days) for level in levels]
 
 
-def _at_level(of: Outcomes, level: float, series: NDArray[np.int64]) -> dict[str, Any]:
+def _at_level(
+    of: Outcomes, level: float, series: NDArray[np.int64], days: NDArray[Any]
+) -> dict[str, Any]:
     losses, quantiles = of.labels[:, 0], by_step(of)[:, 0]
     steps = [dict(zip(LEVELS, row, strict=True)) for row in quantiles.tolist()]
     at_risk = np.array([value_at_risk(step, level) for step in steps])
@@ -136,7 +179,7 @@ def _at_level(of: Outcomes, level: float, series: NDArray[np.int64]) -> dict[str
         "num_days": len(hits),
         "exceedances": int(hits.sum()),
         "expected": len(hits) * share,
-        **coverage(hits, share, series),
+        **coverage(hits, share, series, days),
         "mean_value_at_risk": float(at_risk.mean()),
         "shortfall_ratio": float(losses[hits].mean() / shortfall[hits].mean())
         if hits.any() and shortfall[hits].mean() > 0

@@ -133,10 +133,10 @@ def main() -> None:
 
     def figures(quantiles: Floats) -> dict[str, Any]:
         said = outcomes(3, quantiles)
-        series = np.zeros(len(said.labels), np.int64)
+        series, days = np.zeros(len(said.labels), np.int64), np.arange(len(said.labels))
         return {
             "quantile_loss": quantile_loss(said),
-            "backtest": backtest(said, task.backtest_levels, series),
+            "backtest": backtest(said, task.backtest_levels, series, days),
         }
 
     told = {

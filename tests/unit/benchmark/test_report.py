@@ -244,4 +244,7 @@ def test_a_backtest_is_a_table_of_each_model_and_level():
     assert "<h2>Backtest</h2>" in page
     assert page.count('<td class="bad">0.038</td><td class="ok">0.250</td>') == 2
     assert "1,764" in page
+    unjudged = report(backtest={"<model>": [{**row, "independence_p": None, "zone": "red"}]})
+    assert '<td class="bad">0.038</td><td>-</td>' in unjudged.html(facts={})
+    assert '<td class="bad">red</td>' in unjudged.html(facts={})
     assert "<h2>Backtest</h2>" not in report().html(facts={})

@@ -11,7 +11,9 @@ from spt_core.errors import InputError
 from spt_core.heads import HEADS
 from spt_core.heads.backtest import (
     backtest,
+    by_day,
     christoffersen,
+    combined,
     coverage,
     expected_shortfall,
     kupiec,
@@ -78,32 +80,92 @@ def test_independence_is_that_of_the_markov_chain():
     assert christoffersen(flags, 0.1)[0] == pytest.approx(chi2.sf(ratio, 1))
 
 
-def test_each_series_is_tested_by_itself_and_the_whole_by_the_smallest_p_value():
+def covered(each, share):
+    """Of hits [S, T] of series that share their days."""
+    each = np.asarray(each)
+    series, days = np.indices(each.shape)
+    return coverage(each.ravel(), share, series.ravel(), days.ravel())
+
+
+def test_each_series_is_tested_by_itself_and_counted_where_it_rejects():
     quiet, loud = hits(250, (50, 200)), hits(250, range(0, 120, 10))
-    series = np.repeat([0, 1], 250)
-    of = coverage(np.concatenate([quiet, loud]), 0.01, series)
-    assert (of["num_series"], of["num_rejecting"]) == (2, 1)
-    assert of["kupiec_p"] == 2 * kupiec(loud, 0.01)
-    assert of["independence_p"] == 2 * min(christoffersen(h, 0.01)[0] for h in (quiet, loud))
+    of = covered([quiet, loud], 0.01)
+    assert (of["num_series"], of["num_rejecting"], of["num_judged"]) == (2, 1, 2)
+    assert of["kupiec_p"] < 1e-3
     # At 1 % of 250 days none and seven or more are rejected: 0.081 + 0.014 of right models.
     by_chance = binom.cdf(0, 250, 0.01) + binom.sf(6, 250, 0.01)
     assert of["expected_rejecting"] == pytest.approx(2 * by_chance)
-    assert coverage(loud, 0.01, np.zeros(250, np.int64))["kupiec_p"] == kupiec(loud, 0.01)
+    assert covered([loud], 0.01)["kupiec_p"] == kupiec(loud, 0.01)
+    assert covered([loud], 0.01)["independence_p"] == christoffersen(loud, 0.01)[0]
 
 
+# Wilson (2019), table 1: harmonic means that are significant at 5 %.
+@pytest.mark.parametrize(("size", "mean"), [(10, 0.040), (100, 0.036), (1000, 0.034)])
+def test_a_harmonic_mean_of_p_values_is_as_significant_as_its_table_says(size, mean):
+    assert combined([mean] * size) == pytest.approx(0.05, abs=0.001)
+
+
+def test_of_p_values_one_tiny_one_counts_as_bonferroni_s_and_one_alone_as_itself():
+    assert combined([1e-7, *[0.9] * 99]) == pytest.approx(1e-5, rel=0.01)
+    assert combined([0.3]) == 0.3
+    assert combined([0.0, 0.5]) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_bet_on_days_is_a_mixture_of_likelihood_ratios():
+    """Of one series with a hit on the second of two days, by hand."""
+    others = 0.25 * np.array([0.25, 0.5, 2.0])
+    wealth = np.mean((1 - others) / 0.75 * others / 0.25)
+    first = np.mean((1 - others) / 0.75)
+    expected = 1 / max(wealth, first)
+    assert by_day(np.array([False, True]), 0.25, np.arange(2)) == pytest.approx(min(expected, 1))
+
+
+def spread(num_series, num_days, num_hits):
+    """Hits [S, T] of which series have some few, on other days each, and none after another."""
+    draw = np.random.default_rng(0)
+    places = [2 * draw.permutation(num_days // 2)[:num_hits] for _ in range(num_series)]
+    return [hits(num_days, own) for own in places]
+
+
+@pytest.mark.parametrize(
+    ("num_series", "num_days", "num_hits"), [(20, 90, 3), (100, 90, 4), (200, 250, 10)]
+)
+def test_series_that_all_have_too_many_exceedances_are_refused(num_series, num_days, num_hits):
+    of = covered(spread(num_series, num_days, num_hits), 0.01)
+    assert of["kupiec_p"] < 1e-6
+
+
+def test_series_that_move_as_one_say_about_what_one_says():
+    moving = [hits(90, range(0, 80, 20))] * 100
+    one = kupiec(moving[0], 0.01)
+    assert one == pytest.approx(0.0156, abs=1e-4)
+    assert one < covered(moving, 0.01)["kupiec_p"] < 0.05
+    few = [hits(90, (0, 30, 60))] * 20
+    assert covered(few, 0.01)["kupiec_p"] > kupiec(few[0], 0.01) > 0.05
+
+
+def test_independence_is_judged_of_series_in_which_one_exceedance_can_follow_another():
+    single, run = hits(600, (300,)), hits(600, range(300, 310))
+    assert covered([single, single], 0.01)["independence_p"] is None
+    of = covered([single, run], 0.01)
+    assert of["num_judged"] == 1
+    assert of["independence_p"] == christoffersen(run, 0.01)[0] < 1e-15
+
+
+@pytest.mark.parametrize("share", [0.05, 0.01])
 @pytest.mark.parametrize("correlation", [0.0, 0.7, 1.0])
-def test_a_right_model_of_series_that_move_together_is_rejected_in_at_most_5_percent(correlation):
+def test_a_right_model_is_rejected_in_about_5_percent_however_series_move(correlation, share):
     draw, num_series, num_days = np.random.default_rng(0), 20, 250
-    series = np.repeat(np.arange(num_series), num_days)
-    rejected, by_themselves = [], []
+    refused, by_themselves = [], []
     for _ in range(150):
         own = draw.standard_normal((num_series, num_days))
         common = draw.standard_normal(num_days)
         moved = np.sqrt(correlation) * common + np.sqrt(1 - correlation) * own
-        of = coverage((moved > norm.ppf(0.95)).ravel(), 0.05, series)
-        rejected.append(of["kupiec_p"] < 0.05)
+        of = covered(moved > norm.ppf(1 - share), share)
+        apart = of["independence_p"]
+        refused.append((of["kupiec_p"] < 0.05, apart is not None and apart < 0.05))
         by_themselves.append(of["num_rejecting"])
-    assert np.mean(rejected) <= 0.06
+    assert np.mean(refused, 0).max() <= 0.07
     error = np.std(by_themselves) / np.sqrt(len(by_themselves))
     assert abs(np.mean(by_themselves) - of["expected_rejecting"]) < 3 * error
 
@@ -118,12 +180,12 @@ def test_tails_are_those_of_an_exponential_distribution():
 
 
 def test_a_model_that_knows_the_losses_passes_and_one_that_halves_them_does_not():
-    series = np.zeros(4000, np.int64)
-    for row in backtest(exponential(4000, 0), (0.95, 0.99), series):
+    series, days = np.zeros(4000, np.int64), np.arange(4000)
+    for row in backtest(exponential(4000, 0), (0.95, 0.99), series, days):
         assert row["conditional_coverage_p"] > 0.05
         assert row["shortfall_ratio"] == pytest.approx(1.0, abs=0.15)
         assert row["expected"] == pytest.approx(4000 * (1 - row["level"]))
-    (_, bad) = backtest(exponential(4000, 0, scale=2.0), (0.95, 0.99), series)
+    (_, bad) = backtest(exponential(4000, 0, scale=2.0), (0.95, 0.99), series, days)
     assert bad["kupiec_p"] < 1e-6
     assert bad["shortfall_ratio"] > 1.2
     assert bad["zone"] == "red"
