@@ -28,7 +28,8 @@ def subgroup_figures(
     """Per protected column and group: rows, base rate, approval rate, AUC, calibration error.
 
     `impact_ratio` is the group's approval rate over the best group's; below 0.8 it fails the
-    four-fifths rule of 29 CFR 1607.4(D), which lenders use as a first screen.
+    four-fifths rule of 29 CFR 1607.4(D), which lenders use as a first screen. It is None where
+    there is no second group to compare with, or no approval.
     """
     figures = {
         column: [
@@ -39,8 +40,9 @@ def subgroup_figures(
     }
     for rows in figures.values():
         best = max((row["approval_rate"] for row in rows), default=0.0)
+        is_compared = len(rows) > 1 and best > 0
         for row in rows:
-            row["impact_ratio"] = row["approval_rate"] / best if best else None
+            row["impact_ratio"] = row["approval_rate"] / best if is_compared else None
     return figures
 
 

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from spt_core.artifacts import ExportedModel
 from spt_core.benchmark.memory import resident_bytes
-from spt_core.benchmark.subgroups import subgroup_figures
+from spt_core.benchmark.subgroups import MIN_GROUP_ROWS, members, subgroup_figures
+from spt_core.benchmark.tasks import listed
 from spt_core.benchmark.timing import json_record, timed_calls
 from spt_core.compression.limits import Limits
 from spt_core.data.splits import Splits
@@ -42,7 +44,8 @@ class FrontPoint:
     the greatest of NUM_ROUNDS rounds (`low`, `high`). `metrics` are those on validation rows, and
     `metric` is the task's among them; `throughput_qps` records answered in a second. `memory_mb`,
     `cost_per_case` and `impact_ratio` (the least of all groups, and which) are measured where they
-    are limited. `refusal` says which limit is not kept.
+    are limited; `not_compared` says why there is no impact ratio. `refusal` says which limit is not
+    kept.
     """
 
     name: str
@@ -57,6 +60,7 @@ class FrontPoint:
     cost_per_case: float | None = None
     impact_ratio: float | None = None
     least_group: str = ""
+    not_compared: str = ""
     refusal: str = ""
     chosen: bool = False
 
@@ -129,8 +133,29 @@ def _with_decisions(point: FrontPoint, exported: ExportedModel, splits: Splits) 
     }
     least = min(ratios, key=ratios.__getitem__, default="")
     return dataclasses.replace(
-        point, cost_per_case=cost, impact_ratio=ratios.get(least), least_group=least
+        point,
+        cost_per_case=cost,
+        impact_ratio=ratios.get(least),
+        least_group=least,
+        not_compared="" if ratios else _not_compared(table, splits.protected),
     )
+
+
+def _not_compared(table: pa.Table, protected: tuple[str, ...]) -> str:
+    """Why no two groups could be compared, in a few words."""
+    columns = dict(members(table, protected))
+    sizes = {
+        f"{column} {name}": int(rows.sum())
+        for column, groups in columns.items()
+        for name, rows in groups
+    }
+    few = [f"{name} {size}" for name, size in sizes.items() if size < MIN_GROUP_ROWS]
+    if not columns:
+        return "they hold no protected or monitored attribute"
+    if all(sum(rows.sum() >= MIN_GROUP_ROWS for _, rows in g) < 2 for g in columns.values()):
+        others = f"; groups with fewer: {listed(few)}" if few else ""
+        return f"two groups of {MIN_GROUP_ROWS} rows or more are needed{others}"
+    return "no group has an approval"
 
 
 def over_budget(point: FrontPoint, limits: Limits, task: Task) -> str:
@@ -171,7 +196,11 @@ def _bad_quality(point: FrontPoint, limits: Limits, task: Task) -> str:
             return f"{name.replace('_', ' ')} {value:.4f} on validation rows, of {limit:g}"
     if limits.cost_per_case is not None and (point.cost_per_case or 0.0) > limits.cost_per_case:
         return f"a case costs {point.cost_per_case:.3f}, of {limits.cost_per_case:g}"
-    if limits.impact_ratio is not None and (point.impact_ratio or 1.0) < limits.impact_ratio:
+    if limits.impact_ratio is None:
+        return ""
+    if point.impact_ratio is None:
+        return f"no impact ratio could be measured on validation rows: {point.not_compared}"
+    if point.impact_ratio < limits.impact_ratio:
         return (
             f"an impact ratio of {point.impact_ratio:.2f} ({point.least_group}), of "
             f"{limits.impact_ratio:g}"

@@ -64,8 +64,12 @@ def test_a_group_of_one_class_has_no_auc():
     assert found[0]["base_rate"] == 0.0
 
 
+def test_a_group_by_itself_has_no_ratio():
+    assert figures("sex", ["a"] * 60 + ["b"] * 49, [0.1] * 109)["sex"][0]["impact_ratio"] is None
+
+
 def test_without_any_approval_there_is_no_ratio():
-    assert figures("sex", ["a"] * 60, [0.99] * 60)["sex"][0]["impact_ratio"] is None
+    assert figures("sex", ["a", "b"] * 60, [0.99] * 120)["sex"][0]["impact_ratio"] is None
 
 
 def test_classes_have_the_metrics_of_their_head_in_each_group():

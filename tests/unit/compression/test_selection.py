@@ -5,13 +5,14 @@ import itertools
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from spt_core.artifacts import load_artifact
 from spt_core.benchmark.memory import ResidentBytes
 from spt_core.compression import measured, selection
 from spt_core.compression.limits import Limits
-from spt_core.compression.measured import FrontPoint, over_budget
+from spt_core.compression.measured import FrontPoint, _bad_quality, _not_compared, over_budget
 from spt_core.compression.selection import select
 from spt_core.errors import InputError
 from spt_core.families.candidate import Candidate, only_the_student
@@ -184,6 +185,50 @@ def test_a_tail_far_beyond_the_median_in_every_round_is_the_machine_s():
     )
     slow = dataclasses.replace(point, latency_ms={"p50": 9.0, "low": 31.5, "high": 328.5})
     assert over_budget(slow, limits, FRAUD) == "31.500 ms at the 99th percentile, of 20"
+
+
+@pytest.mark.parametrize(
+    ("facts", "refusal"),
+    [
+        ({"impact_ratio": 0.8}, ""),
+        ({"impact_ratio": 0.79, "least_group": "sex b"}, "an impact ratio of 0.79 (sex b), of 0.8"),
+        ({"impact_ratio": 0.0, "least_group": "sex b"}, "an impact ratio of 0.00 (sex b), of 0.8"),
+        (
+            {"not_compared": "two groups of 50 rows or more are needed"},
+            "no impact ratio could be measured on validation rows: two groups of 50 rows or more "
+            "are needed",
+        ),
+    ],
+)
+def test_an_impact_ratio_that_is_asked_for_is_measured_and_kept(facts, refusal):
+    point = FrontPoint(
+        name="student",
+        parts={},
+        loss=0.5,
+        metric=0.7,
+        metrics={},
+        size_mb=3.3,
+        latency_ms={"p50": 0.9, "low": 1.0, "high": 1.1},
+        **facts,
+    )
+    assert _bad_quality(point, Limits(impact_ratio=0.8), FRAUD) == refusal
+    assert _bad_quality(point, Limits(), FRAUD) == ""
+
+
+@pytest.mark.parametrize(
+    ("columns", "why"),
+    [
+        ({"amount": [1.0] * 100}, "they hold no protected or monitored attribute"),
+        (
+            {"sex": ["a"] * 60 + ["b"] * 40},
+            "two groups of 50 rows or more are needed; groups with fewer: sex b 40",
+        ),
+        ({"sex": ["a"] * 100}, "two groups of 50 rows or more are needed"),
+        ({"sex": ["a", "b"] * 50}, "no group has an approval"),
+    ],
+)
+def test_what_stands_in_the_way_of_comparing_groups_is_said(columns, why):
+    assert _not_compared(pa.table(columns), ("sex",)) == why
 
 
 def test_memory_and_throughput_are_measured_where_they_are_limited(student, offered, monkeypatch):
