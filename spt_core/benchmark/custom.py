@@ -22,9 +22,9 @@ NUM_REASONS = 4  # the first of an answer, among which an expected one must be
 
 
 class _Case(NamedTuple):
-    """How much of a case came: a share of the expected keys, a share of the reasons if any."""
+    """How much of a case came: shares of the expected keys and of the reasons; None if none are."""
 
-    accuracy: float
+    accuracy: float | None
     reasoning: float | None
     error: str
     seconds: float
@@ -39,24 +39,28 @@ def custom(
     """The weighted score of the cases; `reasoning` is that of deletion on held-out rows, if any.
 
     Reasons count as far as the answer is right: a case's share of them times its share of the
-    expected keys, and a deletion times the mean of those. A model that is wholly wrong scores 0.
+    expected keys, if it expects any, and a deletion times the mean of those. A criterion of which
+    no case expects anything counts for nothing: the other one is the score. A model that is wholly
+    wrong scores 0.
     """
     cases = [
         _asked(answerer, record, expected, task.tolerance)
         for record, expected in zip(task.input_data, task.expected_outputs, strict=True)
     ]
+    accuracy = np.array([case.accuracy for case in cases if case.accuracy is not None])
     by_case = [case for case in cases if case.reasoning is not None]
-    shares: dict[Criterion, np.ndarray[Any, Any]] = {
-        "accuracy": np.array([case.accuracy for case in cases])
-    }
+    shares: dict[Criterion, np.ndarray[Any, Any]] = {}
+    if "accuracy" in task.weights and len(accuracy):
+        shares["accuracy"] = accuracy
     how = ""
     if "reasoning" in task.weights:
         if by_case:
             named = np.array([case.reasoning for case in by_case], float)
-            shares["reasoning"] = named * [case.accuracy for case in by_case]
+            right = [1.0 if case.accuracy is None else case.accuracy for case in by_case]
+            shares["reasoning"] = named * right
             how = f"; reasons of {len(by_case)} cases, {named.mean():.3f}, where answers are right"
         elif reasoning is not None:
-            shares["reasoning"] = reasoning * shares["accuracy"]
+            shares["reasoning"] = reasoning * accuracy
             how = (
                 f"; reasons by their deletion on held-out rows, {reasoning:.3f}, where answers are "
                 "right, as no case names any"
@@ -68,20 +72,26 @@ def custom(
                 not_measured="reasoning_quality needs cases that name `reasons`, or held-out rows "
                 "to delete them on",
             )
-    parts: dict[Criterion, float] = {n: float(shares[n].mean()) for n in task.weights}
+    if not shares:
+        return _result(
+            task, cases, not_measured="accuracy_weight needs cases that expect a key of the answer"
+        )
+    parts: dict[Criterion, float] = {name: float(share.mean()) for name, share in shares.items()}
+    total = sum(task.weights[name] for name in parts)
+    weights = {name: task.weights[name] / total for name in parts}
     low, high = (None, None)
-    if "reasoning" not in task.weights:
+    if "reasoning" not in parts:
         low, high = mean_interval(shares["accuracy"], config)
     return _result(
         task,
         cases,
-        score=sum(task.weights[name] * part for name, part in parts.items()),
+        score=sum(weights[name] * part for name, part in parts.items()),
         low=low,
         high=high,
         note=f"{', '.join(f'{name} {part:.3f}' for name, part in parts.items())}{how}",
         figures={
             **parts,
-            "weights": dict(task.weights),
+            "weights": weights,
             "refused": [case.error for case in cases if case.error],
         },
     )
@@ -91,7 +101,7 @@ def agrees(given: Any, expected: Any, tolerance: float) -> bool:
     """Whether a part of an answer is as expected.
 
     Numbers within the tolerance; of an object each expected key; of a list each expected item is
-    one of the answer's.
+    one of the answer's. An empty object or list asks for an empty one.
     """
     match expected:
         case bool() | str() | None:
@@ -101,14 +111,19 @@ def agrees(given: Any, expected: Any, tolerance: float) -> bool:
             return is_number and abs(given - expected) <= tolerance
         case Mapping():
             members = cast(Mapping[str, Any], expected)
-            return isinstance(given, Mapping) and all(
+            return _is_empty_as(given, members, Mapping) and all(
                 key in given and agrees(cast(Any, given)[key], value, tolerance)
                 for key, value in members.items()
             )
         case _:
-            return isinstance(given, Sequence) and all(
+            return _is_empty_as(given, expected, Sequence) and all(
                 any(agrees(one, item, tolerance) for one in cast(Any, given)) for item in expected
             )
+
+
+def _is_empty_as(given: Any, expected: Any, kind: type[Any]) -> bool:
+    """Whether it is of the kind, text being no list, and empty where nothing is expected in it."""
+    return isinstance(given, kind) and not isinstance(given, str) and bool(expected or not given)
 
 
 def reasons_of(judgement: Judgement) -> list[str]:
@@ -136,13 +151,22 @@ def _asked(
         judgement = answerer.judge(record)
         answer = answerer.task.respond(judgement)
     except InputError as error:
-        missed = None if named is None else 0.0
-        return _Case(0.0, missed, str(error), time.perf_counter() - start)
+        return _Case(
+            0.0 if fields else None,
+            None if named is None else 0.0,
+            str(error),
+            time.perf_counter() - start,
+        )
     seconds = time.perf_counter() - start
     hits = [agrees(answer[key], value, tolerance) for key, value in fields.items()]
     own = reasons_of(judgement)
-    reasons = None if named is None else float(np.mean([_is_named(one, own) for one in named]))
-    return _Case(float(np.mean(hits)) if hits else 1.0, reasons, "", seconds)
+    reasons = None if named is None else _share_named(named, own)
+    return _Case(float(np.mean(hits)) if hits else None, reasons, "", seconds)
+
+
+def _share_named(expected: Sequence[str], names: Sequence[str]) -> float:
+    """The share of the expected reasons that are named; none expected asks that none is."""
+    return float(np.mean([_is_named(one, names) for one in expected] or [not names]))
 
 
 def _is_named(expected: str, names: Sequence[str]) -> bool:

@@ -54,11 +54,13 @@ class BenchmarkTask:
         input_data: records, as the model's verb takes them.
         expected_outputs: for each record the part of the answer that must come: keys of the answer
             with their values, and `reasons`, the fields or phrases that must be among the first
-            reasons. Of a list, each item must be there; of an object, each of its keys.
+            reasons. Of a list, each item must be there; of an object, each of its keys; an empty
+            one asks for an empty one.
         evaluation_criteria: `accuracy_weight` is the weight of the share of those keys that come,
             `reasoning_quality` that of the share of the reasons, or, where no case names any, of
             the reasons' deletion on held-out rows: as far as the case's keys came, for reasons of
-            a wrong answer are worth nothing. The weights add up to 1.
+            a wrong answer are worth nothing. The weights add up to 1; that of a criterion of which
+            no case expects anything falls to the other.
         tolerance: how far a number may be from the expected one.
     """
 

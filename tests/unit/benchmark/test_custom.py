@@ -1,0 +1,116 @@
+"""A customer's own cases: what agrees with what was expected, and how much that weighs."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from spt_core.benchmark import BenchmarkConfig, BenchmarkTask, BenchmarkType
+from spt_core.benchmark.custom import agrees, custom
+from spt_core.errors import InputError
+from spt_core.judgement import Decision, FieldEffect
+from spt_core.policy import Costs, DecisionPolicy
+from spt_core.task import IndustryType, find
+
+TASK = find("financial_services/fraud_detection")
+POLICY = DecisionPolicy(
+    costs=Costs(missed_positive=10.0, false_alarm=1.0, review=0.5),
+    review_threshold=0.5,
+    decline_threshold=0.9,
+)
+
+
+@dataclasses.dataclass
+class Answering:
+    """Stands for an opened model that gives each record the same answer and reasons."""
+
+    answer: dict[str, Any]
+    names: tuple[str, ...] = ()
+
+    @property
+    def task(self):
+        return dataclasses.replace(TASK, respond=lambda judgement: self.answer)
+
+    def judge(self, record):
+        if not record:
+            raise InputError("a record must have a field, however: it has none")
+        reasons = tuple(FieldEffect(field=name, value=1.0, effect=1.0) for name in self.names)
+        return Decision(record, 0.5, "review", 0.5, reasons, POLICY)
+
+
+def scored(answering, *expected, weights=(0.6, 0.4), records=None, deletion=None):
+    criteria = dict(zip(("accuracy_weight", "reasoning_quality"), weights, strict=False))
+    task = BenchmarkTask(
+        task_id="own_001",
+        name="Own",
+        description="own cases",
+        industry=IndustryType.FINANCIAL_SERVICES,
+        benchmark_type=BenchmarkType.DOMAIN_KNOWLEDGE,
+        input_data=records or [{"amount": 1.0}] * len(expected),
+        expected_outputs=expected,
+        evaluation_criteria=criteria,
+    )
+    return custom(answering, task, BenchmarkConfig(num_resamples=10), deletion)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected", "is_so"),
+    [
+        (["CWE-89"], [], False),
+        ([], [], True),
+        (["CWE-89", "CWE-79"], ["CWE-79"], True),
+        ([], ["CWE-79"], False),
+        ("a text", ["a"], False),
+        ("", [], False),
+        ({"found": ["CWE-89"]}, {"found": []}, False),
+        ({"found": 1}, {}, False),
+        ({}, {}, True),
+        (0.52, 0.5, True),
+        (True, 1, False),
+    ],
+)
+def test_what_is_given_agrees_where_all_that_is_expected_came(given, expected, is_so):
+    assert agrees(given, expected, 0.05) is is_so
+
+
+WRONG = Answering({"vulnerabilities": ["CWE-89"]}, ("memcpy",))
+RIGHT = Answering({"vulnerabilities": []}, ("strcpy",))
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        {"reasons": ["strcpy"]},
+        {"vulnerabilities": []},
+        {"vulnerabilities": [], "reasons": ["strcpy"]},
+    ],
+)
+def test_a_wholly_wrong_answer_scores_0_and_a_right_one_1(expected):
+    assert scored(WRONG, expected, deletion=1.0).score == 0.0
+    assert scored(RIGHT, expected, deletion=1.0).score == pytest.approx(1.0)
+
+
+def test_a_criterion_of_which_nothing_is_expected_counts_for_nothing():
+    half = {"reasons": ["strcpy", "gets"]}
+    assert scored(RIGHT, half).score == 0.5
+    assert scored(RIGHT, half).figures["weights"] == {"reasoning": 1.0}
+    unmeasured = scored(RIGHT, half, weights=(1.0,))
+    assert unmeasured.score is None
+    assert unmeasured.not_measured == "accuracy_weight needs cases that expect a key of the answer"
+
+
+def test_cases_count_only_where_they_expect_something():
+    found = scored(RIGHT, {"reasons": ["strcpy"]}, {"vulnerabilities": ["CWE-89"]})
+    assert found.figures["accuracy"] == 0.0  # of the one case that expects a key
+    assert found.figures["reasoning"] == 1.0
+    assert found.score == pytest.approx(0.4)
+
+
+def test_no_expected_reason_asks_for_none():
+    assert scored(RIGHT, {"reasons": []}).score == 0.0
+    assert scored(Answering({}), {"reasons": []}).score == 1.0
+
+
+def test_a_refused_record_is_wrong_in_what_was_expected_of_it():
+    found = scored(RIGHT, {"reasons": ["strcpy"]}, records=[{}])
+    assert (found.score, found.num_answered) == (0.0, 0)
