@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from spt_core.answering import Answerer
+from spt_core.benchmark.subject import beaten_shares
 from spt_core.data.splits import sampled_places
 from spt_core.heads.base import Floats
 from spt_core.heads.outcomes import Outcomes
@@ -69,13 +70,14 @@ def deletion_facts(answerer: Answerer, table: pa.Table, *, seed: int = 0) -> dic
     `random_drop` are the mean falls of the likeliest class' log-odds (Samek et al., "Evaluating the
     visualization of what a deep neural network has learned", 2017), `difference_low` and
     `difference_high` the 95 % interval of how much larger the first is, `share_larger` how often it
-    is. Empty for a model of something else, and where the map is too coarse.
+    is larger than one of the others, 0.5 by chance (subject.beaten_shares). Empty for a model of
+    something else, and where the map is too coarse.
     """
     subject = answerer.task.subject
     if subject is None or subject.kind != "image":
         return {}
     draw = np.random.default_rng(seed)
-    drops: list[tuple[float, float]] = []
+    drops: list[list[float]] = []  # of each picture those of its map, then those elsewhere
     num_places = 0
     chosen_rows = sampled_places(table.num_rows, DELETION_ROWS)
     for content in table[subject.name].take(pa.array(chosen_rows)).to_pylist():
@@ -93,20 +95,20 @@ def deletion_facts(answerer: Answerer, table: pa.Table, *, seed: int = 0) -> dic
                 _hidden(picture.pixels, chosen) for chosen in (mask, *_elsewhere(mask, draw))
             )
         ]
-        drops.append((falls[0], float(np.mean(falls[1:]))))
-    values = np.array(drops)
-    differences = values[:, 0] - values[:, 1]
+        drops.append(falls)
+    own, others = np.array(drops)[:, 0], np.array(drops)[:, 1:]
+    differences = own - others.mean(1)
     resampled = differences[draw.integers(0, len(differences), (NUM_RESAMPLES, len(differences)))]
     low, high = np.quantile(resampled.mean(1), [0.025, 0.975])
     return {
-        "num_rows": float(len(values)),
+        "num_rows": float(len(own)),
         "num_places": float(num_places),
         "deleted_share": DELETED_SHARE,
-        "drop": float(values[:, 0].mean()),
-        "random_drop": float(values[:, 1].mean()),
+        "drop": float(own.mean()),
+        "random_drop": float(others.mean()),
         "difference_low": float(low),
         "difference_high": float(high),
-        "share_larger": float((differences > 0).mean()),
+        "share_larger": float(beaten_shares(own, others.T).mean()),
     }
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from spt_core.answering import Answerer
 from spt_core.benchmark.pictures import deletion_facts
-from spt_core.benchmark.subject import Subject, mean_interval, with_column
+from spt_core.benchmark.subject import Subject, beaten_shares, mean_interval, with_column
 from spt_core.benchmark.tasks import BenchmarkResult, BenchmarkType
 from spt_core.data.series import as_column, windows_of
 from spt_core.data.splits import sampled_places
@@ -55,12 +55,13 @@ def deletion(subject: Subject) -> BenchmarkResult:
     """How often an answer moves further without its named reasons than without as many others.
 
     After Samek et al., "Evaluating the visualization of what a deep neural network has learned",
-    2017; a half is what reasons named at random reach. What is taken out of a table or a window is
+    2017; each row counts the share of NUM_DRAWS draws of others that it moves further than, so that
+    a half is what reasons named at random reach. What is taken out of a table or a window is
     drawn from other rows: to leave it empty would be another record, which means something too.
     """
     answerer, config = subject.answerer, subject.config
     note = (
-        f"share of {{}} held-out rows whose answer moves further without the up to {MAX_NAMED} "
+        f"how often the answers to {{}} held-out rows move further without the up to {MAX_NAMED} "
         "named reasons than without as many others at random; 0.5 is chance"
     )
     if answerer.task.subject is not None and answerer.task.subject.kind == "image":
@@ -74,12 +75,13 @@ def deletion(subject: Subject) -> BenchmarkResult:
         )
     draw = np.random.default_rng(config.seed)
     named = _moves(subject, rows, rows.named, draw)
-    drawn = [
-        _moves(subject, rows, [_drawn(draw, o, len(n)) for n, o in _zipped(rows)], draw)
-        for _ in range(NUM_DRAWS)
-    ]
-    random = np.mean(drawn, 0)
-    wins = np.where(named > random, 1.0, np.where(named == random, 0.5, 0.0))
+    drawn = np.array(
+        [
+            _moves(subject, rows, [_drawn(draw, o, len(n)) for n, o in _zipped(rows)], draw)
+            for _ in range(NUM_DRAWS)
+        ]
+    )
+    wins = beaten_shares(named, drawn)
     low, high = mean_interval(wins, config)
     return BenchmarkResult(
         task_id=_DELETION[0],
@@ -92,7 +94,7 @@ def deletion(subject: Subject) -> BenchmarkResult:
         figures={
             "num_rows": len(wins),
             "mean_move": float(named.mean()),
-            "random_mean_move": float(random.mean()),
+            "random_mean_move": float(drawn.mean()),
         },
     )
 

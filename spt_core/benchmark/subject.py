@@ -79,6 +79,15 @@ def mean_interval(values: Floats, config: BenchmarkConfig) -> tuple[float | None
     return percentiles_of(values[picks].mean(1).tolist())
 
 
+def beaten_shares(own: Floats, drawn: Floats) -> Floats:
+    """The share [N] of a row's random draws [D, N] that its own figure [N] is above, ties a half.
+
+    Where the own one is a random draw too, its rank among them is uniform, and the share's mean a
+    half, however figures are distributed. (Held against the mean of the draws it is not.)
+    """
+    return (own > drawn).mean(0) + 0.5 * (own == drawn).mean(0)
+
+
 def kept_share(metric: OutcomeMetric, before: float, after: float) -> float:
     """The share of a figure that is left, at most 1; NaN where there is nothing to keep."""
     whole, left = (after, before) if metric.lower_is_better else (before, after)
