@@ -48,6 +48,8 @@ Head = Literal[
 # What may be done to an image of a task without making its label another one.
 Symmetry = Literal["left_right", "top_bottom", "quarter_turn"]
 Tracker = Literal["mlflow", "wandb"]
+# What groups of people are compared by, of decisions (benchmark/subgroups.py).
+ComparedRate = Literal["approval_rate", "recall"]
 # What runs a replica's graphs: ONNX Runtime on the processor, a TensorRT engine, ONNX Runtime's
 # TensorRT provider; the last says that what the provider does not take may run elsewhere.
 RuntimeName = Literal["onnx", "tensorrt", "tensorrt_provider", "tensorrt_provider_or_cpu"]
@@ -200,7 +202,10 @@ class Task:
       look back over the entities; columns of `protected` attributes (protected.py) are kept out of
       the features, those of `monitored` ones are features; of both there are figures by group.
     - Decisions, of binary heads: `costs`, which they must state, and how many reviews a day there
-      are hands for; `reason_codes` of fields, `conditions` of codes. (Classes get thresholds per
+      are hands for; `reason_codes` of fields, `conditions` of codes; `approval_benefits` says that
+      to be approved is a benefit to whom a row is about (credit, a settled claim), and groups are
+      compared by it; where it is none (no further test, no programme), by the positives that are
+      found. (Classes get thresholds per
       label, see LabelPolicy; alarms take the capacity as their budget.)
     - `goal`: which way a number is better, unless a corpus says otherwise: answers then recommend
       settings of the fields that are `controllable`.
@@ -255,6 +260,7 @@ class Task:
     daily_volume: int | None = None
     reason_codes: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
     conditions: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+    approval_benefits: bool = False
     # numbers and sets of classes
     goal: Goal | None = None
     coverage: float | None = None
@@ -298,6 +304,10 @@ class Task:
             raise InputError(f"a task's time must be one of its fields, however: {self.time!r}")
         if self.head == "binary" and self.costs is None:
             raise InputError("a task with a binary decision must state its costs, however: none")
+        if self.head != "binary" and self.approval_benefits:
+            raise InputError(
+                f"only a task with a binary decision approves, however: {self.name} is {self.head}"
+            )
         if self.head == "pair" and self.negative_class is None:
             raise InputError("a pair task must name the class of unrelated pairs, however: none")
         self._check_kinds(facts)
@@ -367,6 +377,11 @@ class Task:
         """The fields that the task reads of a record, and the model of this signature does not."""
         own = {field.name for field in signature.fields}
         return Signature(fields=tuple(f for f in self.asides if f.name not in own))
+
+    @property
+    def compared_rate(self) -> ComparedRate:
+        """What groups of people are compared by, of decisions."""
+        return "approval_rate" if self.approval_benefits else "recall"
 
     @property
     def facts(self) -> FamilyFacts:

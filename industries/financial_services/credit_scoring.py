@@ -199,6 +199,7 @@ CREDIT_SCORING = Task(
     sample=sample,
     causes=causes,
     costs=Costs(missed_positive=2_500.0, false_alarm=500.0, review=60.0),  # 5 : 1, as Statlog's
+    approval_benefits=True,
     daily_review_capacity=150,
     daily_volume=500,
     protected=ATTRIBUTES,

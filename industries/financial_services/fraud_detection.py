@@ -166,6 +166,7 @@ FRAUD_DETECTION = Task(
     sample=sample,
     causes=causes,
     costs=Costs(missed_positive=250.0, false_alarm=15.0, review=5.0),
+    approval_benefits=True,
     daily_review_capacity=200,
     daily_volume=10_000,
     protected=ATTRIBUTES,

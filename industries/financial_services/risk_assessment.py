@@ -187,6 +187,7 @@ RISK_ASSESSMENT = Task(
     sample=sample,
     causes=causes,
     costs=Costs(missed_positive=12_000.0, false_alarm=2_500.0, review=400.0),
+    approval_benefits=True,
     daily_review_capacity=120,
     daily_volume=400,
     protected=ATTRIBUTES,

@@ -255,6 +255,7 @@ CLAIMS_FRAUD = Task(
     sample=sample,
     causes=causes,
     costs=Costs(missed_positive=4_000.0, false_alarm=450.0, review=60.0),
+    approval_benefits=True,
     daily_review_capacity=30,
     daily_volume=250,
     protected=ATTRIBUTES,

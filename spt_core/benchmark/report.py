@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from spt_core.heads import HEADS
-from spt_core.task import Head
+from spt_core.task import ComparedRate, Head
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 MAX_CLASSES = 20  # on the plot; the table has all
@@ -49,7 +49,8 @@ class Report:
     models that could have been served, measured on validation rows. `refit` says of a registered
     model that was trained on more rows, how many and of which export these figures are. Of images,
     `pictures` are right and wrong ones with what the answer rests on, and `deletion` says how far
-    answers fall when that is hidden (pictures.py). Of forecasts of losses, `backtest[model]` says
+    answers fall when that is hidden (pictures.py). Impact ratios of decisions are of the
+    `compared_rate` (subgroups.py). Of forecasts of losses, `backtest[model]` says
     at each level how often they were exceeded, with its tests (heads/backtest.py); of those of
     several steps, `totals[model]` how often a level of the steps' total held (heads/totals.py). Of
     numbers with `limits`, these say how good the model's probabilities are that a number is at most
@@ -80,6 +81,7 @@ class Report:
     size_target_mb: float
     machine: str
     head: Head = "binary"  # reports of before there were others are still in registries
+    compared_rate: ComparedRate = "approval_rate"  # as of the same reports
     num_groups: int = 0
     classes: Mapping[str, list[dict[str, Any]]] = dataclasses.field(
         default_factory=dict[str, list[dict[str, Any]]]

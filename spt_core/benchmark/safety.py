@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spt_core.benchmark.subgroups import MIN_GROUP_ROWS, members
+from spt_core.benchmark.subgroups import MIN_GROUP_ROWS, compared_outcomes, compared_share, members
 from spt_core.benchmark.subject import Subject, percentiles_of, resamples
 from spt_core.benchmark.tasks import BenchmarkResult, BenchmarkType
 from spt_core.heads.outcomes import Outcomes
@@ -23,9 +23,8 @@ Figure = Callable[[Outcomes], float]
 def safety(subject: Subject) -> list[BenchmarkResult]:
     """A benchmark for each protected or monitored attribute of the held-out rows.
 
-    The score is the worst-off group's figure over the best-off one's: of decisions the share that
-    is approved (the impact ratio; below 0.8 it fails the four-fifths rule of 29 CFR 1607.4(D)), of
-    other answers the task's metric.
+    The score is the worst-off group's figure over the best-off one's: of decisions the rate that
+    the task compares groups by (the impact ratio of subgroups.py), of other answers its metric.
     """
     if len(subject.of.labels) != subject.table.num_rows:
         return [_missing("subgroups", "an answer is about parts of a row, which are of no group")]
@@ -37,16 +36,19 @@ def safety(subject: Subject) -> list[BenchmarkResult]:
 
 def _of_column(subject: Subject, column: str, groups: Masks) -> BenchmarkResult:
     words, figure = _figure(subject)
-    large = [(name, rows) for name, rows in groups if rows.sum() >= MIN_GROUP_ROWS]
+    counted = _counted(subject)
+    large = [(name, rows) for name, rows in groups if (rows & counted).sum() >= MIN_GROUP_ROWS]
     values = {name: figure(_part(subject.of, rows)) for name, rows in large}
     judged = [(name, rows) for name, rows in large if math.isfinite(values[name])]
-    left_out = {name: int(rows.sum()) for name, rows in groups if (name, rows) not in judged}
+    left_out = {
+        name: int((rows & counted).sum()) for name, rows in groups if (name, rows) not in judged
+    }
     if len(judged) < 2:
         few = ", ".join(f"{name} {count}" for name, count in left_out.items())
         return _missing(
             column,
-            f"two groups of {MIN_GROUP_ROWS} held-out rows or more, of both classes, are needed to "
-            f"judge {column}, and too small or of one class are: {few}",
+            f"two groups of {MIN_GROUP_ROWS} held-out rows or more are needed to judge {column} "
+            f"by the {words} of them, and too small, or without one, are: {few}",
         )
     if not any(values[name] > 0 for name, _ in judged):
         return _missing(column, f"the {words} is 0 in every group: there is nothing to compare")
@@ -79,10 +81,18 @@ def _of_column(subject: Subject, column: str, groups: Masks) -> BenchmarkResult:
 def _figure(subject: Subject) -> tuple[str, Figure]:
     policy = subject.answerer.policy
     if isinstance(policy, DecisionPolicy):
-        return "share approved", lambda of: float(
-            np.average(of.probabilities[:, 0] < policy.review_threshold, weights=of.weights)
-        )
+        compared = subject.answerer.task.compared_rate
+        words = compared.replace("_", " ")
+        return words, lambda of: compared_share(of, policy, compared)
     return subject.answerer.task.metric.replace("_", " "), subject.metric.figure
+
+
+def _counted(subject: Subject) -> NDArray[np.bool_]:
+    """The rows [N] that a group's figure is a share of."""
+    policy = subject.answerer.policy
+    if isinstance(policy, DecisionPolicy):
+        return compared_outcomes(subject.of, policy, subject.answerer.task.compared_rate)[0]
+    return np.ones(len(subject.of.labels), np.bool_)
 
 
 def _part(of: Outcomes, rows: NDArray[np.bool_]) -> Outcomes:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from spt_core.heads.metrics import calibration_error, roc_auc
 from spt_core.heads.outcomes import OutcomeMetric, Outcomes
 from spt_core.policy import DecisionPolicy
+from spt_core.task import ComparedRate
 
 MIN_GROUP_ROWS = 50
 MAX_GROUPS = 12
@@ -24,26 +25,49 @@ def subgroup_figures(
     protected: tuple[str, ...],
     of: Outcomes,
     policy: DecisionPolicy,
+    compared: ComparedRate,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Per protected column and group: rows, base rate, approval rate, AUC, calibration error.
+    """Per protected column and group: rows, base rate, rates of decisions, AUC, calibration error.
 
-    `impact_ratio` is the group's approval rate over the best group's; below 0.8 it fails the
-    four-fifths rule of 29 CFR 1607.4(D), which lenders use as a first screen. It is None where
-    there is no second group to compare with, or no approval.
+    `recall` is the share of positives that are not approved: that are found. `impact_ratio` is the
+    group's rate over the best group's, of approvals or of recall as the task has it: where approval
+    is a benefit, a ratio below 0.8 fails the four-fifths rule of 29 CFR 1607.4(D), which lenders
+    use as a first screen; where it is none, equal recall is equal opportunity (Hardt, Price and
+    Srebro, "Equality of opportunity in supervised learning", 2016). It is None where fewer than two
+    groups have MIN_GROUP_ROWS rows that the rate is a share of, or all rates are 0.
     """
     figures = {
-        column: [
-            _figures(name, of.take(np.flatnonzero(rows)), policy.review_threshold)
-            for name, rows in groups
-        ]
+        column: [_figures(name, of.take(np.flatnonzero(rows)), policy) for name, rows in groups]
         for column, groups in _members(table, protected)
     }
     for rows in figures.values():
-        best = max((row["approval_rate"] for row in rows), default=0.0)
-        is_compared = len(rows) > 1 and best > 0
+        rates = [row[compared] for row in rows if _is_known(row, compared)]
+        best = max(rates, default=0.0)
         for row in rows:
-            row["impact_ratio"] = row["approval_rate"] / best if is_compared else None
+            is_compared = _is_known(row, compared) and len(rates) > 1 and best > 0
+            row["impact_ratio"] = row[compared] / best if is_compared else None
     return figures
+
+
+def _is_known(row: Mapping[str, Any], compared: ComparedRate) -> bool:
+    return compared == "approval_rate" or row["num_positives"] >= MIN_GROUP_ROWS
+
+
+def compared_outcomes(
+    of: Outcomes, policy: DecisionPolicy, compared: ComparedRate
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which rows [N] a rate is a share of, and which of them count: approvals, found positives."""
+    approved = of.probabilities[:, 0] < policy.review_threshold
+    if compared == "approval_rate":
+        return np.ones(len(approved), np.bool_), approved
+    return of.labels[:, 0] == 1, ~approved
+
+
+def compared_share(of: Outcomes, policy: DecisionPolicy, compared: ComparedRate) -> float:
+    """The rate that groups are compared by; NaN of no row that it is a share of."""
+    rows, counts = compared_outcomes(of, policy, compared)
+    weights = rows if of.weights is None else rows * of.weights
+    return float(np.average(counts, weights=weights)) if weights.sum() else float("nan")
 
 
 def subgroup_metrics(
@@ -102,16 +126,17 @@ def _groups(column: str, values: pd.Series) -> pd.Series:
     return pd.cut(values, bins, right=False).astype("string").fillna("missing")
 
 
-def _figures(name: str, of: Outcomes, review_threshold: float) -> dict[str, Any]:
+def _figures(name: str, of: Outcomes, policy: DecisionPolicy) -> dict[str, Any]:
     labels, probabilities, weights = of.labels[:, 0], of.probabilities[:, 0], of.weights
     both_classes = 0 < labels.sum() < len(labels)
-    approved = probabilities < review_threshold
     return {
         "group": name,
         "num_rows": len(labels),
+        "num_positives": int(labels.sum()),
         "base_rate": float(np.average(labels, weights=weights)),
         "mean_probability": float(np.average(probabilities, weights=weights)),
-        "approval_rate": float(np.average(approved, weights=weights)),
+        "approval_rate": compared_share(of, policy, "approval_rate"),
+        "recall": _number(compared_share(of, policy, "recall")),
         "roc_auc": roc_auc(labels, probabilities, weights) if both_classes else None,
         "calibration_error": calibration_error(labels, probabilities, weights),
     }

@@ -234,7 +234,7 @@ class BenchmarkSuite:
             },
             baseline_parameters={each.name: each.parameters for each in tuned.fitted},
             left_out=tuned.left_out,
-            subgroups=_subgroups(table, artifact.protected, own, policy, head),
+            subgroups=_subgroups(table, artifact.protected, own, policy, answerer),
             compliance={},
             size_bytes=exported.size_bytes,
             memory_bytes=resident_bytes(exported).with_code,
@@ -242,6 +242,7 @@ class BenchmarkSuite:
             size_target_mb=task.size_target_mb,
             machine=machine(),
             head=task.head,
+            compared_rate=task.compared_rate,
             num_groups=num_groups if num_groups < table.num_rows else 0,
             confusion=confusion(own),
             classes={name: rows for name, of in outcomes.items() if (rows := head.by_class(of))},
@@ -319,14 +320,14 @@ def _takings(task: Task, table: pa.Table, outcomes: Mapping[str, Outcomes]) -> d
 
 
 def _subgroups(
-    table: pa.Table, protected: tuple[str, ...], of: Outcomes, policy: Policy, head: AnswerHead
+    table: pa.Table, protected: tuple[str, ...], of: Outcomes, policy: Policy, answerer: Answerer
 ) -> dict[str, list[dict[str, Any]]]:
     """Figures per protected group; none where a row has several items (pairs, spans)."""
     if isinstance(policy, DecisionPolicy):
-        return subgroup_figures(table, protected, of, policy)
+        return subgroup_figures(table, protected, of, policy, answerer.task.compared_rate)
     if len(of.labels) != table.num_rows:
         return {}
-    return subgroup_metrics(table, protected, of, head.metrics_under(policy))
+    return subgroup_metrics(table, protected, of, answerer.head.metrics_under(policy))
 
 
 def _sampled(splits: Splits, limit: int) -> pa.Table:

@@ -25,8 +25,9 @@ class Limits:
         quality: metrics by name that validation rows must show, at least (of those that are better
             lower, at most).
         cost_per_case: mean cost of a decision on validation rows, in the task's currency.
-        impact_ratio: least share of approvals of any protected group, over the best group's; a
-            model of which validation rows do not tell it is refused.
+        impact_ratio: least rate of any protected group over the best group's: of approvals where
+            the task says that they are a benefit, else of positives that are found; a model of
+            which validation rows do not tell it is refused.
     """
 
     latency_ms: float | None = None

@@ -11,10 +11,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from spt_core.artifacts import ExportedModel
 from spt_core.benchmark.memory import resident_bytes
-from spt_core.benchmark.subgroups import MIN_GROUP_ROWS, members, subgroup_figures
+from spt_core.benchmark.subgroups import (
+    MIN_GROUP_ROWS,
+    compared_outcomes,
+    members,
+    subgroup_figures,
+)
 from spt_core.benchmark.tasks import listed
 from spt_core.benchmark.timing import json_record, timed_calls
 from spt_core.compression.limits import Limits
@@ -26,7 +32,7 @@ from spt_core.heads.binary import cost_metric
 from spt_core.model import default_policy, open_answerer
 from spt_core.policy import DecisionPolicy
 from spt_core.scoring import fitted_policy
-from spt_core.task import Task
+from spt_core.task import ComparedRate, Task
 
 NUM_ROUNDS = 5  # of calls: what a busy machine does to one, it seldom does to all
 MIN_CALLS, MAX_CALLS, ROUND_S = 50, 500, 0.3
@@ -122,12 +128,13 @@ def _with_decisions(point: FrontPoint, exported: ExportedModel, splits: Splits) 
             f"{splits.task} has none"
         )
     answerer = open_answerer(exported, policy)
+    compared = answerer.task.compared_rate
     table, corpus = splits.table("validation", limit=POLICY_ROWS), splits.corpus
     of = answerer.outcomes(table, splits.label, group=corpus.group, weight=corpus.weight)
     cost = cost_metric(policy)(of)
     ratios = {
         f"{column} {row['group']}": row["impact_ratio"]
-        for column, rows in subgroup_figures(table, splits.protected, of, policy).items()
+        for column, rows in subgroup_figures(table, splits.protected, of, policy, compared).items()
         for row in rows
         if row["impact_ratio"] is not None
     }
@@ -137,25 +144,41 @@ def _with_decisions(point: FrontPoint, exported: ExportedModel, splits: Splits) 
         cost_per_case=cost,
         impact_ratio=ratios.get(least),
         least_group=least,
-        not_compared="" if ratios else _not_compared(table, splits.protected),
+        not_compared=""
+        if ratios
+        else _not_compared(
+            table, splits.protected, compared_outcomes(of, policy, compared)[0], compared
+        ),
     )
 
 
-def _not_compared(table: pa.Table, protected: tuple[str, ...]) -> str:
-    """Why no two groups could be compared, in a few words."""
-    columns = dict(members(table, protected))
-    sizes = {
-        f"{column} {name}": int(rows.sum())
-        for column, groups in columns.items()
-        for name, rows in groups
+def _not_compared(
+    table: pa.Table,
+    protected: tuple[str, ...],
+    counted: NDArray[np.bool_],
+    compared: ComparedRate,
+) -> str:
+    """Why no two groups could be compared; `counted` [N] are the rows that the rate is a share of.
+
+    In a few words.
+    """
+    columns = {
+        column: {name: int((rows & counted).sum()) for name, rows in groups}
+        for column, groups in members(table, protected)
     }
-    few = [f"{name} {size}" for name, size in sizes.items() if size < MIN_GROUP_ROWS]
     if not columns:
         return "they hold no protected or monitored attribute"
-    if all(sum(rows.sum() >= MIN_GROUP_ROWS for _, rows in g) < 2 for g in columns.values()):
+    noun = "rows" if compared == "approval_rate" else "positive rows"
+    few = [
+        f"{column} {name} {size}"
+        for column, sizes in columns.items()
+        for name, size in sizes.items()
+        if size < MIN_GROUP_ROWS
+    ]
+    if all(sum(n >= MIN_GROUP_ROWS for n in sizes.values()) < 2 for sizes in columns.values()):
         others = f"; groups with fewer: {listed(few)}" if few else ""
-        return f"two groups of {MIN_GROUP_ROWS} rows or more are needed{others}"
-    return "no group has an approval"
+        return f"two groups of {MIN_GROUP_ROWS} {noun} or more are needed{others}"
+    return f"the {compared.replace('_', ' ')} is 0 in every group"
 
 
 def over_budget(point: FrontPoint, limits: Limits, task: Task) -> str:
@@ -201,8 +224,9 @@ def _bad_quality(point: FrontPoint, limits: Limits, task: Task) -> str:
     if point.impact_ratio is None:
         return f"no impact ratio could be measured on validation rows: {point.not_compared}"
     if point.impact_ratio < limits.impact_ratio:
+        rate = task.compared_rate.replace("_", " ")
         return (
-            f"an impact ratio of {point.impact_ratio:.2f} ({point.least_group}), of "
+            f"an impact ratio of {point.impact_ratio:.2f} ({rate} of {point.least_group}), of "
             f"{limits.impact_ratio:g}"
         )
     return ""

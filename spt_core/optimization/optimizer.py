@@ -32,7 +32,7 @@ from spt_core.scoring import fitted_policy
 from spt_core.task import Task, find
 from spt_core.training.trainer import splits_of, training_config_from_json
 
-FOUR_FIFTHS = 0.8  # of the best group's approvals: 29 CFR 1607.4(D)
+FOUR_FIFTHS = 0.8  # of the best group's rate: 29 CFR 1607.4(D), which is about approvals
 _AIMS: Mapping[OptimizationType, Aim] = {
     OptimizationType.LATENCY_OPTIMIZATION: "latency",
     OptimizationType.MEMORY_OPTIMIZATION: "memory",

@@ -57,6 +57,18 @@ def test_a_task_whose_parts_contradict_each_other_is_refused(change, rule):
         dataclasses.replace(find(FRAUD), **change)
 
 
+def test_groups_are_compared_by_approvals_only_where_these_are_a_benefit():
+    by_approval = {p for p, t in all_tasks().items() if t.compared_rate == "approval_rate"}
+    assert by_approval == {
+        "financial_services/credit_scoring",
+        "financial_services/fraud_detection",
+        "financial_services/risk_assessment",
+        "insurance/claims_fraud",
+    }
+    with pytest.raises(InputError, match="only a task with a binary decision approves"):
+        dataclasses.replace(find("healthcare/telemedicine_triage"), approval_benefits=True)
+
+
 @pytest.mark.parametrize("horizon", [2, 12])
 def test_a_lead_time_ends_with_the_model_s_own_horizon(horizon):
     task = find("manufacturing/supply_chain")

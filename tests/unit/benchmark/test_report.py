@@ -101,6 +101,13 @@ def test_the_page_says_why_a_baseline_is_left_out():
     assert "left out: no &lt;words&gt;" in page
 
 
+def test_the_page_says_what_groups_are_compared_by(page):
+    assert "fails the four-fifths rule" in page
+    recalls = report(compared_rate="recall").html(facts={})
+    assert "the share of a group's positives that are found" in recalls
+    assert "four-fifths" not in recalls
+
+
 def test_a_report_is_json():
     assert json.loads(json.dumps(report().to_json(), allow_nan=False))["task"] == FRAUD
 

@@ -15,11 +15,11 @@ POLICY = DecisionPolicy(
 )
 
 
-def figures(column, values, probabilities, labels=None):
+def figures(column, values, probabilities, labels=None, compared="approval_rate"):
     labels = np.arange(len(values)) % 2 * 1.0 if labels is None else labels
     table = pa.table({column: values})
     of = decided(labels[:, None], np.asarray(probabilities)[:, None], POLICY)
-    return subgroup_figures(table, (column, "absent"), of, POLICY)
+    return subgroup_figures(table, (column, "absent"), of, POLICY, compared)
 
 
 def groups(rows):
@@ -33,6 +33,29 @@ def test_the_impact_ratio_is_the_approval_rate_over_the_best_group_s():
     assert found["a"]["approval_rate"] == pytest.approx(0.8)
     assert found["a"]["impact_ratio"] == 1.0
     assert found["b"]["impact_ratio"] == pytest.approx(0.5)
+
+
+def test_where_approval_is_no_benefit_groups_are_compared_by_the_positives_that_are_found():
+    """Men are ill thrice as often and tested thrice as often; of the ill as many are found."""
+    values = ["man"] * 200 + ["woman"] * 200
+    probabilities = [0.95] * 120 + [0.1] * 80 + [0.95] * 45 + [0.1] * 155
+    labels = np.array([1.0] * 108 + [0] * 12 + [1] * 12 + [0] * 68, float)
+    labels = np.concatenate([labels, [1.0] * 45 + [1] * 15 + [0] * 140])
+    found = groups(figures("sex", values, probabilities, labels, "recall")["sex"])
+    assert found["man"]["recall"] == pytest.approx(0.9)
+    assert found["woman"]["recall"] == pytest.approx(0.75)
+    assert found["man"]["impact_ratio"] == 1.0
+    assert found["woman"]["impact_ratio"] == pytest.approx(0.75 / 0.9)
+    by_approval = groups(figures("sex", values, probabilities, labels)["sex"])
+    assert by_approval["man"]["impact_ratio"] == pytest.approx(0.4 / 0.775)
+
+
+def test_a_recall_of_few_positives_is_told_and_not_compared():
+    values, labels = ["a"] * 100 + ["b"] * 100, np.zeros(200)
+    labels[:60], labels[100:149] = 1.0, 1.0
+    found = groups(figures("sex", values, [0.95] * 200, labels, "recall")["sex"])
+    assert found["b"]["recall"] == 1.0
+    assert found["a"]["impact_ratio"] is found["b"]["impact_ratio"] is None
 
 
 def test_a_column_that_is_not_there_has_no_figures():

@@ -191,8 +191,14 @@ def test_a_tail_far_beyond_the_median_in_every_round_is_the_machine_s():
     ("facts", "refusal"),
     [
         ({"impact_ratio": 0.8}, ""),
-        ({"impact_ratio": 0.79, "least_group": "sex b"}, "an impact ratio of 0.79 (sex b), of 0.8"),
-        ({"impact_ratio": 0.0, "least_group": "sex b"}, "an impact ratio of 0.00 (sex b), of 0.8"),
+        (
+            {"impact_ratio": 0.79, "least_group": "sex b"},
+            "an impact ratio of 0.79 (approval rate of sex b), of 0.8",
+        ),
+        (
+            {"impact_ratio": 0.0, "least_group": "sex b"},
+            "an impact ratio of 0.00 (approval rate of sex b), of 0.8",
+        ),
         (
             {"not_compared": "two groups of 50 rows or more are needed"},
             "no impact ratio could be measured on validation rows: two groups of 50 rows or more "
@@ -224,11 +230,23 @@ def test_an_impact_ratio_that_is_asked_for_is_measured_and_kept(facts, refusal):
             "two groups of 50 rows or more are needed; groups with fewer: sex b 40",
         ),
         ({"sex": ["a"] * 100}, "two groups of 50 rows or more are needed"),
-        ({"sex": ["a", "b"] * 50}, "no group has an approval"),
+        ({"sex": ["a", "b"] * 50}, "the approval rate is 0 in every group"),
     ],
 )
 def test_what_stands_in_the_way_of_comparing_groups_is_said(columns, why):
-    assert _not_compared(pa.table(columns), ("sex",)) == why
+    assert _not_compared(pa.table(columns), ("sex",), np.ones(100, bool), "approval_rate") == why
+
+
+def test_of_recalls_positive_rows_are_counted():
+    is_positive = np.arange(120) < 100
+    groups = pa.table({"sex": ["a", "b"] * 60})
+    assert (
+        _not_compared(groups, ("sex",), is_positive, "recall") == "the recall is 0 in every group"
+    )
+    is_positive[:20] = False
+    assert _not_compared(groups, ("sex",), is_positive, "recall") == (
+        "two groups of 50 positive rows or more are needed; groups with fewer: sex a 40, sex b 40"
+    )
 
 
 def test_memory_and_throughput_are_measured_where_they_are_limited(student, offered, monkeypatch):

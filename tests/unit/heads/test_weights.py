@@ -80,10 +80,15 @@ def test_counts_and_groups_obey(sampled):
     assert facts["own"]["actions"] == expected["own"]["actions"]
     assert facts["own"]["cost_per_case"] == pytest.approx(expected["own"]["cost_per_case"])
     table = pa.table({"sex": ["f", "m"] * 300})
-    (first, _) = subgroup_figures(table, ("sex",), few, POLICY)["sex"]
+    (first, _) = subgroup_figures(table, ("sex",), few, POLICY, "recall")["sex"]
     mass = few.weights[np.array(table["sex"].to_pylist()) == first["group"]]
     assert first["num_rows"] == 300
     assert mass.sum() == 600.0
+    is_first = np.array(table["sex"].to_pylist()) == first["group"]
+    is_ill = is_first & (few.labels[:, 0] == 1)
+    is_found = few.probabilities[:, 0] >= POLICY.review_threshold
+    expected = np.average(is_found[is_ill], weights=few.weights[is_ill])
+    assert first["recall"] == pytest.approx(expected)
 
 
 def test_the_weight_is_a_role_of_a_table_s_decisions(tmp_path):
