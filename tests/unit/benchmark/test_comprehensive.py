@@ -108,9 +108,11 @@ def test_groups_have_intervals_and_the_rows_that_would_tell_them(result: dict[st
     groups = own["figures"]["groups"]
     assert {row["group"] for row in groups} == {"female", "male"}
     assert all(row["low"] <= row["value"] <= row["high"] for row in groups)
-    assert own["score"] == pytest.approx(
-        min(row["value"] for row in groups) / max(row["value"] for row in groups)
-    )
+    assert own["low"] <= own["score"] <= own["high"] <= 1.0
+    least, largest = sorted(row["value"] for row in groups)
+    is_beyond = own["high"] < 1.0
+    assert own["score"] == pytest.approx(least / largest if is_beyond else 1.0)
+    assert bool(own["figures"]["beyond_chance"]) is is_beyond
     assert own["figures"]["smallest_group_rows"] >= 50
 
 
