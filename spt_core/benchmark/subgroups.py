@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from spt_core.benchmark.gaps import Estimate, pairs
 from spt_core.heads.metrics import calibration_error, roc_auc
 from spt_core.heads.outcomes import OutcomeMetric, Outcomes
 from spt_core.policy import DecisionPolicy
@@ -35,18 +36,33 @@ def subgroup_figures(
     use as a first screen; where it is none, equal recall is equal opportunity (Hardt, Price and
     Srebro, "Equality of opportunity in supervised learning", 2016). It is None where fewer than two
     groups have MIN_GROUP_ROWS rows that the rate is a share of, or all rates are 0.
+
+    The best of many groups is in part so by chance: `beyond_chance` says whether a group's rate is
+    below another's by more than that, as 29 CFR 1607.4(D) asks of differences in small numbers
+    (gaps.py, of as many independent rows as there are groups of rows, less what weights take).
     """
     figures = {
-        column: [_figures(name, of.take(np.flatnonzero(rows)), policy) for name, rows in groups]
+        column: [
+            _figures(name, of.take(np.flatnonzero(rows)), policy, compared) for name, rows in groups
+        ]
         for column, groups in _members(table, protected)
     }
     for rows in figures.values():
         rates = [row[compared] for row in rows if _is_known(row, compared)]
         best = max(rates, default=0.0)
+        behind = _behind(rows, compared) if len(rates) > 1 and best > 0 else set[str]()
         for row in rows:
             is_compared = _is_known(row, compared) and len(rates) > 1 and best > 0
             row["impact_ratio"] = row[compared] / best if is_compared else None
+            row["beyond_chance"] = row["group"] in behind
     return figures
+
+
+def _behind(rows: Sequence[Mapping[str, Any]], compared: ComparedRate) -> set[str]:
+    """The groups whose rate is below another's beyond chance."""
+    known = [row for row in rows if _is_known(row, compared)]
+    estimates = [Estimate(row["group"], row[compared], 0.0, row["num_compared"]) for row in known]
+    return {pair.lower for pair in pairs(estimates) if pair.high < 1.0}
 
 
 def _is_known(row: Mapping[str, Any], compared: ComparedRate) -> bool:
@@ -126,13 +142,16 @@ def _groups(column: str, values: pd.Series) -> pd.Series:
     return pd.cut(values, bins, right=False).astype("string").fillna("missing")
 
 
-def _figures(name: str, of: Outcomes, policy: DecisionPolicy) -> dict[str, Any]:
+def _figures(
+    name: str, of: Outcomes, policy: DecisionPolicy, compared: ComparedRate
+) -> dict[str, Any]:
     labels, probabilities, weights = of.labels[:, 0], of.probabilities[:, 0], of.weights
     both_classes = 0 < labels.sum() < len(labels)
     return {
         "group": name,
         "num_rows": len(labels),
         "num_positives": int(labels.sum()),
+        "num_compared": _num_independent(of, compared_outcomes(of, policy, compared)[0]),
         "base_rate": float(np.average(labels, weights=weights)),
         "mean_probability": float(np.average(probabilities, weights=weights)),
         "approval_rate": compared_share(of, policy, "approval_rate"),
@@ -140,3 +159,12 @@ def _figures(name: str, of: Outcomes, policy: DecisionPolicy) -> dict[str, Any]:
         "roc_auc": roc_auc(labels, probabilities, weights) if both_classes else None,
         "calibration_error": calibration_error(labels, probabilities, weights),
     }
+
+
+def _num_independent(of: Outcomes, counted: NDArray[np.bool_]) -> float:
+    """Of how many independent rows a rate is: at most one of a group, by Kish's rule of weights."""
+    size = float(len(np.unique(of.groups[counted])))
+    if of.weights is None or not size:
+        return size
+    weights = of.weights[counted]
+    return min(size, float(weights.sum() ** 2 / (weights**2).sum()))

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from spt_core.benchmark.config import BenchmarkConfig
-from spt_core.benchmark.safety import Estimate, pairs, safety
+from spt_core.benchmark.gaps import Estimate, pairs
+from spt_core.benchmark.safety import safety
 from spt_core.heads.binary import decided
 from spt_core.policy import Costs, DecisionPolicy
 from spt_core.task import find

@@ -50,6 +50,21 @@ def test_where_approval_is_no_benefit_groups_are_compared_by_the_positives_that_
     assert by_approval["man"]["impact_ratio"] == pytest.approx(0.4 / 0.775)
 
 
+def test_of_many_groups_one_is_behind_beyond_chance_only_where_the_gap_is_large():
+    values = np.repeat([f"g{number}" for number in range(8)], 100).tolist()
+
+    def behind(*approved):
+        """The groups of 100 rows that are behind others, of so many approved."""
+        rows = [0.1 if row < count else 0.95 for count in approved for row in range(100)]
+        found = groups(figures("sex", values, rows)["sex"])
+        return {name for name, row in found.items() if row["beyond_chance"]}, found
+
+    by_chance, found = behind(67, 53, 60, 60, 60, 60, 60, 60)
+    assert found["g1"]["impact_ratio"] == pytest.approx(53 / 67)  # below four fifths
+    assert by_chance == set()
+    assert behind(60, 25, 60, 60, 60, 60, 60, 60)[0] == {"g1"}
+
+
 def test_a_recall_of_few_positives_is_told_and_not_compared():
     values, labels = ["a"] * 100 + ["b"] * 100, np.zeros(200)
     labels[:60], labels[100:149] = 1.0, 1.0
