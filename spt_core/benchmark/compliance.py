@@ -154,6 +154,10 @@ def _set_coverage_stated(task: Task, exported: ExportedModel, policy: Policy) ->
     del exported
     if not isinstance(policy, LabelPolicy) or policy.coverage is None:
         return Fact(False, "the policy states no coverage of sets of classes")
+    if policy.set_threshold is None:
+        return Fact(
+            False, f"no rows measured from which probability on sets cover {policy.coverage:.0%}"
+        )
     if task.coverage is not None and policy.coverage < task.coverage:
         return Fact(
             False, f"sets cover {policy.coverage:.0%}, the task asks for {task.coverage:.0%}"

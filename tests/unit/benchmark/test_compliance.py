@@ -113,6 +113,7 @@ CASES = "healthcare/clinical_decision_support"
         ({}, False, "states no coverage"),
         ({"coverage": 0.9, "set_threshold": 0.1}, False, "sets cover 90%, the task asks for 95%"),
         ({"coverage": 0.99, "set_threshold": 0.1}, True, "sets cover 99%"),
+        ({"coverage": 0.99}, False, "no rows measured from which probability on sets cover 99%"),
     ],
 )
 def test_sets_of_classes_state_the_coverage_that_their_task_asks_for(export, policy, passed, fact):
