@@ -112,12 +112,12 @@ def agrees(given: Any, expected: Any, tolerance: float) -> bool:
         case Mapping():
             members = cast(Mapping[str, Any], expected)
             return _is_empty_as(given, members, Mapping) and all(
-                key in given and agrees(cast(Any, given)[key], value, tolerance)
+                key in given and agrees(given[key], value, tolerance)
                 for key, value in members.items()
             )
         case _:
             return _is_empty_as(given, expected, Sequence) and all(
-                any(agrees(one, item, tolerance) for one in cast(Any, given)) for item in expected
+                any(agrees(one, item, tolerance) for one in given) for item in expected
             )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp, xlogy
+from scipy.special import xlogy
 from scipy.stats import binom, landau
 
 from spt_core.errors import InputError
@@ -140,7 +140,9 @@ def by_day(hits: Hits, share: float, days: NDArray[Any]) -> float:
     others = share * ALTERNATIVES[share * ALTERNATIVES < 1.0]
     stakes = (others - share) / (share * (1.0 - share))
     log_wealth = np.log1p(stakes[:, None] * (shares - share)).cumsum(1)
-    return float(min(np.exp(-(logsumexp(log_wealth, 0) - math.log(len(others))).max()), 1.0))
+    return float(
+        min(np.exp(-(np.logaddexp.reduce(log_wealth, 0) - math.log(len(others))).max()), 1.0)
+    )
 
 
 @functools.cache
