@@ -9,6 +9,7 @@ file; an element of the wrong kind makes a bad reading, as it does in a long tab
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import uuid
 from collections import Counter
@@ -22,7 +23,15 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from spt_core.artifacts import as_uri, digest, filesystem, has_manifest, remove, write_manifest
+from spt_core.artifacts import (
+    as_uri,
+    code_fingerprint,
+    digest,
+    filesystem,
+    has_manifest,
+    remove,
+    write_manifest,
+)
 from spt_core.data import formats
 from spt_core.data.conform import BAD_SCHEMA, bad_rows, unparsed_rows
 from spt_core.data.corpus import ROW, Format, Roles
@@ -80,7 +89,8 @@ def unrolled(
     )
     time, group = of.time or task.time or STEP, of.group or task.group or UNIT
     own = dataclasses.replace(roles, time=time, group=group)
-    name = digest(["arrays", REFUSED, identity, list(uris), task.path, list(of)])
+    content = ["arrays", REFUSED, identity, list(uris), task.path, list(of), code_fingerprint()]
+    name = digest(content)
     folder = f"{as_uri(storage)}/corpora/{name}"
     long = Unrolled(folder, own, f"{folder}/{REFUSED}")
     if has_manifest(folder):
@@ -233,17 +243,61 @@ def _with_lists(raw: Raw, subject: str) -> tuple[pa.Table, Reasons]:
     """The rows with a list for each channel, as no objects are, and what is wrong with each [N]."""
     table = raw.table
     reasons = np.full(table.num_rows, None, dtype=object)
-    columns: Columns = {}
+    found: dict[str, list[tuple[str, pa.Array]]] = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         short = name.removeprefix(f"{subject}.")
         if name in raw.listed:
             column, is_none = _parsed(column)
-            reasons[is_none] = f"{short!r} must hold a list of readings, as in other rows"
+            reasons[is_none] = _no_list(short)
+        whole = column.combine_chunks()
         if _is_list(column.type) and pa.types.is_struct(column.type.value_type):
-            columns |= _of_objects(column.combine_chunks())
+            for channel, lists in _of_objects(whole).items():
+                found.setdefault(channel, []).append((name, lists))
         else:
-            columns[short] = column
-    return pa.table(columns), reasons
+            found.setdefault(short, []).append((name, whole))
+    return pa.table({name: _merged(name, some, reasons) for name, some in found.items()}), reasons
+
+
+def _merged(
+    channel: str, found: Sequence[tuple[str, pa.Array]], reasons: Reasons
+) -> pa.Array | pa.ChunkedArray:
+    """What columns of the file hold of a channel, each in other rows; which is bad is noted.
+
+    Rows may be of several forms: a list of objects, an object of lists, lists beside each other.
+    """
+    if len(found) == 1:
+        return found[0][1]
+    held = [_is_held(column) for _, column in found]
+    for first, second in itertools.combinations(range(len(found)), 2):
+        both = held[first] & held[second] & ~reasons.astype(bool)
+        reasons[both] = (
+            f"a row must hold one {channel!r}, however: {found[first][0]!r} and "
+            f"{found[second][0]!r} both have one; rename one of them"
+        )
+    cells: list[Any] = [None] * len(reasons)
+    for (_, column), is_held in zip(found, held, strict=True):
+        for row in np.flatnonzero(is_held):
+            cells[row] = column[row].as_py()
+    if not any(_is_list(column.type) for _, column in found):
+        return column_from(cells)
+    is_none = np.array([cell is not None and not isinstance(cell, list) for cell in cells], bool)
+    reasons[is_none & ~reasons.astype(bool)] = _no_list(channel)
+    lists = [cell if isinstance(cell, list) else None for cell in cells]
+    return _as_lists(lists, column_from([element for cell in lists for element in cell or ()]))
+
+
+def _is_held(column: pa.Array) -> NDArray[np.bool_]:
+    """Which cells [N] hold a value; a list of nothing but nulls is what an object does not name."""
+    if not _is_list(column.type):
+        return np.asarray(column.is_valid())
+    held = np.zeros(len(column), bool)
+    rows = np.asarray(pc.list_parent_indices(column))
+    held[rows[np.asarray(pc.list_flatten(column).is_valid())]] = True
+    return held
+
+
+def _no_list(channel: str) -> str:
+    return f"{channel!r} must hold a list of readings, as in other rows"
 
 
 def _parsed(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, NDArray[np.bool_]]:
@@ -262,10 +316,14 @@ def _parsed(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, NDArray[np.bool_]
     if names:
         parts = [column_from([element.get(name) for element in elements]) for name in names]
         values = pa.StructArray.from_arrays(parts, list(names))
+    return pa.chunked_array([_as_lists(cells, values)]), is_none
+
+
+def _as_lists(cells: Sequence[list[Any] | None], elements: pa.Array) -> pa.Array:
+    """Elements as the lists that the cells are."""
     offsets = np.cumsum([0, *(len(cell or ()) for cell in cells)])
-    mask = pa.array([cell is None for cell in cells])
-    lists = pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), values, mask=mask)
-    return pa.chunked_array([lists]), is_none
+    mask = pa.array([cell is None for cell in cells], pa.bool_())
+    return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), elements, mask=mask)
 
 
 def _list_or_none(text: str) -> list[Any] | None:

@@ -226,6 +226,79 @@ def test_bad_rows_of_arrays_are_counted_and_quarantined_like_others(tmp_path):
     assert bad["record"].to_pylist()[:2] == ["{oops", "[1, 2]"]
 
 
+def lines(*rows):
+    return "".join(f"{json.dumps(row)}\n" for row in rows)
+
+
+def objects(num_rows, **more):
+    """Rows with a list of objects of 3 readings each, whose vib and temp are told apart."""
+    readings = [{"vib": n + 0.5, "temp": n} for n in range(3)]
+    return [{"pump": f"p{row}", "readings": readings, **more} for row in range(num_rows)]
+
+
+OF_LISTS = {"pump": "x", "readings": {"vib": [7.5, 8, 9], "temp": [7, None, 9]}}
+
+
+@pytest.mark.parametrize("place", [0, 4, 20])
+def test_lists_of_objects_and_objects_of_lists_in_one_file_are_all_read(tmp_path, place):
+    rows = objects(20, label=[3, 2, 1])
+    rows.insert(place, {**OF_LISTS, "label": [6, 5, 4]})
+    corpus, read = opened_lines(lines(*rows), tmp_path)
+    assert refused(corpus) == {}
+    assert read.num_rows == 63
+    of_x = slice(3 * place, 3 * place + 3)
+    for name, own, others in (
+        ("vib", [7.5, 8, 9], [0.5, 1.5, 2.5]),
+        ("temp", [7, None, 9], [0, 1, 2]),
+        ("label", [6, 5, 4], [3, 2, 1]),
+    ):
+        values = read[name].to_pylist()
+        assert values[of_x] == own
+        del values[of_x]
+        assert values == others * 20
+
+
+def test_rows_of_both_forms_may_have_one_label_each(tmp_path):
+    rows = [*objects(20, label=31.0), {**OF_LISTS, "label": 8.0}]
+    corpus, read = opened_lines(lines(*rows), tmp_path)
+    assert refused(corpus) == {}
+    assert read["label"].to_pylist() == [None, None, 31.0] * 20 + [None, None, 8.0]
+    assert read["vib"].null_count == 0
+
+
+def test_a_channel_may_lie_in_some_rows_objects_and_beside_those_of_others(tmp_path):
+    inside = {"readings": [{"vib": 1.5, "temp": 2}, {"vib": 2.5, "temp": 3}], "label": 1.0}
+    beside = {"readings": [{"vib": 3.5}, {"vib": 4.5}], "temp": [4.5, 5.5], "label": 2.0}
+    corpus, read = opened_lines(lines(inside, beside, inside), tmp_path)
+    assert refused(corpus) == {}
+    assert read["temp"].to_pylist() == [2, 3, 4.5, 5.5, 2, 3]
+
+
+def test_a_value_of_a_row_with_the_name_of_a_sensor_makes_it_bad_by_name(tmp_path):
+    rows = [*objects(6, label=1.0), *objects(1, label=2.0, temp=20.0), {**OF_LISTS, "label": 3.0}]
+    rows.append({**rows[-1], "temp": 20.0})
+    corpus, read = opened_lines(lines(*rows), tmp_path)
+    reason = "a row must hold one 'temp', however: {} both have one; rename one of them"
+    assert refused(corpus) == {
+        6: reason.format("'readings' and 'temp'"),
+        8: reason.format("'temp' and 'readings.temp'"),
+    }
+    assert read["temp"].to_pylist() == [0, 1, 2] * 6 + [7, None, 9]
+
+
+def test_a_corpus_whose_rows_all_hold_a_name_twice_is_refused_by_that_name(tmp_path):
+    with pytest.raises(InputError, match="none of 20 does, most because a row must hold one 'temp"):
+        opened_lines(lines(*objects(20, label=1.0, temp=20.0)), tmp_path)
+
+
+def test_one_value_among_lists_of_other_rows_is_no_list(tmp_path):
+    ambient = {"readings": [{"vib": 3.5}, {"vib": 4.5}], "temp": 20.0, "label": 2.0}
+    corpus, _ = opened_lines(
+        lines(*objects(2, label=1.0), *objects(1, label=3.0), ambient), tmp_path
+    )
+    assert refused(corpus) == {3: "'temp' must hold a list of readings, as in other rows"}
+
+
 def test_one_time_for_many_readings_is_refused(tmp_path):
     of = units(cycle=list(range(NUM_UNITS)), remaining_useful_life=[1.0] * NUM_UNITS)
     with pytest.raises(InputError, match="must be a list as they are, however: 'cycle'"):
