@@ -77,10 +77,10 @@ def conform(
     """The good rows in typed columns, and the bad rows as (row number, reason, row as JSON).
 
     Row numbers are the table's column `__row`, or positions; a field without a column is missing
-    everywhere. A row without a value in a `required` column, or without a label, is bad, and so is
-    one without a text that can be read. `gaps` are texts that stand for no value, beside the usual
-    ones. With `time`, a column `__instant` says when each row was, wherever its clock stood. Rows
-    with a reason in `refused` [B] are bad for it.
+    everywhere. A row without a value in a `required` column, or without a label that `labels`
+    require, is bad, and so is one without a text that can be read. `gaps` are texts that stand for
+    no value, beside the usual ones. With `time`, a column `__instant` says when each row was,
+    wherever its clock stood. Rows with a reason in `refused` [B] are bad for it.
     """
     size = table.num_rows
     reasons = np.full(size, None, dtype=object) if refused is None else refused.copy()
@@ -155,8 +155,9 @@ def _read_number_label(
     else:
         number = Field(name=label, kind="number", notation=labels.notation)
         typed = typed_column(column, number, gaps)
-    missing = np.asarray(typed.values.is_null()) & ~_or_none(typed.bad, len(column))
-    _note(reasons, missing, f"the label {label!r} must be known, however: it is missing")
+    if labels.required:
+        missing = np.asarray(typed.values.is_null()) & ~_or_none(typed.bad, len(column))
+        _note(reasons, missing, f"the label {label!r} must be known, however: it is missing")
     if typed.bad is not None:
         kind = "0 or 1" if is_binary else "a finite number"
         _note(reasons, typed.bad, f"the label {label!r} must be {kind}")

@@ -133,22 +133,23 @@ def _of_names(
             f"{reasons.total()} of the {table.num_rows} sampled rows of {corpus.uris[0]} do not, "
             f"most because {reasons.most_common(1)[0][0]}"
         )
-    if rule.head == "regression" and good.num_rows > 1:
-        values = pc.unique(good[corpus.label])
+    labels = good[corpus.label].combine_chunks().drop_null()
+    if rule.head == "regression" and len(labels) > 1:
+        values = pc.unique(labels)
         if len(values) == 1:
             raise InputError(
                 f"the label column {corpus.label!r} must hold different numbers, however: all of "
-                f"the {good.num_rows} sampled rows hold {values[0].as_py():g}"
+                f"the {len(labels)} sampled rows hold {values[0].as_py():g}"
             )
-    if rule.head != "single_label" or not good.num_rows:
+    if rule.head != "single_label" or not len(labels):
         return []
-    distinct = pc.count_distinct(good[corpus.label]).as_py()
-    if distinct > 0.5 * good.num_rows and good.num_rows >= MIN_CLASS_ROWS:
+    distinct = pc.count_distinct(labels).as_py()
+    if distinct > 0.5 * len(labels) and len(labels) >= MIN_CLASS_ROWS:
         raise InputError(
             f"the label column {corpus.label!r} must hold class names, however: there are "
-            f"{distinct} in {good.num_rows} rows"
+            f"{distinct} in {len(labels)} rows"
         )
-    values = _counted(good[corpus.label].combine_chunks())
+    values = _counted(labels)
     spellings: dict[str, list[str]] = {}
     for value, _ in values:
         spellings.setdefault(value.casefold(), []).append(value)

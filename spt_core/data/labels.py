@@ -35,13 +35,15 @@ MAX_NAME = 200
 class LabelRule:
     """What a label may be: the head's form, and `classes` alone unless there are none named.
 
-    `notation` is how numbers are written.
+    `notation` is how numbers are written. Where none is `required` a row without one is good: a
+    reading ends no window then, and stays in those of others.
     """
 
     head: Head = "binary"
     classes: tuple[str, ...] = ()
     negative_class: str | None = None
     notation: Notation | None = None
+    required: bool = True
 
 
 BINARY = LabelRule()
@@ -60,19 +62,25 @@ def rule_of(task: Task) -> LabelRule:
         raise InputError(
             f"an ordinal task must name its classes in rising order, however: {task.path} does not"
         )
-    return LabelRule(head=task.head, classes=task.classes, negative_class=task.negative_class)
+    return LabelRule(
+        head=task.head,
+        classes=task.classes,
+        negative_class=task.negative_class,
+        required=task.facts.subject != "sequence",
+    )
 
 
 def read_labels(
     cells: Sequence[Any], rule: LabelRule, name: str, contexts: Sequence[Context]
 ) -> tuple[pa.Array, NDArray[np.object_]]:
-    """The labels in canonical text, and the reason where a cell holds none, else None."""
+    """The labels in canonical text, null where a cell holds none, and the reason if that is bad."""
     reasons = np.full(len(cells), None, dtype=object)
     values: list[str | None] = []
     for row, (cell, context) in enumerate(zip(cells, contexts, strict=True)):
         value = None
         try:
-            value = read_label(cell, rule, context)
+            if rule.required or not _is_missing(cell):
+                value = read_label(cell, rule, context)
         except InputError as error:
             reasons[row] = f"the label {name!r} must {error}"
         values.append(value)
@@ -81,10 +89,14 @@ def read_labels(
 
 def read_label(cell: Any, rule: LabelRule, context: Context) -> str:
     """One label in canonical text; InputError says what it must be."""
-    if cell is None or (isinstance(cell, str) and not cell.strip()):
+    if _is_missing(cell):
         hint = " (write [] for none)" if rule.head in SETS else ""
         raise InputError(f"be known, however: it is missing{hint}")
     return _READERS[rule.head](cell, rule, context)
+
+
+def _is_missing(cell: Any) -> bool:
+    return cell is None or (isinstance(cell, str) and not cell.strip())
 
 
 def num_saying(labels: pa.ChunkedArray | pa.Array, rule: LabelRule) -> int:

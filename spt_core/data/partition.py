@@ -35,7 +35,8 @@ MAX_BUCKETS = 65_536
 MAX_COUNTED_TEXTS = 1_000_000
 DAY_US = 86_400_000_000
 EMBARGO = "embargo: its window and label lie in two parts"
-_LEFT_OUT = {-1: GAP, -2: HISTORY, -3: NO_WINDOW, -4: EMBARGO}
+UNLABELLED = "a reading without a label, which ends no window"
+_LEFT_OUT = {-1: GAP, -2: HISTORY, -3: NO_WINDOW, -4: EMBARGO, -5: UNLABELLED}
 Ints = NDArray[np.int64]
 
 
@@ -76,7 +77,10 @@ class Partition:
             cuts = np.array(self.cuts_us)
             ends = [np.searchsorted(cuts, table[name], side="right") for name in (FROM, UNTIL)]
             parts[(parts >= 0) & (ends[0] != ends[1])] = -4
-        parts[np.asarray(table[self.window].is_null())] = -3
+        no_window = np.asarray(table[self.window].is_null())
+        parts[no_window] = -3
+        if self.labels.head != "forecasts":  # whose labels are cut of what follows
+            parts[no_window & np.asarray(table[self.label].is_null())] = -5
         return parts
 
     def _dealt(self, table: pa.Table, hashes: Hashes) -> Ints:

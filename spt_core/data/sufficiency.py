@@ -56,6 +56,8 @@ def require_classes(
     worst = max(quarantine, key=lambda reason: quarantine[reason], default="")
     hint = f"; {sum(quarantine.values())} rows are bad, most because {worst}" if quarantine else ""
     if sum(written.num_rows.values()) == 0:
+        for reason, count in written.left_out.most_common(1):
+            hint += f"; {written.left_out.total():,} are left out, most: {reason} ({count:,})"
         raise InputError(f"a corpus must have good rows, however: it has none{hint}")
     if labels.head == "binary":
         _require_both(label, written, hint)

@@ -17,7 +17,7 @@ from spt_core.data.labels import (
     rule_of,
 )
 from spt_core.errors import InputError
-from spt_core.task import Head
+from spt_core.task import Head, find
 from tests.unit.data.text_examples import SPANS, TEXT, task
 
 MULTI = LabelRule(head="multi_label")
@@ -81,6 +81,30 @@ def test_any_class_goes_where_the_task_names_none() -> None:
 
 def test_numbers_may_name_classes() -> None:
     assert labeled([3, 1], LabelRule(head="single_label")) == (["3", "1"], [])
+
+
+@pytest.mark.parametrize(
+    ("head", "cells", "values", "bad"),
+    [
+        ("regression", ["1.5", None, "many"], [1.5, None], ["finite number"]),
+        ("anomalies", ["1", "", "7"], [1.0, None], ["0 or 1"]),
+        ("single_label", ["a", " ", None], ["a", None, None], []),
+        ("multi_label", ['["a"]', None, "[1]"], ['["a"]', None], ["name classes"]),
+    ],
+)
+def test_where_no_label_is_required_a_row_without_one_is_good(
+    head: Head, cells: list[object], values: list[object], bad: list[str]
+) -> None:
+    good, reasons = labeled(cells, LabelRule(head=head, required=False))
+    assert good == values
+    assert len(reasons) == len(bad)
+    assert all(told in reason for told, reason in zip(bad, reasons, strict=True))
+
+
+def test_labels_are_required_of_all_tasks_but_those_of_readings() -> None:
+    assert not rule_of(find("manufacturing/predictive_maintenance")).required
+    assert rule_of(find("financial_services/credit_scoring")).required
+    assert rule_of(find("manufacturing/visual_inspection")).required
 
 
 def test_a_number_to_predict_is_finite_and_known() -> None:

@@ -214,6 +214,7 @@ def test_a_window_that_lies_in_two_parts_is_in_none():
             FROM: [1, 8, 12, 11, 21],
             UNTIL: [5, 11, 22, 15, 25],
             "w": as_column(np.zeros((5, 2, 1), np.float32), np.array([1, 1, 1, 0, 1], bool)),
+            "label": [0.0] * 5,
             ROW: np.arange(5),
         }
     )
