@@ -62,8 +62,9 @@ class SequenceShape:
     Readings are one `step` apart: seconds where `time` is a time, else in the unit of that column
     (cycles, rows); `in_months` says that they are calendar months, `in_readings` that each reading
     is one step after the one before it, whatever lies between, as trading days are. `time` and
-    `unit` are the columns of a long table that say when a reading was and of what. `horizon` is how
-    many steps after the last reading the label speaks of. `seen` are the least and the greatest
+    `unit` are the columns of a long table that say when a reading was and of what, `notation` how
+    times are written there, and in requests unless these are of ISO 8601. `horizon` is how many
+    steps after the last reading the label speaks of. `seen` are the least and the greatest
     value of each channel in the training rows, once there are some; `gaps` says with how many gaps
     in a row 99 of 100 training windows end at most, by channel.
 
@@ -85,6 +86,7 @@ class SequenceShape:
     in_readings: bool = False
     in_advance: tuple[str, ...] = ()
     calendar: tuple[CalendarPart, ...] = ()
+    notation: Notation | None = None
 
     def __post_init__(self) -> None:
         """Refuse a window without readings."""

@@ -31,6 +31,7 @@ from spt_core.data.corpus import (
 from spt_core.data.kinds import (
     MAX_TEXT_IN_NUMBERS,
     Judged,
+    are_months,
     holds,
     in_decimal_comma,
     is_list,
@@ -40,6 +41,7 @@ from spt_core.data.kinds import (
     parse_type,
     shows_decimal_comma,
     with_notation,
+    without_own_gaps,
 )
 from spt_core.data.label_column import judged_label
 from spt_core.data.labels import BINARY, LabelRule
@@ -362,6 +364,7 @@ def _series_columns(rows: Sample, corpus: Corpus, task: Task) -> Columns:
             channels=tuple(channel.name for channel in channels),
             time=corpus.time,
             unit=corpus.group,
+            notation=carried[0].notation,
             in_advance=_in_advance(channels, findings, corpus, subject.shape.in_advance),
             calendar=(),  # what of it there is to learn from, the clock will say
         ),
@@ -399,8 +402,10 @@ def _carried_of_series(rows: Sample, corpus: Corpus) -> tuple[list[Field], list[
     assert corpus.time is not None
     column, gaps = _array(rows.table, corpus.time), frozenset(corpus.gaps)
     stated = next((f for f in map(parse_type, corpus.types) if f.name == corpus.time), None)
-    written = judged(corpus.time, column, gaps)
-    is_number = written.kind in ("number", "boolean") and (stated is None or stated.kind != "time")
+    is_number = judged(corpus.time, column, gaps).kind in ("number", "boolean")
+    is_number = is_number and (stated is None or stated.kind != "time")
+    if stated is None and is_number:
+        is_number = not are_months(without_own_gaps(column, gaps))
     clock = stated or Field(name=corpus.time, kind="number" if is_number else "time")
     written = notation_of(clock, column, gaps)
     if written.is_open:
@@ -424,11 +429,17 @@ def reading_signature(signature: Signature, corpus: Corpus) -> Signature:
     field = next(field for field in signature.fields if field.kind == "sequence")
     shape = field.shape
     assert shape is not None
-    clock = [name for name in (shape.time, shape.unit) if name is not None]
-    require_columns([*clock, *shape.channels], [*corpus.columns], what="input", file=corpus.uris[0])
+    named = [name for name in (shape.time, shape.unit) if name is not None]
+    require_columns([*named, *shape.channels], [*corpus.columns], what="input", file=corpus.uris[0])
     own = dataclasses.replace(corpus, time=shape.time, group=shape.unit, entities=())
     rows = sample(own, SAMPLE_ROWS)
     carried, _ = _carried_of_series(rows, own)
+    if shape.notation is not None and carried[0].kind != "time":
+        # Months of one year alone look like a counter, unless one knows what the model learned.
+        clock = Field(name=shape.time, kind="time")
+        written = notation_of(clock, _array(rows.table, shape.time), frozenset(corpus.gaps))
+        if written.notation == shape.notation:
+            carried = [with_notation(clock, written), *carried[1:]]
     if (shape.calendar or shape.in_months) and carried[0].kind != "time":
         raise InputError(
             f"the model's steps are of the calendar, so that {shape.time!r} must hold times, "
@@ -438,7 +449,7 @@ def reading_signature(signature: Signature, corpus: Corpus) -> Signature:
     channels = [
         Field(name=name, kind="number", required=False, seen=seen)
         for name, seen in zip(shape.channels, ends, strict=True)
-        if name not in clock
+        if name not in named
     ]
     required = tuple(dataclasses.replace(each, required=True) for each in carried)
     return Signature(fields=(*channels, *required), gaps=signature.gaps)

@@ -58,6 +58,7 @@ MIN_NUMBERS_IN_TEXT = 0.5  # of the texts of a category, for its owner to be tol
 _SETTABLE: tuple[FieldKind, ...] = (
     *("number", "category", "boolean", "time", "terms", "number_pair"),
 )
+YEAR_MONTHS = (190_001, 210_012)  # 202412 and what else is written so
 _TYPE = re.compile(r"(?P<name>.+):(?P<kind>[a-z_]+)(?:\((?P<notation>[a-z_]+)\))?")
 
 
@@ -172,6 +173,22 @@ def notation_of(field: Field, column: pa.Array, gaps: frozenset[str] = frozenset
         text = without_gaps(column, gaps_for("time")).drop_null()
         return _times(text, is_asked=True) or Judged("time")
     return _time_codes(column) or _epochs(column) or Judged("time")
+
+
+def are_months(column: pa.Array) -> bool:
+    """Whether numbers, or texts of some, are months such as 202412 and no counter.
+
+    All are months of a year, and from one year to the next they go on as within a year: 202412 is
+    followed by 202501, quarters by the next one's.
+    """
+    codes = np.unique(np.asarray(number_column(column).values.drop_null()))
+    least, greatest = YEAR_MONTHS
+    years, of_year = np.divmod(codes, 100)
+    is_month = (codes >= least) & (codes <= greatest) & np.isin(of_year, np.arange(1, 13))
+    if not is_month.all():
+        return False
+    apart, is_new_year = np.diff(12 * years + of_year), np.diff(years) > 0
+    return bool(np.isin(apart[is_new_year], apart[~is_new_year]).any())
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -407,7 +424,7 @@ def _time_codes(column: pa.Array) -> Judged | None:
     codes: tuple[tuple[Notation, float, float], ...] = (
         ("compact", 19_000_101, 21_001_231),
         ("compact", 19_000_101_000_000, 21_001_231_235_959),
-        ("year_month", 190_001, 210_012),
+        ("year_month", *YEAR_MONTHS),
         ("year", 1900, 2100),
     )
     for notation, least, greatest in codes:

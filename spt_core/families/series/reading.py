@@ -312,9 +312,10 @@ class WindowReader:
         steps, shape = np.arange(1 - len(places), 1), self._shape
         due = later(np.full(len(places), last), steps, shape.step, in_months=shape.in_months)
         written: list[Any] = due.tolist()
-        if isinstance(clock[-1], int):
+        is_counted = self._shape.notation is None
+        if is_counted and isinstance(clock[-1], int):
             written = np.rint(due).astype(np.int64).tolist()
-        elif not isinstance(clock[-1], float):
+        elif not is_counted or not isinstance(clock[-1], float):
             written = np.datetime_as_string(np.rint(due).astype("datetime64[s]")).tolist()
         return [
             clock[place] if near else at
@@ -322,11 +323,12 @@ class WindowReader:
         ]
 
     def _moment(self, at: object, number: int) -> float:
-        if isinstance(at, int | float) and not isinstance(at, bool):
+        notation = self._shape.notation
+        if notation is None and isinstance(at, int | float) and not isinstance(at, bool):
             if not abs(at) <= FLOAT32_MAX:
                 raise wrong_value(f"{self._shape.time} of reading {number}", "a finite number", at)
             return float(at)
-        moment = parse_moment(at, f"{self._shape.time} of reading {number}")
+        moment = parse_moment(at, f"{self._shape.time} of reading {number}", notation)
         return moment.timestamp() if moment.tzinfo else (moment - _EPOCH).total_seconds()
 
 

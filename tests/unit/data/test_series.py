@@ -6,13 +6,15 @@ import json
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from spt_core.calendar import phases
 from spt_core.data.corpus import EVENTS, FROM, INSTANT, ROW, UNTIL, Corpus
 from spt_core.data.hashing import column_hashes
-from spt_core.data.infer import columns_of
+from spt_core.data.infer import columns_of, reading_signature
 from spt_core.data.partition import EMBARGO, PARTS, Partition
+from spt_core.data.readings import paced
 from spt_core.data.sampling import sample_of
 from spt_core.data.series import (
     Cutting,
@@ -23,8 +25,9 @@ from spt_core.data.series import (
     telling_channels,
     windows_of,
 )
+from spt_core.data.splits import SplitConfig
 from spt_core.errors import InputError
-from spt_core.signature import SequenceShape
+from spt_core.signature import Field, SequenceShape, Signature
 from spt_core.task import find
 from tests.tiny_models import series_task
 
@@ -376,6 +379,77 @@ def test_what_is_known_in_advance_must_be_a_channel():
     assert shape_of().in_advance == ()
     with pytest.raises(InputError, match="must be a channel of numbers that vary.*'note'.*'ok'"):
         shape_of(known_in_advance=("note",))
+
+
+def yyyymm(start, num_months, step=1):
+    months = np.datetime64(start, "M") + step * np.arange(num_months)
+    return [int(str(month).replace("-", "")) for month in months]
+
+
+def clock_of(codes, task=None, **roles):
+    """The clock of readings of 3 units at these times, the findings of it, and the windows."""
+    of = pa.concat_tables([table(range(len(codes)), unit=unit) for unit in "abc"])
+    of = of.set_column(1, "time", pa.array(codes * 3))
+    own, rows = corpus(of, label="x", **roles), sample_of(of)
+    task = task or series_task("forecasts")
+    columns = paced(task, columns_of(rows, own, task), rows, own, SplitConfig())
+    told = [finding.detail for finding in columns.findings if finding.kind == "notation"]
+    return columns.carried[0], told, columns.features[0].shape
+
+
+@pytest.mark.parametrize("write", [int, str, float])
+@pytest.mark.parametrize(
+    ("codes", "step"), [(yyyymm("2018-01", 60), 1), (yyyymm("2018-03", 20, 3), 3)]
+)
+def test_months_without_a_mark_are_months(codes, step, write):
+    clock, told, shape = clock_of([write(code) for code in codes])
+    assert (clock.kind, clock.notation) == ("time", "year_month")
+    assert told == [f"{codes[0]} is read as a date"]
+    assert (shape.step, shape.in_months, shape.notation) == (step, True, "year_month")
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [
+        list(range(201801, 201861)),  # counts on behind 201812
+        list(range(201801, 201813)),  # of one year alone
+        list(range(200001, 206001, 100)),  # counts in hundreds
+        [*yyyymm("2018-01", 60)[:-1], 202213],
+        [code + 0.5 for code in yyyymm("2018-01", 60)],
+        list(range(1, 61)),
+    ],
+)
+def test_a_counter_that_looks_like_months_stays_one(codes):
+    clock, told, shape = clock_of(codes)
+    assert (clock.kind, clock.notation, shape.in_months) == ("number", None, False)
+    assert told == []
+
+
+def test_months_that_somebody_calls_numbers_are_numbers():
+    clock, _, shape = clock_of(yyyymm("2018-01", 60), types=("time:number",))
+    assert (clock.kind, shape.in_months) == ("number", False)
+
+
+def scored_clock(times, shape, tmp_path):
+    """The clock of a corpus that a model of such windows scores."""
+    of = table(range(len(times))).set_column(1, "time", pa.array(times))
+    pq.write_table(of, tmp_path / "readings.parquet")
+    own = dataclasses.replace(corpus(of), uris=(f"file://{tmp_path}/readings.parquet",))
+    signature = Signature(fields=(Field(name="readings", kind="sequence", shape=shape),))
+    return next(f for f in reading_signature(signature, own).fields if f.name == "time")
+
+
+@pytest.mark.parametrize("write", [int, str])
+def test_months_of_one_year_are_scored_as_the_model_learned_them(write, tmp_path):
+    _, _, shape = clock_of(yyyymm("2018-01", 60))
+    clock = scored_clock([write(code) for code in yyyymm("2024-01", 12)], shape, tmp_path)
+    assert (clock.kind, clock.notation) == ("time", "year_month")
+
+
+def test_a_counter_is_not_scored_by_a_model_of_months(tmp_path):
+    _, _, shape = clock_of(yyyymm("2018-01", 60))
+    with pytest.raises(InputError, match="must hold times, however: in readings it holds numbers"):
+        scored_clock(list(range(12)), shape, tmp_path)
 
 
 def test_the_season_of_a_task_s_own_windows_is_not_taken_for_that_of_a_corpus():

@@ -271,6 +271,27 @@ def test_months_of_a_request_are_steps_and_a_missing_one_is_a_gap():
         reader.record({"readings": timed("2024-01-01", "2024-01-02", "2024-01-03", "2024-01-04")})
 
 
+def test_months_of_a_request_may_be_written_as_in_the_corpus():
+    shape = dataclasses.replace(
+        SHAPE, time="month", step=1.0, in_months=True, notation="year_month"
+    )
+    reader = WindowReader(Signature(fields=(Field(name="readings", kind="sequence", shape=shape),)))
+
+    def of(*stamps):
+        return [{"month": at, **row} for at, row in zip(stamps, readings(len(stamps)), strict=True)]
+
+    for stamps in ([202311, 202312, 202401, 202402], ["202311", "2023-12", "202401", 202402.0]):
+        window = reader.record({"readings": of(*stamps)})
+        assert window.values[:, 0].tolist() == [0, 1, 2, 3]
+        assert window.moments == tuple(stamps)
+    gap = reader.record({"readings": of(202311, 202312, 202402)})
+    assert gap.values[:, 0].tolist() == [0, 1, 1, 2]
+    assert gap.moments == (202311, 202312, "2024-01-01T00:00:00", 202402)
+    for odd in (202313, 7):
+        with pytest.raises(InputError, match="month of reading 1' must be a year and month"):
+            reader.record({"readings": of(202311, odd, 202401, 202402)})
+
+
 def test_counted_readings_of_a_request_are_steps_over_a_weekend_and_stay_in_order():
     shape = dataclasses.replace(SHAPE, step=1.0, in_readings=True)
     field = Field(name="readings", kind="sequence", shape=shape)
