@@ -1,8 +1,9 @@
 """Encoded images -> checked pixels, the same for files of a corpus and for requests.
 
-PNG, JPEG, TIFF and BMP of one frame; gray or color, 8 or 16 bits. The header says how large an
-image is before anything of it is decoded, and whoever needs a small one gets one that is shrunk
-while it is decoded: of 40 million pixels a fortieth is ever held in color or compared.
+PNG, JPEG, TIFF and BMP of one frame; gray or color, 8 or 16 bits. Of a phone's JPEG that holds
+other pictures behind its photograph (a depth or gain map) the photograph counts. The header says
+how large an image is before anything of it is decoded, and whoever needs a small one gets one that
+is shrunk while it is decoded: of 40 million pixels a fortieth is ever held in color or compared.
 """
 
 from __future__ import annotations
@@ -167,7 +168,8 @@ def decoded(content: bytes, rule: str, *, side_px: int | None = None) -> Picture
         orientation = image.getexif().get(_ORIENTATION, 1)
     except Exception as error:
         fact = " ".join(str(error).split())[:120] or type(error).__name__
-        raise InputError(f"{rule} be a whole {image.format}, however: {fact}") from error
+        kind = "JPEG" if image.format == "MPO" else image.format
+        raise InputError(f"{rule} be a whole {kind}, however: {fact}") from error
     pixels = _strips(image, rule, _factors(image.size, side_px))
     if image.format == "TIFF" and image.mode.startswith("I;16"):  # of 8 bits Pillow does so itself
         tags = image.tag_v2
@@ -198,7 +200,8 @@ def _opened(content: bytes, rule: str) -> Any:  # of Pillow
         raise InputError(
             f"{rule} have at most {MAX_PIXELS:,} pixels, however: {width:,} x {height:,}"
         )
-    num_frames = getattr(image, "n_frames", 1)
+    # Of a JPEG with more pictures behind it (MPO, by which Pillow knows it) the first is the one.
+    num_frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if num_frames > 1:
         raise InputError(f"{rule} be one frame, however: it has {num_frames}")
     return image

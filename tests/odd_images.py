@@ -65,6 +65,13 @@ def _transparent() -> bytes:
 
 
 _FRAMES = (Image.fromarray(gradient()), Image.fromarray(gradient()[::-1]))
+
+
+def photograph(first: Image.Image, second: Image.Image, **more: Any) -> bytes:
+    """A JPEG with a second picture behind it, as phones write them."""
+    return encoded(first, "MPO", save_all=True, append_images=[second], **more)
+
+
 # What is refused, with a part of the sentence.
 REFUSED: Mapping[str, tuple[bytes, str]] = {
     "a truncated JPEG": (encoded(Image.fromarray(gradient(200)), "JPEG")[:-200], "whole JPEG"),
@@ -73,6 +80,14 @@ REFUSED: Mapping[str, tuple[bytes, str]] = {
     "an animated GIF": (
         encoded(_FRAMES[0], "GIF", save_all=True, append_images=_FRAMES[1:]),
         "it is a GIF",
+    ),
+    "an animated PNG": (
+        encoded(_FRAMES[0], save_all=True, append_images=[_FRAMES[0].rotate(90)]),
+        "it has 2",
+    ),
+    "an animated WebP": (
+        encoded(_FRAMES[0], "WEBP", save_all=True, append_images=[_FRAMES[0].rotate(90)]),
+        "it is a WebP",
     ),
     "a TIFF of two pages": (
         encoded(_FRAMES[0], "TIFF", save_all=True, append_images=_FRAMES[1:]),
@@ -87,6 +102,7 @@ ANSWERED: Mapping[str, tuple[bytes, bool]] = {
     "CMYK": (encoded(Image.new("RGB", (16, 16), (200, 30, 40)).convert("CMYK"), "JPEG"), True),
     "alpha": (_transparent(), False),
     "turned by EXIF": (_turned(), False),
+    "a JPEG with a map behind it": (photograph(_FRAMES[0], _FRAMES[0].rotate(90)), False),
     "another size": (png(gradient(90)[:40]), False),
     "another depth": (png(gradient().astype(np.uint16) * 200), True),
 }

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from spt_core.errors import InputError
 from spt_core.families.image.reading import Square, scaled
 from spt_core.images import decoded, look_of, looks_of, picture_of, png
-from tests.odd_images import bomb, encoded, gradient, tiff
+from tests.odd_images import bomb, encoded, gradient, photograph, tiff
 from tests.tiny_models import tiny_image
 
 RULE = "the field 'image' must"
@@ -200,6 +200,28 @@ def test_an_animation_is_refused() -> None:
     assert "GIF" in refusal(gif)
     tiff = encoded(frames[0], "TIFF", save_all=True, append_images=frames[1:])
     assert "it has 2" in refusal(tiff)
+
+
+@pytest.mark.parametrize("side_px", [None, 16])
+def test_of_a_phone_s_jpeg_the_photograph_counts(side_px: int | None) -> None:
+    pixels = np.dstack([gradient(1100), gradient(1100).T, gradient(1100)])[:1060]
+    shown = Image.fromarray(pixels)
+    behind = Image.fromarray(255 - gradient(40))
+    exif = shown.getexif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    content = photograph(shown, behind, exif=exif)
+    with Image.open(io.BytesIO(content)) as opened:
+        assert (opened.format, opened.n_frames) == ("MPO", 2)
+    picture = decoded(content, RULE, side_px=side_px)
+    alone = decoded(encoded(shown, "JPEG", exif=exif), RULE, side_px=side_px)
+    assert (picture.width_px, picture.height_px) == (1060, 1100)
+    assert np.array_equal(picture.pixels, alone.pixels)
+
+
+def test_a_photograph_that_is_cut_off_is_no_whole_jpeg() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200), np.uint8)
+    content = photograph(Image.fromarray(noise), Image.fromarray(gradient()))
+    assert "be a whole JPEG" in refusal(content[: len(content) // 2])
 
 
 def test_levels_of_floating_point_are_refused() -> None:
