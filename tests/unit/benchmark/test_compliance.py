@@ -153,7 +153,7 @@ def test_an_insurer_s_checks_say_by_which_columns_groups_are_measured(checked):
     found = checked(CLAIMS, signature=signature, protected=("holder_sex",))
     assert found["sex_excluded"]["passed"]
     assert "2004/113/EC" in found["sex_excluded"]["fact"]
-    assert "by group of holder_sex" in found["sex_excluded"]["fact"]
+    assert "holder_sex is carried beside them" in found["sex_excluded"]["fact"]
     assert found["age_excluded"]["passed"]
     assert "no figures by group" in found["age_excluded"]["fact"]
 
