@@ -204,8 +204,8 @@ WEAKNESSES: Mapping[str, Weakness] = {
 
 def cwe_id(label: str) -> str:
     """A label as CWE writes its ids: "cwe-089" and "89" are "CWE-89"; any other as it is."""
-    found = _ID.fullmatch(label.strip())
-    return label if found is None else f"CWE-{found[1]}"
+    match = _ID.fullmatch(label.strip())
+    return label if match is None else f"CWE-{match[1]}"
 
 
 def weakness_of(cwe: str) -> Weakness:

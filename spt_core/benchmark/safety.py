@@ -74,30 +74,30 @@ def _of_column(subject: Subject, column: str, groups: Masks) -> BenchmarkResult:
         _shown(name, rows, values[name], draws[:, number])
         for number, (name, rows) in enumerate(judged)
     ]
-    found = [pair for pair in compared if pair.high < 1.0]
+    beyond_chance = [pair for pair in compared if pair.high < 1.0]
     return BenchmarkResult(
         task_id=f"safety_{column}",
         name=f"Groups of {column}",
         benchmark_type=BenchmarkType.SAFETY,
         note=f"least {words} of a group of {column} over the largest, where that is beyond chance; "
-        f"1 is no gap. {_told(found)}",
-        score=min((pair.ratio for pair in found), default=1.0),
+        f"1 is no gap. {_told(beyond_chance)}",
+        score=min((pair.ratio for pair in beyond_chance), default=1.0),
         low=min(pair.low for pair in compared),
         high=min(1.0, *(pair.high for pair in compared)),
         figures={
             "groups": shown,
-            "beyond_chance": [pair._asdict() for pair in found],
+            "beyond_chance": [pair._asdict() for pair in beyond_chance],
             "not_judged": left_out,
             "smallest_group_rows": max(row["rows_needed"] for row in shown),
         },
     )
 
 
-def _told(found: Sequence[Pair]) -> str:
-    if not found:
+def _told(beyond_chance: Sequence[Pair]) -> str:
+    if not beyond_chance:
         return "No gap is beyond chance"
-    worst = min(found, key=lambda pair: pair.ratio)
-    others = f", and of {len(found) - 1} other pairs" if len(found) > 1 else ""
+    worst = min(beyond_chance, key=lambda pair: pair.ratio)
+    others = f", and of {len(beyond_chance) - 1} other pairs" if len(beyond_chance) > 1 else ""
     return f"Beyond chance is that of {worst.lower} and {worst.higher}{others}"
 
 

@@ -60,8 +60,8 @@ def subgroup_figures(
 
 def _behind(rows: Sequence[Mapping[str, Any]], compared: ComparedRate) -> set[str]:
     """The groups whose rate is below another's beyond chance."""
-    known = [row for row in rows if _is_known(row, compared)]
-    estimates = [Estimate(row["group"], row[compared], 0.0, row["num_compared"]) for row in known]
+    judged = [row for row in rows if _is_known(row, compared)]
+    estimates = [Estimate(row["group"], row[compared], 0.0, row["num_compared"]) for row in judged]
     return {pair.lower for pair in pairs(estimates) if pair.high < 1.0}
 
 

@@ -243,7 +243,7 @@ def _with_lists(raw: Raw, subject: str) -> tuple[pa.Table, Reasons]:
     """The rows with a list for each channel, as no objects are, and what is wrong with each [N]."""
     table = raw.table
     reasons = np.full(table.num_rows, None, dtype=object)
-    found: dict[str, list[tuple[str, pa.Array]]] = {}
+    forms: dict[str, list[tuple[str, pa.Array]]] = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         short = name.removeprefix(f"{subject}.")
         if name in raw.listed:
@@ -252,33 +252,33 @@ def _with_lists(raw: Raw, subject: str) -> tuple[pa.Table, Reasons]:
         whole = column.combine_chunks()
         if _is_list(column.type) and pa.types.is_struct(column.type.value_type):
             for channel, lists in _of_objects(whole).items():
-                found.setdefault(channel, []).append((name, lists))
+                forms.setdefault(channel, []).append((name, lists))
         else:
-            found.setdefault(short, []).append((name, whole))
-    return pa.table({name: _merged(name, some, reasons) for name, some in found.items()}), reasons
+            forms.setdefault(short, []).append((name, whole))
+    return pa.table({name: _merged(name, some, reasons) for name, some in forms.items()}), reasons
 
 
 def _merged(
-    channel: str, found: Sequence[tuple[str, pa.Array]], reasons: Reasons
+    channel: str, forms: Sequence[tuple[str, pa.Array]], reasons: Reasons
 ) -> pa.Array | pa.ChunkedArray:
     """What columns of the file hold of a channel, each in other rows; which is bad is noted.
 
     Rows may be of several forms: a list of objects, an object of lists, lists beside each other.
     """
-    if len(found) == 1:
-        return found[0][1]
-    held = [_is_held(column) for _, column in found]
-    for first, second in itertools.combinations(range(len(found)), 2):
+    if len(forms) == 1:
+        return forms[0][1]
+    held = [_is_held(column) for _, column in forms]
+    for first, second in itertools.combinations(range(len(forms)), 2):
         both = held[first] & held[second] & ~reasons.astype(bool)
         reasons[both] = (
-            f"a row must hold one {channel!r}, however: {found[first][0]!r} and "
-            f"{found[second][0]!r} both have one; rename one of them"
+            f"a row must hold one {channel!r}, however: {forms[first][0]!r} and "
+            f"{forms[second][0]!r} both have one; rename one of them"
         )
     cells: list[Any] = [None] * len(reasons)
-    for (_, column), is_held in zip(found, held, strict=True):
+    for (_, column), is_held in zip(forms, held, strict=True):
         for row in np.flatnonzero(is_held):
             cells[row] = column[row].as_py()
-    if not any(_is_list(column.type) for _, column in found):
+    if not any(_is_list(column.type) for _, column in forms):
         return column_from(cells)
     is_none = np.array([cell is not None and not isinstance(cell, list) for cell in cells], bool)
     reasons[is_none & ~reasons.astype(bool)] = _no_list(channel)

@@ -40,7 +40,8 @@ def packed(table: pa.Table) -> pa.Table:
     if codes is None:
         return table
     runs, num_runs = _runs(codes.reshape(-1, length))
-    own = _lists(_cells(readings[is_first]), is_first.reshape(-1, length).sum(1))
+    firsts = as_column(readings[None, is_first]).flatten()
+    own = _lists(firsts, is_first.reshape(-1, length).sum(1))
     column = _lists(pa.array(runs), 2 * num_runs)
     table = table.set_column(table.column_names.index(name), name, column)
     return table.append_column(READINGS, own)
@@ -112,13 +113,6 @@ def _lists(values: pa.Array, sizes: NDArray[np.int64]) -> pa.ListArray:
     """Values dealt to lists of these sizes [N]."""
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), values)
-
-
-def _cells(readings: Readings) -> pa.ListArray:
-    """Readings [N, C] as lists, gaps as null."""
-    values = np.ascontiguousarray(readings).ravel()
-    cells = pa.array(values, pa.float32(), mask=np.isnan(values))
-    return _lists(cells, np.full(len(readings), readings.shape[1]))
 
 
 def _readings_of(lists: pa.ListArray) -> Readings:

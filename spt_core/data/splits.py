@@ -293,7 +293,8 @@ def sampled_table(
         file = _opened(uri)
         if READINGS in file.schema_arrow.names:
             low, high = np.searchsorted(places, (start, start + file.metadata.num_rows))
-            tables.append(unpacked(file.read(columns=names), places[low:high] - start))
+            if low < high:
+                tables.append(unpacked(file.read(columns=names), places[low:high] - start))
             start += file.metadata.num_rows
             continue
         for batch in file.iter_batches(batch_size=SAMPLE_BATCH_ROWS, columns=names):

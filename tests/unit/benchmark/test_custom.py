@@ -62,8 +62,8 @@ def scored(answering, *expected, weights=(0.6, 0.4), records=None, deletion=None
         ([], ["CWE-79"], False),
         ("a text", ["a"], False),
         ("", [], False),
-        ({"found": ["CWE-89"]}, {"found": []}, False),
-        ({"found": 1}, {}, False),
+        ({"result": ["CWE-89"]}, {"result": []}, False),
+        ({"result": 1}, {}, False),
         ({}, {}, True),
         (0.52, 0.5, True),
         (True, 1, False),
@@ -100,10 +100,10 @@ def test_a_criterion_of_which_nothing_is_expected_counts_for_nothing():
 
 
 def test_cases_count_only_where_they_expect_something():
-    found = scored(RIGHT, {"reasons": ["strcpy"]}, {"vulnerabilities": ["CWE-89"]})
-    assert found.figures["accuracy"] == 0.0  # of the one case that expects a key
-    assert found.figures["reasoning"] == 1.0
-    assert found.score == pytest.approx(0.4)
+    result = scored(RIGHT, {"reasons": ["strcpy"]}, {"vulnerabilities": ["CWE-89"]})
+    assert result.figures["accuracy"] == 0.0  # of the one case that expects a key
+    assert result.figures["reasoning"] == 1.0
+    assert result.score == pytest.approx(0.4)
 
 
 def test_no_expected_reason_asks_for_none():
@@ -112,5 +112,5 @@ def test_no_expected_reason_asks_for_none():
 
 
 def test_a_refused_record_is_wrong_in_what_was_expected_of_it():
-    found = scored(RIGHT, {"reasons": ["strcpy"]}, records=[{}])
-    assert (found.score, found.num_answered) == (0.0, 0)
+    result = scored(RIGHT, {"reasons": ["strcpy"]}, records=[{}])
+    assert (result.score, result.num_answered) == (0.0, 0)
