@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from spt_core.artifacts import Role
 from spt_core.families.series.config import SeriesConfig
+from spt_core.families.series.facts import LEAST_SCALE, scale_weights
 from spt_core.heads.forecasts import LEVELS
 from spt_core.task import Head
 
@@ -132,19 +133,26 @@ class Rises(nn.Module):
     """Quantiles of each step as rises, in the scale of the window's own readings of the target.
 
     Demand is 0 or more, and mostly 0 where it is intermittent: the first quantile is a rise from 0.
+    In the scale late readings may weigh more (`facts.half_life`): calm and stormy days cluster.
     """
+
+    weights: Tensor
 
     def __init__(self, facts: Mapping[str, Any]) -> None:
         super().__init__()
         self._target, self._horizon = int(facts["target"]), int(facts["horizon"])
         self._length = int(facts["length"])
-        self._least = 0.1 * float(facts["value_scale"])
+        self._least = LEAST_SCALE * float(facts["value_scale"])
+        weights = scale_weights(self._length, facts.get("half_life_steps"))
+        self.register_buffer(
+            "weights", torch.tensor(weights, dtype=torch.float32), persistent=False
+        )
 
     def relative(self, windows: Tensor) -> tuple[Tensor, Tensor]:
         """The target's readings [B, T] over their scale [B, 1]."""
         own = windows[:, : self._length, self._target]
         own = torch.where(torch.isnan(own), torch.zeros_like(own), own)
-        scale = own.abs().mean(1, keepdim=True) + self._least
+        scale = (own.abs() * self.weights).sum(1, keepdim=True) + self._least
         return (own / scale).clamp(-LIMIT, LIMIT), scale
 
     def forward(self, raw: Tensor, scale: Tensor) -> Tensor:

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 
 from spt_core.families.series.boosters import WindowBooster, fit_booster
 from spt_core.families.series.ensemble import best_share, blended
-from spt_core.families.series.facts import series_facts, with_seen
+from spt_core.families.series.facts import half_life, scale_weights, series_facts, with_seen
 from spt_core.families.series.learner import pinball
+from spt_core.families.series.network import Rises
 from spt_core.families.series.rows import shard_of
 from spt_core.families.series.softening import copied_windows
 from spt_core.families.series.statistics import FIGURES, window_statistics
@@ -75,6 +77,45 @@ def test_counts_are_seen_to_be_whole():
     of = dict(head="forecasts", target="heat")
     assert series_facts(SERIES_SHAPE, counted, **of)["is_whole"] is True
     assert series_facts(SERIES_SHAPE, WINDOWS, **of)["is_whole"] is False
+
+
+def swings(num_windows, length, memory):
+    """Absolute values whose variance remembers a share of each last one: GARCH(1,1), or none."""
+    draw, variance = np.random.default_rng(2), np.ones(num_windows)
+    readings = np.empty((num_windows, length), np.float32)
+    for step in range(length):
+        readings[:, step] = np.sqrt(variance) * np.abs(draw.standard_normal(num_windows))
+        variance = 1.0 - memory + memory * (0.88 * variance + 0.12 * readings[:, step] ** 2)
+    return readings
+
+
+def test_late_readings_weigh_more_in_the_scale_where_swings_cluster():
+    clustered = half_life(swings(3000, 64, 0.99), horizon=1, least=0.1)
+    assert clustered is not None
+    assert 2.0 <= clustered <= 16.0
+    steady = half_life(swings(3000, 64, 0.0), horizon=1, least=0.1)
+    assert steady is None or steady >= 16.0
+    assert half_life(np.ones((5, 1), np.float32), horizon=1, least=0.1) is None
+
+
+@pytest.mark.parametrize("half_life_steps", [None, 4.0])
+def test_weights_of_a_scale_sum_to_one_and_never_fall(half_life_steps):
+    weights = scale_weights(9, half_life_steps)
+    assert weights.sum() == pytest.approx(1.0)
+    assert np.all(np.diff(weights) >= 0.0)
+    assert weights[-1] / weights[-5] == pytest.approx(1.0 if half_life_steps is None else 2.0)
+
+
+@torch.no_grad()
+def test_a_storm_of_today_widens_a_forecast_and_one_of_long_ago_does_not():
+    facts = series_facts(SERIES_SHAPE, WINDOWS, head="forecasts", target="heat")
+    rises = Rises(facts | {"half_life_steps": 1.0})
+    calm = torch.ones(1, len(WINDOWS[0]), len(facts["center"]))
+    late, early = calm.clone(), calm.clone()
+    late[:, -1], early[:, 0] = 90.0, 90.0
+    usual, storm, memory = (rises.relative(window)[1].item() for window in (calm, late, early))
+    assert storm > 2.0 * usual
+    assert memory < 1.1 * usual
 
 
 def test_a_signature_says_what_each_channel_read_in_training():
