@@ -54,14 +54,8 @@ def unpacked(table: pa.Table, rows: NDArray[np.int64] | None = None) -> pa.Table
     """
     if READINGS not in table.column_names:
         return table if rows is None else table.take(pa.array(rows))
-    readings, length = _readings_of(table[READINGS].combine_chunks().flatten()), _length(table)
-    table = table.drop_columns([READINGS])
-    if rows is not None:
-        table = table.take(pa.array(rows))
-    name = _runs_name(table)
-    places = _places(np.asarray(table[name].combine_chunks().flatten()))
-    windows = readings[places].reshape(table.num_rows, length, readings.shape[1])
-    return table.set_column(table.column_names.index(name), name, as_column(windows))
+    readings, length, rest = _parts(table)
+    return _put_together(rest if rows is None else rest.take(pa.array(rows)), readings, length)
 
 
 def unpacked_file(uri: str) -> Iterator[pa.Table]:
@@ -72,10 +66,25 @@ def unpacked_file(uri: str) -> Iterator[pa.Table]:
         for batch in file.iter_batches(batch_size=PLAIN_ROWS):
             yield pa.Table.from_batches([batch])
         return
-    table = file.read()
-    at_once = max(UNPACKED_BYTES // (4 * _length(table) * len(table[READINGS][0][0])), 1)
-    for start in range(0, table.num_rows, at_once):
-        yield unpacked(table, np.arange(start, min(start + at_once, table.num_rows)))
+    readings, length, rest = _parts(file.read())
+    at_once = max(UNPACKED_BYTES // (4 * length * readings.shape[1]), 1)
+    for start in range(0, rest.num_rows, at_once):
+        yield _put_together(rest.slice(start, at_once), readings, length)
+
+
+def _parts(table: pa.Table) -> tuple[Readings, int, pa.Table]:
+    """All readings [*, C] of a packed table, the steps T of its windows, and its other columns."""
+    readings = _readings_of(table[READINGS].combine_chunks().flatten())
+    rest = table.drop_columns([READINGS])
+    return readings, sum(rest[_runs_name(rest)][0].as_py()[1::2]), rest
+
+
+def _put_together(rest: pa.Table, readings: Readings, length: int) -> pa.Table:
+    """Windows of T steps in the place of their runs."""
+    name = _runs_name(rest)
+    places = _places(np.asarray(rest[name].combine_chunks().flatten()))
+    windows = readings[places].reshape(rest.num_rows, length, readings.shape[1])
+    return rest.set_column(rest.column_names.index(name), name, as_column(windows))
 
 
 def _runs(codes: Ints) -> tuple[Ints, NDArray[np.int64]]:
@@ -92,11 +101,6 @@ def _places(runs: Ints) -> NDArray[np.int64]:
     starts, sizes = runs.reshape(-1, 2).T.astype(np.int64)
     behind = np.cumsum(sizes)
     return np.arange(sizes.sum()) + np.repeat(starts - (behind - sizes), sizes)
-
-
-def _length(table: pa.Table) -> int:
-    """How many steps the windows of a packed table have."""
-    return sum(table[_runs_name(table)][0].as_py()[1::2])
 
 
 def _windows_name(table: pa.Table) -> str | None:
