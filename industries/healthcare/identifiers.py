@@ -25,7 +25,7 @@ from spt_core.judgement import Span
 from spt_core.task import SpanPatterns
 
 # With every change of PATTERNS, or of what they are checked by.
-VERSION = "safe-harbor-4"
+VERSION = "safe-harbor-5"
 BEFORE = 24  # characters in which a word says that what follows is something else
 
 IDENTIFIERS: Mapping[str, str] = {
@@ -135,9 +135,13 @@ def _is_national(text: str) -> bool:
 def _named(label: str, names: str, value: str, *, alone: str = r"(?!)") -> Pattern:
     """A value with a digit, behind a name and a word or mark for "number".
 
-    Behind one of `alone`, which go by nothing else, no such word is needed.
+    Behind one of `alone`, which go by nothing else, no such word is needed; nor before six digits
+    and more, which count nothing ("Encounter 12345678").
     """
-    marked = rf"\b(?:{names}|{alone})(?: (?:number|no\.?|num\.?|id)(?: is)? ?[:#]? ?| ?[:#=] ?)"
+    marked = (
+        rf"\b(?:{names}|{alone})"
+        r"(?: (?:number|no\.?|num\.?|id)(?: is)? ?[:#]? ?| ?[:#=] ?| (?=\d{6}))"
+    )
     return _pattern(label, rf"(?i:{marked}|\b(?:{alone})(?: is)? )(?P<value>{value})", _has_digit)
 
 
@@ -178,9 +182,22 @@ _MONTH_DAY = rf"{_MONTH}/{_DAY}(?![\d/%])(?!\.\d){_COUNTED}"
 _WHEN = (
     r"(?i:\b(?:seen|on|dated?|since|until|till|(?:re)?admitted|discharged|transferred|returned"
     r"|visit(?:ed)?|born|d\.?o\.?b\.?|d\.?o\.?s\.?|lmp|due|started|stopped|scheduled|appt\.?"
-    r"|appointment|expired|died|surgery|procedure)(?: on| for| at)? ?[:,]? ?)"
+    r"|appointment|expired|died|surgery|procedure"
+    r"|(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sun)(?:day)?|saturday)(?: on| for| at)? ?[:,]? ?)"
 )
 _AND = r" ?(?:,|and|or|to|through|until|&|-|\u2013) ?"
+_DASH = r" ?[-\u2013] ?"
+_ANY_YEAR = rf"(?:{_YEAR}|\d{{2}})"
+# From one day to another that has a year, the first with or without: "3/14-3/20/2023".
+_FROM_TO = tuple(
+    (rf"(?<![\d/.-]){day}(?:{year})?", rf"{day}{year}(?![\d/-])")
+    for day, year in (
+        (rf"{_DAY}/{_DAY}", f"/{_ANY_YEAR}"),
+        (rf"{_DAY}\.{_MONTH}\.", _YEAR),
+    )
+)
+_TH = "(?:st|nd|rd|th)?"
+_FROM_DAY, _TO_DAY = rf"(?:{_DAY}{_TH}{_DASH})?", rf"(?:{_DASH}{_DAY}{_TH})?"  # "May 14-16"
 _CODE = r"[A-Za-z0-9][A-Za-z0-9-]{3,19}(?![A-Za-z0-9])"
 _EXTENSION = r"(?:,? ?(?:x|ext(?:ension|\.)?) ?\d{1,5})?"
 _PHONE = (
@@ -190,6 +207,7 @@ _PHONE = (
 )
 # Groups of digits as other countries write them; only a word says that they are a telephone's.
 _GROUPS = rf"\+?\(?\d{{1,4}}\)?(?:[ ./-]?\(?\d{{1,4}}\)?){{1,6}}{_EXTENSION}"
+_FAX = r"(?i:\bfax(?:ed)?(?: number| no\.?)?(?: is)?(?: to| at)? ?[:.#]? ?)"
 _TELEPHONE = (
     r"(?i:\b(?:phone|telephone|tel|mobile|cell(?:phone)?|desk|pager|beeper|voicemail|hotline"
     r"|(?:home|work|office|contact|registered)(?: (?:phone|number|line))?"
@@ -249,7 +267,8 @@ PATTERNS: tuple[Pattern, ...] = (
         rf"\b[1-9][{_MBI}][{_MBI}0-9]\d-?[{_MBI}][{_MBI}0-9]\d-?[{_MBI}]{{2}}\d{{2}}\b",
     ),
     _pattern("account", r"(?i:\brouting(?: number)? ?[:#]? ?)(?P<value>\d{9})\b", rtn.is_valid),
-    _pattern("fax", rf"(?i:\bfax(?: number)?(?: to| at)? ?[:.]? ?)(?P<value>{_PHONE})(?!\d)"),
+    _pattern("fax", rf"{_FAX}(?P<value>{_PHONE})(?!\d)"),
+    _pattern("fax", rf"{_FAX}(?P<value>{_GROUPS})(?![\d/-]|\.\d)", _is_phone),
     _pattern("phone", rf"(?<![\d+/-])(?:{_PHONE})(?![/-]?\d)"),
     _pattern(
         "account",
@@ -271,12 +290,19 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     _named("health_plan", "member|beneficiary|health plan|policy|medicaid|medicare", _CODE),
     _named("account", r"account|invoice", _CODE, alone=r"acct\.?|a/c"),
-    _named("license", "licen[cs]e|certificate|registration", _CODE, alone="DEA|NPI"),
+    _named(
+        "license",
+        "licen[cs]e|certificate|registration",
+        _CODE,
+        alone="DEA|NPI|driver'?s licen[cs]e",
+    ),
     _named("vehicle", "(?:licen[cs]e )?plate", _CODE, alone="VIN|license plate"),
     _named("device", "serial|device|pacemaker|implant|lot", _CODE, alone="S/N|IMEI"),
     _named("biometric", "(?:finger|voice)print|(?:iris|retinal?) scan|biometric", _CODE),
     _named("other_id", "study|trial|subject|encounter|accession|specimen|case|order", _CODE),
     _named("other_id", "national id", _CODE, alone="passport"),
+    *(_pattern("date", rf"(?P<value>{first})(?={_DASH}{last})") for first, last in _FROM_TO),
+    *(_pattern("date", rf"{first}{_DASH}(?P<value>{last})") for first, last in _FROM_TO),
     _pattern("date", rf"\b{_YEAR}[-/.]{_MONTH}[-/.]{_DAY}{_CLOCK}(?!\d)"),
     _pattern("date", rf"(?<![\d/.-]){_DAY}[/-]{_DAY}[/-](?:{_YEAR}|\d{{2}}){_CLOCK}(?![\d/-])"),
     _pattern("date", rf"(?<![\d/.-]){_DAY}\.{_MONTH}\.{_YEAR}(?!\d)"),
@@ -297,17 +323,22 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     _pattern(
         "date",
-        rf"\b{_DAY}(?:st|nd|rd|th)?[-/ ]?(?:of )?{_ANY_MONTHS}[-/., ]{{1,2}}"
+        rf"\b{_FROM_DAY}{_DAY}{_TH}[-/ ]?(?:of )?{_ANY_MONTHS}[-/., ]{{1,2}}"
         rf"(?:{_YEAR}|['\u2019]?\d{{2}}(?=[^\w:/%-]|$))(?!\d)",
     ),
-    _pattern("date", rf"\b{_ANY_MONTHS}[-/. ]{{0,2}}{_DAY}(?:st|nd|rd|th)?,?[-/ ]{{0,2}}{_YEAR}\b"),
+    _pattern("date", rf"\b{_DAY_2}{_ANY_MONTHS}{_ANY_YEAR}\b"),
     _pattern(
         "date",
-        rf"\b(?:{_MONTHS}|{_WHOLE_MONTHS})\.? {_DAY}(?:st|nd|rd|th)?\b(?![/.]\d){_COUNTED}",
+        rf"\b{_ANY_MONTHS}[-/. ]{{0,2}}{_DAY}{_TH}{_TO_DAY},?[-/ ]{{0,2}}{_YEAR}\b",
     ),
     _pattern(
         "date",
-        rf"\b{_DAY}(?:st|nd|rd|th)?(?: of)?[ -](?:{_MONTHS}|{_WHOLE_MONTHS})\b{_COUNTED}",
+        rf"\b(?:{_MONTHS}|{_WHOLE_MONTHS})\.? {_DAY}{_TH}{_TO_DAY}\b(?![/.]\d)"
+        rf"{_COUNTED}",
+    ),
+    _pattern(
+        "date",
+        rf"\b{_FROM_DAY}{_DAY}{_TH}(?: of)?[ -](?:{_MONTHS}|{_WHOLE_MONTHS})\b{_COUNTED}",
     ),
     _pattern("date", rf"\b{_ANY_MONTHS}\.?,? {_YEAR}\b"),
     # One digit and a year are a rate too: "1/2000".

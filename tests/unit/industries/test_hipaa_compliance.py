@@ -90,6 +90,15 @@ def labelled(text):
         ("+447700 208 815-Fax", "phone", "+447700 208 815"),
         ("pager #1234", "phone", "1234"),
         ("Ext. 4412", "phone", "4412"),
+        ("Fax: 030-1234568", "fax", "030-1234568"),
+        ("Encounter 12345678", "other_id", "12345678"),
+        ("driver's license D1234567", "license", "D1234567"),
+        ("03MAY21", "date", "03MAY21"),
+        ("on 14MAR2023", "date", "14MAR2023"),
+        ("Tues 3/14", "date", "3/14"),
+        ("stayed May 14-16", "date", "May 14-16"),
+        ("March 14-16, 2023", "date", "March 14-16, 2023"),
+        ("from 14-16 March 2023", "date", "14-16 March 2023"),
         ("MR# 445566", "medical_record", "445566"),
         ("Med Rec No: 4455667", "medical_record", "4455667"),
         ("UNIT NO 887766", "medical_record", "887766"),
@@ -101,6 +110,20 @@ def labelled(text):
 )
 def test_an_identifier_with_a_form_is_found_as_it_stands(text, label, value):
     assert labelled(text) == [(label, value)]
+
+
+@pytest.mark.parametrize(
+    ("text", "days"),
+    [
+        ("3/14/2023-3/20/2023", ["3/14/2023", "3/20/2023"]),
+        ("3/14/23 - 3/20/23", ["3/14/23", "3/20/23"]),
+        ("3/14-3/20/2023", ["3/14", "3/20/2023"]),
+        ("09.11.2021\u201315.11.2021", ["09.11.2021", "15.11.2021"]),
+        ("14.03.-16.03.2023", ["14.03.", "16.03.2023"]),
+    ],
+)
+def test_both_days_of_a_stay_are_found(text, days):
+    assert labelled(f"in hospital {text}.") == [("date", day) for day in days]
 
 
 @pytest.mark.parametrize(
@@ -139,6 +162,7 @@ def test_an_identifier_with_a_form_is_found_as_it_stands(text, label, value):
         "home on 2 liters, office at 10:30",
         "e.g. this, i.e. that",
         "platelets 94110, lives in 2 rooms",
+        "order 500 units, study 2019, ratio 1.2-1.4.10, 1/2-3/4 strength, sat at 2/10",
     ],
 )
 def test_what_fails_its_check_or_identifies_nobody_is_left(text):
