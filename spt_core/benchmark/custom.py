@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
@@ -12,12 +13,17 @@ from spt_core.answering import Answerer
 from spt_core.benchmark.config import BenchmarkConfig
 from spt_core.benchmark.reasoning import named_reasons
 from spt_core.benchmark.subject import mean_interval
-from spt_core.benchmark.tasks import BenchmarkResult, BenchmarkTask, Criterion
+from spt_core.benchmark.tasks import (
+    REASONS,
+    BenchmarkResult,
+    BenchmarkTask,
+    Criterion,
+    is_number,
+)
 from spt_core.errors import InputError, nearest
 from spt_core.judgement import Judgement, Labels, Pairs, Reason, Spans
 from spt_core.task import Task
 
-REASONS = "reasons"  # the key of an expected output that is no key of the answer
 NUM_REASONS = 4  # the first of an answer, among which an expected one must be
 
 
@@ -104,11 +110,12 @@ def agrees(given: Any, expected: Any, tolerance: float) -> bool:
     one of the answer's. An empty object or list asks for an empty one.
     """
     match expected:
+        case np.bool_():
+            return given is bool(expected)
         case bool() | str() | None:
             return given == expected and isinstance(given, bool) == isinstance(expected, bool)
-        case int() | float():
-            is_number = isinstance(given, int | float) and not isinstance(given, bool)
-            return is_number and abs(given - expected) <= tolerance
+        case _ if is_number(expected):
+            return is_number(given) and bool(abs(given - expected) <= tolerance)
         case Mapping():
             members = cast(Mapping[str, Any], expected)
             return _is_empty_as(given, members, Mapping) and all(
@@ -170,7 +177,9 @@ def _share_named(expected: Sequence[str], names: Sequence[str]) -> float:
 
 
 def _is_named(expected: str, names: Sequence[str]) -> bool:
-    return any(expected == name or expected.casefold() in name.casefold() for name in names)
+    """Whether a name is the expected one, or holds it as words: mileage holds no "age"."""
+    words = re.compile(rf"(?<![^\W_]){re.escape(expected.strip().casefold())}(?![^\W_])")
+    return any(expected == name or words.search(name.casefold()) is not None for name in names)
 
 
 def require_keys(answered: Task, task: BenchmarkTask) -> None:

@@ -160,7 +160,10 @@ class BenchmarkSuite:
     ) -> dict[str, Any]:
         rows = None if subject is None else subject.splits.evaluation_set()
         cases = [
-            [task.task_id, task.input_data, task.expected_outputs, task.evaluation_criteria]
+            [
+                *(task.task_id, task.input_data, task.expected_outputs),
+                *(task.evaluation_criteria, task.tolerance),
+            ]
             for industry in sorted(set(industries))
             for task in self._custom.get(industry, {}).values()
         ]

@@ -6,9 +6,10 @@ BenchmarkTask: records, what should be answered, how much each criterion weighs
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from spt_core.errors import InputError, nearest
 from spt_core.task import IndustryType
@@ -22,6 +23,7 @@ CRITERIA: Mapping[str, Criterion] = {
     "reasoning_quality": "reasoning",
     "reasoning_weight": "reasoning",
 }
+REASONS = "reasons"  # the key of an expected output that is no key of the answer
 _TOLERANCE = 1e-9
 
 
@@ -78,16 +80,38 @@ class BenchmarkTask:
 
     def __post_init__(self) -> None:
         """Refuse cases and weights that measure nothing."""
-        if not self.input_data or len(self.input_data) != len(self.expected_outputs):
+        # Whose types a caller may not have kept to.
+        records, outputs, criteria = (
+            cast(Any, value)
+            for value in (self.input_data, self.expected_outputs, self.evaluation_criteria)
+        )
+        if not all(_is_list(cases) for cases in (records, outputs)):
+            raise InputError(
+                f"the benchmark {self.task_id!r} must have lists of records and of expected "
+                f"outputs, however: {type(records).__name__} and {type(outputs).__name__}"
+            )
+        if not records or len(records) != len(outputs):
             raise InputError(
                 f"the benchmark {self.task_id!r} must have an expected output for each record, "
-                f"however: {len(self.input_data)} records and {len(self.expected_outputs)} outputs"
+                f"however: {len(records)} records and {len(outputs)} outputs"
             )
-        outputs: Sequence[Any] = self.expected_outputs  # whose type a caller may not have kept to
+        if not all(isinstance(one, Mapping) for one in records):
+            raise InputError(
+                f"a record of {self.task_id!r} must be an object with fields, however: one is not"
+            )
         if not all(isinstance(one, Mapping) and one for one in outputs):
             raise InputError(
                 f"an expected output of {self.task_id!r} must be an object with a key of the "
                 "answer, however: one is not"
+            )
+        if not all(_are_reasons(one[REASONS]) for one in outputs if REASONS in one):
+            raise InputError(
+                f"the reasons of an expected output of {self.task_id!r} must be a list of texts, "
+                "however: one is not"
+            )
+        if not isinstance(criteria, Mapping):
+            raise InputError(
+                f"evaluation_criteria must be an object of weights, however: {criteria!r}"
             )
         if self.benchmark_type not in tuple(BenchmarkType):
             raise InputError(
@@ -100,8 +124,10 @@ class BenchmarkTask:
                     f"evaluation_criteria must be named {', '.join(CRITERIA)}, however: {name!r}; "
                     f"{nearest(name, CRITERIA)}"
                 )
-            if not weight > 0:
-                raise InputError(f"a criterion's weight must be above 0, however: {name}={weight}")
+            if not (is_number(weight) and weight > 0):
+                raise InputError(
+                    f"a criterion's weight must be a number above 0, however: {name}={weight!r}"
+                )
         if len(self.weights) != len(self.evaluation_criteria):
             raise InputError(
                 f"each criterion of {self.task_id!r} must be weighted once, however: "
@@ -112,8 +138,10 @@ class BenchmarkTask:
             raise InputError(
                 f"the weights of {self.task_id!r} must add up to 1, however: they are {total:g}"
             )
-        if self.tolerance < 0:
-            raise InputError(f"tolerance must be at least 0, however: {self.tolerance}")
+        if not (is_number(self.tolerance) and self.tolerance >= 0):
+            raise InputError(
+                f"tolerance must be a number of at least 0, however: {self.tolerance!r}"
+            )
 
     @property
     def weights(self) -> dict[Criterion, float]:
@@ -146,6 +174,19 @@ class BenchmarkResult:
     def to_json(self) -> dict[str, Any]:
         """A JSON object with all fields."""
         return dataclasses.asdict(self)
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a number: of NumPy too, and true and false are none."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _are_reasons(value: Any) -> bool:
+    return _is_list(value) and all(isinstance(one, str) and one.strip() for one in value)
 
 
 def listed(names: Sequence[str]) -> str:

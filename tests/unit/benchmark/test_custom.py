@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 
 from spt_core.benchmark import BenchmarkConfig, BenchmarkTask, BenchmarkType
@@ -67,6 +68,11 @@ def scored(answering, *expected, weights=(0.6, 0.4), records=None, deletion=None
         ({}, {}, True),
         (0.52, 0.5, True),
         (True, 1, False),
+        (1, True, False),
+        (496, np.int64(496), True),
+        (0.5, np.float32(0.52), True),
+        (True, np.True_, True),
+        (1, np.True_, False),
     ],
 )
 def test_what_is_given_agrees_where_all_that_is_expected_came(given, expected, is_so):
@@ -109,6 +115,48 @@ def test_cases_count_only_where_they_expect_something():
 def test_no_expected_reason_asks_for_none():
     assert scored(RIGHT, {"reasons": []}).score == 0.0
     assert scored(Answering({}), {"reasons": []}).score == 1.0
+
+
+@pytest.mark.parametrize(
+    ("expected", "name", "is_named"),
+    [
+        ("amount", "loan_details.amount", True),
+        ("Strcpy", "call of strcpy(", True),
+        ("age", "mileage", False),
+        ("loc", "block", False),
+    ],
+)
+def test_a_reason_is_named_by_whole_words(expected, name, is_named):
+    assert scored(Answering({}, (name,)), {"reasons": [expected]}).score == float(is_named)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "rule"),
+    [
+        ({"input_data": {"amount": 1.0}}, "must have lists of records and of expected outputs"),
+        ({"input_data": ["a text"]}, "a record of 'own_001' must be an object"),
+        ({"expected_outputs": [{"reasons": "amount"}]}, "must be a list of texts"),
+        ({"expected_outputs": [{"reasons": [""]}]}, "must be a list of texts"),
+        ({"evaluation_criteria": {"accuracy_weight": "1"}}, "must be a number above 0"),
+        ({"evaluation_criteria": [("accuracy_weight", 1.0)]}, "must be an object of weights"),
+        ({"tolerance": float("nan")}, "must be a number of at least 0"),
+        ({"tolerance": "0.1"}, "must be a number of at least 0"),
+    ],
+)
+def test_cases_that_measure_nothing_are_refused_in_a_sentence(wrong, rule):
+    with pytest.raises(InputError, match=rule):
+        BenchmarkTask(
+            **{
+                "task_id": "own_001",
+                "name": "Own",
+                "description": "own cases",
+                "industry": IndustryType.FINANCIAL_SERVICES,
+                "benchmark_type": BenchmarkType.DOMAIN_KNOWLEDGE,
+                "input_data": [{"amount": 1.0}],
+                "expected_outputs": [{"recommendation": "approve"}],
+                **wrong,
+            }
+        )
 
 
 def test_a_refused_record_is_wrong_in_what_was_expected_of_it():
