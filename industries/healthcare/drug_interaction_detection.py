@@ -22,10 +22,11 @@ TYPES = ("advise", "effect", "int", "mechanism")  # those of the DDI corpus
 SENTENCES_PER_DOCUMENT = 10
 Severity = Literal["contraindicated", "major", "moderate", "minor", "unspecified"]
 
-# A rule, not a model, applied to the sentences around the two drugs. The words of both denials are
-# taken out, then the first line whose words the rest still holds decides; else a denial of the
-# effect makes it minor, else the type decides. What is denied may be of another drug, so it must
-# not outweigh what is stated; and who needs no other dose, or may combine them, is told no more.
+# A rule, not a model, applied to the sentences around the two drugs. The words of both denials and
+# of hours apart are taken out, then the first line whose words the rest still holds decides; else a
+# denial of the effect makes it minor, else the type decides. What is denied may be of another drug,
+# so it must not outweigh what is stated; who needs no other dose, or may combine them, is told no
+# more; and drugs to be taken hours apart are combined ("not within 14 days" is another matter).
 DENYING_EFFECT = (
     r"no clinically (?:significant|relevant|important)(?: \w+)?"
     r"|not clinically (?:significant|relevant|important)"
@@ -33,6 +34,10 @@ DENYING_EFFECT = (
 DENYING_ADVICE = (
     r"no dos(?:e|age) adjustments?|no (?:known )?contra-?indications?"
     r"|not (?:contra-?indicated|prohibited|forbidden)"
+)
+HOURS_APART = (
+    r"(?:(?:must|should|may|can|shall|do) ?not|avoid)(?: \w+){0,5} within (?:about |at least )?"
+    r"[\w.]+(?:(?: (?:to|or) |-)[\w.]+)? ?(?:hours?|hrs?|h|minutes?|mins?)"
 )
 # After a denial of the effect they say that there is one nevertheless.
 CONTRASTS = r"but|although|though|however|yet|whereas|while|nevertheless"
@@ -79,7 +84,7 @@ ADVICE: Mapping[Severity, str] = {
     "minor": "no_action_needed",
 }
 _DENIAL = re.compile(rf"\b(?:{DENYING_EFFECT})\b", re.I)
-_NO_ADVICE = re.compile(rf"\b(?:{DENYING_ADVICE})\b", re.I)
+_NO_ADVICE = re.compile(rf"\b(?:{DENYING_ADVICE}|{HOURS_APART})\b", re.I)
 _NEVERTHELESS = re.compile(
     rf"\b(?:{DENYING_EFFECT})\b.*\b(?:{CONTRASTS})\b.*\b(?:{CHANGES})\b", re.I | re.S
 )
