@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
@@ -29,8 +30,9 @@ class TransferConfig:
         freeze_layers: progressive unfreezing: layers that are frozen at the beginning, by their
             stable names (`embedding`, `encoder.0`, ..., `head`).
         unfreeze_schedule: progressive unfreezing: what is unfrozen at the beginning of an epoch,
-            such as {"epoch_2": ["encoder.2"]}; epochs count from 1. With neither it nor
-            `freeze_layers` all but the head is frozen, and unfrozen from the last layer on.
+            such as {"epoch_2": ["encoder.2"]}; epochs count from 1. Without `freeze_layers` all
+            that it names is frozen until then; with neither all but the head is frozen, and
+            unfrozen from the last layer on.
         l2_sp: strength of "l2_sp".
         columns: of tables, counterparts that differ from what would be matched: TARGET:SOURCE, or
             TARGET:none for a column that is to begin afresh.
@@ -69,9 +71,9 @@ class TransferConfig:
             raise InputError(
                 f"l2_sp must go with the strategy l2_sp, however: it is {self.strategy}"
             )
-        if not self.l2_sp > 0 or self.margin < 0:
+        if not (0 < self.l2_sp < math.inf and 0 <= self.margin < math.inf):
             raise InputError(
-                "l2_sp must be above 0 and margin at least 0, however: "
+                "l2_sp must be above 0 and margin at least 0, both finite, however: "
                 f"{self.l2_sp=}, {self.margin=}"
             )
         if not all(0 < share < 1 for share in self.shares):
@@ -92,6 +94,12 @@ class TransferConfig:
                 raise InputError(
                     f"a transfer's columns must be TARGET:SOURCE or TARGET:none, however: {text!r}"
                 )
+        targets = [target for target, _, _ in pairs]
+        if len(set(targets)) < len(targets):
+            raise InputError(
+                "a transfer's columns must name each of the target's once, however: "
+                f"{next(name for name in targets if targets.count(name) > 1)!r} is named twice"
+            )
         return {target: None if source == _NONE else source for target, _, source in pairs}
 
     def identity(self) -> dict[str, Any]:
@@ -108,6 +116,11 @@ def transfer_config(content: TransferConfig | Mapping[str, Any]) -> TransferConf
     """
     if isinstance(content, TransferConfig):
         return content
+    given: Any = content  # whose type a caller may not have kept to
+    if not isinstance(given, Mapping):
+        raise InputError(
+            f"transfer_config must be a mapping such as {{'strategy': 'full'}}, however: {given!r}"
+        )
     values = dict(content)
     columns = values.get("columns")
     if isinstance(columns, Mapping):

@@ -64,7 +64,8 @@ def _frozen(
     if config.strategy == "head_only":
         return below, {}
     if config.freeze_layers or config.unfreeze_schedule:
-        return tuple(dict.fromkeys(config.freeze_layers)), config.epochs
+        scheduled_ones = [name for names in config.epochs.values() for name in names]
+        return tuple(dict.fromkeys(config.freeze_layers or scheduled_ones)), config.epochs
     if num_epochs < 2:
         raise InputError(
             "progressive_unfreezing must have two epochs or more, however: num_epochs is "

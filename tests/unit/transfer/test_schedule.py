@@ -28,6 +28,20 @@ def test_a_layer_that_was_never_frozen_is_accepted_and_reported():
     assert schedule.notes == ("epoch 2 unfreezes encoder.2, which was never frozen",)
 
 
+def test_a_schedule_alone_freezes_what_it_names_until_then():
+    config = transfer_config(
+        {
+            "strategy": "progressive_unfreezing",
+            "unfreeze_schedule": {"epoch_2": ["encoder.2"], "epoch_3": ["encoder.1"]},
+        }
+    )
+    schedule = scheduled(config, LAYERS, GIVEN, 4)
+    assert schedule.first_epochs == {
+        "vote": 0, "words": 0, "a.weight": 0, "a.bias": 0, "c.weight": 1, "b.weight": 2,
+    }  # fmt: skip
+    assert schedule.notes == ()
+
+
 def test_a_layer_that_stays_frozen_is_reported():
     config = TransferConfig(strategy="progressive_unfreezing", freeze_layers=("encoder.1",))
     schedule = scheduled(config, LAYERS, GIVEN, 3)
@@ -90,6 +104,11 @@ def test_without_a_schedule_layers_are_unfrozen_from_the_last_on(num_epochs, epo
             "count from 1",
         ),
         ({"columns": ["amount"]}, "TARGET:SOURCE"),
+        ({"columns": ["sum:amount", "sum:income"]}, "'sum' is named twice"),
+        ({"margin": float("nan")}, "both finite"),
+        ({"strategy": "l2_sp", "l2_sp": float("inf")}, "both finite"),
+        ("full", "must be a mapping"),
+        (None, "must be a mapping"),
     ],
 )
 def test_a_configuration_that_nobody_could_obey_is_refused_in_a_sentence(content, rule):
