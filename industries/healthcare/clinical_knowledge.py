@@ -174,11 +174,13 @@ class ClinicalKnowledge:
             number = vital_number(record.get(limit.field), limit.field, limit.part)
             if number is None:
                 continue
+            # "150/125" alarms by its second number, which the first must not be taken for.
+            name = limit.field if limit.part is None else f"the {limit.part} of {limit.field}"
             if limit.at_most is not None and number <= limit.at_most:
-                fact = f"{limit.field} is {number:g}, at most {limit.at_most:g}"
+                fact = f"{name} is {number:g}, at most {limit.at_most:g}"
                 alarms.append((limit.urgency, fact))
             if limit.at_least is not None and number >= limit.at_least:
-                fact = f"{limit.field} is {number:g}, at least {limit.at_least:g}"
+                fact = f"{name} is {number:g}, at least {limit.at_least:g}"
                 alarms.append((limit.urgency, fact))
         warned = self.early_warning.warned(record)
         alarms += warned.alarms

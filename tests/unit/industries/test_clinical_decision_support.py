@@ -88,8 +88,16 @@ def test_the_tests_of_the_most_urgent_diagnosis_come_first():
             "urgent",
             "patient.vitals.temperature is 40.2, at least 40",
         ),
-        ({"patient.vitals.bp": [150, 125]}, "urgent", "patient.vitals.bp is 125, at least 120"),
-        ({"patient.vitals.bp": "185/90"}, "urgent", "patient.vitals.bp is 185, at least 180"),
+        (
+            {"patient.vitals.bp": [150, 125]},
+            "urgent",
+            "the second of patient.vitals.bp is 125, at least 120",
+        ),
+        (
+            {"patient.vitals.bp": "185/90"},
+            "urgent",
+            "the first of patient.vitals.bp is 185, at least 180",
+        ),
     ],
 )
 def test_alarms_are_urgent_whatever_the_diagnosis(change, urgency, fact):
@@ -128,6 +136,8 @@ def test_symptoms_that_the_model_does_not_know_are_at_least_urgent_and_said():
     [
         *("stroke", "facial_droop", "Slurred speech", "left arm weakness", "one-sided weakness"),
         *("unresponsive", "patient is unresponsive", "no pulse", "seizures", "confused"),
+        *("passed out at work", "collapsed", "can't speak", "weakness on one side", "weak arm"),
+        "wants to kill himself",
     ],
 )
 def test_signs_of_a_stroke_and_of_lost_consciousness_are_emergencies_known_or_not(term):
@@ -173,7 +183,7 @@ def test_a_comma_parts_what_a_text_denies_from_what_it_complains_of(text):
         *("no suicidal thoughts", "denies suicidal ideation", "no stiff neck but headache"),
         *("headache without stiff neck or confusion", "no chest pain at all", "No stiff neck."),
         *("denies having any chest pain", "does not have fever or stiff neck", "no chest pain"),
-        *("denies_slurred_speech", "chest", "pain"),
+        *("denies_slurred_speech", "chest", "pain", "has not passed out", "no arm weakness"),
     ],
 )
 def test_a_sign_that_a_term_denies_or_does_not_name_is_no_red_flag(term):
@@ -230,7 +240,7 @@ def test_hyperpyrexia_with_a_severe_blood_pressure_is_an_emergency():
     record = {"patient.vitals.bp": "210/150", "patient.vitals.hr": 90}
     told = answer({REFLUX: 1.0}, CALM | record | {"patient.vitals.temperature": 42.0})
     assert told["urgency_level"] == "emergency"
-    assert "patient.vitals.bp is 150, at least 120" in told["alarms"]
+    assert "the second of patient.vitals.bp is 150, at least 120" in told["alarms"]
 
 
 def test_an_alarming_sign_more_never_makes_a_case_less_urgent():

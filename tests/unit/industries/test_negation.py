@@ -10,6 +10,7 @@ from industries.healthcare.negation import denied_starts, is_whole, tokens_of
 def test_a_contraction_is_its_two_words_and_marks_are_tokens() -> None:
     told = tokens_of("Isn\u2019t_breathing, hasn't eaten")
     assert told == ("is", "not", "breathing", ",", "has", "not", "eaten")
+    assert tokens_of("can't speak") == ("cannot", "speak")
 
 
 @pytest.mark.parametrize(
