@@ -9,6 +9,7 @@ names.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Literal, get_args
@@ -44,8 +45,8 @@ WORDS: Mapping[Concept, tuple[str, ...]] = {
         "premium", "installment", "instalment", "annuity", "repayment", "praemie", "beitrag",
     ),
     "arrears": (
-        "arrears", "delinquency", "delinquent", "overdue", "late", "defaults", "dpd", "claims",
-        "incidents", "mahnungen",
+        "arrears", "delinquency", "delinquent", "overdue", "pastdue", "late", "defaults", "dpd",
+        "claims", "incidents", "mahnungen",
     ),
     "debt": ("debt", "dti", "owed", "balance", "bill", "obligations", "schulden", "saldo"),
     "score": ("score", "rating", "fico", "schufa"),
@@ -63,6 +64,17 @@ WORDS: Mapping[Concept, tuple[str, ...]] = {
     "unusualness": ("unusual", "pattern", "anomaly", "rarity"),
     "time_of_event": ("time", "date", "timestamp", "hour", "datum", "zeit"),
 }  # fmt: skip
+# A German compound is what it ends with: Jahreseinkommen, Kreditbetrag.
+GERMAN_ENDINGS: Mapping[Concept, tuple[str, ...]] = {
+    "income": ("einkommen", "gehalt"),
+    "limit": ("rahmen",),
+    "payment": ("praemie", "beitrag"),
+    "debt": ("schulden", "schuld", "saldo"),
+    "term": ("laufzeit",),
+    "wealth": ("vermoegen",),
+    "amount": ("betrag", "preis", "summe"),
+}
+_UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "AE", "Ö": "OE", "Ü": "UE"})
 # What names somebody or something, or says when a person was born, stands for none of them; and a
 # "number" counts only what comes behind it (number_of_cars, but policy_number).
 NAMING = frozenset(("id", "name", "birth", "born", "dob", "phone", "email", "zip", "postcode"))
@@ -71,8 +83,13 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 def concept_of(column: str) -> Concept | None:
     """The concept that a column's name speaks of, nested (`loan.Amount`) too; None where none."""
-    names = [word.lower() for word in _WORD.findall(column.rpartition(".")[2])]
+    own_name = column.rpartition(".")[2].translate(_UMLAUTS)
+    names = [word.lower() for word in _WORD.findall(own_name)]
     if not NAMING.isdisjoint(names) or names[1:] and names[-1] == "number":
         return None
-    words = set(names)
-    return next((c for c, own in WORDS.items() if not words.isdisjoint(own)), None)
+    words = {*names, *("".join(pair) for pair in itertools.pairwise(names))}  # past_due
+    by_word = next((c for c, own in WORDS.items() if not words.isdisjoint(own)), None)
+    if by_word is not None:
+        return by_word
+    endings = GERMAN_ENDINGS.items()
+    return next((c for c, own in endings if any(name.endswith(own) for name in names)), None)

@@ -32,7 +32,14 @@ def pairs(source, target, given=None):
     ("name", "concept"),
     [
         ("AMT_INCOME_TOTAL", "income"),
-        ("Jahreseinkommen", None),  # one word, of which no word list can know
+        ("Jahreseinkommen", "income"),
+        ("Kreditbetrag", "amount"),
+        ("Prämie", "payment"),
+        ("versicherungsprämie_brutto", "payment"),
+        ("VERMÖGEN", "wealth"),
+        ("Geburtsdatum", None),
+        ("days_past_due", "arrears"),
+        ("due_date", "time_of_event"),
         ("applicant.monthly_salary", "income"),
         ("VehiclePrice", "amount"),
         ("LIMIT_BAL", "limit"),
