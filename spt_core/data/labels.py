@@ -8,6 +8,7 @@ multi_label, span and pair -> canonical JSON text: equal labels are equal texts.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ from spt_core.data.texts import canonical, objects, order_of, parsed, read_span
 from spt_core.errors import InputError, nearest
 from spt_core.notation import Notation
 from spt_core.task import Head, Task
+from spt_core.terms import term_of
 
 NO_LABELS = "[]"
 SETS: tuple[Head, ...] = ("multi_label", "span", "pair")
@@ -149,11 +151,23 @@ def _class_name(value: Any, rule: LabelRule) -> str:
     name = value.strip()
     if len(name) > MAX_NAME:
         raise InputError(f"name classes of at most {MAX_NAME} characters, however: one is longer")
-    if rule.classes and name not in (*rule.classes, rule.negative_class):
+    if not rule.classes or name in (*rule.classes, rule.negative_class):
+        return name
+    known = _by_words(rule).get(term_of(name, "a class"))
+    if known is None:
         raise InputError(
             f"be one of the task's classes, however: {name[:60]!r}; {nearest(name, rule.classes)}"
         )
-    return name
+    return known
+
+
+@functools.cache
+def _by_words(rule: LabelRule) -> Mapping[str, str]:
+    """The task's classes by their words: a bank's "Internal Fraud" is `internal_fraud`."""
+    names = {*rule.classes, rule.negative_class} - {None}
+    terms = {name: term_of(name, "a class") for name in names}
+    counts = Counter(terms.values())
+    return {term: name for name, term in terms.items() if name and counts[term] == 1}
 
 
 def _single(cell: Any, rule: LabelRule, _: Context) -> str:
@@ -175,7 +189,7 @@ def _set_of_names(cell: Any, rule: LabelRule, _: Context) -> str:
 
 def _parted(cell: str, rule: LabelRule) -> list[str]:
     """The names of a cell that is no list: parted by ; or |, else by commas unless it is a name."""
-    if cell.strip() in rule.classes:
+    if cell.strip() in rule.classes or term_of(cell, "a class") in _by_words(rule):
         return [cell]
     mark = next((mark for mark in ";|," if mark in cell), ";")
     return [name for name in cell.split(mark) if name.strip()]

@@ -79,6 +79,14 @@ def test_any_class_goes_where_the_task_names_none() -> None:
     assert labeled(["x", "new"], LabelRule(head="single_label")) == (["x", "new"], [])
 
 
+def test_a_class_is_known_by_its_words_however_they_are_written() -> None:
+    rule = LabelRule(head="single_label", classes=("internal_fraud", "none", "A", "a"))
+    assert labeled(["Internal Fraud", "internal-fraud ", "NONE", "A", "a"], rule) == (
+        ["internal_fraud", "internal_fraud", "none", "A", "a"],
+        [],
+    )
+
+
 def test_numbers_may_name_classes() -> None:
     assert labeled([3, 1], LabelRule(head="single_label")) == (["3", "1"], [])
 
