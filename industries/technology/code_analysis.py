@@ -64,7 +64,7 @@ def lines_of(code: str, score: LabelScore) -> list[dict[str, Any]]:
     lines = code.split("\n")
     ranked = sorted(effects.items(), key=lambda item: (-item[1], item[0]))
     return [
-        {"line": number + 1, "text": lines[number], "effect": round(effect, 4)}
+        {"line": number + 1, "text": lines[number].rstrip("\r"), "effect": round(effect, 4)}
         for number, effect in ranked[:NUM_LINES]
     ]
 

@@ -135,7 +135,11 @@ TECHNICAL_DEBT = Task(
     group="project",
     fields=(Field(name="text", kind="text", description="a comment, with its marks or without"),),
     answer={
-        "is_debt": {"type": "boolean"},
+        "is_debt": {
+            "type": "boolean",
+            "description": "whether a kind is likelier than none; where it is not, all kinds "
+            "together (debt_probability) may still be",
+        },
         "debt_probability": probability_schema("calibrated probability of any kind of debt"),
         "kind": {"type": "string", "description": f"{NONE}, {', '.join(STEPS)}"},
         "evidence": phrases_schema(

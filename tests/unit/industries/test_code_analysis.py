@@ -48,6 +48,12 @@ def test_a_weakness_is_named_with_its_lines_its_severity_and_what_mends_it():
     assert given["confidence"] == 0.9
 
 
+def test_a_line_is_shown_without_the_end_of_windows_lines():
+    code = "a = 1\r\nb = eval(a)\r\n"
+    score = LabelScore("CWE-95", 0.9, True, (Phrase(code.index("eval"), len(code), "eval", 1.0),))
+    assert [(line["line"], line["text"]) for line in lines_of(code, score)] == [(2, "b = eval(a)")]
+
+
 def test_the_most_severe_weakness_comes_first_and_decides():
     given = answer({"CWE-476": 0.7, "CWE-787": 0.6})
     assert [v["cwe"] for v in given["vulnerabilities"]] == ["CWE-787", "CWE-476"]
