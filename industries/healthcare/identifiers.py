@@ -158,6 +158,7 @@ _MONTHS = (
     "(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?"
     "|Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)"
 )
+_VARIANT = re.compile(r"(?<=[:#])\s+|[^\S\n]+|[\u2010-\u2015\u2212]")
 _DAY, _MONTH, _YEAR = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])", r"(?:19|20)\d{2}"
 _DAY_2, _MONTH_2 = r"(?:0[1-9]|[12]\d|3[01])", r"(?:0[1-9]|1[0-2])"
 _OVER_89 = r"(?:9\d|1[01]\d|(?i:ninety(?:[- ](?:one|two|three|four|five|six|seven|eight|nine))?))"
@@ -185,8 +186,8 @@ _WHEN = (
     r"|appointment|expired|died|surgery|procedure"
     r"|(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sun)(?:day)?|saturday)(?: on| for| at)? ?[:,]? ?)"
 )
-_AND = r" ?(?:,|and|or|to|through|until|&|-|\u2013) ?"
-_DASH = r" ?[-\u2013] ?"
+_AND = r" ?(?:,|and|or|to|through|until|&|-) ?"
+_DASH = " ?- ?"
 _ANY_YEAR = rf"(?:{_YEAR}|\d{{2}})"
 # From one day to another that has a year, the first with or without: "3/14-3/20/2023".
 _FROM_TO = tuple(
@@ -385,17 +386,33 @@ PATTERNS: tuple[Pattern, ...] = (
 
 def find(text: str) -> Sequence[Span]:
     """What the patterns find in a text, in order; spans do not overlap."""
+    plain, places = _plain(text)
     taken: list[Span] = []
     for label, pattern, check, unless in PATTERNS:
-        for match in pattern.finditer(text):
-            start, end = match.span("value" if "value" in pattern.groupindex else 0)
-            is_free = all(end <= span.start or start >= span.end for span in taken)
-            before = text[max(start - BEFORE, 0) : start]
+        for match in pattern.finditer(plain):
+            first, last = match.span("value" if "value" in pattern.groupindex else 0)
+            before = plain[max(first - BEFORE, 0) : first]
             if unless is not None and unless.search(before):
                 continue
-            if is_free and check(text[start:end]):
+            start, end = places[first], places[last - 1] + 1
+            is_free = all(end <= span.start or start >= span.end for span in taken)
+            if is_free and check(plain[first:last]):
                 taken.append(Span(start, end, text[start:end], label))
     return sorted(taken)
+
+
+def _plain(text: str) -> tuple[str, Sequence[int]]:
+    """The text as patterns read it, and where each of its characters stands in the text.
+
+    Blanks in a row, as in aligned columns, are one space, and so is a line's end behind a name and
+    its mark ("MRN:"); all dashes are hyphens.
+    """
+    parts, places, at = list[str](), list[int](), 0
+    for match in _VARIANT.finditer(text):
+        parts += [text[at : match.start()], " " if match[0].isspace() else "-"]
+        places += range(at, match.start() + 1)
+        at = match.end()
+    return "".join([*parts, text[at:]]), [*places, *range(at, len(text))]
 
 
 SAFE_HARBOR = SpanPatterns(VERSION, find)

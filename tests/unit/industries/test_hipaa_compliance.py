@@ -113,6 +113,28 @@ def test_an_identifier_with_a_form_is_found_as_it_stands(text, label, value):
 
 
 @pytest.mark.parametrize(
+    ("text", "label", "value"),
+    [
+        ("MRN:     00471920", "medical_record", "00471920"),
+        ("MRN:\t00471920", "medical_record", "00471920"),
+        ("MRN :\u00a000471920", "medical_record", "00471920"),
+        ("MRN:\n  00471920\n", "medical_record", "00471920"),
+        ("SSN:   078051121", "ssn", "078051121"),
+        ("Date of birth:\n03141958", "date", "03141958"),
+        ("Age:   93", "date", "93"),
+        ("Chicago, IL   60601", "location", "60601"),
+        ("call  (415)\u00a0555\u20110134 now", "phone", "(415)\u00a0555\u20110134"),
+        ("seen 03\u201314\u20132023", "date", "03\u201314\u20132023"),
+        ("March  14,\u00a0 2024", "date", "March  14,\u00a0 2024"),
+    ],
+)
+def test_blanks_and_dashes_of_any_kind_hide_nothing(text, label, value):
+    assert labelled(text) == [(label, value)]
+    (span,) = find(text)
+    assert text[span.start : span.end] == value
+
+
+@pytest.mark.parametrize(
     ("text", "days"),
     [
         ("3/14/2023-3/20/2023", ["3/14/2023", "3/20/2023"]),
