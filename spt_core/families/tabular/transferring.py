@@ -4,9 +4,9 @@ source's network + matches of columns -> the target's first weights
 
 A number means what its rank in its own table says: the target's piecewise-linear embedding is drawn
 through the source's at equal ranks, so that a premium in euro begins with what an instalment in
-dollars taught. Columns of one name mean their values as they are. Category values begin with those
-of equal text. Forests and the linear model are not carried over: the target's are its own, and are
-blended beside.
+dollars taught. Columns of one name mean their values as they are, unless these lie so far apart
+that they are of other units (cents and euro). Category values begin with those of equal text.
+Forests and the linear model are not carried over: the target's are its own, and are blended beside.
 """
 
 from __future__ import annotations
@@ -91,6 +91,12 @@ class TableTransferring:
         tasks = find(source.task), find(splits.task)
         matches = matched(source.signature, tasks[0], run.signature, tasks[1], columns)
         carry = _Carry(source, run, network, splits)
+        matches = tuple(
+            match._replace(reason=f"{match.reason}, but another scale: by rank")
+            if carry.is_of_another_scale(match)
+            else match
+            for match in matches
+        )
         taken = [f"the column {m.target} from {m.source}" for m in matches if carry.column(m)]
         carry.upper_layers()
         taken += [f"encoder.{number}" for number in range(1, run.config.network.teacher_blocks)]
@@ -129,7 +135,9 @@ class _Carry:
             return False
         theirs, mine = self._sides
         field, other = mine.signature.field(match.target), theirs.signature.field(match.source)
-        is_ranked = match.source != match.target and "number" in (field.kind, other.kind)
+        is_ranked = "number" in (field.kind, other.kind) and (
+            match.source != match.target or self.is_of_another_scale(match)
+        )
         pairs = [
             (column._replace(field=match.source), column)
             for column in mine.columns
@@ -144,6 +152,20 @@ class _Carry:
                 return False
             self._first(*places)
         return bool(pairs)
+
+    def is_of_another_scale(self, match: ColumnMatch) -> bool:
+        """Whether numbers of one name are of different units: their middle halves lie apart."""
+        theirs, mine = self._sides
+        if match.source != match.target or mine.signature.field(match.target).kind != "number":
+            return False
+        column = next(column for column in mine.columns if column.field == match.target)
+        if column not in theirs.columns:
+            return False
+        sides = (self._theirs, theirs.columns[column]), (self.weights, mine.columns[column])
+        (low, high), (own_low, own_high) = (
+            np.quantile(_edges(weights, place)[1], (0.25, 0.75)) for weights, place in sides
+        )
+        return own_low > high or own_high < low
 
     def upper_layers(self) -> None:
         """Carry over what comes behind the columns."""
@@ -179,11 +201,7 @@ class _Carry:
 
     def _number(self, source: int, target: int, *, is_ranked: bool) -> bool:
         """Draw the target's embedding through the source's, at equal ranks or at equal values."""
-        left, inverse = (self.weights[f"encoding.{n}"][target].double().numpy() for n in _EDGES)
-        used = np.flatnonzero(inverse[:-1] > 0)
-        edges = np.append(left[used], left[used[-1:]] + 1 / inverse[used[-1:]])
-        if not len(edges):
-            edges = np.zeros(1)
+        used, edges = _edges(self.weights, target)
         if is_ranked:
             of_source, of_target = (
                 rows[:, i] for rows, i in zip(self._ranked(), (source, target), strict=True)
@@ -243,6 +261,14 @@ class _Carry:
 
 
 _EDGES = ("left", "inverse_width")
+
+
+def _edges(weights: Mapping[str, Tensor], column: int) -> tuple[NDArray[np.intp], Values]:
+    """The bins of a column that are used, and their edges, which are quantiles of its values."""
+    left, inverse = (weights[f"encoding.{name}"][column].double().numpy() for name in _EDGES)
+    used = np.flatnonzero(inverse[:-1] > 0)
+    edges = np.append(left[used], left[used[-1:]] + 1 / inverse[used[-1:]])
+    return used, edges if len(edges) else np.zeros(1)
 
 
 def _side(signature: Signature) -> _Side:

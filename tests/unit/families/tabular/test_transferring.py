@@ -1,6 +1,7 @@
 import dataclasses
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 import torch
 from safetensors.torch import load, save
@@ -98,6 +99,30 @@ def test_a_number_begins_with_what_its_rank_taught(risk, scoring):
         gap = embedded(mine, row, column) - embedded(theirs, fellow, other)
         spread = np.abs(embedded(theirs, others, other)).max()
         assert np.abs(gap).max() < 0.15 * spread
+
+
+def test_a_column_of_one_name_in_another_unit_begins_with_what_its_rank_taught(risk, folder):
+    _, teacher = risk
+
+    def in_cents(num_rows, seed):
+        table = RISK.sample(num_rows, seed)
+        place = table.column_names.index("loan_details.amount")
+        cents = pc.multiply(table.column(place), 100.0)
+        return table.set_column(place, "loan_details.amount", cents)
+
+    splits = table_splits(dataclasses.replace(RISK, sample=in_cents), folder / "cents")
+    run = table_run(splits)
+    _, begin = begun(teacher, run, splits)
+    reasons = {match.target: match.reason for match in begin.columns}
+    assert reasons["loan_details.amount"] == "the same name, but another scale: by rank"
+    assert reasons["customer_profile.annual_income"] == "the same name"
+    column = [c.field for c in run.signature.columns].index("loan_details.amount")
+    rows = Encoder(splits.signature).table(splits.table("train"))[:50]
+    source = rows.copy()
+    source[:, column] /= 100.0
+    mine, theirs = loaded(run, begin.weights), loaded(table_run(risk[0]), _weights(teacher))
+    gap = embedded(mine, rows, column) - embedded(theirs, source, column)
+    assert np.abs(gap).max() < 0.15 * np.abs(embedded(theirs, source, column)).max()
 
 
 def test_what_has_no_counterpart_begins_as_without_a_source(risk, scoring):
