@@ -88,8 +88,10 @@ def concept_of(column: str) -> Concept | None:
     if not NAMING.isdisjoint(names) or names[1:] and names[-1] == "number":
         return None
     words = {*names, *("".join(pair) for pair in itertools.pairwise(names))}  # past_due
-    by_word = next((c for c, own in WORDS.items() if not words.isdisjoint(own)), None)
-    if by_word is not None:
-        return by_word
-    endings = GERMAN_ENDINGS.items()
-    return next((c for c, own in endings if any(name.endswith(own) for name in names)), None)
+    for concept, own in WORDS.items():
+        if not words.isdisjoint(own):
+            return concept
+    for concept, endings in GERMAN_ENDINGS.items():
+        if any(name.endswith(endings) for name in names):
+            return concept
+    return None

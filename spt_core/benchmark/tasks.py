@@ -178,7 +178,7 @@ class BenchmarkResult:
 
 def is_number(value: object) -> bool:
     """Whether it is a number: of NumPy too, and true and false are none."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return not isinstance(value, bool) and isinstance(value, numbers.Real)
 
 
 def _is_list(value: Any) -> bool:
