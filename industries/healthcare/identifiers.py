@@ -62,6 +62,12 @@ class Pattern(NamedTuple):
     unless: re.Pattern[str] | None = None
 
 
+_QUANTITY = re.compile(
+    r"(?i:[\d-]+(?:mg|mcg|ug|g|kg|lbs?|ml|dl|cc|l|iu|units?|meq|mm|cm|mmhg|tabs?|caps?|x"
+    r"|s|secs?|mins?|h|hrs?|hours?|d|days?|wks?|weeks?|mo|months?|y|yo|yrs?|years?|[mf])(?:-old)?)"
+)
+
+
 def _digits(text: str) -> str:
     return re.sub(r"\D", "", text)
 
@@ -71,8 +77,9 @@ def _any(text: str) -> bool:
     return True
 
 
-def _has_digit(text: str) -> bool:
-    return any(char.isdigit() for char in text)
+def _is_code(text: str) -> bool:
+    """Whether it has a digit, and is no quantity ("Order: 500mg", "Patient: 65yo")."""
+    return any(char.isdigit() for char in text) and not _QUANTITY.fullmatch(text)
 
 
 def _is_ip(text: str) -> bool:
@@ -142,7 +149,7 @@ def _named(label: str, names: str, value: str, *, alone: str = r"(?!)") -> Patte
         rf"\b(?:{names}|{alone})"
         r"(?: (?:number|no\.?|num\.?|id)(?: is)? ?[:#]? ?| ?[:#=] ?| (?=\d{6}))"
     )
-    return _pattern(label, rf"(?i:{marked}|\b(?:{alone})(?: is)? )(?P<value>{value})", _has_digit)
+    return _pattern(label, rf"(?i:{marked}|\b(?:{alone})(?: is)? )(?P<value>{value})", _is_code)
 
 
 _STATES = (
@@ -182,7 +189,7 @@ _MONTH_DAY = rf"{_MONTH}/{_DAY}(?![\d/%])(?!\.\d){_COUNTED}"
 # Words behind which 3/14 is a day; scores such as 8/10 stand behind others.
 _WHEN = (
     r"(?i:\b(?:seen|on|dated?|since|until|till|(?:re)?admitted|discharged|transferred|returned"
-    r"|visit(?:ed)?|born|d\.?o\.?b\.?|d\.?o\.?s\.?|lmp|due|started|stopped|scheduled|appt\.?"
+    r"|visit(?:ed)?|week of|born|d\.?o\.?[bds]\.?|lmp|due|started|stopped|scheduled|appt\.?"
     r"|appointment|expired|died|surgery|procedure"
     r"|(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sun)(?:day)?|saturday)(?: on| for| at)? ?[:,]? ?)"
 )
@@ -195,6 +202,7 @@ _FROM_TO = tuple(
     for day, year in (
         (rf"{_DAY}/{_DAY}", f"/{_ANY_YEAR}"),
         (rf"{_DAY}\.{_MONTH}\.", _YEAR),
+        (rf"{_YEAR}{_MONTH_2}{_DAY_2}", ""),
     )
 )
 _TH = "(?:st|nd|rd|th)?"
@@ -256,7 +264,15 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern("other_id", r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"),
     _pattern("ssn", r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])", _is_ssn),
     _pattern("other_id", r"(?<![\d-])9\d{2}-\d{2}-\d{4}(?![\d-])", itin.is_valid),
-    _pattern("ssn", r"(?i:\b[x*]{3}-?[x*]{2}-?)\d{4}(?!\d)"),
+    _pattern("ssn", r"(?i:(?<![\w*])[x*]{3}-?[x*]{2}-?)\d{4}(?!\d)"),
+    _pattern("account", r"(?i:(?<![\w*])(?:[x*]{4}[ -]?){2,3})\d{4}(?!\d)"),
+    # The last four of a number identify, too.
+    _pattern("ssn", r"(?i:\b(?:SSN|social security)\b[^\d.;]{1,20})(?P<value>\d{4})(?![\d-])"),
+    _pattern(
+        "account",
+        r"(?i:\b(?:card|account|acct\.?)(?: number)? end(?:s|ing|ed)(?: in| with)? )"
+        r"(?P<value>\d{4})(?!\d)",
+    ),
     _named("ssn", "social security", r"\d{3}[- ]?\d{2}[- ]?\d{4}(?!\d)", alone="SSN"),
     _pattern("device", r"(?i:\bIMEI ?[:#]? ?)(?P<value>\d{15})\b", imei.is_valid),
     _pattern("device", r"(?:\(01\)|(?i:\bGTIN ?[:#]? ?))(?P<value>\d{14})\b", ean.is_valid),
@@ -279,7 +295,7 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     _named(
         "medical_record",
-        r"medical record|med\.? ?rec\.?|chart|patient",
+        r"medical record|med\.? ?rec\.?|chart|patient|pt|nhs|hospital(?! \d)",
         _CODE,
         alone="MRN",
     ),
@@ -287,25 +303,35 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         "medical_record",
         rf"\b(?:M\.?R\.?|(?i:unit)) ?(?i:#|no\.?|number) ?[:#]? ?(?P<value>{_CODE})",
-        _has_digit,
+        _is_code,
     ),
-    _named("health_plan", "member|beneficiary|health plan|policy|medicaid|medicare", _CODE),
+    _named(
+        "health_plan",
+        "member|beneficiary|subscriber|insurance|health plan|policy|group|medicaid|medicare",
+        _CODE,
+    ),
     _named("account", r"account|invoice", _CODE, alone=r"acct\.?|a/c"),
     _named(
         "license",
-        "licen[cs]e|certificate|registration",
+        r"licen[cs]e|lic\.?|certificate|cert\.?|registration",
         _CODE,
         alone="DEA|NPI|driver'?s licen[cs]e",
     ),
     _named("vehicle", "(?:licen[cs]e )?plate", _CODE, alone="VIN|license plate"),
-    _named("device", "serial|device|pacemaker|implant|lot", _CODE, alone="S/N|IMEI"),
+    _named("device", "serial|sn|device|pacemaker|implant|lot", _CODE, alone="S/N|IMEI"),
     _named("biometric", "(?:finger|voice)print|(?:iris|retinal?) scan|biometric", _CODE),
-    _named("other_id", "study|trial|subject|encounter|accession|specimen|case|order", _CODE),
+    _named(
+        "other_id",
+        r"study|trial|subject|encounter|accession|specimen|case|order|reference|ref\.?|claim"
+        r"|prescription|rx",
+        _CODE,
+    ),
+    _pattern("other_id", rf"(?i:\bid ?[:#] ?)(?P<value>{_CODE})", _is_code),
     _named("other_id", "national id", _CODE, alone="passport"),
     *(_pattern("date", rf"(?P<value>{first})(?={_DASH}{last})") for first, last in _FROM_TO),
     *(_pattern("date", rf"{first}{_DASH}(?P<value>{last})") for first, last in _FROM_TO),
     _pattern("date", rf"\b{_YEAR}[-/.]{_MONTH}[-/.]{_DAY}{_CLOCK}(?!\d)"),
-    _pattern("date", rf"(?<![\d/.-]){_DAY}[/-]{_DAY}[/-](?:{_YEAR}|\d{{2}}){_CLOCK}(?![\d/-])"),
+    _pattern("date", rf"(?<![\d/.-]){_DAY}[/-]{_DAY}[/-]{_ANY_YEAR}{_CLOCK}(?![\d/]|-\d)"),
     _pattern("date", rf"(?<![\d/.-]){_DAY}\.{_MONTH}\.{_YEAR}(?!\d)"),
     _pattern(
         "date",
