@@ -56,7 +56,8 @@ def respond(judgement: Labels) -> dict[str, Any]:
 
 def _advice(pattern: str, *, is_sure: bool) -> str:
     """What to look at; of a pattern that ADVICE lacks, an architect says it."""
-    if pattern != NONE and pattern not in ADVICE:
+    is_none = pattern.casefold() == NONE.casefold()
+    if not is_none and pattern not in ADVICE:
         return f"have an architect look at it: the table says nothing of {pattern}"
     advice = ADVICE.get(pattern, "no pattern to look after")
     return advice if is_sure else f"have an architect confirm it; {advice}"
