@@ -31,7 +31,7 @@ EVENT_TYPES: Mapping[str, str] = {
     "business_disruption": "Business disruption and system failures",
     "execution_delivery": "Execution, delivery and process management",
 }
-# Who is told first, by type; of a customer's own types, the second line.
+# Who is told first, by type.
 OWNERS: Mapping[str, str] = {
     "internal_fraud": "internal audit and human resources, before anybody in the unit",
     "external_fraud": "the fraud desk",
@@ -50,10 +50,10 @@ def respond(judgement: Labels) -> dict[str, Any]:
     is_sure = best.probability >= ACCEPT_FROM and not others
     return {
         "event_type": best.label,
-        "event_type_name": EVENT_TYPES.get(best.label, ""),
+        "event_type_name": EVENT_TYPES[best.label],
         "alternatives": class_probabilities("event_type", others),
         "evidence": best.phrases(),
-        "notify": OWNERS.get(best.label, "the second line of defence"),
+        "notify": OWNERS[best.label],
         "recommendation": "record" if is_sure else "review",
         "confidence": round(best.probability, 6),
     }
@@ -162,8 +162,8 @@ OPERATIONAL_RISK = Task(
     classes=tuple(EVENT_TYPES),
     fields=(Field(name="text", kind="text", description="what happened, in a few sentences"),),
     answer={
-        "event_type": {"type": "string", "description": "one of Basel's seven, or a customer's"},
-        "event_type_name": {"type": "string", "description": "as Basel writes it, else empty"},
+        "event_type": {"type": "string", "enum": list(EVENT_TYPES)},
+        "event_type_name": {"type": "string", "description": "as Basel writes it"},
         "alternatives": class_probabilities_schema(
             "event_type",
             "other types; with event_type they hold the true one in the share of cases that the "

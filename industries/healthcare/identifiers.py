@@ -165,7 +165,8 @@ _MONTHS = (
     "(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?"
     "|Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)"
 )
-_VARIANT = re.compile(r"(?<=[:#])\s+|[^\S\n]+|[\u2010-\u2015\u2212]")
+_VARIANT = re.compile(r"(?<=[:#])\s+|[^\S\n]+|[\u2010-\u2015\u2212\u2019]")
+_PLAIN = dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-") | {"\u2019": "'"}
 _DAY, _MONTH, _YEAR = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])", r"(?:19|20)\d{2}"
 _DAY_2, _MONTH_2 = r"(?:0[1-9]|[12]\d|3[01])", r"(?:0[1-9]|1[0-2])"
 _OVER_89 = r"(?:9\d|1[01]\d|(?i:ninety(?:[- ](?:one|two|three|four|five|six|seven|eight|nine))?))"
@@ -315,7 +316,7 @@ PATTERNS: tuple[Pattern, ...] = (
         "license",
         r"licen[cs]e|lic\.?|certificate|cert\.?|registration",
         _CODE,
-        alone="DEA|NPI|driver'?s licen[cs]e",
+        alone="DEA|NPI|driver'?s licen[cs]e|DL",
     ),
     _named("vehicle", "(?:licen[cs]e )?plate", _CODE, alone="VIN|license plate"),
     _named("device", "serial|sn|device|pacemaker|implant|lot", _CODE, alone="S/N|IMEI"),
@@ -351,7 +352,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         "date",
         rf"\b{_FROM_DAY}{_DAY}{_TH}[-/ ]?(?:of )?{_ANY_MONTHS}[-/., ]{{1,2}}"
-        rf"(?:{_YEAR}|['\u2019]?\d{{2}}(?=[^\w:/%-]|$))(?!\d)",
+        rf"(?:{_YEAR}|'?\d{{2}}(?=[^\w:/%-]|$))(?!\d)",
     ),
     _pattern("date", rf"\b{_DAY_2}{_ANY_MONTHS}{_ANY_YEAR}\b"),
     _pattern(
@@ -378,7 +379,11 @@ PATTERNS: tuple[Pattern, ...] = (
         "date",
         rf"\b(?P<value>{_OVER_89})(?=[ -]?(?i:years?|yrs?|y\.?/?o)(?![a-z]))(?! ?years? ago)",
     ),
-    _pattern("date", rf"(?i:\bage[ds]?(?: of| is)? ?[:=]? ?)(?P<value>{_OVER_89})\b(?![/%]|\.\d)"),
+    _pattern(
+        "date",
+        rf"(?i:\b(?:age[ds]?|turn(?:s|ed|ing))(?: of| is)? ?[:=]? ?)(?P<value>{_OVER_89})\b"
+        r"(?![/%\u00b0]|\.\d| degrees)",
+    ),
     _pattern(
         "date",
         rf"(?:^|(?i:\b(?:pt|patient|an?|this)) )(?P<value>{_OVER_89})(?= ?[MF]\b)"
@@ -399,7 +404,7 @@ PATTERNS: tuple[Pattern, ...] = (
         _is_phone,
     ),
     _pattern("phone", r"(?i:\b(?:ext|extension)\.? ?#? ?)(?P<value>\d{4,5})\b"),
-    _pattern("phone", r"(?i:\b(?:pager|beeper) ?[:#]* ?)(?P<value>\d{4,6})\b"),
+    _pattern("phone", r"(?i:\b(?:pager|pgr|beeper) ?[:#]* ?)(?P<value>\d{4,6})\b"),
     _pattern(
         "phone",
         r"(?<![\w.+/-])[2-9]\d{2}[2-9]\d{6}(?![\w/-]|\.\d)"
@@ -431,11 +436,11 @@ def _plain(text: str) -> tuple[str, Sequence[int]]:
     """The text as patterns read it, and where each of its characters stands in the text.
 
     Blanks in a row, as in aligned columns, are one space, and so is a line's end behind a name and
-    its mark ("MRN:"); all dashes are hyphens.
+    its mark ("MRN:"); all dashes are hyphens, all apostrophes straight.
     """
     parts, places, at = list[str](), list[int](), 0
     for match in _VARIANT.finditer(text):
-        parts += [text[at : match.start()], " " if match[0].isspace() else "-"]
+        parts += [text[at : match.start()], _PLAIN.get(match[0], " ")]
         places += range(at, match.start() + 1)
         at = match.end()
     return "".join([*parts, text[at:]]), [*places, *range(at, len(text))]

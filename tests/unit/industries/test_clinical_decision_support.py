@@ -236,6 +236,13 @@ def test_a_temperature_far_from_usual_is_urgent_either_way(temperature, urgency)
     assert told["urgency_level"] == urgency
 
 
+@pytest.mark.parametrize("sign", ["hr", "respiratory_rate"])
+def test_a_rate_of_nothing_is_an_emergency(sign):
+    assert answer({"migraine": 1.0}, CALM | {f"patient.vitals.{sign}": 0})["urgency_level"] == (
+        "emergency"
+    )
+
+
 def test_hyperpyrexia_with_a_severe_blood_pressure_is_an_emergency():
     record = {"patient.vitals.bp": "210/150", "patient.vitals.hr": 90}
     told = answer({REFLUX: 1.0}, CALM | record | {"patient.vitals.temperature": 42.0})

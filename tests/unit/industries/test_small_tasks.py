@@ -61,11 +61,6 @@ def test_an_event_that_may_be_of_two_types_is_reviewed():
     assert unsure["notify"] == "the fraud desk"
 
 
-def test_a_bank_s_own_type_has_no_name_of_basel_s():
-    told = labels("financial_services/operational_risk", {"model risk": 1.0}, SETS)
-    assert (told["event_type_name"], told["notify"]) == ("", "the second line of defence")
-
-
 def test_what_to_arrange_follows_from_what_raises_the_risk():
     reasons = (
         FieldEffect("inpatient_stays_1y", 3, 1.2),
