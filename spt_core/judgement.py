@@ -157,14 +157,15 @@ Reason = FieldEffect | Phrase | AttentionMap | Stretch
 class Span(NamedTuple):
     """Characters `start` to `end` (exclusive) of a text, as they stand there, and what they are.
 
-    `source` says who names it where a task has patterns beside its model: the one, the other, both.
+    `source` says who names it where a task has patterns beside its model: the one, the other, both;
+    a repeat is what one of them names elsewhere in the text.
     """
 
     start: int
     end: int
     text: str
     label: str = ""
-    source: Literal["", "pattern", "model", "pattern and model"] = ""
+    source: Literal["", "pattern", "model", "pattern and model", "repeat"] = ""
 
 
 class Settings(NamedTuple):

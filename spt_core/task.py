@@ -84,11 +84,14 @@ Causes = Callable[[pa.Table], Mapping[str, Any]]
 class SpanPatterns(NamedTuple):
     """What patterns find in a text, apart from any model, and the version of the patterns.
 
-    `find` returns spans in order that do not overlap; `version` changes whenever they could.
+    `find` returns spans in order that do not overlap; `version` changes whenever they could. What
+    is named with one of the labels `repeated`, as a whole or by a capitalized word of it, is named
+    wherever it stands in the text again.
     """
 
     version: str
     find: Callable[[str], Sequence[Span]]
+    repeated: frozenset[str] = frozenset()
 
 
 class RuleTable(NamedTuple):

@@ -379,10 +379,11 @@ HIPAA_COMPLIANCE = Task(
                     "end": {"type": "integer"},
                     "found_by": {
                         "type": "string",
-                        "enum": ["pattern", "model", "pattern and model"],
+                        "enum": ["pattern", "model", "pattern and model", "repeat"],
                         "description": (
                             "where both name overlapping characters, all of them are replaced, as "
-                            "what the longer span says they are"
+                            "what the longer span says they are; a repeat is a name, or a word of "
+                            "it, that was found elsewhere in the text"
                         ),
                     },
                 },

@@ -6,6 +6,7 @@ scores are logits [N, 2C + 1] of the N tokens' tags: 0 is outside, then B and I 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -18,6 +19,9 @@ from spt_core.heads.outcomes import OutcomeMetric, Outcomes, outcomes
 from spt_core.judgement import Span, Spans
 from spt_core.policy import Policy, SpanPolicy
 from spt_core.task import Task
+
+# Of a name; initials and particles ("A.", "de") stand for much else.
+_CAPITALIZED = re.compile(r"\b[^\W\d_a-z]\w{2,}")
 
 
 class SpanHead(ClassHead):
@@ -144,26 +148,55 @@ def united(task: Task, text: str, spans: Sequence[Span]) -> tuple[Span, ...]:
 
     Spans that overlap become one, from the first to the last of their characters, so that nothing
     that either names is left out; it has the label of the longest of them, of equally long ones
-    the pattern's.
+    the pattern's. What a text repeats of them is named too, where the patterns say so.
     """
     if task.patterns is None:
         return tuple(spans)
     both = [span._replace(source="model") for span in spans]
     both += [span._replace(source="pattern") for span in task.patterns.find(text)]
+    named = _joined(text, both)
+    again = [
+        span
+        for span in _repeats(text, [span for span in named if span.label in task.patterns.repeated])
+        if not any(other.start <= span.start and span.end <= other.end for other in named)
+    ]
+    return tuple(_joined(text, [*named, *again]))
+
+
+def _joined(text: str, spans: Sequence[Span]) -> list[Span]:
+    """Spans in order, those that overlap as one."""
     joined: list[list[Span]] = []
-    for span in sorted(both, key=lambda span: (span.start, span.end)):
+    for span in sorted(spans, key=lambda span: (span.start, span.end)):
         if joined and span.start < max(other.end for other in joined[-1]):
             joined[-1].append(span)
         else:
             joined.append([span])
-    return tuple(_one_of(text, spans) for spans in joined)
+    return [_one_of(text, spans) for spans in joined]
+
+
+def _repeats(text: str, spans: Sequence[Span]) -> list[Span]:
+    """Where the text of spans, or a capitalized word of it, stands as words of their own."""
+    labels: dict[str, str] = {}
+    for span in spans:
+        for words in (span.text.strip(), *_CAPITALIZED.findall(span.text)):
+            for form in (words, words.upper(), words.title()):  # headings have capitals
+                labels.setdefault(form, span.label)
+    labels.pop("", None)
+    if not labels:
+        return []
+    longest_first = sorted(labels, key=len, reverse=True)
+    pattern = rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)"
+    return [
+        Span(match.start(), match.end(), match[0], labels[match[0]], "repeat")
+        for match in re.finditer(pattern, text)
+    ]
 
 
 def _one_of(text: str, spans: Sequence[Span]) -> Span:
     start, end = spans[0].start, max(span.end for span in spans)
     first = max(spans, key=lambda span: (span.end - span.start, span.source == "pattern"))
-    is_both = len({span.source for span in spans}) > 1
-    source = "pattern and model" if is_both else first.source
+    sources = {span.source for span in spans} - {"repeat"}
+    source = first.source if len(sources) < 2 else "pattern and model"
     return Span(start, end, text[start:end], first.label, source)
 
 

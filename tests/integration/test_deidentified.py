@@ -32,7 +32,7 @@ def test_a_de_identified_corpus_is_trained_on_without_its_identifiers(tmp_path, 
     assert "by patterns alone, which find no names" in ended.err
     splits = load_splits(json.loads(ended.out.splitlines()[-1])["uri"])
     assert splits.deidentified["replaced"] == {"email": 300, "ssn": 300}
-    assert splits.deidentified["patterns"] == "safe-harbor-5"
+    assert splits.deidentified["patterns"] == "safe-harbor-6"
     assert sum(splits.quarantine.values()) == 1
     for part in ("train", "validation", "calibration", "test"):
         for uri in splits.files(part):

@@ -55,10 +55,11 @@ def test_a_token_of_two_windows_has_the_mean_of_their_probabilities():
     assert spans_of(TEXT, Scores(surely_none, TOKENS * 2), ("x",)) == ()
 
 
-def patterned(*spans):
+def patterned(*spans, repeated=()):
     """A task of spans whose patterns find these."""
     task = TINY["text"].task("span")
-    return dataclasses.replace(task, patterns=SpanPatterns("p", lambda text: spans))
+    patterns = SpanPatterns("p", lambda text: spans, frozenset(repeated))
+    return dataclasses.replace(task, patterns=patterns)
 
 
 def test_spans_of_model_and_patterns_that_overlap_become_one_that_leaves_nothing_out():
@@ -74,6 +75,27 @@ def test_spans_that_do_not_overlap_keep_who_named_them():
     task = patterned(Span(7, 11, "anti", "x"))
     given = united(task, TEXT, [Span(0, 7, "We may ", "y"), Span(18, 21, "the", "y")])
     assert [span.source for span in given] == ["model", "pattern", "model"]
+
+
+def test_a_name_is_named_wherever_it_stands_again():
+    text = "Elena de Moreau fell. Elena reports pain; MOREAU, Elenas, de: no. Ms. Moreau slept."
+    task = patterned(repeated=["name"])
+    given = united(task, text, [Span(0, 15, text[:15], "name")])
+    assert [(span.text, span.start, span.source) for span in given] == [
+        ("Elena de Moreau", 0, "model"),
+        ("Elena", 22, "repeat"),
+        ("MOREAU", 42, "repeat"),
+        ("Moreau", text.rindex("Moreau"), "repeat"),
+    ]
+    assert len(united(patterned(), text, [Span(0, 15, text[:15], "name")])) == 1
+
+
+def test_a_repeat_of_which_the_model_names_a_part_is_named_as_a_whole():
+    text = "Elena Moreau fell. Elena Moreau slept."
+    task = patterned(repeated=["name"])
+    both = [Span(0, 12, text[:12], "name"), Span(19, 24, "Elena", "name")]
+    whole = united(task, text, both)[1]
+    assert (whole.text, whole.label, whole.source) == ("Elena Moreau", "name", "repeat")
 
 
 def test_a_policy_of_spans_counts_those_that_held_out_rows_have_and_are_found():
