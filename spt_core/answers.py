@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from spt_core.judgement import Decision, FieldEffect, LabelScore, Silence
+from spt_core.judgement import Decision, FieldEffect, Labels, LabelScore, Silence
 
 Schema: TypeAlias = Mapping[str, Any]
 NUM_CHECKS = 3
@@ -52,6 +52,14 @@ def silence(silent: Sequence[Silence]) -> str:
     return ", ".join(parts)
 
 
+def warnings(judgement: Decision | Labels) -> list[str]:
+    """Why the answer may be a guess: the fields of a table's row beyond all training rows."""
+    return [
+        f"{name} is {judgement.record.get(name)}, beyond all training rows: the answer is a guess."
+        for name in judgement.outside
+    ]
+
+
 def checks(judgement: Decision) -> list[str]:
     """What a person looks at first.
 
@@ -74,6 +82,15 @@ def checks(judgement: Decision) -> list[str]:
         if reason.effect > 0
     ]
     return beyond + list(dict.fromkeys(risky))[:NUM_CHECKS]
+
+
+def warnings_schema() -> Schema:
+    """Of `warnings`."""
+    return {
+        "type": "array",
+        "description": "why the answer may be a guess, such as fields beyond all training rows",
+        "items": {"type": "string"},
+    }
 
 
 def probability_schema(description: str) -> Schema:

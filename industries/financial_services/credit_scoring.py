@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from industries.financial_services.adverse_action import REASONING_SCHEMA, reasoning
-from spt_core.answers import PROBABILITY
+from spt_core.answers import PROBABILITY, warnings, warnings_schema
 from spt_core.judgement import Decision
 from spt_core.policy import Costs
 from spt_core.protected import ATTRIBUTES
@@ -43,6 +43,7 @@ def respond(judgement: Decision) -> dict[str, Any]:
         "default_probability": round(judgement.probability, 6),
         "recommendation": judgement.action,
         "reasoning": reasoning(judgement),
+        "warnings": warnings(judgement),
     }
 
 
@@ -181,6 +182,7 @@ CREDIT_SCORING = Task(
         "default_probability": PROBABILITY,
         "recommendation": {"type": "string", "enum": ["approve", "review", "decline"]},
         "reasoning": REASONING_SCHEMA,
+        "warnings": warnings_schema(),
     },
     respond=respond,
     example={

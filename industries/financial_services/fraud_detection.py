@@ -8,7 +8,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from spt_core.answers import CONFIDENCE, PROBABILITY, field_effects, field_effects_schema
+from spt_core.answers import (
+    CONFIDENCE,
+    PROBABILITY,
+    field_effects,
+    field_effects_schema,
+    warnings,
+    warnings_schema,
+)
 from spt_core.judgement import Decision
 from spt_core.policy import Costs
 from spt_core.protected import ATTRIBUTES
@@ -31,6 +38,7 @@ def respond(judgement: Decision) -> dict[str, Any]:
         "fraud_probability": round(judgement.probability, 6),
         "risk_factors": field_effects(judgement.fields[:NUM_RISK_FACTORS]),
         "recommendation": judgement.action,
+        "warnings": warnings(judgement),
         "confidence": round(judgement.confidence, 6),
     }
 
@@ -153,6 +161,7 @@ FRAUD_DETECTION = Task(
             "strongest effects on the log-odds, signed: positive raises the risk"
         ),
         "recommendation": {"type": "string", "enum": ["approve", "review", "decline"]},
+        "warnings": warnings_schema(),
         "confidence": CONFIDENCE,
     },
     respond=respond,

@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from industries.financial_services.adverse_action import REASONING_SCHEMA, reasoning
+from spt_core.answers import warnings, warnings_schema
 from spt_core.judgement import Decision
 from spt_core.policy import Costs
 from spt_core.protected import ATTRIBUTES
@@ -44,6 +45,7 @@ def respond(judgement: Decision) -> dict[str, Any]:
         "recommendation": judgement.action,
         "conditions": conditions,
         "reasoning": reasons,
+        "warnings": warnings(judgement),
     }
 
 
@@ -173,6 +175,7 @@ RISK_ASSESSMENT = Task(
         "recommendation": {"type": "string", "enum": ["approve", "review", "decline"]},
         "conditions": {"type": "array", "items": {"type": "string"}},
         "reasoning": REASONING_SCHEMA,
+        "warnings": warnings_schema(),
     },
     respond=respond,
     example={

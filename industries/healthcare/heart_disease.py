@@ -9,7 +9,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from industries.healthcare.attributes import CLINICAL, PROTECTED
-from spt_core.answers import CONFIDENCE, field_effects, field_effects_schema, probability_schema
+from spt_core.answers import (
+    CONFIDENCE,
+    field_effects,
+    field_effects_schema,
+    probability_schema,
+    warnings,
+    warnings_schema,
+)
 from spt_core.judgement import Decision
 from spt_core.policy import Costs
 from spt_core.signature import Field
@@ -31,6 +38,7 @@ def respond(judgement: Decision) -> dict[str, Any]:
         "disease_probability": round(judgement.probability, 6),
         "recommendation": RECOMMENDATIONS[judgement.action],
         "findings": field_effects(judgement.fields[:NUM_FINDINGS]),
+        "warnings": warnings(judgement),
         "confidence": round(judgement.confidence, 6),
         "notice": NOTICE,
     }
@@ -187,6 +195,7 @@ HEART_DISEASE = Task(
         "findings": field_effects_schema(
             "strongest effects on the log-odds, signed: positive speaks for it"
         ),
+        "warnings": warnings_schema(),
         "confidence": CONFIDENCE,
         "notice": {"type": "string", "description": "what the answer is, and what it is not"},
     },

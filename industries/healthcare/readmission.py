@@ -10,7 +10,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from industries.healthcare.attributes import CLINICAL, PROTECTED
-from spt_core.answers import CONFIDENCE, field_effects, field_effects_schema, probability_schema
+from spt_core.answers import (
+    CONFIDENCE,
+    field_effects,
+    field_effects_schema,
+    probability_schema,
+    warnings,
+    warnings_schema,
+)
 from spt_core.judgement import Decision
 from spt_core.policy import Costs
 from spt_core.signature import Field
@@ -42,6 +49,7 @@ def respond(judgement: Decision) -> dict[str, Any]:
         "recommendation": RECOMMENDATIONS[judgement.action],
         "risk_factors": field_effects(judgement.fields[:NUM_FACTORS]),
         "actions": _actions(judgement),
+        "warnings": warnings(judgement),
         "confidence": round(judgement.confidence, 6),
     }
 
@@ -188,6 +196,7 @@ READMISSION = Task(
             "description": "what to arrange, by the factors that raise the risk",
             "items": {"type": "string"},
         },
+        "warnings": warnings_schema(),
         "confidence": CONFIDENCE,
     },
     respond=respond,

@@ -8,7 +8,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from spt_core.answers import CONFIDENCE, PROBABILITY, field_effects, field_effects_schema
+from spt_core.answers import (
+    CONFIDENCE,
+    PROBABILITY,
+    field_effects,
+    field_effects_schema,
+    warnings,
+    warnings_schema,
+)
 from spt_core.judgement import Decision
 from spt_core.policy import Costs
 from spt_core.protected import ATTRIBUTES
@@ -27,6 +34,7 @@ def respond(judgement: Decision) -> dict[str, Any]:
         "uptake_probability": round(judgement.probability, 6),
         "recommendation": RECOMMENDATIONS[judgement.action],
         "contributing_factors": field_effects(judgement.fields[:NUM_FACTORS]),
+        "warnings": warnings(judgement),
         "confidence": round(judgement.confidence, 6),
     }
 
@@ -152,6 +160,7 @@ POLICY_UPTAKE = Task(
         "contributing_factors": field_effects_schema(
             "strongest effects on the log-odds, signed: positive makes it likelier"
         ),
+        "warnings": warnings_schema(),
         "confidence": CONFIDENCE,
     },
     respond=respond,

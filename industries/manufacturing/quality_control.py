@@ -15,6 +15,8 @@ from spt_core.answers import (
     field_effects,
     field_effects_schema,
     probability_schema,
+    warnings,
+    warnings_schema,
 )
 from spt_core.judgement import Labels, LabelScore
 from spt_core.signature import Field
@@ -75,13 +77,8 @@ def _disposition(label: str) -> Disposition | None:
 
 
 def _warnings(best: LabelScore, judgement: Labels) -> list[str]:
-    warnings = [
-        f"{name} is {judgement.record.get(name)}, beyond all training rows: the answer is a guess."
-        for name in judgement.outside
-    ]
-    if not best.is_given:
-        warnings.append("No class reaches its threshold: the most probable one is shown.")
-    return warnings
+    unsure = "No class reaches its threshold: the most probable one is shown."
+    return warnings(judgement) + ([] if best.is_given else [unsure])
 
 
 CLASSES = ("no_defect", "scratch", "roll_mark", "scale", "edge_crack", "stain")
@@ -280,11 +277,7 @@ QUALITY_CONTROL = Task(
         "evidence": field_effects_schema(
             "strongest effects on the log-odds of the defect, signed: positive speaks for it"
         ),
-        "warnings": {
-            "type": "array",
-            "description": "why the answer may be a guess, such as fields beyond all training rows",
-            "items": {"type": "string"},
-        },
+        "warnings": warnings_schema(),
         "confidence": probability_schema("calibrated probability of the defect"),
     },
     respond=respond,

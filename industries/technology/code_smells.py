@@ -14,6 +14,8 @@ from spt_core.answers import (
     field_effects,
     field_effects_schema,
     probability_schema,
+    warnings,
+    warnings_schema,
 )
 from spt_core.judgement import Labels
 from spt_core.signature import Field
@@ -42,6 +44,7 @@ def respond(judgement: Labels) -> dict[str, Any]:
         "severities": class_probabilities("severity", judgement.scores),
         "metrics": field_effects(best.fields[:NUM_METRICS]),
         "recommendation": _recommendation(best.label, smelly, judgement.record.get("smell")),
+        "warnings": warnings(judgement),
         "confidence": round(best.probability, 6),
     }
 
@@ -140,6 +143,7 @@ CODE_SMELLS = Task(
             "strongest effects on the log-odds of the severity, signed"
         ),
         "recommendation": {"type": "string", "description": "what is usual, by a stated table"},
+        "warnings": warnings_schema(),
         "confidence": probability_schema("calibrated probability of the severity"),
     },
     respond=respond,

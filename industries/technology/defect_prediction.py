@@ -8,7 +8,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from spt_core.answers import CONFIDENCE, field_effects, field_effects_schema, probability_schema
+from spt_core.answers import (
+    CONFIDENCE,
+    field_effects,
+    field_effects_schema,
+    probability_schema,
+    warnings,
+    warnings_schema,
+)
 from spt_core.judgement import Decision
 from spt_core.policy import Costs
 from spt_core.signature import Field
@@ -28,6 +35,7 @@ def respond(judgement: Decision) -> dict[str, Any]:
         "defect_probability": round(judgement.probability, 6),
         "recommendation": RECOMMENDATIONS[judgement.action],
         "metrics": field_effects(judgement.fields[:NUM_METRICS]),
+        "warnings": warnings(judgement),
         "confidence": round(judgement.confidence, 6),
     }
 
@@ -134,6 +142,7 @@ DEFECT_PREDICTION = Task(
         "metrics": field_effects_schema(
             "strongest effects on the log-odds, signed: positive raises the risk"
         ),
+        "warnings": warnings_schema(),
         "confidence": CONFIDENCE,
     },
     respond=respond,

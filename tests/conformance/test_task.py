@@ -192,7 +192,7 @@ def spans(task, example, reasons):
     measured = SpanPolicy(support=counts, recalled=dict.fromkeys(names, 99), patterns="1")
     for policy in (SpanPolicy(), measured):
         yield Spans(example, (), policy)
-        for name, source in itertools.product(names, ("pattern", "model", "pattern and model")):
+        for name, source in itertools.product(names, ("pattern", "model", "repeat")):
             yield Spans(example, (Span(0, 3, text[:3], name, source),), policy)
 
 
@@ -215,6 +215,18 @@ def test_the_sample_has_rows_of_every_class(task):
     else:
         counted = class_counts(good[task.label], rule)  # of one class a row, the negative one too
         assert set(classes(task)) - {task.negative_class} == set(counted) - {task.negative_class}
+
+
+@each_tabular
+def test_a_yes_or_no_says_which_field_lies_beyond_all_training_rows(task):
+    if task.head != "binary":
+        pytest.skip("of a class trading holds, others warn as they do here")
+    name = task.fields[0].name
+    policy = HEADS["binary"].default_policy(task, ())
+    for action in ("approve", "review", "decline"):
+        judgement = Decision(flatten(task.example), 0.5, action, 0.5, (), policy, (name,))
+        assert name in json.dumps(task.respond(judgement))
+        assert name not in json.dumps(task.respond(judgement._replace(outside=())))
 
 
 @each_text
