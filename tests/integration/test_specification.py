@@ -73,7 +73,7 @@ def test_a_risk_assessment_has_the_specification_s_parts(tmp_path: Path) -> None
     model = SpecializedModel(tiny_table_artifact(find(RISK), as_uri(tmp_path)))
     space = run("risk", model=model)
     assert list(space["risk_assessment"]) == [
-        "risk_level", "recommendation", "conditions", "reasoning",
+        "risk_level", "recommendation", "conditions", "reasoning", "warnings",
     ]  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def test_a_fraud_result_has_the_specification_s_parts(tmp_path: Path) -> None:
     model = SpecializedModel(tiny_table_artifact(task, as_uri(tmp_path)))
     space = run("fraud", model=model)
     assert list(space["fraud_result"]) == [
-        "fraud_probability", "risk_factors", "recommendation", "confidence",
+        "fraud_probability", "risk_factors", "recommendation", "warnings", "confidence",
     ]  # fmt: skip
 
 
