@@ -123,16 +123,16 @@ class _Attempt:
         if longer and longer >= MIN_LONGER * len(self.records):
             self.names += (_name("", width),)
         # It costs a reading of all, and tells escapes by backslashes alone.
-        self.is_sound = '\\"' not in body or _parses(text, delimiter)
+        self.num_stray = _num_stray(text, delimiter) if '\\"' in body else 0
 
     @property
-    def fit(self) -> tuple[float, int, bool]:
-        """The share of records as wide as the header, its width, whether all quotes are closed."""
+    def fit(self) -> tuple[float, int, int]:
+        """The share of records as wide as the header, its width, and fewer stray quotes."""
         width = len(self.names)
         same = sum(len(record) == width for record in self.records)
         share = same / len(self.records) if self.records else 1.0
         # Records of one cell fit whatever the delimiter: they win where nothing else fits at all.
-        return (0.0 if width == 1 else round(share, 1), width, self.is_sound)
+        return (0.0 if width == 1 else round(share, 1), width, -self.num_stray)
 
     def wordless(self) -> tuple[int, ...]:
         """The columns whose cells nearly all hold digits and no letters."""
@@ -147,13 +147,11 @@ class _Attempt:
         return tuple(columns)
 
 
-def _parses(text: str, delimiter: str) -> bool:
-    try:
-        for _ in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True):
-            pass
-    except csv.Error:
-        return False
-    return True
+def _num_stray(text: str, delimiter: str) -> int:
+    """How many quotes are of no cell that one opens and one closes."""
+    mark = re.escape(delimiter)
+    cell = rf'(?:\A|(?<=[{mark}\r\n]))"[^"]*+(?:""[^"]*+)*+"(?=[{mark}\r\n]|\Z)'
+    return re.sub(cell, "", text).count(_QUOTE)
 
 
 def blocks(stream: io.BufferedIOBase, dialect: Dialect, size: int) -> Iterator[Block]:

@@ -213,7 +213,9 @@ def test_the_sample_has_every_column(task):
 @each_task
 def test_the_sample_has_rows_of_every_class(task):
     rule = rule_of(task)
-    good, bad = conform(task.sample(num_rows(task), 0), read_fields(task), label=task.label, labels=rule)
+    good, bad = conform(
+        task.sample(num_rows(task), 0), read_fields(task), label=task.label, labels=rule
+    )
     assert bad.num_rows == 0
     assert num_saying(good[task.label], rule) > 0
     if task.head in ("binary", "anomalies"):

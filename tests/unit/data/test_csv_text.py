@@ -81,6 +81,21 @@ def test_what_a_program_wrote_is_read(tmp_path, dialect, rows):
     assert not any(raw.refused for raw in raws)
 
 
+@pytest.mark.parametrize(
+    ("line", "cells"),
+    [
+        (r'"\"",",;"', ['"', ",;"]),  # else two cells too, of which one holds a stray quote
+        (r'"C:\dir\","x"', ["C:\\dir\\", "x"]),
+        (r'"say \"hi\", twice","x"', ['say "hi", twice', "x"]),
+        (r'"say \"hi\", twice",5" pipe', ['say "hi", twice', '5" pipe']),
+    ],
+)
+def test_a_backslash_escapes_where_fewer_quotes_are_stray_then(tmp_path, line, cells):
+    path = tmp_path / "a.csv"
+    path.write_text("id,name,note\n" + "".join(f"{number},{line}\n" for number in range(6)))
+    assert read(path)[0] == [[str(number), *cells] for number in range(6)]
+
+
 def plain_lines(num_lines: int, stray: dict[int, str]) -> list[str]:
     """Rows with quoted cells, some over two lines; `stray` are names at some rows."""
     lines = []
