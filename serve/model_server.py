@@ -280,6 +280,8 @@ async def _answer(
         content = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         fact = "it is empty" if not body.strip() else str(error)
+        if image is not None and num_pixels_of(body):
+            fact = f"it is an image, which is sent as {', '.join(IMAGE_TYPES)}"
         raise Problem(400, f"the body must be JSON, however: {fact}") from error
     if not isinstance(content, dict):
         raise Problem(

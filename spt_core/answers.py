@@ -37,6 +37,15 @@ def in_words(names: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
+def unlike(outside: Sequence[str]) -> str:
+    """What is odd about a window's channels, as a sentence's beginning.
+
+    Such as "heat reads beyond all of training, or stands still".
+    """
+    reads, stands = ("reads", "stands") if len(outside) == 1 else ("read", "stand")
+    return f"{in_words(outside)} {reads} beyond all of training, or {stands} still"
+
+
 def silence(silent: Sequence[Silence]) -> str:
     """What a window has no reading of, as a part of a sentence; empty where nothing is silent.
 

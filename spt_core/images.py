@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -50,6 +51,8 @@ _SIGNATURES = (
     (b"MM\0*", "it is a TIFF whose header is truncated or damaged"),
     (b"BM", "it is a BMP whose header is truncated or damaged"),
 )
+_CONTAINER = b"ftyp"  # behind four bytes of length
+_NO_BASE64 = re.compile(r"[^A-Za-z0-9+/=\s]")
 _DICOM_AT = 128  # where a DICOM file says that it is one
 # Tags of TIFF and EXIF.
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION = 258, 262, 274
@@ -115,7 +118,8 @@ def picture_of(value: object, name: str, *, side_px: int | None = None) -> Pictu
 
 def from_base64(text: str, rule: str) -> bytes:
     """What base64 text holds, with or without `data:image/png;base64,` in front of it."""
-    if text.startswith("data:"):
+    text = text.strip()
+    if text[:5].lower() == "data:":
         text = text.partition(",")[2]
     if not text.strip():
         raise InputError(f"{rule} be an image in base64, however: it is empty")
@@ -124,14 +128,27 @@ def from_base64(text: str, rule: str) -> bytes:
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        if text.lower().endswith(SUFFIXES) and len(text) <= MAX_PATH:
+        is_short = len(text) <= MAX_PATH
+        if is_short and text.lower().startswith(("http://", "https://")):
+            raise InputError(
+                f"{rule} be an image in base64, however: {text!r} is an address; send what it holds"
+            ) from error
+        if is_short and text.lower().endswith(SUFFIXES):
             raise InputError(
                 f"{rule} be an image in base64, however: {text!r} looks like the name of a file; "
                 "send what it holds, in Python as Path(...) or bytes"
             ) from error
-        raise InputError(
-            f"{rule} be an image in base64, however: {' '.join(str(error).lower().split())}"
-        ) from error
+        raise InputError(f"{rule} be an image in base64, however: {_no_base64(text)}") from error
+
+
+def _no_base64(text: str) -> str:
+    """Why a text is no base64."""
+    wrong = _NO_BASE64.search(text)
+    if wrong is None:
+        return "it is cut off, or its end has not the = that it needs"
+    if not _NO_BASE64.search(text.replace("-", "+").replace("_", "/")):
+        return "it is base64 for addresses, with - and _; send it with + and /"
+    return f"its character {wrong.start()} is {wrong.group()!r}"
 
 
 def num_pixels_of(value: object) -> int:
@@ -200,6 +217,8 @@ def _opened(content: bytes, rule: str) -> Any:  # of Pillow
         raise InputError(
             f"{rule} have at most {MAX_PIXELS:,} pixels, however: {width:,} x {height:,}"
         )
+    if min(width, height) < MIN_SIDE_PX:  # before it is shrunk
+        raise _wrong_size(rule, width, height)
     # Of a JPEG with more pictures behind it (MPO, by which Pillow knows it) the first is the one.
     num_frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if num_frames > 1:
@@ -326,10 +345,14 @@ def _check(pixels: NDArray[Any], rule: str) -> None:
         raise InputError(f"{rule} have the shape H x W or H x W x 3, however: {shape}")
     height, width = pixels.shape[:2]
     if min(height, width) < MIN_SIDE_PX or width * height > MAX_PIXELS:
-        raise InputError(
-            f"{rule} have {MIN_SIDE_PX} x {MIN_SIDE_PX} to {MAX_PIXELS:,} pixels, however: "
-            f"{width:,} x {height:,}"
-        )
+        raise _wrong_size(rule, width, height)
+
+
+def _wrong_size(rule: str, width: int, height: int) -> InputError:
+    return InputError(
+        f"{rule} have {MIN_SIDE_PX} x {MIN_SIDE_PX} to {MAX_PIXELS:,} pixels, however: "
+        f"{width:,} x {height:,}"
+    )
 
 
 def _picture(pixels: Pixels, size: tuple[int, int]) -> Picture:
@@ -353,7 +376,11 @@ def _kind(content: bytes) -> str:
     for signature, kind in _SIGNATURES:
         if content.startswith(signature):
             return kind
+    if content[4:8] == _CONTAINER:
+        return "it is a HEIC, AVIF or another file of that container; save it as JPEG or PNG"
     head = content[:64]
-    if all(32 <= byte < 127 or byte in (9, 10, 13) for byte in head):
+    words = head.decode("utf-8", "ignore")  # whose last letter may be cut
+    is_cut_alone = len(head) - len(words.encode()) < (4 if len(content) > len(head) else 1)
+    if is_cut_alone and all(letter.isprintable() or letter in "\t\n\r" for letter in words):
         return "it is text"
     return f"it begins with the bytes {head[:4].hex(' ')}"

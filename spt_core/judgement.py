@@ -96,7 +96,7 @@ class AttentionMap(NamedTuple):
 
     def grid(self, digits: int = 4) -> list[list[float]]:
         """The effects as an answer shows them."""
-        return [[round(effect, digits) for effect in line] for line in self.effects]
+        return [[round(effect, digits) + 0.0 for effect in line] for line in self.effects]
 
     def _box(self, group: set[tuple[int, int]], effect: float) -> Region:
         rows, columns = zip(*group, strict=True)

@@ -65,6 +65,14 @@ def parse_moment(value: object, name: str, notation: Notation | None = None) -> 
     return _moment(value, name, notation).wall
 
 
+def parse_zoned(
+    value: object, name: str, notation: Notation | None = None
+) -> tuple[datetime.datetime, float]:
+    """The wall-clock time of `parse_moment`, and its offset from UTC in seconds, 0 without one."""
+    moment = _moment(value, name, notation)
+    return moment.wall, moment.offset_us / 1e6
+
+
 def _moment(value: object, name: str, notation: Notation | None) -> Moment:
     if isinstance(value, datetime.datetime):  # of a caller in Python; a table's own type
         return Moment(value.replace(tzinfo=None))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from spt_core.answers import silence
+from spt_core.answers import silence, unlike
 from spt_core.heads.backtest import expected_shortfall, value_at_risk
 from spt_core.judgement import Forecast
 from spt_core.signature import Field, SequenceShape
@@ -41,20 +41,22 @@ def respond(judgement: Forecast) -> dict[str, Any]:
 
 
 def _of_position(loss_pct: float, position: Any) -> float:
-    """In the position's currency; where no position is told, of USUAL_POSITION."""
+    """In the position's currency, to the cent or three digits; untold it is USUAL_POSITION."""
     value = USUAL_POSITION if position is None else float(position)
-    return round(value * loss_pct / 100.0, 2)
+    loss = value * loss_pct / 100.0
+    return round(loss, 2) if loss >= 1.0 else float(f"{loss:.3g}")
 
 
 def _recommendation(judgement: Forecast, at_risk: float, level: float) -> str:
     text = (
-        f"Hold against a loss of {at_risk:.2f} % by the next close; on {1.0 - level:.1%} of days "
-        "it is worse. See the backtest in the model's report."
+        f"Hold against a loss of {at_risk:.2f} % by the next close; on "
+        f"{100.0 - 100.0 * level:.3g} % of days it is worse. See the backtest in the model's "
+        "report."
     )
     if judgement.silent:
         text += f" The window has {silence(judgement.silent)}: stress it by hand."
     if judgement.outside:
-        text += " The window reads beyond all of training: stress it by hand."
+        text += f" In the window {unlike(judgement.outside)}: stress it by hand."
     return text
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from spt_core.answers import silence
+from spt_core.answers import silence, unlike
 from spt_core.errors import InputError
 from spt_core.heads.totals import total_of
 from spt_core.judgement import Forecast, Stretch
@@ -91,14 +91,14 @@ def _mean(step: Any) -> float:
 
 def _recommendation(judgement: Forecast, point: float, service: float, lead_time: int) -> str:
     text = (
-        f"Order when the stock, with what is on its way, falls to {point:g}: by this forecast "
+        f"Order when the stock, with what is on its way, falls to {point:,.0f}: by this forecast "
         f"{_steps(lead_time)} no more in {100 * service:g} % of cases, if no step's demand hangs "
         "on another's; demand that comes in clusters needs more."
     )
     if judgement.silent:
         text += f" The window has {silence(judgement.silent)}: look at it yourself."
     if judgement.outside:
-        text += " The window reads beyond all of training: look at it yourself."
+        text += f" In the window {unlike(judgement.outside)}: look at it yourself."
     return text
 
 

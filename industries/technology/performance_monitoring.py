@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from spt_core.answers import in_words, silence
+from spt_core.answers import in_words, silence, unlike
 from spt_core.judgement import Anomaly, Stretch
 from spt_core.signature import Field, SequenceShape
 from spt_core.task import IndustryType, Task
@@ -80,10 +80,8 @@ def _recommendation(judgement: Anomaly, named: list[Stretch], severity: str) -> 
             f" The window has {silence(judgement.silent)}: whether that is as usual is not known."
         )
     if judgement.outside:
-        verbs = ("reads", "stands") if len(judgement.outside) == 1 else ("read", "stand")
         broken += (
-            f" {in_words(judgement.outside)} {verbs[0]} beyond all of training, or {verbs[1]} "
-            "still: a changed unit or a broken probe would do that too."
+            f" {unlike(judgement.outside)}: a changed unit or a broken probe would do that too."
         )
     if judgement.is_anomaly:
         metrics = [stretch.channel for stretch in named[:3]]

@@ -180,6 +180,14 @@ def test_no_side_is_shrunk_that_is_not_twice_as_long_as_needed() -> None:
             "'film.png' looks like the name of a file; send what it holds, in Python as Path",
         ),
         ("/data/plates/7.JPEG", "looks like the name of a file"),
+        ("https://plant.example/7.png", "is an address; send what it holds"),
+        ("it is, a text", "its character 5 is ','"),
+        ("AAAA-_AA", "it is base64 for addresses, with - and _"),
+        ("AAAAA", "it is cut off"),
+        ("data:image/svg+xml,%3Csvg%3E", "its character 0 is '%'"),
+        (b"\0\0\0\x18ftypheic" + b"\0" * 40, "it is a HEIC"),
+        ("Ein Bild für Öl".encode(), "it is text"),
+        (encoded(Image.fromarray(gradient()).resize((7, 4000))), "however: 7 x 4,000"),
         ("", "it is empty"),
         (base64.b64encode(b"nothing").decode(), "it is text"),
         (None, "it is null"),
@@ -192,6 +200,14 @@ def test_no_side_is_shrunk_that_is_not_twice_as_long_as_needed() -> None:
 )
 def test_what_is_no_image_is_refused_in_a_sentence(content: Any, fact: str) -> None:
     assert fact in refusal(content)
+
+
+@pytest.mark.parametrize("start", ["", " ", "data:image/png;base64,", " DATA:image/png;base64,"])
+def test_base64_may_say_what_it_holds(start: str) -> None:
+    content = tiny_image(0)
+    text = start + base64.b64encode(content).decode()
+    expected = picture_of(content, "image").pixels
+    assert np.array_equal(picture_of(text, "image").pixels, expected)
 
 
 def test_an_animation_is_refused() -> None:

@@ -18,7 +18,7 @@ from spt_core.data.series import MAX_GAPS, STEP_TOLERANCE, with_horizon
 from spt_core.errors import InputError, nearest
 from spt_core.families.series.horizon import read_horizon
 from spt_core.notation import FLOAT32_MAX
-from spt_core.records import parse_moment, shown, wrong_value
+from spt_core.records import parse_zoned, shown, wrong_value
 from spt_core.signature import (
     KNOWN_IN_ADVANCE,
     MAX_READINGS,
@@ -73,7 +73,10 @@ class WindowReader:
         self._channels = field.shape.channels
         self._own = frozenset(self._channels)
         extra = {field.shape.time, field.shape.unit} - {None}
-        self._unit = step_unit(field.shape)
+        unit = step_unit(field.shape)
+        self._step = (
+            f"{field.shape.step:g}{unit.removesuffix('s') if field.shape.step == 1 else unit}"
+        )
         self._extra = cast(frozenset[str], frozenset(extra)) - self._own
 
     def record(self, record: Mapping[str, Any]) -> EncodedWindow:
@@ -131,7 +134,8 @@ class WindowReader:
         least, greatest = term.minimum or 0.0, FLOAT32_MAX if term.maximum is None else term.maximum
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not least <= cast(float, value) <= greatest:
-            raise wrong_value(name, f"a number from {least:g} to {greatest:g}", value)
+            top = "upwards" if term.maximum is None else f"to {greatest:g}"
+            raise wrong_value(name, f"a number from {least:g} {top}", value)
 
     def _values(self, given: object) -> _Readings:
         """The readings [T, C] of a window, and when they were, if the client says so."""
@@ -143,8 +147,9 @@ class WindowReader:
             read = self._of_readings(given) if is_named else _Readings(self._of_rows(given))
             values, moments, last = read
         else:
+            fact = "it is empty" if given == [] else shown(given)
             raise InputError(
-                f"the field {self._name!r} must be a list of readings, however: {shown(given)}"
+                f"the field {self._name!r} must be a list of readings, however: {fact}"
             )
         length = self._shape.length
         if len(values) < length:
@@ -274,8 +279,13 @@ class WindowReader:
                     )
 
     def _on_steps(self, values: Window, clock: Sequence[Any]) -> _Readings:
-        """Readings on the model's steps back from the last one; a step without any is a gap."""
-        times = np.array([self._moment(at, number) for number, at in enumerate(clock)])
+        """Readings on the model's steps back from the last one; a step without any is a gap.
+
+        Times with several offsets from UTC, as where summer time ends, are told by the last one's.
+        """
+        zoned = [self._moment(at, number) for number, at in enumerate(clock)]
+        times, offsets = np.array(zoned).reshape(-1, 2).T
+        times = times - (offsets - offsets[-1])
         falls = np.flatnonzero(np.diff(times) < 0)
         if len(falls):
             number = int(falls[0]) + 1
@@ -292,12 +302,19 @@ class WindowReader:
             return _Readings(values, clock, last)
         if times[-1] - times[0] < (length - 1.5) * step:
             raise InputError(
-                f"a window must cover {length} steps of {step:g}{self._unit}, however: from the "
+                f"a window must cover {length} steps of {self._step}, however: from the "
                 f"first reading to the last there are {times[-1] - times[0]:g}"
             )
         due = times[-1] - step * np.arange(length - 1, -1, -1)
         places = np.searchsorted(times, due + step / 2, side="right") - 1
         is_near = (places >= 0) & (times[np.maximum(places, 0)] > due - step / 2)
+        num_gaps, apart = int((~is_near).sum()), float(np.median(np.diff(times)))
+        if num_gaps > MAX_GAPS * length and abs(apart - step) > STEP_TOLERANCE * step:
+            raise InputError(
+                f"at most {MAX_GAPS:.0%} of a window's steps of {self._step} may be gaps, however: "
+                f"{num_gaps} of {length} are, as readings are {apart:g} apart by their "
+                f"{self._shape.time}"
+            )
         on_steps = np.where(is_near[:, None], values[places], np.float32(np.nan))
         return _Readings(on_steps, self._moments(clock, places, is_near, last), last)
 
@@ -322,14 +339,15 @@ class WindowReader:
             for place, near, at in zip(places.tolist(), is_near.tolist(), written, strict=True)
         ]
 
-    def _moment(self, at: object, number: int) -> float:
+    def _moment(self, at: object, number: int) -> tuple[float, float]:
+        """When a reading was, in seconds or as the clock counts, and its offset from UTC."""
         notation = self._shape.notation
         if notation is None and isinstance(at, int | float) and not isinstance(at, bool):
             if not abs(at) <= FLOAT32_MAX:
                 raise wrong_value(f"{self._shape.time} of reading {number}", "a finite number", at)
-            return float(at)
-        moment = parse_moment(at, f"{self._shape.time} of reading {number}", notation)
-        return moment.timestamp() if moment.tzinfo else (moment - _EPOCH).total_seconds()
+            return float(at), 0.0
+        wall, offset = parse_zoned(at, f"{self._shape.time} of reading {number}", notation)
+        return (wall - _EPOCH).total_seconds(), offset
 
 
 def _is_finite(value: object) -> bool:

@@ -255,7 +255,8 @@ def occlusions(shape: SequenceShape, target: int) -> list[Occlusion]:
 
 
 def _reading(value: Any) -> float | None:
-    return None if np.isnan(value) else float(value)
+    """As it was sent: the fewest digits that give the same number of 32 bits."""
+    return None if np.isnan(value) else float(str(np.float32(value)))
 
 
 def stretches(effects: Windows, values: Windows, channels: Sequence[str]) -> tuple[Stretch, ...]:
@@ -285,7 +286,7 @@ def stretches(effects: Windows, values: Windows, channels: Sequence[str]) -> tup
             channels[i],
             int(first[i]),
             int(behind[i]),
-            None if np.isnan(last[i]) else float(last[i]),
+            _reading(last[i]),
             float(totals[i]),
         )
         for i in order

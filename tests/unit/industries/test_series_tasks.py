@@ -160,6 +160,19 @@ def test_a_forecast_of_a_window_that_went_silent_says_so(path: str) -> None:
     assert "no reading of demand in the last 6 of 12 steps" in told
 
 
+@pytest.mark.parametrize("path", ["manufacturing/supply_chain", "financial_services/market_risk"])
+def test_a_forecast_names_the_channel_that_is_like_none_of_training(path: str) -> None:
+    odd = demand(4.0)._replace(outside=("demand",))
+    told = find(path).respond(odd)["recommendation"]
+    assert "In the window demand reads beyond all of training, or stands still: " in told
+
+
+def test_a_large_stock_is_told_to_the_piece() -> None:
+    answer = find("manufacturing/supply_chain").respond(demand(1_234_567.0))
+    assert f"falls to {answer['reorder_point']:,.0f}: " in answer["recommendation"]
+    assert "e+" not in answer["recommendation"]
+
+
 def test_no_life_is_below_nothing() -> None:
     answer = find("manufacturing/predictive_maintenance").respond(life(-3.0, -9.0, 4.0))
     assert answer["remaining_useful_life"] == 0.0

@@ -46,6 +46,12 @@ def test_value_at_risk_is_of_the_position_and_the_level_that_are_asked_for():
     assert own["expected_shortfall"] > own["value_at_risk"]
 
 
+def test_a_small_position_s_loss_is_no_zero_and_days_are_told_as_the_level_says():
+    assert forecast(position_value=0.05)["value_at_risk"] == pytest.approx(0.0023, abs=1e-5)
+    for level, days in ((0.99, "on 1 % of"), (0.975, "on 2.5 % of"), (0.995, "on 0.5 % of")):
+        assert days in forecast(confidence_level=level)["recommendation"]
+
+
 def test_a_level_that_the_tail_does_not_reach_is_refused():
     with pytest.raises(InputError, match="a level must be from 0.95"):
         forecast(confidence_level=0.9)

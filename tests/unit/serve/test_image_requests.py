@@ -98,6 +98,13 @@ def test_what_is_no_image_has_no_pixels_and_its_own_sentence_later() -> None:
     assert num_pixels_of(base64.b64encode(tiny_image(0)).decode()) == num_pixels_of(tiny_image(0))
 
 
+@pytest.mark.parametrize("kind", ["", "application/json", "application/x-www-form-urlencoded"])
+def test_an_image_that_is_sent_as_json_is_told_how_images_are_sent(kind: str) -> None:
+    refused = post(tiny_image(0), kind)
+    assert refused.status == 400
+    assert "it is an image, which is sent as image/png, image/jpeg" in refused.content["detail"]
+
+
 def test_few_requests_with_images_are_read_at_once() -> None:
     predictor = Scratched()
     hot = route(predictor)

@@ -195,6 +195,13 @@ def test_demand_that_stopped_is_told_in_the_answer(server: ModelServer) -> None:
     assert "no reading of demand in the last 4 of 12 steps" in answer["recommendation"]
 
 
+def test_times_in_milliseconds_are_told_from_gaps(server: ModelServer) -> None:
+    days = [row | {"month": 86_400_000 * 31 * i} for i, row in enumerate(readings())]
+    response = post(server, asked(days))
+    assert response.status == 422
+    assert "apart by their month" in response.content["detail"]
+
+
 def test_a_month_without_a_reading_is_a_gap_of_a_longer_history(server: ModelServer) -> None:
     earlier = {"month": "2023-12-01", "promotion": 0.0, "demand": 1.0}
     response = post(server, asked([earlier, *readings()[:5], *readings()[6:]]))

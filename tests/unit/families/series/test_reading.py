@@ -78,6 +78,22 @@ def test_iso_times_are_read():
     assert read(timed(*stamps)).shape == (4, 2)
 
 
+def test_times_of_several_offsets_are_told_by_the_last_one_s():
+    stamps = ["02:58:00+02:00", "02:59:00+02:00", "02:00:00+01:00", "02:01:00+01:00"]
+    given = timed(*(f"2024-10-27T{stamp}" for stamp in stamps))
+    assert read(given)[:, 0].tolist() == [0, 1, 2, 3]
+    with pytest.raises(InputError, match="before reading 0"):
+        read(timed(*(f"2024-05-01T00:0{i}:00{'Z' if i else '-02:00'}" for i in range(4))))
+
+
+def test_a_term_without_a_greatest_value_is_told_from_its_least():
+    term = Field(name="horizon", kind="number", minimum=1, required=False)
+    field = Field(name="readings", kind="sequence", shape=SHAPE)
+    reader = WindowReader(Signature(fields=(field, term)))
+    with pytest.raises(InputError, match="must be a number from 1 upwards, however: 0"):
+        reader.record({"readings": readings(), "horizon": 0})
+
+
 def moments(given, reader=READER):
     return reader.record({"readings": given}).moments
 
@@ -119,7 +135,7 @@ def test_terms_beside_the_readings_are_numbers_in_their_range():
 
 BAD = {
     "too short": (readings(3), "must have 4 readings, however: 'readings' has 3"),
-    "empty": ([], "must be a list of readings"),
+    "empty": ([], "must be a list of readings, however: it is empty"),
     "no list": ("many", "must be a list of readings"),
     "a channel missing": ([{"speed": 1.0}] * 4, "'heat' is missing in reading 0"),
     "a channel too many": (readings(spede=1.0), "'spede' is none of them .*nearest is 'speed'"),
@@ -165,6 +181,10 @@ BAD = {
     "mostly gaps": (
         [row | {"speed": None, "heat": None} for row in readings(3)] + readings(1),
         "at most 50% of a window's steps may be gaps, however: 3 of 4",
+    ),
+    "times in another unit": (
+        timed(0, 60_000, 120_000, 180_000),
+        "steps of 60 may be gaps, however: 3 of 4 are, as readings are 60000 apart by their time",
     ),
     "rows of another width": ([[1.0]] * 4, "must be a list of 2 numbers"),
     "mixed rows": ([readings()[0], [1.0, 2.0]] * 2, "must be an object of channels"),
@@ -267,7 +287,7 @@ def test_months_of_a_request_are_steps_and_a_missing_one_is_a_gap():
     stamps = ["2023-11-30", "2023-12-31", "2024-02-29", "2024-03-31"]
     window = reader.record({"readings": timed("2023-10-31", *stamps)}).values
     assert window[:, 0].tolist() == [2, 2, 3, 4]
-    with pytest.raises(InputError, match="must cover 4 steps of 1 months"):
+    with pytest.raises(InputError, match="must cover 4 steps of 1 month, "):
         reader.record({"readings": timed("2024-01-01", "2024-01-02", "2024-01-03", "2024-01-04")})
 
 

@@ -12,7 +12,7 @@ from spt_core.artifacts import as_uri
 from spt_core.data.series import as_column
 from spt_core.families.series.facts import with_seen
 from spt_core.families.series.reading import readings_of
-from spt_core.families.series.serving import SeriesServing
+from spt_core.families.series.serving import SeriesServing, stretches
 from spt_core.heads import HEADS
 from spt_core.judgement import Silence
 from spt_core.signature import Signature
@@ -148,6 +148,12 @@ def test_the_schema_that_clients_see_holds_for_what_the_reader_takes(path):
     assert not schema.is_valid({**task.example, "readings": rows[1:]})
     assert not schema.is_valid({**task.example, "readings": [{}] * len(rows)})
     assert not schema.is_valid({})
+
+
+def test_a_reading_is_shown_as_it_was_sent():
+    values = np.array([[1.0, np.nan], [3.2228, np.nan]], np.float32)
+    told = stretches(np.ones((2, 2), np.float32), values, ("pressure", "load"))
+    assert {each.channel: each.value for each in told} == {"pressure": 3.2228, "load": None}
 
 
 def test_reasons_name_every_channel_once_the_strongest_first(predictor):
