@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,8 @@ from spt_core.task import IndustryType, Task
 
 WINDOW_DAYS = 250  # a year: what Basel asks for at least, and historical simulation uses
 USUAL_LEVEL = 0.99
+RETURN_AND_LOSS = ("return_pct", "loss_pct")
+ROUNDING = 0.05  # points, and the share of a return, by which a loss may differ from it
 SHOWN_LEVELS = (0.9, 0.95, 0.99)
 BACKTEST_LEVELS = (0.95, 0.99)
 SAMPLE_DAYS = 600  # of one instrument
@@ -53,11 +55,30 @@ def _recommendation(judgement: Forecast, at_risk: float, level: float) -> str:
         f"{100.0 - 100.0 * level:.3g} % of days it is worse. See the backtest in the model's "
         "report."
     )
+    num_wrong = _num_contradictions(judgement.record.get("readings"))
+    if num_wrong:
+        text += (
+            f" On {num_wrong} of the days that were sent loss_pct is not -return_pct, or 0 where "
+            "it gained: check units and signs first."
+        )
     if judgement.silent:
         text += f" The window has {silence(judgement.silent)}: stress it by hand."
     if judgement.outside:
         text += f" In the window {unlike(judgement.outside)}: stress it by hand."
     return text
+
+
+def _num_contradictions(readings: Any) -> int:
+    """On how many days of a request the loss is not what the return says."""
+    pairs: list[Any] = []
+    if isinstance(readings, Mapping):
+        given = cast(Mapping[str, Any], readings)
+        pairs += zip(*(given.get(name) or () for name in RETURN_AND_LOSS), strict=False)
+    elif isinstance(readings, list):
+        rows = (row for row in cast(list[Any], readings) if isinstance(row, Mapping))
+        pairs += ([row.get(name) for name in RETURN_AND_LOSS] for row in rows)
+    told: list[list[float]] = [pair for pair in pairs if None not in pair]
+    return sum(abs(loss - max(-gain, 0.0)) > ROUNDING + ROUNDING * abs(gain) for gain, loss in told)
 
 
 def sample(num_rows: int, seed: int) -> pa.Table:

@@ -52,6 +52,20 @@ def test_a_small_position_s_loss_is_no_zero_and_days_are_told_as_the_level_says(
         assert days in forecast(confidence_level=level)["recommendation"]
 
 
+def test_losses_that_contradict_their_returns_are_told_in_both_forms():
+    gains = [1.2, -0.5, 0.0, None, -2.0]
+    for losses, num_wrong in (
+        ([0.0, 0.5, 0.0, 0.0, 2.02], 0),
+        ([0.0, 0.005, 0.0, 0.0, 0.02], 2),  # fractions
+        ([1.2, -0.5, 0.0, 3.0, None], 2),
+    ):
+        rows = [{"return_pct": g, "loss_pct": v} for g, v in zip(gains, losses, strict=True)]
+        for readings in (rows, {"return_pct": gains, "loss_pct": losses}):
+            told = forecast(readings=readings)["recommendation"]
+            assert (f"On {num_wrong} of the days" in told) == (num_wrong > 0)
+    assert "of the days that were sent" not in forecast(readings=[[1.0, 5.0]])["recommendation"]
+
+
 def test_a_level_that_the_tail_does_not_reach_is_refused():
     with pytest.raises(InputError, match="a level must be from 0.95"):
         forecast(confidence_level=0.9)
