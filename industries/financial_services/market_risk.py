@@ -64,7 +64,7 @@ def _recommendation(judgement: Forecast, at_risk: float, level: float) -> str:
     if judgement.silent:
         text += f" The window has {silence(judgement.silent)}: stress it by hand."
     if judgement.outside:
-        text += f" In the window {unlike(judgement.outside)}: stress it by hand."
+        text += f" In the request {unlike(judgement.outside)}: stress it by hand."
     return text
 
 

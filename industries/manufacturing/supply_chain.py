@@ -98,7 +98,7 @@ def _recommendation(judgement: Forecast, point: float, service: float, lead_time
     if judgement.silent:
         text += f" The window has {silence(judgement.silent)}: look at it yourself."
     if judgement.outside:
-        text += f" In the window {unlike(judgement.outside)}: look at it yourself."
+        text += f" In the request {unlike(judgement.outside)}: look at it yourself."
     return text
 
 

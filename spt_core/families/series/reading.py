@@ -73,7 +73,7 @@ class WindowReader:
         self._channels = field.shape.channels
         self._own = frozenset(self._channels)
         extra = {field.shape.time, field.shape.unit} - {None}
-        unit = step_unit(field.shape)
+        self._unit = unit = step_unit(field.shape)
         self._step = (
             f"{field.shape.step:g}{unit.removesuffix('s') if field.shape.step == 1 else unit}"
         )
@@ -285,7 +285,8 @@ class WindowReader:
         """
         zoned = [self._moment(at, number) for number, at in enumerate(clock)]
         times, offsets = np.array(zoned).reshape(-1, 2).T
-        times = times - (offsets - offsets[-1])
+        if not self._shape.in_months:  # which begin by the wall clock, in summer too
+            times = times - (offsets - offsets[-1])
         falls = np.flatnonzero(np.diff(times) < 0)
         if len(falls):
             number = int(falls[0]) + 1
@@ -312,7 +313,7 @@ class WindowReader:
         if num_gaps > MAX_GAPS * length and abs(apart - step) > STEP_TOLERANCE * step:
             raise InputError(
                 f"at most {MAX_GAPS:.0%} of a window's steps of {self._step} may be gaps, however: "
-                f"{num_gaps} of {length} are, as readings are {apart:g} apart by their "
+                f"{num_gaps} of {length} are, as readings are {apart:g}{self._unit} apart by their "
                 f"{self._shape.time}"
             )
         on_steps = np.where(is_near[:, None], values[places], np.float32(np.nan))

@@ -164,7 +164,7 @@ def test_a_forecast_of_a_window_that_went_silent_says_so(path: str) -> None:
 def test_a_forecast_names_the_channel_that_is_like_none_of_training(path: str) -> None:
     odd = demand(4.0)._replace(outside=("demand",))
     told = find(path).respond(odd)["recommendation"]
-    assert "In the window demand reads beyond all of training, or stands still: " in told
+    assert "In the request demand reads beyond all of training, or stands still: " in told
 
 
 def test_a_large_stock_is_told_to_the_piece() -> None:

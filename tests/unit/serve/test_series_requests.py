@@ -199,7 +199,7 @@ def test_times_in_milliseconds_are_told_from_gaps(server: ModelServer) -> None:
     days = [row | {"month": 86_400_000 * 31 * i} for i, row in enumerate(readings())]
     response = post(server, asked(days))
     assert response.status == 422
-    assert "apart by their month" in response.content["detail"]
+    assert "months apart by their month" in response.content["detail"]
 
 
 def test_a_month_without_a_reading_is_a_gap_of_a_longer_history(server: ModelServer) -> None:

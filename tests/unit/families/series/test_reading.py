@@ -289,6 +289,9 @@ def test_months_of_a_request_are_steps_and_a_missing_one_is_a_gap():
     assert window[:, 0].tolist() == [2, 2, 3, 4]
     with pytest.raises(InputError, match="must cover 4 steps of 1 month, "):
         reader.record({"readings": timed("2024-01-01", "2024-01-02", "2024-01-03", "2024-01-04")})
+    summer = [f"2024-{month:02d}-01T00:00+02:00" for month in (8, 9, 10)]
+    window = reader.record({"readings": timed(*summer, "2024-11-01T00:00+01:00")}).values
+    assert window[:, 0].tolist() == [0, 1, 2, 3]
 
 
 def test_months_of_a_request_may_be_written_as_in_the_corpus():
