@@ -113,8 +113,10 @@ def score_corpus(
     columns = list(corpus.columns)
     task = find(model.artifact.task)
     sequence = next((f for f in signature.fields if f.kind == "sequence"), None)
+    clock = None
     if sequence is not None:
         signature = reading_signature(signature, corpus)
+        clock = next((field.name for field in signature.fields if field.kind == "time"), None)
     odd = oddities(sample(corpus, SAMPLE_ROWS), signature, corpus.uris[0])
     needed = [field.name for field in signature.fields if field.required]
     require_columns(needed, columns, what="input", file=corpus.uris[0])
@@ -135,7 +137,7 @@ def score_corpus(
                 quarantine=refused,
                 with_label=False,
                 required=needed,
-                time=time if windows else None,
+                time=time if windows else clock,
             )
             if windows:
                 rows = add_windows_to_dataset(

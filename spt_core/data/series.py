@@ -173,12 +173,13 @@ def cut(table: pa.Table, cutting: Cutting) -> pa.Table:
 def cuts(table: pa.Table, cutting: Cutting) -> Iterator[pa.Table]:
     """The rows that `cut` returns, some at a time."""
     shape, label = cutting.shape, cutting.label
-    times, units = moments(table[shape.time]), unit_numbers(table, shape.unit)
-    rows = np.lexsort((times, units))
-    table, times, units = table.take(pa.array(rows)), times[rows], units[rows]
+    units, clock_s = unit_numbers(table, shape.unit), _clock_s(table, shape)
+    rows = np.lexsort((clock_s, units))
+    table, units, clock_s = table.take(pa.array(rows)), units[rows], clock_s[rows]
+    times = moments(table[shape.time])
     kept = [n for n in table.column_names if n not in shape.channels or n == label]
     columns = {name: table[name] for name in kept}
-    timeline = _Timeline(_steps_of(times, shape), units, shape)
+    timeline = _Timeline(_steps_of(clock_s, shape), units, shape)
     values = np.column_stack([_numbers(table, name) for name in shape.channels])
     values = values.astype(np.float32)
     target = None
@@ -222,6 +223,16 @@ def moments(column: pa.ChunkedArray) -> Floats:
         micros = column.cast(pa.timestamp("us")).cast(pa.int64())
         return np.asarray(pc.fill_null(micros, 0), np.float64) / MICROS
     return np.asarray(pc.fill_null(column.cast(pa.float64()), np.nan), np.float64)
+
+
+def _clock_s(table: pa.Table, shape: SequenceShape) -> Floats:
+    """What puts readings [N] in order: instants, as a wall clock has an hour twice in autumn.
+
+    Months begin by the wall clock.
+    """
+    if INSTANT in table.column_names and not shape.in_months:
+        return np.asarray(table[INSTANT], np.float64) / MICROS
+    return moments(table[shape.time])
 
 
 def _steps_of(times_s: Floats, shape: SequenceShape) -> Floats:

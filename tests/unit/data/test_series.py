@@ -111,6 +111,17 @@ def test_a_window_knows_from_when_and_until_when_it_looks():
     assert made[UNTIL].to_pylist()[-1] == 3_000_000
 
 
+def test_the_hour_that_a_wall_clock_has_twice_is_put_in_the_order_of_its_instants():
+    shape = dataclasses.replace(SHAPE, step=3600.0)
+    walls_s = [3600.0, 7200.0, 7200.0, 10800.0]  # 01:00 and 02:00 of summer, 02:00 of winter, 03:00
+    instants = pa.array([int(hour * 3.6e9) for hour in (-1, 0, 1, 2)])
+    times = pa.array([int(second * 1e6) for second in walls_s]).cast(pa.timestamp("us"))
+    of = table(walls_s).set_column(1, "time", times).append_column(INSTANT, instants)
+    expected = [None, None, [0, 1, 2], [1, 2, 3]]
+    assert windows(of, shape=shape) == expected
+    assert windows(of.take([2, 1, 3, 0]), shape=shape) == expected
+
+
 def test_windows_come_back_as_they_were_cut_with_gaps_as_nan():
     given = np.random.default_rng(0).normal(size=(5, 3, 2)).astype(np.float32)
     given[1, 2, 0] = np.nan
