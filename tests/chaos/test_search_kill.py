@@ -41,7 +41,7 @@ class Search:
     def trial(self) -> psutil.Process | None:
         """A process of trials that descends from this driver."""
         for process in psutil.Process(self.process.pid).children(recursive=True):
-            if "ray::_StudentTrial" in " ".join(words_of(process)):
+            if "ray::ResourceTrainable" in " ".join(words_of(process)):  # as Ray Tune calls it
                 return process
         return None
 
@@ -64,7 +64,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_killed_trial_is_made_again(storage: Path) -> None:
     search = Search(storage, "trial-killed")
-    until(lambda: len(search.finished()) >= 2)
+    until(lambda: len(search.finished()) >= 2 and search.trial() is not None)
     victim = search.trial()
     assert victim is not None
     victim.kill()
