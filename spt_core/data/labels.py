@@ -153,12 +153,12 @@ def _class_name(value: Any, rule: LabelRule) -> str:
         raise InputError(f"name classes of at most {MAX_NAME} characters, however: one is longer")
     if not rule.classes or name in (*rule.classes, rule.negative_class):
         return name
-    known = _by_words(rule).get(term_of(name, "a class"))
-    if known is None:
+    own_name = _by_words(rule).get(term_of(name, "a class"))
+    if own_name is None:
         raise InputError(
             f"be one of the task's classes, however: {name[:60]!r}; {nearest(name, rule.classes)}"
         )
-    return known
+    return own_name
 
 
 @functools.cache

@@ -175,13 +175,16 @@ def _joined(text: str, spans: Sequence[Span]) -> list[Span]:
 
 
 def _repeats(text: str, spans: Sequence[Span]) -> list[Span]:
-    """Where the text of spans, or a capitalized word of it, stands as words of their own."""
+    """Where the text of spans, or a capitalized word of it, stands as words of their own.
+
+    A span without such a word is none that a text repeats: a model's slip on "he" would be all.
+    """
     labels: dict[str, str] = {}
     for span in spans:
-        for words in (span.text.strip(), *_CAPITALIZED.findall(span.text)):
+        names = _CAPITALIZED.findall(span.text)
+        for words in (span.text.strip(), *names) if names else ():
             for form in (words, words.upper(), words.title()):  # headings have capitals
                 labels.setdefault(form, span.label)
-    labels.pop("", None)
     if not labels:
         return []
     longest_first = sorted(labels, key=len, reverse=True)

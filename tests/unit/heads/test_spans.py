@@ -90,6 +90,11 @@ def test_a_name_is_named_wherever_it_stands_again():
     assert len(united(patterned(), text, [Span(0, 15, text[:15], "name")])) == 1
 
 
+def test_a_slip_on_a_small_word_is_not_repeated():
+    text = "he fell; he reports that he slept."
+    assert len(united(patterned(repeated=["name"]), text, [Span(0, 2, "he", "name")])) == 1
+
+
 def test_a_repeat_of_which_the_model_names_a_part_is_named_as_a_whole():
     text = "Elena Moreau fell. Elena Moreau slept."
     task = patterned(repeated=["name"])

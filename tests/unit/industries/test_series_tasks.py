@@ -163,8 +163,8 @@ def test_a_forecast_of_a_window_that_went_silent_says_so(path: str) -> None:
 @pytest.mark.parametrize("path", ["manufacturing/supply_chain", "financial_services/market_risk"])
 def test_a_forecast_names_the_channel_that_is_like_none_of_training(path: str) -> None:
     odd = demand(4.0)._replace(outside=("demand",))
-    told = find(path).respond(odd)["recommendation"]
-    assert "In the request demand reads beyond all of training, or stands still: " in told
+    advice = find(path).respond(odd)["recommendation"]
+    assert "In the request demand reads beyond all of training, or stands still: " in advice
 
 
 def test_a_large_stock_is_told_to_the_piece() -> None:

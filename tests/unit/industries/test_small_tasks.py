@@ -61,8 +61,8 @@ def test_losses_that_contradict_their_returns_are_told_in_both_forms():
     ):
         rows = [{"return_pct": g, "loss_pct": v} for g, v in zip(gains, losses, strict=True)]
         for readings in (rows, {"return_pct": gains, "loss_pct": losses}):
-            told = forecast(readings=readings)["recommendation"]
-            assert (f"On {num_wrong} of the days" in told) == (num_wrong > 0)
+            advice = forecast(readings=readings)["recommendation"]
+            assert (f"On {num_wrong} of the days" in advice) == (num_wrong > 0)
     assert "of the days that were sent" not in forecast(readings=[[1.0, 5.0]])["recommendation"]
 
 
@@ -136,8 +136,8 @@ def test_a_pattern_of_one_s_own_is_an_architect_s_not_none():
     told = labels("technology/architecture_analysis", {"Strategy": 0.95, "None": 0.05})
     assert told["recommendation"].endswith("the table says nothing of Strategy")
     for none in ("None", "none"):
-        told = labels("technology/architecture_analysis", {none: 0.95, "Strategy": 0.05})
-        assert told["recommendation"] == "no pattern to look after"
+        answer = labels("technology/architecture_analysis", {none: 0.95, "Strategy": 0.05})
+        assert answer["recommendation"] == "no pattern to look after"
 
 
 def test_debt_that_is_not_ruled_out_is_looked_at():

@@ -152,8 +152,8 @@ def test_the_schema_that_clients_see_holds_for_what_the_reader_takes(path):
 
 def test_a_reading_is_shown_as_it_was_sent():
     values = np.array([[1.0, np.nan], [3.2228, np.nan]], np.float32)
-    told = stretches(np.ones((2, 2), np.float32), values, ("pressure", "load"))
-    assert {each.channel: each.value for each in told} == {"pressure": 3.2228, "load": None}
+    named = stretches(np.ones((2, 2), np.float32), values, ("pressure", "load"))
+    assert {each.channel: each.value for each in named} == {"pressure": 3.2228, "load": None}
 
 
 def test_reasons_name_every_channel_once_the_strongest_first(predictor):
