@@ -32,7 +32,8 @@ from spt_core.model import open_answerer
 from spt_core.policy import policy_from_json
 from spt_core.task import Task, find
 
-IMAGE_TYPES = ("image/png", "image/jpeg", "image/tiff", "image/bmp")  # of a body that is an image
+# Of a body that is an image; the last is no registered name, but many clients send it.
+IMAGE_TYPES = ("image/png", "image/jpeg", "image/tiff", "image/bmp", "image/jpg")
 
 # What says nothing counts as JSON: no type at all, and what curl and urllib say unasked.
 JSON_TYPES = ("", "application/json", "application/x-www-form-urlencoded")

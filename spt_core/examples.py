@@ -80,7 +80,7 @@ class _Size(NamedTuple):
 
 _SIZES: Mapping[Family, _Size] = {
     "tabular": _Size(8000, 4, 512, 4e-3, 5e-3, 2, TabularConfig(booster_trials=1)),
-    "text": _Size(400, 2, 16, 2e-4, 8e-4, 2, TextConfig(max_tokens=64, window_overlap=8)),
+    "text": _Size(400, 2, 16, 2e-4, 8e-4, 1, TextConfig(max_tokens=64, window_overlap=8)),
     "image": _Size(500, 4, 16, 1e-3, 2e-3, 2, ImageConfig(size_px=64)),
     "series": _Size(8000, 3, 128, 2e-3, 6e-3, 1, SeriesConfig(teacher_members=1, booster_trees=60)),
 }
@@ -197,7 +197,9 @@ class ExampleRun:
         self.tell(f"== {title}")
         start = time.monotonic()
         yield
-        self._steps.append({"step": title, "seconds": round(time.monotonic() - start, 1)})
+        seconds = round(time.monotonic() - start, 1)
+        self._steps.append({"step": title, "seconds": seconds})
+        self.tell(f"  {seconds:.0f} s")
 
     def outcome(self) -> dict[str, Any]:
         """The steps with their seconds, the versions, and the benchmarks' results, as JSON."""

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spt_core.errors import InputError
+from spt_core.records import shown
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp")
@@ -112,8 +113,7 @@ def picture_of(value: object, name: str, *, side_px: int | None = None) -> Pictu
         height, width = value.shape[:2]
         small = _reduced(value, _factors((width, height), side_px))
         return _picture(small, (width, height))
-    held = "null" if value is None else type(value).__name__
-    raise InputError(f"{rule} be an image in base64, however: it is {held}")
+    raise InputError(f"{rule} be an image in base64, however: it is {shown(value)}")
 
 
 def from_base64(text: str, rule: str) -> bytes:

@@ -98,10 +98,14 @@ def category_text(value: object, name: str) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as an error shows it."""
+    """A value as an error shows it, in the words of JSON."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int) and value.bit_length() > MAX_BITS:  # repr refuses long ones
         return f"a whole number of {value.bit_length():,} bits"
-    text = "a list" if isinstance(value, list) else repr(value)  # repr of a deep one would overflow
+    if isinstance(value, list | dict):  # repr of a deep one would overflow
+        return "a list" if isinstance(value, list) else "an object"
+    text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

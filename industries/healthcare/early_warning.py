@@ -69,10 +69,15 @@ class Warned(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class EarlyWarning:
-    """The table of a score; `limits` is a sentence on whom it is for."""
+    """The table of a score; `limits` is a sentence on whom it is for.
+
+    It is for `min_age` years and more: at an earlier age other numbers are usual.
+    """
 
     name: str
     sources: Sequence[str]
+    age_field: str
+    min_age: float
     parameters: Sequence[Parameter]
     one_parameter: Step
     all_parameters: Sequence[Step]
@@ -91,7 +96,18 @@ class EarlyWarning:
                 )
 
     def warned(self, record: Mapping[str, Any]) -> Warned:
-        """The score of a record, as it was read; a parameter that it does not tell adds nothing."""
+        """The score of a record, as it was read; a parameter that it does not tell adds nothing.
+
+        Vital signs of a patient too young for it are not scored: that alarms, as nobody looked.
+        """
+        age = vital_number(record.get(self.age_field), self.age_field, None)
+        if age is not None and age < self.min_age:
+            fact = (
+                f"{self.age_field} is {age:g}, and {self.name} is for {self.min_age:g} and more: "
+                "the vital signs are not scored"
+            )
+            is_told = any(record.get(each.field) is not None for each in self.parameters)
+            return Warned(None, (), [(self.one_parameter.urgency, fact)] if is_told else [])
         points_by_field: dict[str, int] = {}
         alarms: list[tuple[Urgency, str]] = []
         missing: list[str] = []

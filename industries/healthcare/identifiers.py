@@ -25,7 +25,7 @@ from spt_core.judgement import Span
 from spt_core.task import SpanPatterns
 
 # With every change of PATTERNS, of what they are checked by, or of what is looked for again.
-VERSION = "safe-harbor-6"
+VERSION = "safe-harbor-7"
 BEFORE = 24  # characters in which a word says that what follows is something else
 
 IDENTIFIERS: Mapping[str, str] = {
@@ -256,6 +256,8 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     _pattern("photo", r"\b[\w-]{1,60}\.(?i:jpe?g|png|heic|tiff?|bmp|dcm)\b"),
     _pattern("device", r"\b[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}\b"),
+    _pattern("device", r"\b[0-9A-Fa-f]{4}(?:\.[0-9A-Fa-f]{4}){2}\b"),
+    _pattern("device", r"(?i:\bMAC(?: addr(?:ess|\.)?)? ?[:#]? ?)(?P<value>[0-9A-Fa-f]{12})\b"),
     _pattern(
         "account",
         r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b",
@@ -319,6 +321,7 @@ PATTERNS: tuple[Pattern, ...] = (
         alone="DEA|NPI|driver'?s licen[cs]e|DL",
     ),
     _named("vehicle", "(?:licen[cs]e )?plate", _CODE, alone="VIN|license plate"),
+    _pattern("vehicle", rf"(?i:\bplates? )(?=[\d-]*[A-Z])(?P<value>(?!\d+[a-z]){_CODE})", _is_code),
     _named("device", "serial|sn|device|pacemaker|implant|lot", _CODE, alone="S/N|IMEI"),
     _named("biometric", "(?:finger|voice)print|(?:iris|retinal?) scan|biometric", _CODE),
     _named(
@@ -404,6 +407,9 @@ PATTERNS: tuple[Pattern, ...] = (
         _is_phone,
     ),
     _pattern("phone", r"(?i:\b(?:ext|extension)\.? ?#? ?)(?P<value>\d{4,5})\b"),
+    _pattern(
+        "phone", r"(?i:\b(?:call|dial|phone|tel\.?|desk|office)(?: at)? x ?)(?P<value>\d{4,5})\b"
+    ),
     _pattern("phone", r"(?i:\b(?:pager|pgr|beeper) ?[:#]* ?)(?P<value>\d{4,6})\b"),
     _pattern(
         "phone",

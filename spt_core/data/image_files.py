@@ -20,6 +20,7 @@ from spt_core.artifacts import filesystem, read_bytes
 from spt_core.data.corpus import FOLDER, IMAGE, PLACE, SUBFOLDER
 from spt_core.errors import InputError, NotFoundError
 from spt_core.images import LOOK_SIDE, MAX_BYTES, SUFFIXES, decoded, from_base64, look_of
+from spt_core.records import shown
 
 BATCH_FILES = 64
 FRAGMENT_FILES = 256
@@ -118,7 +119,7 @@ def _encoded(value: object, rule: str) -> bytes:
     if isinstance(value, str):
         return from_base64(value, rule)
     if not isinstance(value, bytes):
-        raise InputError(f"{rule} hold an image, however: it is {type(value).__name__}")
+        raise InputError(f"{rule} hold an image, however: it is {shown(value)}")
     if value.startswith(_MISSING):
         path = value.removeprefix(_MISSING).decode(errors="replace")
         raise InputError(f"{rule} name a file below the table's folder, however: {path}")

@@ -132,7 +132,11 @@ def fit_network(
                 "num_threads": max(int(num_cpus // config.num_workers), 1),
             },
             datasets=dict(datasets),
-            dataset_config=ray.train.DataConfig(execution_options=_ordered()),
+            dataset_config=ray.train.DataConfig(
+                # One worker reads for itself: a coordinator's process takes seconds to start.
+                datasets_to_split=[] if config.num_workers == 1 else "all",
+                execution_options=_ordered(),
+            ),
             scaling_config=ray.train.ScalingConfig(
                 num_workers=config.num_workers,
                 use_gpu=config.use_gpu,

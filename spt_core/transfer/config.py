@@ -15,6 +15,8 @@ TransferStrategy = Literal["full", "head_only", "progressive_unfreezing", "l2_sp
 STRATEGIES: tuple[TransferStrategy, ...] = get_args(TransferStrategy)
 L2_SP = 0.01
 _EPOCH = re.compile(r"epoch_([1-9]\d*)")
+_PAIR = re.compile(r"(.+)(?<!\\):(.+)", re.DOTALL)  # at the last colon, but for a \:
+_COLON = r"\:"
 _NONE = "none"
 
 
@@ -35,7 +37,7 @@ class TransferConfig:
             unfrozen from the last layer on.
         l2_sp: strength of "l2_sp".
         columns: of tables, counterparts that differ from what would be matched: TARGET:SOURCE, or
-            TARGET:none for a column that is to begin afresh.
+            TARGET:none for a column that is to begin afresh; a colon of SOURCE is written as \\:.
         margin: the transferred model is kept if its mean loss on validation rows is at most by so
             much higher than that of one from scratch.
         shares: shares of the training rows to train a transferred model with too, once one is
@@ -88,19 +90,14 @@ class TransferConfig:
     @property
     def matches(self) -> dict[str, str | None]:
         """The counterparts that were given, by the target's column."""
-        pairs = [text.rpartition(":") for text in self.columns]
-        for text, (target, _, source) in zip(self.columns, pairs, strict=True):
-            if not target or not source:
-                raise InputError(
-                    f"a transfer's columns must be TARGET:SOURCE or TARGET:none, however: {text!r}"
-                )
-        targets = [target for target, _, _ in pairs]
+        pairs = [_pair_of(text) for text in self.columns]
+        targets = [target for target, _ in pairs]
         if len(set(targets)) < len(targets):
             raise InputError(
                 "a transfer's columns must name each of the target's once, however: "
                 f"{next(name for name in targets if targets.count(name) > 1)!r} is named twice"
             )
-        return {target: None if source == _NONE else source for target, _, source in pairs}
+        return dict(pairs)
 
     def identity(self) -> dict[str, Any]:
         """What decides the transferred model; by what it is judged is left out."""
@@ -124,8 +121,20 @@ def transfer_config(content: TransferConfig | Mapping[str, Any]) -> TransferConf
     values = dict(content)
     columns = values.get("columns")
     if isinstance(columns, Mapping):
-        values["columns"] = [f"{k}:{_NONE if v is None else v}" for k, v in columns.items()]
+        values["columns"] = [
+            f"{k}:{_NONE if v is None else str(v).replace(':', _COLON)}" for k, v in columns.items()
+        ]
     return validated(TransferConfig, values, "transfer_config")
+
+
+def _pair_of(text: str) -> tuple[str, str | None]:
+    match = _PAIR.fullmatch(text)
+    if match is None:
+        raise InputError(
+            f"a transfer's columns must be TARGET:SOURCE or TARGET:none, however: {text!r}"
+        )
+    target, source = match[1].replace(_COLON, ":"), match[2].replace(_COLON, ":")
+    return target, None if source == _NONE else source
 
 
 def _epoch_of(key: str) -> int:

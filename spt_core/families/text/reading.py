@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from spt_core.errors import InputError
+from spt_core.records import shown
 from spt_core.signature import MAX_CHARACTERS, MAX_SPANS
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z(\[])|\n+")
@@ -218,8 +219,7 @@ def open_tokenizer(content: bytes) -> Tokenizer:
 def checked_text(value: object, name: str) -> str:
     """The text of a field; InputError for one that no model can read."""
     if not isinstance(value, str):
-        shown = type(value).__name__ if value is not None else "null"
-        raise InputError(f"the field {name!r} must be a text, however: it is {shown}")
+        raise InputError(f"the field {name!r} must be a text, however: it is {shown(value)}")
     if len(value) > MAX_CHARACTERS:
         raise InputError(
             f"the field {name!r} must have at most {MAX_CHARACTERS:,} characters, however: it has "

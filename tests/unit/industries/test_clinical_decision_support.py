@@ -228,6 +228,24 @@ def test_vital_signs_that_a_record_does_not_tell_are_named():
 
 
 @pytest.mark.parametrize(
+    ("age", "record", "score", "urgency"),
+    [
+        (15, {"patient.vitals.hr": 70}, None, "urgent"),
+        ("4", {"patient.vitals.hr": 70}, None, "urgent"),
+        (16, {"patient.vitals.hr": 70}, 0, "routine"),
+        (None, {"patient.vitals.hr": 70}, 0, "routine"),
+        (4, {}, None, "routine"),
+    ],
+)
+def test_vital_signs_of_a_child_are_not_scored_and_somebody_must_look(age, record, score, urgency):
+    told = answer({REFLUX: 1.0}, {SYMPTOMS: ["heartburn"], "patient.age": age, **record})
+    assert told["early_warning"]["score"] == score
+    assert told["urgency_level"] == urgency
+    fact = f"patient.age is {age}, and NEWS2 is for 16 and more: the vital signs are not scored"
+    assert (fact in told["alarms"]) == (urgency == "urgent")
+
+
+@pytest.mark.parametrize(
     ("temperature", "urgency"),
     [(42, "emergency"), (41.4, "urgent"), (39.9, "routine"), (33, "urgent"), (31.9, "emergency")],
 )

@@ -76,6 +76,10 @@ def test_several_images_are_answered_in_order(server: ModelServer) -> None:
     assert answers == [post(server, one).content for one in records]
 
 
+def test_a_type_that_many_clients_send_for_jpeg_is_taken(server: ModelServer) -> None:
+    assert post(server, tiny_image(0), "image/jpg").status == 200
+
+
 @pytest.mark.parametrize(
     ("body", "kind", "status", "fact"),
     [

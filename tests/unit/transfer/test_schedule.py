@@ -117,5 +117,9 @@ def test_a_configuration_that_nobody_could_obey_is_refused_in_a_sentence(content
 
 
 def test_columns_may_be_a_mapping_with_null_for_none():
-    config = transfer_config({"columns": {"sum: insured": "amount", "colour": None}})
-    assert config.matches == {"sum: insured": "amount", "colour": None}
+    columns = {"sum: insured": "amount", "colour": None, "age": "person: age", "a:b": "c:d:e"}
+    assert transfer_config({"columns": columns}).matches == columns
+
+
+def test_a_colon_of_a_source_s_column_is_escaped():
+    assert transfer_config({"columns": [r"a:b:c\:d"]}).matches == {"a:b": "c:d"}

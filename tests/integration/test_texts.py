@@ -1,4 +1,4 @@
-"""Texts from a file to an HTTP answer and to batch scores, as a user calls it."""
+"""Texts from a file to a registered model's answer and to batch scores, as jobs do it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from spt_core.model import SpecializedModel
 from spt_core.registry import Registry
 from spt_core.task import find
 from tests.integration.conftest import TASK, Job
@@ -16,29 +17,34 @@ from tests.integration.test_pipeline import Ended
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-def test_one_command_goes_from_texts_to_an_answer(text_pipeline: Ended) -> None:
-    result = text_pipeline.result
-    assert result["version"] == f"{TASK}/default@1"
-    assert set(result["answer"]) == set(find(TASK).answer)
-    text = result["record"]["text"]
-    for phrase in result["answer"]["evidence"]:
+def test_texts_become_a_registered_model_that_answers(
+    text_benchmark: Ended, text_storage: Path
+) -> None:
+    task = find(TASK)
+    version = Registry(f"sqlite:///{text_storage}/spt.db").get(text_benchmark.result["version"])
+    model = SpecializedModel(version.exported, policy=version.policy)
+    answer = model.analyze_threat(dict(task.example))
+    assert set(answer) == set(task.answer)
+    text = task.example["text"]
+    for phrase in answer["evidence"]:
         assert text[phrase["start"] : phrase["end"]] == phrase["text"]
-    assert Path(result["report"].removeprefix("file://")).read_text().startswith("<!")
-    assert "TF-IDF" in text_pipeline.err
+    report = text_benchmark.result["report"].removeprefix("file://")
+    assert Path(report).read_text().startswith("<!")
+    assert "TF-IDF" in text_benchmark.err
 
 
 def test_texts_without_labels_are_told_and_their_licence_stays(
-    text_pipeline: Ended, text_storage: Path
+    text_benchmark: Ended, text_storage: Path
 ) -> None:
-    assert "1 bad texts without labels, 1 good" in text_pipeline.err
+    assert "1 bad texts without labels, 1 good" in text_benchmark.err
     version = Registry(f"sqlite:///{text_storage}/spt.db").get(f"{TASK}/default@1")
     assert "a licence of its own" in version.licences
 
 
 def test_texts_without_labels_are_scored_in_batch(
-    text_pipeline: Ended, job: Job, text_storage: Path, tmp_path: Path
+    text_benchmark: Ended, job: Job, text_storage: Path, tmp_path: Path
 ) -> None:
-    assert text_pipeline.code == 0, text_pipeline.err
+    assert text_benchmark.code == 0, text_benchmark.err
     texts = [
         "The dropper encodes its payload.",
         " ",
@@ -47,7 +53,15 @@ def test_texts_without_labels_are_scored_in_batch(
     ]
     rows = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
     (tmp_path / "new.jsonl").write_text(rows)
-    words = [TASK, "--data", str(tmp_path / "new.jsonl"), "--output", str(tmp_path / "scored")]
+    words = [
+        TASK,
+        "--model",
+        "1",
+        "--data",
+        str(tmp_path / "new.jsonl"),
+        "--output",
+        str(tmp_path / "scored"),
+    ]
     result = job("predict", *words, "--storage", str(text_storage)).result
     assert (result["num_rows"], result["num_quarantined"]) == (3, 1)
     parts = sorted((tmp_path / "scored").glob("[!_.]*.parquet"))
