@@ -114,7 +114,7 @@ def test_steps_are_told_and_timed(tmp_path: Path) -> None:
     with run.step("Waiting"):
         run.tell("for nothing")
     outcome = run.outcome()
-    assert told == ["== Waiting", "for nothing"]
+    assert told == ["== Waiting", "for nothing", "  0 s"]
     assert [step["step"] for step in outcome["steps"]] == ["Waiting"]
     assert outcome["versions"] == []
 

@@ -260,6 +260,23 @@ def test_memory_and_throughput_are_measured_where_they_are_limited(student, offe
     assert selected(student, Limits(throughput_qps=5_000)).front[0].throughput_qps == 10_000
 
 
+@pytest.mark.parametrize(("batch_s", "num_batches"), [(2.0, 5), (0.3, 10), (0.001, 50)])
+def test_the_throughput_of_a_slow_model_is_told_from_few_batches(
+    student, monkeypatch, batch_s, num_batches
+):
+    counts = []
+
+    def calls(call, inputs, num_calls):
+        assert len(inputs[0]) == measured.BATCH_ROWS
+        counts.append(num_calls)
+        return np.full(num_calls, batch_s)
+
+    monkeypatch.setattr(measured, "timed_calls", calls)
+    answerer = SpecializedModel(student).open()
+    assert measured._throughput_qps(answerer, [{}] * 200) == measured.BATCH_ROWS / batch_s
+    assert counts == [1, num_batches]
+
+
 def test_models_in_full_precision_are_refused_where_int8_is_asked_for(student, offered):
     with pytest.raises(InputError, match="full precision, where INT8 is asked for"):
         selected(student, Limits(int8_only=True))
