@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from spt_core.answers import in_words, silence
+from spt_core.answers import in_words, silence, unlike
 from spt_core.errors import InputError
 from spt_core.heads.within import probability_within
 from spt_core.judgement import Stretch, Value
@@ -94,9 +94,8 @@ def _recommendation(judgement: Value, risk: float | None, horizon: int) -> str:
         )
     if judgement.outside:
         odd.append(
-            f"readings of {in_words(judgement.outside)} lie beyond all of training, or stand "
-            "still; a changed unit, a broken sensor or a new condition, in which this answer is a "
-            "guess"
+            f"{unlike(judgement.outside)}; a changed unit, a broken sensor or a new condition, in "
+            "which this answer is a guess"
         )
     if odd:
         names = dict.fromkeys((*(each.channel for each in judgement.silent), *judgement.outside))
