@@ -237,14 +237,15 @@ def _show_notes(run: Run, model: SpecializedModel) -> None:
 
 
 def watch(stage: Stage, config: TrainingConfig) -> Callable[[Mapping[str, float]], None]:
-    """What shows an epoch's losses, as trainers call it."""
+    """What shows how far a training is and its losses, as trainers call it."""
 
     def on_metrics(metrics: Mapping[str, float]) -> None:
         shown = [f"{k.replace('_', ' ')} {v:.4f}" for k, v in metrics.items() if k.endswith("loss")]
-        epoch = int(metrics["epoch"])
-        stage.advance(
-            epoch, config.num_epochs, f"epoch {epoch} of {config.num_epochs}, {', '.join(shown)}"
-        )
+        epoch, of = int(metrics["epoch"]), config.num_epochs
+        num_done = metrics.get("progress", epoch / of) * of
+        is_within = num_done > epoch + 1e-6  # of the next one
+        text = ", ".join([f"epoch {epoch + is_within} of {of}", *shown])
+        stage.advance(num_done, of, text)
 
     return on_metrics
 

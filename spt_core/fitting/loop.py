@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import math
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from spt_core.fitting.strategy import STRATEGIES, Strategy, has_bf16
 BEST = "best.safetensors"
 STATE = "state.pt"
 BEST_EPOCH = "best_epoch"  # whose weights are kept: the last one, where nothing was held out
+REPORT_S = 10.0  # apart at most, as somebody watches: a step of a large network takes seconds
 Report = Callable[[Mapping[str, float], Path | None], None]
 
 
@@ -69,7 +71,9 @@ def fit(
         position, best = _restore(resume, model, schedule)
     layers.set_epoch(position.epoch)
     strategy = STRATEGIES[config.strategy](accelerator, model, optimizer, config, resume)
-    session = _Session(run, accelerator, strategy, schedule, layers, position, report, best)
+    session = _Session(
+        run, accelerator, strategy, schedule, layers, position, report, best, num_batches=batches
+    )
     if position.num_worse < _patience(config) or position.epoch <= layers.last_change:
         session.train(train, validation)
     session.finish()
@@ -88,12 +92,15 @@ class _Session:
         position: _Position,
         report: Report,
         best: dict[str, Tensor] | None,
+        num_batches: int,
     ) -> None:
         self._run, self._config = run, run.config
         self._accelerator, self._model = accelerator, strategy.model
         self._strategy, self._schedule, self._layers = strategy, schedule, layers
         self._at, self._report = position, report
         self._best = best
+        self._num_batches = max(num_batches * run.config.num_epochs, 1)
+        self._reported_s = time.monotonic()
 
     def train(self, train: Shard, validation: Shard | None) -> None:
         config, at = self._config, self._at
@@ -109,7 +116,8 @@ class _Session:
                 losses.append(self._step(batch, is_boundary=is_boundary))
                 at.step += 1
                 at.batch += 1
-                if at.step % config.logging_steps == 0:
+                silent_s = time.monotonic() - self._reported_s
+                if at.step % config.logging_steps == 0 or silent_s > REPORT_S:
                     self._log(
                         {"train_loss": float(torch.stack(losses[-config.logging_steps :]).mean())}
                     )
@@ -187,7 +195,12 @@ class _Session:
         return float(total[0] / total[1])
 
     def _log(self, metrics: Mapping[str, float], *, save: bool = False) -> None:
-        counts = {"epoch": self._at.epoch, "step": self._at.step}
+        self._reported_s = time.monotonic()
+        counts = {
+            "epoch": self._at.epoch,
+            "step": self._at.step,
+            "progress": self._at.step / self._num_batches,
+        }
         if not save:
             self._report({**counts, **metrics}, None)
             return

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import time
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from spt_core.fitting.loop import BEST, BEST_EPOCH, STATE, Report, adamw, cosine
+from spt_core.fitting.loop import BEST, BEST_EPOCH, REPORT_S, STATE, Report, adamw, cosine
 from spt_core.fitting.plan import TrainingRun
 from spt_core.fitting.privacy import PrivateSteps
 from spt_core.fitting.randomness import drawn, gaussian
@@ -92,13 +93,20 @@ class _Session:
 
     def train(self) -> None:
         """The steps that are left, and the last weights."""
-        private, config = self._private, self._run.config
+        private, config, reported_s = self._private, self._run.config, time.monotonic()
         while self._step < private.steps:
             self._take_step()
             self._step += 1
+            metrics: dict[str, float] = {
+                "epoch": self._step // private.steps_per_epoch,
+                "step": self._step,
+                "progress": self._step / private.steps,
+            }
             if self._step % private.steps_per_epoch:
+                if time.monotonic() - reported_s > REPORT_S:
+                    self._report(metrics, None)
+                    reported_s = time.monotonic()
                 continue
-            metrics = {"epoch": self._step // private.steps_per_epoch, "step": self._step}
             metrics |= self._validated()
             if config.save_strategy == "no":
                 self._report(metrics, None)

@@ -41,6 +41,15 @@ def test_training_lowers_the_loss_and_reports_each_epoch(usual):
     assert usual.metrics[-1] == {"epoch": 3, "final": 1.0, "best_epoch": 3}
 
 
+def test_a_step_of_seconds_is_reported_before_its_epoch_is_over(rows, tmp_path, monkeypatch):
+    monkeypatch.setattr("spt_core.fitting.loop.REPORT_S", -1.0)
+    config = dataclasses.replace(CONFIG, evaluation_strategy="no", logging_steps=1000)
+    reports = [m for m in fitted(rows, tmp_path, config).metrics if "train_loss" in m]
+    assert [m["step"] for m in reports[:3]] == [1, 2, 3]
+    assert [m["progress"] for m in reports[:3]] == pytest.approx([1 / 30, 2 / 30, 3 / 30])
+    assert reports[-1]["progress"] == 1.0
+
+
 def test_the_same_run_gives_the_same_weights(rows, validation, usual, tmp_path):
     assert same(fitted(rows, tmp_path, validation=validation).best, usual.best)
 

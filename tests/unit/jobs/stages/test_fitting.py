@@ -5,6 +5,7 @@ import pytest
 from jobs.command import parser, read_run
 from jobs.stages import fitting
 from spt_core.distillation import DistillationPipeline
+from spt_core.fitting.config import TrainingConfig
 
 
 def model(score):
@@ -22,3 +23,31 @@ def test_a_student_that_keeps_under_95_percent_is_warned_of(
     said = capsys.readouterr().err
     assert f"{score / 0.8:.1%} of its teacher's" in said
     assert ("the student keeps 90.0% of its teacher's macro f1" in said) == is_warned
+
+
+class Bar:
+    """Stands for a stage's progress bar."""
+
+    def __init__(self):
+        self.seen = []
+
+    def advance(self, completed, total, text):
+        self.seen.append((completed, total, text))
+
+
+@pytest.mark.parametrize(
+    ("metrics", "completed", "text"),
+    [
+        ({"epoch": 0, "progress": 1 / 70, "train_loss": 0.5}, 0.1, "epoch 1 of 7, train loss 0.5"),
+        ({"epoch": 3, "progress": 3 / 7, "train_loss": 0.5}, 3, "epoch 3 of 7, train loss 0.5"),
+        ({"epoch": 2, "progress": 0.3}, 2.1, "epoch 3 of 7"),
+        ({"epoch": 7, "final": 1.0}, 7, "epoch 7 of 7"),
+    ],
+)
+def test_an_epoch_is_shown_before_it_is_over(metrics, completed, text):
+    bar = Bar()
+    config = TrainingConfig(task="financial_services/fraud_detection", num_epochs=7)
+    fitting.watch(bar, config)({"step": 1, **metrics})
+    ((done, of, said),) = bar.seen
+    assert (done, of) == (pytest.approx(completed), 7)
+    assert said.startswith(text)
