@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
+import threading
 import time
 from collections.abc import Generator, Mapping
 from typing import Any
@@ -14,6 +16,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 PIPED_WIDTH = 140
+LINE_S = 60.0  # apart: a log, such as that of `ray job submit`, has lines where there is no bar
 _FIXED = Column(no_wrap=True)
 
 
@@ -44,7 +47,10 @@ class Screen:
             console=self.err,
         ) as progress:
             stage = Stage(progress, progress.add_task("", total=None, stage=name))
-            yield stage
+            with (
+                contextlib.nullcontext() if self.err.is_terminal else _lines(self.err, stage, name)
+            ):
+                yield stage
             stage.complete()
         self.seconds[name] = round(time.monotonic() - start, 1)
 
@@ -78,9 +84,11 @@ class Stage:
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
+        self.text = ""
 
     def say(self, text: str) -> None:
         """What the stage is doing, or what came out."""
+        self.text = text
         self._progress.update(self._task, description=text)
 
     def advance(self, completed: float, total: float, text: str = "") -> None:
@@ -92,3 +100,22 @@ class Stage:
     def complete(self) -> None:
         """Fill the bar."""
         self._progress.update(self._task, total=1, completed=1)
+
+
+@contextlib.contextmanager
+def _lines(console: Console, stage: Stage, name: str) -> Generator[None]:
+    """Prints what a stage is doing, now and then, while the block runs."""
+    start, is_done = time.monotonic(), threading.Event()
+
+    def tell() -> None:
+        while not is_done.wait(LINE_S):
+            passed = datetime.timedelta(seconds=round(time.monotonic() - start))
+            console.print(f"{name:<10} {passed} {stage.text}")
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        is_done.set()
+        teller.join()

@@ -1,5 +1,8 @@
 """What a person sees is what was written, whoever wrote it."""
 
+import threading
+import time
+
 import pytest
 from rich.console import Console
 
@@ -31,3 +34,23 @@ def test_the_word_before_a_warning_is_yellow_and_the_rest_is_as_it_is(capsys, st
     with screen.err.capture() as captured:
         screen.warn(f"{start}!", " all")
     assert captured.get() == f"\x1b[33m{start}!\x1b[0m all\n"
+
+
+def test_a_log_gets_lines_while_a_stage_runs(monkeypatch, capsys):
+    monkeypatch.setattr("jobs.console.LINE_S", 0.01)
+    screen, said = Screen(as_json=True), ""
+    with screen.stage("train") as stage:
+        stage.say(f"epoch 1 of 6 {STRANGE}")
+        deadline = time.monotonic() + 30
+        while "\n" not in said and time.monotonic() < deadline:
+            said += capsys.readouterr().err
+    assert said.startswith(f"train      0:00:00 epoch 1 of 6 {STRANGE}\n")
+
+
+def test_a_terminal_has_its_bar_alone(monkeypatch):
+    monkeypatch.setattr("jobs.console.LINE_S", 0.0)
+    screen = Screen(as_json=True)
+    screen.err = Console(stderr=True, force_terminal=True, width=200)
+    num_threads = threading.active_count()
+    with screen.err.capture(), screen.stage("train"):
+        assert threading.active_count() == num_threads + 1  # what draws the bar
