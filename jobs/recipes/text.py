@@ -14,6 +14,8 @@ from spt_core.task import Task
 from spt_core.training import TrainingConfig
 from spt_core.vocabulary.config import MaskedConfig, StudyConfig, VocabularyConfig
 
+MAX_ROWS = 100_000  # of a student's training: many texts differ by themselves, and need no copies
+
 
 def default(task: Task) -> PipelineConfig:
     """A real corpus on a few cores.
@@ -57,7 +59,9 @@ def default(task: Task) -> PipelineConfig:
         data=DataConfig(),
         split=SplitConfig(),
         training=training,
-        distillation=DistillationConfig(training=student, num_copies=3 if is_deep else 6),
+        distillation=DistillationConfig(
+            training=student, num_copies=3 if is_deep else 6, max_rows=MAX_ROWS
+        ),
         benchmark=BenchmarkConfig(num_calls=500),
         search=SearchConfig(num_trials=6),  # each takes as long as the recipe's own student
         refit=False,  # retrained candidates, that are held against the champion, have no more rows
