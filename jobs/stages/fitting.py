@@ -5,7 +5,9 @@ Corpus -> Splits -> teacher -> student
 
 from __future__ import annotations
 
+import datetime
 import math
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,7 @@ from spt_core.training import TrainingConfig
 if TYPE_CHECKING:
     from spt_core.optimization.search import SearchResult
 
+SHOWN_FROM_S = 60.0  # a shorter rest is no news
 MIN_SHARE_KEPT = 0.95  # of the teacher's metric; a student below it is warned of
 
 
@@ -237,13 +240,22 @@ def _show_notes(run: Run, model: SpecializedModel) -> None:
 
 
 def watch(stage: Stage, config: TrainingConfig) -> Callable[[Mapping[str, float]], None]:
-    """What shows how far a training is and its losses, as trainers call it."""
+    """What shows how far a training is, its losses, and how long it may take, for trainers."""
+    start_s, start_done, last_done = 0.0, 0.0, math.inf
 
     def on_metrics(metrics: Mapping[str, float]) -> None:
         shown = [f"{k.replace('_', ' ')} {v:.4f}" for k, v in metrics.items() if k.endswith("loss")]
         epoch, of = int(metrics["epoch"]), config.num_epochs
         num_done = metrics.get("progress", epoch / of) * of
         is_within = num_done > epoch + 1e-6  # of the next one
+        nonlocal start_s, start_done, last_done
+        if num_done < last_done:  # the first of a training, of which a stage may have several
+            start_s, start_done = time.monotonic(), num_done
+        elif num_done > start_done:
+            left_s = (of - num_done) * (time.monotonic() - start_s) / (num_done - start_done)
+            if left_s > SHOWN_FROM_S:  # it may stop early
+                shown.append(f"at most {datetime.timedelta(seconds=round(left_s))} more")
+        last_done = num_done
         text = ", ".join([f"epoch {epoch + is_within} of {of}", *shown])
         stage.advance(num_done, of, text)
 

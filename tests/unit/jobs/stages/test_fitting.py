@@ -51,3 +51,22 @@ def test_an_epoch_is_shown_before_it_is_over(metrics, completed, text):
     ((done, of, said),) = bar.seen
     assert (done, of) == (pytest.approx(completed), 7)
     assert said.startswith(text)
+
+
+def test_how_long_it_may_take_is_told_by_what_is_done(monkeypatch):
+    bar, now_s = Bar(), [100.0]
+    monkeypatch.setattr(fitting.time, "monotonic", lambda: now_s[0])
+    config = TrainingConfig(task="financial_services/fraud_detection", num_epochs=4)
+    show = fitting.watch(bar, config)
+    for progress in (0.1, 0.2, 0.6, 0.9, 0.1, 0.3):  # two trainings, one behind the other
+        show({"epoch": int(progress * 4), "progress": progress})
+        now_s[0] += 60
+    said = [text.partition(", ")[2] for _, _, text in bar.seen]
+    assert said == [
+        "",
+        "at most 0:08:00 more",
+        "at most 0:01:36 more",
+        "",
+        "",
+        "at most 0:03:30 more",
+    ]
