@@ -48,7 +48,7 @@ class TrainingConfig:
             steps, or never ("no": no early stopping, the last weights are kept).
         eval_steps: steps between evaluations under "steps"; one that falls into a group of batches
             whose gradients are still being accumulated waits for the group's end.
-        logging_steps: steps between reports of the training loss.
+        logging_steps: steps between reports of the training loss, which come each ten seconds too.
         task: `industry/task`; needed unless the data is a Splits, which knows its task.
         family: the model family; must be the task's.
         seed: same seed and worker count give the same metrics.

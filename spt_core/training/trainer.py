@@ -50,7 +50,8 @@ class SpecializedModelTrainer:
                 Dataset, torch DataLoader), which is then split; `config.task` must name its task.
             eval: validation rows for data that is not a Splits; None takes them from `train`.
             fresh: forget an earlier run with the same content.
-            on_metrics: called with each report of the training loop.
+            on_metrics: called with each report of the training loop: `epoch` (those that are over),
+                `step`, `progress` (a share of all steps) and losses.
             fit: takes the place of Ray Train: see fit_model.
         """
         splits = splits_of(self._config, train, eval)
