@@ -428,6 +428,8 @@ def _quiet() -> None:
     # Ray prints notices of tasks that it retries on standard output, where results belong.
     module: Any = ray_worker  # patched, so not as its types say
     module.print_to_stdstream = _log_notice
+    # And stack traces of calls that nobody waits for, such as its own to what has ended before.
+    module._unhandled_error_handler = _log_unhandled
     for name in ("ray.train", "ray.serve", "ray"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for name in (ray.data.__name__, "ray.tune"):  # they log what they raise
@@ -436,6 +438,10 @@ def _quiet() -> None:
 
 def _log_notice(notice: Mapping[str, object], **_options: object) -> None:
     logging.getLogger("ray").warning("%s", notice.get("lines"))
+
+
+def _log_unhandled(error: Exception) -> None:
+    logging.getLogger("ray").warning("%s", error)
 
 
 @contextlib.contextmanager
