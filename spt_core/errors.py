@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MAX_BITS = 4096  # of a whole number, to be written out
+
 
 class SptError(Exception):
     """Root of the errors that this project raises on purpose."""
@@ -69,3 +71,15 @@ def require_shares(holder: object, *names: str) -> None:
     for name in names:
         if not 0 <= getattr(holder, name) <= 1:
             raise InputError(f"{name} must be in [0, 1], however: {getattr(holder, name)}")
+
+
+def shown(value: object) -> str:
+    """A value as an error shows it, in the words of JSON."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:  # repr refuses long ones
+        return f"a whole number of {value.bit_length():,} bits"
+    if isinstance(value, list | dict):  # repr of a deep one would overflow
+        return "a list" if isinstance(value, list) else "an object"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from spt_core.errors import InputError
+from spt_core.errors import InputError, shown
 from spt_core.notation import NO_DATE, Moment, Notation, moment_of
 
 _TIME_RULE = "an ISO 8601 time, seconds since 1970 or a time of day such as 03:00"
@@ -24,7 +24,6 @@ _TIME_RULES: Mapping[Notation | None, str] = {
     "epoch_ns": "a number of nanoseconds since 1970",
 }
 _SCALARS = frozenset({str, int, float, bool, type(None)})  # sparing them an abstract class's check
-MAX_BITS = 4096  # of a whole number, to be written out
 MAX_DEPTH = 8  # of nested objects in a record; names with dots rarely have more than two
 
 
@@ -95,18 +94,6 @@ def category_text(value: object, name: str) -> str:
     if isinstance(value, float) and math.isfinite(value):
         return str(int(value)) if value.is_integer() else repr(value)
     raise wrong_value(name, "a text, a number or true/false", value)
-
-
-def shown(value: object) -> str:
-    """A value as an error shows it, in the words of JSON."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, int) and value.bit_length() > MAX_BITS:  # repr refuses long ones
-        return f"a whole number of {value.bit_length():,} bits"
-    if isinstance(value, list | dict):  # repr of a deep one would overflow
-        return "a list" if isinstance(value, list) else "an object"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def wrong_value(name: str, rule: str, value: object) -> InputError:

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from spt_core.artifacts import filesystem, read_bytes
 from spt_core.data.corpus import FOLDER, IMAGE, PLACE, SUBFOLDER
-from spt_core.errors import InputError, NotFoundError
+from spt_core.errors import InputError, NotFoundError, shown
 from spt_core.images import LOOK_SIDE, MAX_BYTES, SUFFIXES, decoded, from_base64, look_of
-from spt_core.records import shown
 
 BATCH_FILES = 64
 FRAGMENT_FILES = 256

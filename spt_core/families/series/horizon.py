@@ -8,9 +8,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from spt_core.errors import InputError, nearest
+from spt_core.errors import InputError, nearest, shown
 from spt_core.notation import FLOAT32_MAX
-from spt_core.records import shown
 from spt_core.signature import KNOWN_IN_ADVANCE, SequenceShape
 
 

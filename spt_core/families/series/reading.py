@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from spt_core.calendar import later, months
 from spt_core.data.series import MAX_GAPS, STEP_TOLERANCE, with_horizon
-from spt_core.errors import InputError, nearest
+from spt_core.errors import InputError, nearest, shown
 from spt_core.families.series.horizon import read_horizon
 from spt_core.notation import FLOAT32_MAX
-from spt_core.records import parse_zoned, shown, wrong_value
+from spt_core.records import parse_zoned, wrong_value
 from spt_core.signature import (
     KNOWN_IN_ADVANCE,
     MAX_READINGS,

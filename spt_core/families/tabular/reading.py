@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from spt_core.errors import InputError, nearest
+from spt_core.errors import InputError, nearest, shown
 from spt_core.notation import (
     FALSE_TEXTS,
     FLOAT32_MAX,
@@ -29,7 +29,7 @@ from spt_core.notation import (
     number_of,
     numbers_among,
 )
-from spt_core.records import category_text, parse_time, shown, wrong_value
+from spt_core.records import category_text, parse_time, wrong_value
 from spt_core.signature import FieldKind, Signature
 from spt_core.task import FAMILIES
 from spt_core.terms import pair_of, terms_of

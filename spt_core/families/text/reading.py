@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from spt_core.errors import InputError
-from spt_core.records import shown
+from spt_core.errors import InputError, shown
 from spt_core.signature import MAX_CHARACTERS, MAX_SPANS
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z(\[])|\n+")
