@@ -70,7 +70,7 @@ def test_windows_may_be_nested_dotted_null_or_absent(server: ModelServer) -> Non
         ({"amount": -1}, "at least 0, however: -1"),
         ({"amount": 1e39}, "at most"),
         ({"amount": "twelve"}, "a number, however: 'twelve'"),
-        ({"amount": True}, "a number, however: True"),
+        ({"amount": True}, "a number, however: true"),
         ({"amount": [1]}, "a number, however: a list"),
         ({"time": "yesterday"}, "ISO 8601"),
         ({"time": 1e300}, "seconds since 1970"),
