@@ -112,7 +112,7 @@ def _lines(console: Console, stage: Stage, name: str) -> Generator[None]:
             passed = datetime.timedelta(seconds=round(time.monotonic() - start))
             console.print(f"{name:<10} {passed} {stage.text}")
 
-    teller = threading.Thread(target=tell, daemon=True)
+    teller = threading.Thread(target=tell, name=f"lines of {name}", daemon=True)
     teller.start()
     try:
         yield

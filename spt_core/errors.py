@@ -62,8 +62,8 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if close:
         return f"the nearest is {close[0]!r}"
-    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    return f"there are: {shown}" if names else "there are none"
+    listed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    return f"there are: {listed}" if names else "there are none"
 
 
 def require_shares(holder: object, *names: str) -> None:

@@ -38,7 +38,7 @@ from spt_core.task import ComparedRate, Task
 NUM_ROUNDS = 5  # of calls: what a busy machine does to one, it seldom does to all
 MIN_CALLS, MAX_CALLS, ROUND_S = 50, 500, 0.3
 BATCH_ROWS = 256
-MIN_BATCHES, BATCHES_S = 5, 3.0  # a model of a tenth of its throughput is told from few of them
+MIN_BATCHES, BATCHES_S = 5, 3.0  # of batches; a slow model needs few of them
 TIMED_ROWS = 200
 BUSY_RATIO = 8.0  # of a limit over the median, from which on a tail beyond it is the machine's
 POLICY_ROWS = 20_000  # validation rows that decisions are looked at on

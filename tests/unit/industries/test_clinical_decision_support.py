@@ -238,11 +238,11 @@ def test_vital_signs_that_a_record_does_not_tell_are_named():
     ],
 )
 def test_vital_signs_of_a_child_are_not_scored_and_somebody_must_look(age, record, score, urgency):
-    told = answer({REFLUX: 1.0}, {SYMPTOMS: ["heartburn"], "patient.age": age, **record})
-    assert told["early_warning"]["score"] == score
-    assert told["urgency_level"] == urgency
+    response = answer({REFLUX: 1.0}, {SYMPTOMS: ["heartburn"], "patient.age": age, **record})
+    assert response["early_warning"]["score"] == score
+    assert response["urgency_level"] == urgency
     fact = f"patient.age is {age}, and NEWS2 is for 16 and more: the vital signs are not scored"
-    assert (fact in told["alarms"]) == (urgency == "urgent")
+    assert (fact in response["alarms"]) == (urgency == "urgent")
 
 
 @pytest.mark.parametrize(

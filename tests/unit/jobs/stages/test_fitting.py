@@ -61,8 +61,8 @@ def test_how_long_it_may_take_is_told_by_what_is_done(monkeypatch):
     for progress in (0.1, 0.2, 0.6, 0.9, 0.1, 0.3):  # two trainings, one behind the other
         show({"epoch": int(progress * 4), "progress": progress})
         now_s[0] += 60
-    said = [text.partition(", ")[2] for _, _, text in bar.seen]
-    assert said == [
+    rests = [text.partition(", ")[2] for _, _, text in bar.seen]
+    assert rests == [
         "",
         "at most 0:08:00 more",
         "at most 0:01:36 more",
