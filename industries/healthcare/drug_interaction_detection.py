@@ -22,11 +22,13 @@ TYPES = ("advise", "effect", "int", "mechanism")  # those of the DDI corpus
 SENTENCES_PER_DOCUMENT = 10
 Severity = Literal["contraindicated", "major", "moderate", "minor", "unspecified"]
 
-# A rule, not a model, applied to the sentences around the two drugs. The words of both denials and
-# of hours apart are taken out, then the first line whose words the rest still holds decides; else a
+# A rule, not a model, applied to the sentences around the two drugs. The words of denials and of
+# hours apart are taken out, then the first line whose words the rest still holds decides; else a
 # denial of the effect makes it minor, else the type decides. What is denied may be of another drug,
 # so it must not outweigh what is stated; who needs no other dose, or may combine them, is told no
-# more; and drugs to be taken hours apart are combined ("not within 14 days" is another matter).
+# more; and drugs to be taken hours apart are combined ("not within 14 days" is another matter). A
+# denied harm is no harm where nothing says that it is not known ("did not raise the risk of
+# bleeding", "no deaths occurred"); the type decides then, as nothing says that it is minor.
 DENYING_EFFECT = (
     r"no clinically (?:significant|relevant|important)(?: \w+)?"
     r"|not clinically (?:significant|relevant|important)"
@@ -38,6 +40,27 @@ DENYING_ADVICE = (
 HOURS_APART = (
     r"(?:(?:must|should|may|can|shall|do) ?not|avoid)(?: \w+){0,5} within (?:about |at least )?"
     r"[\w.]+(?:(?: (?:to|or) |-)[\w.]+)? ?(?:hours?|hrs?|h|minutes?|mins?)"
+)
+HARMS = (
+    r"fatal\w*|lethal\w*|died|life-threatening|deaths?|serious\w*|severe\w*|hemorrhag\w+"
+    r"|haemorrhag\w+|bleeding|serotonin syndrome|torsades?|toxicity|rhabdomyolysis|coma"
+    r"|cardiac arrest|cardiovascular collapse|heart block|asystole|hypertensive cris[ei]s"
+    r"|ventricular (?:tachycardia|fibrillation|arrhythmias?)|anaphyla\w+|agranulocytosis"
+    r"|respiratory (?:depression|arrest|failure)|(?:renal|kidney|hepatic|liver) failure"
+    r"|acute kidney injury|lactic acidosis|neuroleptic malignant syndrome"
+)
+_RISK_OF = (
+    r"(?:(?:an?|the|any|in|of|for|increased?|higher|greater|excess|additional|major|minor|risks?"
+    r"|rates?|incidence|frequency|likelihood) )*"
+)
+_MUCH = r"(?:significantly|substantially|markedly|notably|appreciably|appear to|seem to) "
+DENYING_HARM = (
+    rf"(?:(?:did|does|do) not (?:{_MUCH})?(?:increase|raise|cause|lead to|result in|produce)"
+    rf"|not (?:{_MUCH})?associated with|without|no) {_RISK_OF}"
+    rf"(?:{HARMS})(?: (?:n?or )?(?:{HARMS}))*"
+)
+NOT_KNOWN = (
+    r"whether|unknown|uncertain|unclear|not (?:\w+ )?(?:known|shown|established|proven|clear)"
 )
 # After a denial of the effect they say that there is one nevertheless.
 CONTRASTS = r"but|although|though|however|yet|whereas|while|nevertheless"
@@ -57,13 +80,8 @@ SEVERITY_BY_WORDS: tuple[tuple[Severity, str], ...] = (
     ),
     (
         "major",
-        r"avoid(?:ed|ing)?|(?:not|cannot be) recommended|not advis(?:ed|able)|inadvisable|fatal\w*"
-        r"|lethal\w*|died|life-threatening|deaths?|serious\w*|severe\w*|hemorrhag\w+"
-        r"|haemorrhag\w+|bleeding|serotonin syndrome|torsades?|toxicity|rhabdomyolysis|coma"
-        r"|cardiac arrest|cardiovascular collapse|heart block|asystole|hypertensive cris[ei]s"
-        r"|ventricular (?:tachycardia|fibrillation|arrhythmias?)|anaphyla\w+|agranulocytosis"
-        r"|respiratory (?:depression|arrest|failure)|(?:renal|kidney|hepatic|liver) failure"
-        r"|acute kidney injury|lactic acidosis|neuroleptic malignant syndrome",
+        r"avoid(?:ed|ing)?|(?:not|cannot be) recommended|not advis(?:ed|able)|inadvisable"
+        rf"|{HARMS}",
     ),
     (
         "moderate",
@@ -85,6 +103,8 @@ ADVICE: Mapping[Severity, str] = {
 }
 _DENIAL = re.compile(rf"\b(?:{DENYING_EFFECT})\b", re.I)
 _NO_ADVICE = re.compile(rf"\b(?:{DENYING_ADVICE}|{HOURS_APART})\b", re.I)
+_NO_HARM = re.compile(rf"\b(?:{DENYING_HARM})\b", re.I)
+_NOT_KNOWN = re.compile(rf"\b(?:{NOT_KNOWN})\b", re.I)
 _NEVERTHELESS = re.compile(
     rf"\b(?:{DENYING_EFFECT})\b.*\b(?:{CONTRASTS})\b.*\b(?:{CHANGES})\b", re.I | re.S
 )
@@ -122,7 +142,8 @@ def respond(judgement: Pairs) -> dict[str, Any]:
 
 def severity_of(kind: str, text: str) -> Severity:
     """How severe an interaction of a type is by the words of the sentences that state it."""
-    rest, num_denials = _DENIAL.subn(" ", _NO_ADVICE.sub(" ", text))
+    stated = text if _NOT_KNOWN.search(text) else _NO_HARM.sub(" ", text)
+    rest, num_denials = _DENIAL.subn(" ", _NO_ADVICE.sub(" ", stated))
     for severity, pattern in _SEVERITIES:
         if pattern.search(rest):
             return severity

@@ -1,6 +1,7 @@
 """Does a model of another task help where labels are few? Learning curves, beside their controls.
 
-SPT_DATA_HOME=... python -m tests.bench.bench_transfer PAIR [--seeds 5] [--sizes 25,100,400]
+SPT_DATA_HOME=... python -m tests.bench.bench_transfer PAIR
+    [--seeds 5] [--sizes 25,100,400] [--source-rows 8000]
 
 PAIR is one of taiwan-german (loans of another country), phrasebank-fomc (texts of finance, another
 question), and two in which nothing is to be gained, so that the guard is seen to hold: ulb-handbook
@@ -15,6 +16,7 @@ gain is how much the loss of the transferred teacher is lower than the lowest of
 with a paired bootstrap interval over test rows and seeds (the least of three is the harder mark, as
 it is chosen by test rows too). The guard's regret is the loss of what it kept over that of the
 better of the two that it chose from. Networks are fitted in this process, not on Ray Train.
+What a run that was stopped has trained is there for the same command.
 """
 
 from __future__ import annotations
@@ -54,7 +56,6 @@ from spt_core.training import SpecializedModelTrainer
 from spt_core.transfer import DomainTransferTrainer, TransferConfig
 from tests.bench import protocol
 
-SOURCE_ROWS = 8_000
 BOOSTER_TRIALS = 5
 SHARES = SplitConfig(train=0.5, validation=0.15, calibration=0.1, test=0.25)
 # A task of one class for each text, whose wording plays no part here.
@@ -131,16 +132,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("pair", choices=PAIRS)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--sizes", help="comma-separated; 0 takes all training rows")
+    parser.add_argument("--source-rows", type=int, default=8_000, help="of the source's training")
     parser.add_argument("--strategy", default="full")
     args = parser.parse_args(arguments)
     pair = PAIRS[args.pair]
     sizes = pair.sizes if args.sizes is None else tuple(map(int, args.sizes.split(",")))
-    transfer = TransferConfig(strategy=args.strategy)
+    transfer = TransferConfig(strategy=args.strategy, shares=())  # no figure here is of fewer rows
     storage = protocol.bench_storage(f"transfer-{args.pair}")
     runs: list[dict[str, Any]] = []
     with protocol.local_session(storage):
         side = pair.source(storage)
-        sources = {name: source_model(side, storage, name == "shuffled") for name in _SOURCES}
+        sources = {
+            name: source_model(side, storage, args.source_rows, is_shuffled=name == "shuffled")
+            for name in _SOURCES
+        }
         protocol.say(f"sources: { {n: dict(m.artifact.metrics) for n, m in sources.items()} }")
         target = pair.target(storage)
         for seed in range(args.seeds):
@@ -150,7 +155,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 runs.append(arms(few, target, storage, sources, seed, size, transfer))
                 shown = {k: round(v, 4) for k, v in runs[-1]["loss"].items()}
                 protocol.say(f"seed {seed}, size {size}: {shown} kept {runs[-1]['kept']}")
-    command = f"python -m tests.bench.bench_transfer {args.pair} --seeds {args.seeds}"
+    command = (
+        f"python -m tests.bench.bench_transfer {args.pair} --seeds {args.seeds} "
+        f"--sizes {','.join(map(str, sizes))} --source-rows {args.source_rows}"
+    )
     lines = [_line(size, [r for r in runs if r["size"] == size]) for size in sizes]
     protocol.finish(f"transfer-{args.pair}", {"command": command, "sizes": lines})
 
@@ -168,10 +176,10 @@ def recipe(side: Side, storage: str, seed: int) -> PipelineConfig:
     return override(dataclasses.replace(config, training=training), side.settings)
 
 
-def source_model(side: Side, storage: str, is_shuffled: bool) -> SpecializedModel:
-    """A teacher of the source's rows, or of their labels in another order."""
+def source_model(side: Side, storage: str, num_rows: int, *, is_shuffled: bool) -> SpecializedModel:
+    """A teacher of so many of the source's rows, or of their labels in another order."""
     config = recipe(side, storage, 0)
-    splits = with_few(split(side.task, side.corpus, storage, config.split), rows=SOURCE_ROWS)
+    splits = with_few(split(side.task, side.corpus, storage, config.split), rows=num_rows)
     splits = shuffled(splits) if is_shuffled else splits
     return SpecializedModelTrainer(config.training).train(splits, fit=fit_in_process)
 
