@@ -59,7 +59,10 @@ WORDS: Mapping[Concept, tuple[str, ...]] = {
         "amount", "amt", "amnt", "price", "value", "sum", "betrag", "preis", "charge", "cost",
     ),
     "purpose": ("purpose", "verwendung", "usage"),
-    "place": ("location", "place", "area", "region", "state", "city", "ort"),
+    "place": (
+        "location", "place", "area", "region", "city", "ort", "homestate", "addressstate",
+        "addrstate", "usstate", "statecode", "billingstate", "shippingstate",
+    ),
     "counterparty": ("merchant", "agent", "broker", "vendor", "channel", "counterparty"),
     "unusualness": ("unusual", "pattern", "anomaly", "rarity"),
     "time_of_event": ("time", "date", "timestamp", "hour", "datum", "zeit"),
@@ -87,6 +90,8 @@ def concept_of(column: str) -> Concept | None:
     names = [word.lower() for word in _WORD.findall(own_name)]
     if not NAMING.isdisjoint(names) or names[1:] and names[-1] == "number":
         return None
+    if names == ["state"]:  # of a country; beside another word mostly what somebody is in
+        return "place"
     words = {*names, *("".join(pair) for pair in itertools.pairwise(names))}  # past_due
     for concept, own in WORDS.items():
         if not words.isdisjoint(own):

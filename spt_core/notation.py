@@ -221,6 +221,11 @@ def moment_of(value: str | float, notation: Notation | None = None) -> Moment | 
         moment = datetime.datetime.fromisoformat(text)
     except ValueError:
         return _moment_of_words(text, notation)
+    return zoned_moment(moment)
+
+
+def zoned_moment(moment: datetime.datetime) -> Moment:
+    """Its wall-clock time and its offset from UTC, 0 where it knows none."""
     offset = moment.utcoffset()
     return Moment(moment.replace(tzinfo=None), 0 if offset is None else _micros(offset))
 

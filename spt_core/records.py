@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from spt_core.errors import InputError, shown
-from spt_core.notation import NO_DATE, Moment, Notation, moment_of
+from spt_core.notation import NO_DATE, Moment, Notation, moment_of, zoned_moment
 
 _TIME_RULE = "an ISO 8601 time, seconds since 1970 or a time of day such as 03:00"
 _TIME_RULES: Mapping[Notation | None, str] = {
@@ -46,15 +46,20 @@ def _flatten_into(flat: dict[str, Any], record: Mapping[str, Any], prefix: str, 
         flat[full] = value
 
 
-def parse_time(value: object, name: str, notation: Notation | None = None) -> tuple[float, float]:
+def parse_time(
+    value: object, name: str, notation: Notation | None = None, *, in_utc: bool = False
+) -> tuple[float, float]:
     """(hour of day 0 to 24, weekday 0 = Monday) of wall-clock time as written; see `moment_of`.
 
     Both are NaN for a date that stands for none, the weekday for a time of day without a date.
+    With `in_utc` they are of the clock of UTC, by the offset that is written.
     """
     moment = _moment(value, name, notation)
     if moment.is_gap:
         return math.nan, math.nan
     wall = moment.wall
+    if in_utc and moment.offset_us:
+        wall -= datetime.timedelta(microseconds=moment.offset_us)
     hour = wall.hour + wall.minute / 60 + wall.second / 3600
     return hour, math.nan if wall.date() == NO_DATE else float(wall.weekday())
 
@@ -74,7 +79,7 @@ def parse_zoned(
 
 def _moment(value: object, name: str, notation: Notation | None) -> Moment:
     if isinstance(value, datetime.datetime):  # of a caller in Python; a table's own type
-        return Moment(value.replace(tzinfo=None))
+        return zoned_moment(value)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise wrong_value(name, "a time", value)
     moment = moment_of(value, notation)

@@ -61,12 +61,13 @@ class SequenceShape:
 
     Readings are one `step` apart: seconds where `time` is a time, else in the unit of that column
     (cycles, rows); `in_months` says that they are calendar months, `in_readings` that each reading
-    is one step after the one before it, whatever lies between, as trading days are. `time` and
-    `unit` are the columns of a long table that say when a reading was and of what, `notation` how
-    times are written there, and in requests unless these are of ISO 8601. `horizon` is how many
-    steps after the last reading the label speaks of. `seen` are the least and the greatest
-    value of each channel in the training rows, once there are some; `gaps` says with how many gaps
-    in a row 99 of 100 training windows end at most, by channel.
+    is one step after the one before it, whatever lies between, as trading days are; those of
+    training were mostly `apart` of each other, 0 where no distance was usual. `time` and `unit` are
+    the columns of a long table that say when a reading was and of what, `notation` how times are
+    written there, and in requests unless these are of ISO 8601. `horizon` is how many steps after
+    the last reading the label speaks of. `seen` are the least and the greatest value of each
+    channel in the training rows, once there are some; `gaps` says with how many gaps in a row 99 of
+    100 training windows end at most, by channel. Of two readings of one step the later counts.
 
     The channels `in_advance` are known for the horizon too, such as a promotion or a price, and the
     parts of the `calendar` follow from when the last reading was. Where there are any, a window is
@@ -84,6 +85,7 @@ class SequenceShape:
     gaps: tuple[int, ...] = ()
     in_months: bool = False
     in_readings: bool = False
+    apart: float = 0.0
     in_advance: tuple[str, ...] = ()
     calendar: tuple[CalendarPart, ...] = ()
     notation: Notation | None = None
@@ -120,7 +122,8 @@ class Field:
     greatest value of the training rows, once there are some; `notation` is how its numbers or times
     are written, in files and in requests; `complete` says that no training row lacked it. `shape`
     is that of a sequence's windows. `categories` are those of the training rows, or the vocabulary
-    of a set of terms; both numbers of a pair are within the range.
+    of a set of terms; both numbers of a pair are within the range. `in_utc` tells a time by the
+    clock of UTC, whatever offset is written; others are of the clock that wrote them.
     """
 
     name: str
@@ -136,6 +139,7 @@ class Field:
     notation: Notation | None = None
     complete: bool = False
     shape: SequenceShape | None = None
+    in_utc: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a kind that does not exist."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
 
 from spt_core.answers import silence, unlike
+from spt_core.errors import InputError
 from spt_core.heads.backtest import expected_shortfall, value_at_risk
 from spt_core.judgement import Forecast
 from spt_core.signature import Field, SequenceShape
@@ -17,6 +18,8 @@ from spt_core.task import IndustryType, Task
 WINDOW_DAYS = 250  # a year: what Basel asks for at least, and historical simulation uses
 USUAL_LEVEL = 0.99
 RETURN_AND_LOSS = ("return_pct", "loss_pct")
+ALL_OF_IT = 100.0  # percent: a long position loses no more
+FRACTIONAL = 0.2  # percent: below it all days of a year are only of a peg, or of fractions
 ROUNDING = 0.05  # points, and the share of a return, by which a loss may differ from it
 SHOWN_LEVELS = (0.9, 0.95, 0.99)
 BACKTEST_LEVELS = (0.95, 0.99)
@@ -25,20 +28,32 @@ USUAL_POSITION = 100.0  # of which a loss is as large as in percent
 START = np.datetime64("2022-01-01", "D")
 
 
+class Day(NamedTuple):
+    """What a request says of a trading day, in percent; None is a gap."""
+
+    gain: float | None
+    loss: float | None
+
+
 def respond(judgement: Forecast) -> dict[str, Any]:
     """The task's answer: value at risk and expected shortfall, in percent and of the position."""
     record, step = judgement.record, judgement.steps[0]
     given, position = record.get("confidence_level"), record.get("position_value")
     level = USUAL_LEVEL if given is None else float(given)
-    at_risk, shortfall = value_at_risk(step, level), expected_shortfall(step, level)
+    days = _days(record.get("readings"))
+    _require_possible(days)
+    at_risk = min(value_at_risk(step, level), ALL_OF_IT)
+    shortfall = min(expected_shortfall(step, level), ALL_OF_IT)
     return {
         "value_at_risk_pct": round(at_risk, 6),
         "expected_shortfall_pct": round(shortfall, 6),
         "value_at_risk": _of_position(at_risk, position),
         "expected_shortfall": _of_position(shortfall, position),
         "confidence_level": level,
-        "quantiles": {f"p{100 * q:g}": round(float(step[q]), 6) for q in SHOWN_LEVELS},
-        "recommendation": _recommendation(judgement, at_risk, level),
+        "quantiles": {
+            f"p{100 * q:g}": round(min(float(step[q]), ALL_OF_IT), 6) for q in SHOWN_LEVELS
+        },
+        "recommendation": _recommendation(judgement, days, at_risk, level),
     }
 
 
@@ -49,13 +64,19 @@ def _of_position(loss_pct: float, position: Any) -> float:
     return round(loss, 2) if loss >= 1.0 else float(f"{loss:.3g}")
 
 
-def _recommendation(judgement: Forecast, at_risk: float, level: float) -> str:
+def _recommendation(judgement: Forecast, days: Sequence[Day], at_risk: float, level: float) -> str:
     text = (
         f"Hold against a loss of {at_risk:.2f} % by the next close; on "
         f"{100.0 - 100.0 * level:.3g} % of days it is worse. See the backtest in the model's "
         "report."
     )
-    num_wrong = _num_contradictions(judgement.record.get("readings"))
+    moves = [abs(day.gain) for day in days if day.gain is not None]
+    if moves and max(moves) < FRACTIONAL:
+        text += (
+            f" No day that was sent moved by more than {max(moves):.2g} %: returns are percent, "
+            "not fractions; check units first."
+        )
+    num_wrong = _num_contradictions(days)
     if num_wrong:
         text += (
             f" On {num_wrong} of the days that were sent loss_pct is not -return_pct, or 0 where "
@@ -68,8 +89,8 @@ def _recommendation(judgement: Forecast, at_risk: float, level: float) -> str:
     return text
 
 
-def _num_contradictions(readings: Any) -> int:
-    """On how many days of a request the loss is not what the return says."""
+def _days(readings: Any) -> list[Day]:
+    """The days of a request that names its channels, in either form."""
     pairs: list[Any] = []
     if isinstance(readings, Mapping):
         given = cast(Mapping[str, Any], readings)
@@ -77,8 +98,31 @@ def _num_contradictions(readings: Any) -> int:
     elif isinstance(readings, list):
         rows = (row for row in cast(list[Any], readings) if isinstance(row, Mapping))
         pairs += ([row.get(name) for name in RETURN_AND_LOSS] for row in rows)
-    told: list[list[float]] = [pair for pair in pairs if None not in pair]
-    return sum(abs(loss - max(-gain, 0.0)) > ROUNDING + ROUNDING * abs(gain) for gain, loss in told)
+    return [Day(*pair) for pair in pairs]
+
+
+def _require_possible(days: Sequence[Day]) -> None:
+    """InputError where a day lost more than all, or a negative amount."""
+    for number, day in enumerate(days):
+        if day.gain is not None and day.gain < -ALL_OF_IT:
+            raise InputError(
+                "a return must be of a position, which loses 100 % at most, however: return_pct "
+                f"of reading {number} is {day.gain:g}"
+            )
+        if day.loss is not None and not 0 <= day.loss <= ALL_OF_IT:
+            raise InputError(
+                f"a loss must be from 0 to 100 %, however: loss_pct of reading {number} is "
+                f"{day.loss:g}"
+            )
+
+
+def _num_contradictions(days: Sequence[Day]) -> int:
+    """On how many days the loss is not what the return says."""
+    return sum(
+        abs(day.loss - max(-day.gain, 0.0)) > ROUNDING + ROUNDING * abs(day.gain)
+        for day in days
+        if day.gain is not None and day.loss is not None
+    )
 
 
 def sample(num_rows: int, seed: int) -> pa.Table:
@@ -120,6 +164,7 @@ def _example() -> dict[str, Any]:
 
 
 _LOSS: Mapping[str, Any] = {"type": "number", "minimum": 0}
+_LOSS_PCT = {**_LOSS, "maximum": ALL_OF_IT}
 
 MARKET_RISK = Task(
     industry=IndustryType.FINANCIAL_SERVICES,
@@ -171,12 +216,12 @@ MARKET_RISK = Task(
     ),
     answer={
         "value_at_risk_pct": {
-            **_LOSS,
+            **_LOSS_PCT,
             "description": "the loss, in percent of the position, that is not exceeded with the "
             "confidence level by the next close",
         },
         "expected_shortfall_pct": {
-            **_LOSS,
+            **_LOSS_PCT,
             "description": "the mean loss where it is exceeded, the tail beyond the 95 % quantile "
             "taken for exponential: heavier tails lose more",
         },

@@ -218,7 +218,7 @@ TRADING = Task(
     label=DIRECTION,
     time="time",
     fields=(
-        Field(name="time", kind="time", description="of the moment, UTC"),
+        Field(name="time", kind="time", in_utc=True, description="of the moment, UTC"),
         Field(
             name="horizon_s",
             kind="number",

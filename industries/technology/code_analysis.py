@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -28,6 +29,17 @@ from spt_core.terms import term_of
 FIX_FROM = 0.8  # a weakness this probable goes back to its author, a lesser one to a reviewer
 NEAR_MISS = 0.5  # a weakness of this share of its threshold is reviewed, though it is not given
 NUM_LINES = 5
+# Where functions of common languages begin, at the margin or as methods of a class.
+_FUNCTION = re.compile(
+    r"^(?P<margin>[ \t]*)(?:"
+    r"(?:async +)?def +\w+"
+    r"|(?:export +)?(?:async +)?function\b *\w*"
+    r"|(?:pub +)?fn +\w+|func +[\w(]"
+    r"|(?!(?:if|else|for|while|switch|catch|return|do)\b)[A-Za-z_][\w<>\[\],:*& \t]*[ \t*&]\**"
+    r"\w+[ \t]*\([^;{}()]*\)[^;{}()=]*\{"
+    r")",
+    re.M,
+)
 
 
 def respond(judgement: Labels) -> dict[str, Any]:
@@ -45,6 +57,7 @@ def respond(judgement: Labels) -> dict[str, Any]:
         "vulnerabilities": vulnerabilities,
         "severity": vulnerabilities[0]["severity"] if vulnerabilities else "none",
         "recommendation": _recommendation(judgement),
+        "looked_for": sorted(cwe_id(score.label) for score in judgement.scores),
         "confidence": round(max(s.probability for s in given) if given else 1.0 - top, 6),
     }
 
@@ -67,6 +80,15 @@ def lines_of(code: str, score: LabelScore) -> list[dict[str, Any]]:
         {"line": number + 1, "text": lines[number].rstrip("\r"), "effect": round(effect, 4)}
         for number, effect in ranked[:NUM_LINES]
     ]
+
+
+def num_functions(code: str) -> int:
+    """How many functions stand side by side, by how they begin; those within others do not count.
+
+    Of what none is recognized in it is 0.
+    """
+    margins = [len(match["margin"].expandtabs(4)) for match in _FUNCTION.finditer(code)]
+    return margins.count(min(margins, default=0))
 
 
 def _vulnerability(code: str, score: LabelScore) -> dict[str, Any]:
@@ -93,7 +115,7 @@ def _recommendation(judgement: Labels) -> str:
         for s in judgement.scores
     ):
         return "review"
-    return "no_finding"
+    return "split_into_functions" if num_functions(judgement.record["code"]) > 1 else "no_finding"
 
 
 # Of each weakness: functions as they were and as they were mended, {a}, {b} and {f} being names.
@@ -253,12 +275,19 @@ CODE_ANALYSIS = Task(
         },
         "recommendation": {
             "type": "string",
-            "enum": ["fix", "review", "no_finding"],
-            "description": "no_finding: no weakness is near its threshold, which proves nothing",
+            "enum": ["fix", "review", "split_into_functions", "no_finding"],
+            "description": "no_finding: no weakness that was looked for is near its threshold, "
+            "which proves nothing; split_into_functions: nor is one here, but the model learned "
+            "from single functions, and others dilute what one shows: send each by itself",
+        },
+        "looked_for": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "the weaknesses that the model learned; of others it says nothing",
         },
         "confidence": probability_schema(
             "calibrated probability behind the verdict: of the likeliest weakness that is "
-            "given, or 1 less that of the likeliest when none is"
+            "given, or 1 less that of the likeliest that was looked for when none is"
         ),
     },
     respond=respond,

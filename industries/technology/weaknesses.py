@@ -25,7 +25,7 @@ VERSION = "2026-11-30"  # with every change of WEAKNESSES
 Severity = Literal["none", "low", "medium", "unknown", "high", "critical"]
 # In rising order. One that nobody has judged goes before those that are judged to be moderate.
 SEVERITIES: tuple[Severity, ...] = ("none", "low", "medium", "unknown", "high", "critical")
-_ID = re.compile(r"(?:CWE)?[-_: ]*0*([1-9]\d*)", re.I)
+_ID = re.compile(r"(?:CWE)?[-_: ]*0*([1-9]\d*)(?:(?::|\s)\D.*)?", re.I)
 
 
 class Weakness(NamedTuple):
@@ -203,7 +203,10 @@ WEAKNESSES: Mapping[str, Weakness] = {
 
 
 def cwe_id(label: str) -> str:
-    """A label as CWE writes its ids: "cwe-089" and "89" are "CWE-89"; any other as it is."""
+    """A label as CWE writes its ids: "cwe-089", "89" and "CWE-89: SQL Injection" are "CWE-89".
+
+    Any other is left as it is.
+    """
     match = _ID.fullmatch(label.strip())
     return label if match is None else f"CWE-{match[1]}"
 
@@ -217,5 +220,5 @@ def weakness_of(cwe: str) -> Weakness:
 
 def link_to(cwe: str) -> str:
     """CWE's page about a weakness; empty if this is no id of one."""
-    number = cwe_id(cwe).removeprefix("CWE-")
-    return f"https://cwe.mitre.org/data/definitions/{number}.html" if number.isdecimal() else ""
+    match = _ID.fullmatch(cwe.strip())
+    return f"https://cwe.mitre.org/data/definitions/{match[1]}.html" if match else ""

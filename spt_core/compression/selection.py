@@ -35,6 +35,9 @@ from spt_core.task import Task, find
 Aim = Literal["quality", "latency", "memory", "throughput"]
 # Of the best metric there is, what may be given up for another aim where nobody says how much.
 MIN_SHARE = 0.99
+# What keeps limits that nobody stated must have so much of the best metric to be served: a busy
+# machine's milliseconds are no reason to serve a model that is of no use.
+SHARE_UNASKED = 0.9
 SHARES = (0.5, 0.25, 0.125)  # of the trees, where all of them are too many
 _AIMS: Mapping[Aim, Callable[[FrontPoint], float]] = {
     "quality": lambda point: point.loss,
@@ -71,7 +74,8 @@ def select(
     """The best candidate for the aim among those that keep the limits; of equals, the smallest.
 
     LimitError where none keeps them: it names the nearest; limits that nobody stated are the
-    task's, which its report holds against what there is. Quality is the least loss on validation
+    task's, which its report holds against what there is, and which give way, with a note, where
+    they would cost more than a tenth of the task's metric. Quality is the least loss on validation
     rows; for another aim, what keeps MIN_SHARE of the best metric within limits is as good,
     unless the limits say what it must be.
 
@@ -165,8 +169,8 @@ class _Selecting:
         """The candidate to serve."""
         points = self._points
         kept = [number for number, point in enumerate(points) if not point.refusal]
-        if not kept and self._limits == Limits():
-            kept = list(range(len(points)))  # nobody asked for what nothing here can keep
+        if self._limits == Limits():
+            kept = self._useful(kept)
         if not kept:
             raise LimitError(limits_sentence(points, self._limits, self._task))
         if aim != "quality" and not self._limits.quality:
@@ -179,11 +183,24 @@ class _Selecting:
         points[best] = dataclasses.replace(points[best], chosen=True)
         return Selection(self._exports[best], points, self._notes)
 
-    def _good(self, kept: list[int], metric: str) -> list[int]:
-        values = {number: self._points[number].metrics[metric] for number in kept}
-        if HEADS[self._task.head].metrics[metric].lower_is_better:
-            return [n for n in kept if values[n] <= min(values.values()) / MIN_SHARE]
-        return [n for n in kept if values[n] >= max(values.values()) * MIN_SHARE]
+    def _useful(self, kept: list[int]) -> list[int]:
+        """Those within the task's limits; of what nobody asked for, all where they are no use."""
+        everything, metric = list(range(len(self._points))), self._task.metric
+        if set(kept) & set(self._good(everything, metric, SHARE_UNASKED)):
+            return kept
+        if kept:
+            self._notes.append(
+                f"what keeps the task's limits, which nobody stated, has less than "
+                f"{SHARE_UNASKED:.0%} of the best {metric}: the best is served, beyond them"
+            )
+        return everything
+
+    def _good(self, kept: list[int], metric: str, share: float = MIN_SHARE) -> list[int]:
+        """Those whose metric is at most by 1 - share worse than the best of them."""
+        sign = HEADS[self._task.head].metrics[metric].sign
+        values = {number: sign * self._points[number].metrics[metric] for number in kept}
+        best = max(values.values())
+        return [n for n in kept if values[n] >= best - (1.0 - share) * abs(best)]
 
 
 def _worse(metric: str, sign: float, point: FrontPoint) -> float:

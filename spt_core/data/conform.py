@@ -102,7 +102,11 @@ def conform(
             columns[field.name] = _read_field(table, field, reasons, gaps)
         if field.name == time:
             clock = columns[field.name]
-            columns[INSTANT] = _instants(_column(table, field.name), clock, field)
+            columns[INSTANT] = (
+                clock.cast(pa.int64())
+                if field.in_utc
+                else _instants(_column(table, field.name), clock, field)
+            )
         if field.name in required:
             missing = np.asarray(columns[field.name].is_null())
             _note(reasons, missing, f"the {field.name!r} must be known, however: it is missing")
@@ -192,7 +196,11 @@ def typed_column(column: pa.Array, field: Field, gaps: frozenset[str] = _NONE) -
         case "boolean":
             return boolean_column(column)
         case "time":
-            return time_column(column, field.notation)
+            typed = time_column(column, field.notation)
+            if not field.in_utc:
+                return typed
+            instants = _instants(column, typed.values, field)
+            return typed._replace(values=instants.cast(pa.timestamp("us")))
         case "terms":
             return _each_cell(column, lambda cell: terms_text(terms_of(cell, field.name)))
         case "number_pair":

@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from numpy.typing import NDArray
 
 from cluster.settings import load_settings
@@ -138,6 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pair = PAIRS[args.pair]
     sizes = pair.sizes if args.sizes is None else tuple(map(int, args.sizes.split(",")))
     transfer = TransferConfig(strategy=args.strategy, shares=())  # no figure here is of fewer rows
+    torch.set_num_threads(os.cpu_count() or 1)
     storage = protocol.bench_storage(f"transfer-{args.pair}")
     runs: list[dict[str, Any]] = []
     with protocol.local_session(storage):

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from jsonschema import Draft202012Validator
 
+from spt_core.data.conform import typed_column
 from spt_core.errors import InputError
 from spt_core.families.tabular.reading import Encoder
 from spt_core.records import flatten, parse_moment, parse_time
@@ -238,6 +239,28 @@ def test_a_window_that_could_not_be_computed_is_refused(text):
 )
 def test_a_time_becomes_hour_and_weekday_as_written(value, hour, weekday):
     assert parse_time(value, "when") == (hour, weekday)
+
+
+ZONED = datetime.datetime(
+    2026, 11, 23, 1, 30, tzinfo=datetime.timezone(datetime.timedelta(hours=5))
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "hour", "weekday"),
+    [
+        ("2026-11-23T01:30:00+05:00", 20.5, 6.0),
+        ("2026-11-23 01:30 +0500", 20.5, 6.0),
+        (ZONED, 20.5, 6.0),
+        ("2026-11-23T01:30:00Z", 1.5, 0.0),
+        ("2026-11-23T01:30:00", 1.5, 0.0),
+    ],
+)
+def test_a_time_of_utc_follows_from_its_offset_in_a_request_as_in_a_file(value, hour, weekday):
+    assert parse_time(value, "when", in_utc=True) == (hour, weekday)
+    field = Field(name="when", kind="time", in_utc=True)
+    typed = typed_column(pa.array([value]), field).values[0].as_py()
+    assert (typed.hour + typed.minute / 60, typed.weekday()) == (hour, weekday)
 
 
 @pytest.mark.parametrize("value", ["03:00", "03:00_local", "03:00:00"])

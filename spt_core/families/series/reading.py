@@ -30,6 +30,7 @@ from spt_core.task import example_moments
 
 Window = NDArray[np.float32]
 _PLAIN = {int, float, type(None)}
+OTHER_PACE = 3.0  # times the usual distance, or a third: weeks instead of days, hours of them
 _EPOCH = datetime.datetime(1970, 1, 1)
 
 
@@ -297,6 +298,7 @@ class WindowReader:
             )
         step, length, last = self._shape.step, self._shape.length, float(times[-1])
         if self._shape.in_readings:
+            self._check_apart(times, clock)
             return _Readings(values, clock, last)
         times = months(times) if self._shape.in_months else times
         if np.all(np.abs(np.diff(times) - step) <= STEP_TOLERANCE * step):
@@ -318,6 +320,27 @@ class WindowReader:
             )
         on_steps = np.where(is_near[:, None], values[places], np.float32(np.nan))
         return _Readings(on_steps, self._moments(clock, places, is_near, last), last)
+
+    def _check_apart(self, times: NDArray[np.float64], clock: Sequence[Any]) -> None:
+        """InputError where counted readings are not of the distance that training knew.
+
+        A week's move is not a day's, and a day that comes twice is no second day.
+        """
+        apart, usual = np.diff(times), self._shape.apart
+        if not usual or not len(apart):
+            return
+        if not apart.all():
+            number = int(np.flatnonzero(apart == 0)[0]) + 1
+            raise InputError(
+                f"readings must differ in {self._shape.time}, however: reading {number} has that "
+                f"of the one before it ({shown(clock[number])})"
+            )
+        between = float(np.median(apart)) / usual
+        if not 1.0 / OTHER_PACE < between < OTHER_PACE:
+            raise InputError(
+                "readings must be about as far apart as those of training, however: by their "
+                f"{self._shape.time} it is {between:.3g} times as far, mostly"
+            )
 
     def _moments(
         self,

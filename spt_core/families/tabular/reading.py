@@ -86,6 +86,7 @@ class Encoder:
             if f.kind == "terms"
         )
         self._names = frozenset(f.name for f in signature.fields)
+        self._in_utc = frozenset(f.name for f in signature.fields if f.in_utc)
         self._gaps = frozenset(signature.gaps)
         self._category_gaps = gaps_for("category", self._gaps)
         self._value_gaps = gaps_for("number", self._gaps)
@@ -121,7 +122,7 @@ class Encoder:
                     raise _out_of_range(name, minimum, maximum, value)
                 append(value)
             elif kind == "time":
-                hour, weekday = parse_time(value, name, notation)
+                hour, weekday = parse_time(value, name, notation, in_utc=name in self._in_utc)
                 append(hour)
                 append(weekday)
             elif kind == "number_pair":

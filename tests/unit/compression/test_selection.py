@@ -57,7 +57,8 @@ def offered(student, monkeypatch):
     def candidates(teacher, student, splits, share):
         figures = {METRIC: 0.7}
         if share == 1.0:
-            yield Candidate("student", "student", losses["student"], figures, {"student": 1.0}, {})
+            own = {METRIC: losses.get("student's metric", 0.7)}
+            yield Candidate("student", "student", losses["student"], own, {"student": 1.0}, {})
         name = "forests" if share == 1.0 else f"forests of {share:.0%}"
         yield Candidate(name, "blend", losses["forests"], figures, {"lightgbm": 1.0}, files)
 
@@ -293,6 +294,18 @@ def test_limits_that_nobody_stated_are_the_report_s_business(student, offered, m
     model, front, _ = selected(student)
     assert all(point.refusal for point in front)
     assert model.artifact.role == "blend"
+
+
+@pytest.mark.parametrize(
+    ("metric", "role", "num_notes"), [(0.07, "blend", 1), (0.62, "blend", 1), (0.64, "student", 0)]
+)
+def test_limits_that_nobody_stated_give_way_where_they_leave_no_use(
+    student, offered, monkeypatch, metric, role, num_notes
+):
+    offered["student's metric"] = metric
+    timed(monkeypatch, *[0.1] * 5, *[100.0] * 5)
+    model, _, notes = selected(student)
+    assert (model.artifact.role, len(notes)) == (role, num_notes)
 
 
 def test_the_task_s_own_limit_holds_beside_a_stated_one(student, offered, monkeypatch):

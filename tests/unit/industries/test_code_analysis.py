@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from industries.technology.code_analysis import PAIRS, lines_of
+from industries.technology.code_analysis import PAIRS, lines_of, num_functions
 from industries.technology.weaknesses import (
     SEVERITIES,
     WEAKNESSES,
@@ -118,7 +118,13 @@ def test_a_severity_is_that_of_the_usual_consequence(cwe, severity):
     assert weakness_of(cwe).severity == severity
 
 
-@pytest.mark.parametrize("label", ["CWE-89", "CWE-089", "cwe-89", "CWE 89", "CWE89", "89", " 89 "])
+@pytest.mark.parametrize(
+    "label",
+    [
+        *("CWE-89", "CWE-089", "cwe-89", "CWE 89", "CWE89", "89", " 89 "),
+        *("CWE-89: SQL Injection", "CWE-89 SQL Injection"),
+    ],
+)
 def test_an_id_is_known_however_it_is_written(label):
     (vulnerability,) = answer({label: 0.9})["vulnerabilities"]
     assert (vulnerability["cwe"], vulnerability["name"]) == ("CWE-89", "SQL Injection")
@@ -127,7 +133,8 @@ def test_an_id_is_known_however_it_is_written(label):
 
 def test_a_label_that_is_no_id_has_no_page():
     assert (cwe_id("buffer overflow"), link_to("buffer overflow")) == ("buffer overflow", "")
-    assert weakness_of("CWE-0").severity == "unknown"
+    assert (weakness_of("CWE-0").severity, link_to("CWE-0")) == ("unknown", "")
+    assert link_to("CWE-79,CWE-89") == ""
 
 
 def test_a_commit_of_the_sample_has_the_weak_function_and_the_mended_one():
@@ -140,3 +147,49 @@ def test_a_commit_of_the_sample_has_the_weak_function_and_the_mended_one():
         assert before != after
         assert (len(labels[at]), labels[at + 1]) == (1, [])
     assert {name for label in labels for name in label} == set(PAIRS)
+
+
+C = """static int *size_of(struct item *a)
+{
+  if (a) {
+    return a->size;
+  }
+}
+"""
+JAVA = """class Items {
+    public List<String> find(String name) throws IOException {
+        for (String a : all) { log(a); }
+        return all;
+    }
+    private void drop(int id) {
+        all.remove(id);
+    }
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "num"),
+    [
+        (CODE, 1),
+        ("def f():\n    def g():\n        pass\n    return g\n", 1),
+        (CODE + "\n\nasync def g():\n    pass\n", 2),
+        ("class A:\n    def f(self):\n        pass\n\n    def g(self):\n        pass\n", 2),
+        (C, 1),
+        (C + "void f(void) {\n  size_of(0);\n}\n", 2),
+        (JAVA, 2),
+        ("function f(a) {\n  if (a) { g(a); }\n}\nfunction g(a) {\n}\n", 2),
+        ("SELECT * FROM users WHERE id = 1", 0),
+    ],
+)
+def test_functions_side_by_side_are_counted(code, num):
+    assert num_functions(code) == num
+
+
+def test_no_finding_is_about_what_was_looked_for_and_of_one_function():
+    policy = LabelPolicy(thresholds={"cwe-089": 0.5, "CWE-79": 0.5}, most_probable=False)
+    scores = (LabelScore("cwe-089", 0.1, False), LabelScore("CWE-79", 0.05, False))
+    alone = TASK.respond(Labels({"code": CODE}, scores, policy))
+    assert (alone["recommendation"], alone["looked_for"]) == ("no_finding", ["CWE-79", "CWE-89"])
+    several = TASK.respond(Labels({"code": CODE + "\n" + CODE}, scores, policy))
+    assert several["recommendation"] == "split_into_functions"

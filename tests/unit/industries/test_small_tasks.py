@@ -57,13 +57,43 @@ def test_losses_that_contradict_their_returns_are_told_in_both_forms():
     for losses, num_wrong in (
         ([0.0, 0.5, 0.0, 0.0, 2.02], 0),
         ([0.0, 0.005, 0.0, 0.0, 0.02], 2),  # fractions
-        ([1.2, -0.5, 0.0, 3.0, None], 2),
+        ([1.2, 0.0, 0.0, 3.0, None], 2),
     ):
         rows = [{"return_pct": g, "loss_pct": v} for g, v in zip(gains, losses, strict=True)]
         for readings in (rows, {"return_pct": gains, "loss_pct": losses}):
             advice = forecast(readings=readings)["recommendation"]
             assert (f"On {num_wrong} of the days" in advice) == (num_wrong > 0)
     assert "of the days that were sent" not in forecast(readings=[[1.0, 5.0]])["recommendation"]
+
+
+@pytest.mark.parametrize(
+    ("day", "words"),
+    [
+        ({"return_pct": -150.0, "loss_pct": 100.0}, "return_pct of reading 1 is -150"),
+        ({"return_pct": -1.0, "loss_pct": 150.0}, "loss_pct of reading 1 is 150"),
+        ({"return_pct": 1.0, "loss_pct": -1.0}, "loss_pct of reading 1 is -1"),
+    ],
+)
+def test_a_position_loses_all_of_it_at_most(day, words):
+    usual = {"return_pct": 1.0, "loss_pct": 0.0}
+    for readings in ([usual, day], {name: [usual[name], day[name]] for name in usual}):
+        with pytest.raises(InputError, match=words):
+            forecast(readings=readings)
+
+
+def test_no_more_than_all_is_at_risk():
+    policy = QuantilePolicy(levels=LEVELS, shifts=(0.0,) * len(LEVELS))
+    steep = Forecast({}, ({level: 300.0 * level for level in LEVELS},), (), policy)
+    answer = find("financial_services/market_risk").respond(steep)
+    assert answer["value_at_risk_pct"] == answer["expected_shortfall_pct"] == 100.0
+    assert answer["quantiles"] == dict.fromkeys(("p90", "p95", "p99"), 100.0)
+
+
+def test_returns_that_look_like_fractions_are_told():
+    rows = [{"return_pct": g, "loss_pct": max(-g, 0.0)} for g in (0.012, -0.02, 0.004)]
+    assert "not fractions" in forecast(readings=rows)["recommendation"]
+    rows.append({"return_pct": -1.1, "loss_pct": 1.1})
+    assert "not fractions" not in forecast(readings=rows)["recommendation"]
 
 
 def test_a_level_that_the_tail_does_not_reach_is_refused():

@@ -1,7 +1,9 @@
 """Windows of requests: every bad one gets one sentence, every other one an array."""
 
 import dataclasses
+import datetime
 import math
+import zoneinfo
 
 import numpy as np
 import pytest
@@ -323,3 +325,28 @@ def test_counted_readings_of_a_request_are_steps_over_a_weekend_and_stay_in_orde
     assert reader.record({"readings": timed(*days)}).values[:, 0].tolist() == [0, 1, 2, 3]
     with pytest.raises(InputError, match="must be in the order of their time"):
         reader.record({"readings": timed(*days[::-1])})
+
+
+@pytest.mark.parametrize(
+    ("days", "words"),
+    [
+        (["01-04", "01-11", "01-18", "01-25"], "it is 7 times as far, mostly"),
+        (["01-05", "01-05", "01-08", "01-09"], r"reading 1 has that of the one before it \("),
+    ],
+)
+def test_counted_readings_of_another_pace_are_no_days(days, words):
+    shape = dataclasses.replace(SHAPE, step=1.0, in_readings=True, apart=86_400.0)
+    field = Field(name="readings", kind="sequence", shape=shape)
+    reader = WindowReader(Signature(fields=(field,)))
+    weekdays = ["2024-01-04", "2024-01-05", "2024-01-08", "2024-01-09"]
+    assert reader.record({"readings": timed(*weekdays)}).values[:, 0].tolist() == [0, 1, 2, 3]
+    with pytest.raises(InputError, match=words):
+        reader.record({"readings": timed(*(f"2024-{day}" for day in days))})
+
+
+def test_a_time_of_python_keeps_its_offset_where_summer_ends():
+    zone = zoneinfo.ZoneInfo("Europe/Berlin")
+    start = datetime.datetime(2026, 10, 25, 0, 58, tzinfo=datetime.UTC)
+    stamps = [(start + datetime.timedelta(minutes=n)).astimezone(zone) for n in range(4)]
+    assert stamps[1].replace(tzinfo=None) > stamps[2].replace(tzinfo=None)
+    assert read(timed(*stamps))[:, 0].tolist() == [0, 1, 2, 3]

@@ -54,6 +54,11 @@ def pairs(source, target, given=None):
         ("customer_id", None),
         ("last_name", None),
         ("date_of_birth", None),
+        ("state", "place"),
+        ("addr_state", "place"),
+        ("marital_state", None),
+        ("state_of_health", None),
+        ("machineState", None),
     ],
 )
 def test_a_name_tells_what_a_column_stands_for(name, concept):
