@@ -25,6 +25,7 @@ from industries.healthcare.negation import denied_starts, is_whole, tokens_of
 from industries.healthcare.urgency import URGENCIES, Urgency
 from spt_core.errors import InputError
 from spt_core.judgement import UnseenTerm
+from spt_core.records import category_text
 from spt_core.task import RuleTable
 from spt_core.terms import term_of, terms_of
 
@@ -65,20 +66,16 @@ class RedFlag:
 
     def is_in(self, term: str) -> bool:
         """Whether a term, as it is looked up, speaks of the sign in one of its clauses."""
-        words = tokens_of(term)
-        names = [tuple(name.split("_")) for name in (self.term, *self.also)]
-        denied = denied_starts(words)
-        for start in range(len(words)):
-            sizes = [len(name) for name in names if words[start : start + len(name)] == name]
-            # The longest, so that "no suicidal thoughts" is whole, and not "suicidal" with more.
-            if sizes and not (start in denied and is_whole(words, start + max(sizes))):
-                return True
-        return False
+        return _speaks_of((self.term, *self.also), term)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class VitalLimit:
-    """A number at or beyond which a case is at least so urgent; `part` is one of two numbers."""
+    """A number at or beyond which a case is at least so urgent; `part` is one of two numbers.
+
+    Of a sign that is told in words, `words` are those that make it so. With a `min_age` it is not
+    for whoever is known to be younger.
+    """
 
     field: str
     urgency: Urgency
@@ -86,6 +83,24 @@ class VitalLimit:
     part: Part | None = None
     at_most: float | None = None
     at_least: float | None = None
+    words: Sequence[str] = ()
+    min_age: float | None = None
+
+    def fact(self, value: Any) -> str | None:
+        """What of a value, as a record holds it, is beyond the limit; None where nothing is."""
+        if self.words:
+            text = "" if value is None else category_text(value, self.field)
+            return f"{self.field} is {text}" if _speaks_of(self.words, text) else None
+        number = vital_number(value, self.field, self.part)
+        # "150/125" alarms by its second number, which the first must not be taken for.
+        name = self.field if self.part is None else f"the {self.part} of {self.field}"
+        if number is None:
+            return None
+        if self.at_most is not None and number <= self.at_most:
+            return f"{name} is {number:g}, at most {self.at_most:g}"
+        if self.at_least is not None and number >= self.at_least:
+            return f"{name} is {number:g}, at least {self.at_least:g}"
+        return None
 
 
 class Alarms(NamedTuple):
@@ -141,6 +156,7 @@ class ClinicalKnowledge:
                     f"however: {name!r} has {list(named)}"
                 )
         terms = [*self.diagnoses, *(t for f in self.red_flags for t in (f.term, *f.also))]
+        terms += [word for limit in self.vital_limits for word in limit.words]
         odd = [name for name in terms if term_of(name, "a name") != name]
         if odd or self.urgency_of_others not in URGENCIES or not self.version:
             raise InputError(
@@ -170,17 +186,12 @@ class ClinicalKnowledge:
             signs = [term for term in terms if flag.is_in(term)]
             if signs:
                 alarms.append((flag.urgency, f"{flag.field} holds {', '.join(signs)}"))
+        age = self.early_warning.age(record)
         for limit in self.vital_limits:
-            number = vital_number(record.get(limit.field), limit.field, limit.part)
-            if number is None:
+            if limit.min_age is not None and age is not None and age < limit.min_age:
                 continue
-            # "150/125" alarms by its second number, which the first must not be taken for.
-            name = limit.field if limit.part is None else f"the {limit.part} of {limit.field}"
-            if limit.at_most is not None and number <= limit.at_most:
-                fact = f"{name} is {number:g}, at most {limit.at_most:g}"
-                alarms.append((limit.urgency, fact))
-            if limit.at_least is not None and number >= limit.at_least:
-                fact = f"{name} is {number:g}, at least {limit.at_least:g}"
+            fact = limit.fact(record.get(limit.field))
+            if fact is not None:
                 alarms.append((limit.urgency, fact))
         warned = self.early_warning.warned(record)
         alarms += warned.alarms
@@ -211,6 +222,19 @@ class ClinicalKnowledge:
             source=f"{len(self.sources)} guidelines",
             reviewed_by=self.reviewed_by or "",
         )
+
+
+def _speaks_of(names: Sequence[str], text: str) -> bool:
+    """Whether a text holds the words of one of the names side by side, and does not deny them."""
+    words = tokens_of(text)
+    of_names = [tuple(name.split("_")) for name in names]
+    denied = denied_starts(words)
+    for start in range(len(words)):
+        sizes = [len(name) for name in of_names if words[start : start + len(name)] == name]
+        # The longest, so that "no suicidal thoughts" is whole, and not "suicidal" with more.
+        if sizes and not (start in denied and is_whole(words, start + max(sizes))):
+            return True
+    return False
 
 
 def read_knowledge(text: str) -> ClinicalKnowledge:

@@ -95,12 +95,16 @@ class EarlyWarning:
                     f"without an end, or values, however: {parameter.field!r} has {ends}"
                 )
 
+    def age(self, record: Mapping[str, Any]) -> float | None:
+        """How old a patient is, in years; None where the record does not tell."""
+        return vital_number(record.get(self.age_field), self.age_field, None)
+
     def warned(self, record: Mapping[str, Any]) -> Warned:
         """The score of a record, as it was read; a parameter that it does not tell adds nothing.
 
         Vital signs of a patient too young for it are not scored: that alarms, as nobody looked.
         """
-        age = vital_number(record.get(self.age_field), self.age_field, None)
+        age = self.age(record)
         if age is not None and age < self.min_age:
             fact = (
                 f"{self.age_field} is {age:g}, and {self.name} is for {self.min_age:g} and more: "

@@ -79,9 +79,9 @@ def test_the_tests_of_the_most_urgent_diagnosis_come_first():
             "patient.vitals.respiratory_rate is 26, 3 points of NEWS2",
         ),
         (
-            {"patient.vitals.consciousness": "Voice"},
+            {"patient.vitals.consciousness": "drowsy"},
             "urgent",
-            "patient.vitals.consciousness is Voice, 3 points of NEWS2",
+            "patient.vitals.consciousness is drowsy, 3 points of NEWS2",
         ),
         (
             {"patient.vitals.temperature": "40,2"},
@@ -254,11 +254,33 @@ def test_a_temperature_far_from_usual_is_urgent_either_way(temperature, urgency)
     assert told["urgency_level"] == urgency
 
 
-@pytest.mark.parametrize("sign", ["hr", "respiratory_rate"])
-def test_a_rate_of_nothing_is_an_emergency(sign):
-    assert answer({"migraine": 1.0}, CALM | {f"patient.vitals.{sign}": 0})["urgency_level"] == (
-        "emergency"
-    )
+@pytest.mark.parametrize(
+    ("age", "sign", "value", "urgency"),
+    [
+        *((None, "hr", beats, "emergency") for beats in (0, 25, 30, 180, 220)),
+        *((None, "hr", beats, "urgent") for beats in (31, 179)),
+        *((50, "respiratory_rate", breaths, "emergency") for breaths in (0, 3, 5, 40)),
+        *((50, "respiratory_rate", breaths, "urgent") for breaths in (6, 39)),
+        *((50, "spo2", percent, level) for percent, level in ((85, "emergency"), (86, "urgent"))),
+        *((50, "bp", pair, level) for pair, level in (("70/20", "emergency"), ("71/40", "urgent"))),
+        *((50, "consciousness", how, "emergency") for how in ("unresponsive", "U", "P", "Pain")),
+        *((50, "consciousness", how, "emergency") for how in ("voice", "C", "new confusion")),
+        *((50, "consciousness", how, "emergency") for how in ("responds to pain", "comatose")),
+        *((50, "consciousness", how, "urgent") for how in ("sleepy", "alert, no confusion", 15)),
+        *((8, sign, value, "emergency") for sign, value in (("spo2", 60), ("hr", 30))),
+        *(
+            (8, sign, value, "emergency")
+            for sign, value in (("bp", "70/40"), ("consciousness", "P"))
+        ),
+        *((0, sign, value, "urgent") for sign, value in (("hr", 190), ("bp", "65/40"))),
+        *((0, sign, value, "emergency") for sign, value in (("hr", 30), ("bp", "59/30"))),
+        (0, "respiratory_rate", 45, "urgent"),
+    ],
+)
+def test_a_vital_sign_of_somebody_who_dies_is_an_emergency(age, sign, value, urgency):
+    record = {SYMPTOMS: ["heartburn"], "patient.age": age, f"patient.vitals.{sign}": value}
+    told = answer({REFLUX: 1.0}, record)
+    assert told["urgency_level"] == urgency
 
 
 def test_hyperpyrexia_with_a_severe_blood_pressure_is_an_emergency():

@@ -65,6 +65,8 @@ def test_symptoms_that_the_model_does_not_know_and_vital_signs_at_home_raise_the
     assert "patient.vitals.bp" in response["early_warning"]["missing"]
     response = answer({"routine": 1.0}, CALM | {SYMPTOMS: ["facial droop"]})
     assert response["urgency_level"] == "emergency"
+    response = answer({"routine": 1.0}, CALM | {"patient.vitals.consciousness": "unresponsive"})
+    assert response["disposition"] == "send an ambulance"
 
 
 def test_reasons_are_those_of_the_level_that_the_model_gives():
