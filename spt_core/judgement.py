@@ -9,6 +9,7 @@ names the channels that have stopped reading: the answer knows nothing of them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
@@ -255,7 +256,8 @@ class LabelScore(NamedTuple):
 class Labels(NamedTuple):
     """Classes of a record: the `scores` of all of them, most probable first.
 
-    `unseen` are terms that had no part in it.
+    `unseen` are terms that had no part in it; `vocabulary` are those that the model knows, by
+    field, where it has such fields.
     """
 
     record: Mapping[str, Any]
@@ -264,6 +266,7 @@ class Labels(NamedTuple):
     outside: tuple[str, ...] = ()
     unseen: tuple[UnseenTerm, ...] = ()
     silent: tuple[Silence, ...] = ()
+    vocabulary: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
     @property
     def best(self) -> LabelScore:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -77,9 +78,19 @@ def limits_of_urgency(judgement: Labels, alarms: Alarms) -> list[str]:
         sentences.append(score.limits)
     if SYMPTOMS not in judgement.record:
         sentences.append(f"No red flags were looked for: the record has no {SYMPTOMS}.")
+    if SYMPTOMS in judgement.vocabulary and not _has_flag(judgement.vocabulary[SYMPTOMS]):
+        sentences.append(
+            f"No red flag is among the {SYMPTOMS} that the model knows: the table that is looked "
+            "through has other words for them."
+        )
     if judgement.unseen:
         sentences.append("Terms that the model does not know had no part in what it says.")
     return sentences
+
+
+@functools.lru_cache(maxsize=64)  # of a model it is the same in each answer, and takes a while
+def _has_flag(symptoms: tuple[str, ...]) -> bool:
+    return KNOWLEDGE.has_flag(SYMPTOMS, symptoms)
 
 
 def _diagnosis(score: LabelScore) -> dict[str, Any]:

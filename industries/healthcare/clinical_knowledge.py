@@ -30,6 +30,8 @@ from spt_core.task import RuleTable
 from spt_core.terms import term_of, terms_of
 
 TABLE = Path(__file__).with_suffix(".json")
+# Words that say nothing by themselves, and that sets of words often leave out.
+_SMALL = frozenset({"a", "an", "the", "of", "in", "on", "at", "to", "my", "is", "are"})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +57,9 @@ class RedFlag:
     """A sign that makes a case at least so urgent, whatever the diagnosis and the model.
 
     `also` are other words for `term`. A longer term that holds the words of one of them side by
-    side speaks of the sign too ("crushing chest pain"), unless it denies that very sign.
+    side speaks of the sign too ("crushing chest pain"), unless it denies that very sign. So do
+    terms that are a word each and are together all words of one of them ("chest", "pain"): they may
+    be of two complaints, and in doubt the case is urgent.
     """
 
     field: str
@@ -67,6 +71,17 @@ class RedFlag:
     def is_in(self, term: str) -> bool:
         """Whether a term, as it is looked up, speaks of the sign in one of its clauses."""
         return _speaks_of((self.term, *self.also), term)
+
+    def found_in(self, terms: Sequence[str]) -> list[str]:
+        """Those of a record's terms that speak of the sign, else the words of it that are terms."""
+        signs = [term for term in terms if self.is_in(term)]
+        if signs:
+            return signs
+        for name in (self.term, *self.also):
+            words = {*name.split("_")} - _SMALL
+            if len(words) > 1 and words <= {*terms}:
+                return sorted(words)
+        return []
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,8 +197,7 @@ class ClinicalKnowledge:
         """
         alarms: list[tuple[Urgency, str]] = []
         for flag in self.red_flags:
-            terms = self._terms(record, flag.field)
-            signs = [term for term in terms if flag.is_in(term)]
+            signs = flag.found_in(self._terms(record, flag.field))
             if signs:
                 alarms.append((flag.urgency, f"{flag.field} holds {', '.join(signs)}"))
         age = self.early_warning.age(record)
@@ -202,6 +216,10 @@ class ClinicalKnowledge:
                 alarms.append((self.urgency_of_others, fact))
         urgencies, facts = zip(*alarms, strict=True) if alarms else ((), ())
         return Alarms(urgencies, tuple(dict.fromkeys(facts)), warned.score, warned.missing)
+
+    def has_flag(self, field: str, terms: Sequence[str]) -> bool:
+        """Whether a field that holds all of these terms would hold a red flag."""
+        return any(flag.field == field and flag.found_in(terms) for flag in self.red_flags)
 
     def _terms(self, record: Mapping[str, Any], field: str) -> tuple[str, ...]:
         value = record.get(field)

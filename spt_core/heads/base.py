@@ -7,6 +7,7 @@ labelled rows + scores -> Outcomes -> metrics, policy
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -47,7 +48,7 @@ class Prediction(NamedTuple):
     `silent()` channels that have stopped reading; `settings` searches the fields that somebody can
     set, where the model's number has a goal. `moments` [T] are when the steps of a window were, as
     the client writes times, if it does. `greatest` is the greatest label of the training rows,
-    where it is a number and the model knows it.
+    where it is a number and the model knows it. `vocabulary` are the terms that it knows, by field.
     """
 
     record: Mapping[str, Any]
@@ -59,6 +60,7 @@ class Prediction(NamedTuple):
     silent: Callable[[], tuple[Silence, ...]] = tuple
     moments: tuple[Any, ...] = ()
     greatest: float | None = None
+    vocabulary: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 class Summary(NamedTuple):

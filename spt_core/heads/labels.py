@@ -233,6 +233,7 @@ class LabelHead(ClassHead):
             prediction.outside(),
             prediction.unseen(),
             prediction.silent(),
+            prediction.vocabulary,
         )
 
     def headline(self, task: Task, classes: Sequence[str], scores: Scores) -> float:

@@ -124,6 +124,7 @@ class TablePredictor:
             name: [i for i, c in enumerate(signature.columns) if c.field == name] for name in names
         }
         self._terms = [f for f in signature.fields if f.kind == "terms"]
+        self._vocabulary = {field.name: field.categories for field in self._terms}
         self._places = {field.name: places.pop(field.name, []) for field in self._terms}
         self._fields = [(name, at[0] if len(at) == 1 else at) for name, at in places.items()]
         self._columns = [column.field for column in signature.columns]
@@ -236,6 +237,7 @@ class TablePredictor:
                 tuple,  # a table has no channels that could be silent
                 (),
                 None,
+                self._vocabulary,
             )
         )
 

@@ -192,6 +192,39 @@ def test_a_sign_that_a_term_denies_or_does_not_name_is_no_red_flag(term):
 
 
 @pytest.mark.parametrize(
+    ("symptoms", "urgency"),
+    [
+        (["chest", "pain"], "urgent"),
+        ("pain; fever; Chest", "urgent"),
+        (["breath", "shortness"], "urgent"),
+        (["stiff", "neck", "fever"], "emergency"),
+        (["no fever", "slurred", "speech"], "emergency"),
+        (["chest", "cough"], "routine"),
+        (["no chest pain", "pain in knee", "cold chest"], "routine"),
+        (["chest_rash", "pain"], "routine"),
+    ],
+)
+def test_words_of_a_sign_that_are_terms_each_are_the_sign(symptoms, urgency):
+    assert answer({REFLUX: 1.0}, CALM | {SYMPTOMS: symptoms})["urgency_level"] == urgency
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "is_said"),
+    [
+        ({}, False),
+        ({HISTORY: ("asthma",)}, False),
+        ({SYMPTOMS: ("chest", "fever", "pain")}, False),
+        ({SYMPTOMS: ("chest_pain", "fever")}, False),
+        ({SYMPTOMS: ("brustschmerz", "fieber")}, True),
+        ({SYMPTOMS: ()}, True),
+    ],
+)
+def test_a_vocabulary_that_can_hold_no_red_flag_is_said(vocabulary, is_said):
+    told = answer({REFLUX: 1.0}, vocabulary=vocabulary)
+    assert ("No red flag is among the patient.symptoms" in told["notice"]) is is_said
+
+
+@pytest.mark.parametrize(
     ("vitals", "score", "urgency"),
     [
         # The bands of chart 1 of NEWS2 (Royal College of Physicians, 2017).

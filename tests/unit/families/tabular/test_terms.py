@@ -125,6 +125,7 @@ def test_unseen_terms_are_told_with_the_nearest_known_one(predictor):
         UnseenTerm("symptoms", "feverr", "fever"),
         UnseenTerm("symptoms", "zzz", None),
     )
+    assert prediction.vocabulary == {"symptoms": SIGNATURE.field("symptoms").categories}
     assert predictor.cautions((row,)) == Cautions(unseen=("symptoms",))
 
 
