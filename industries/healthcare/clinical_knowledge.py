@@ -8,8 +8,9 @@ No network takes part in it: whoever edits the table changes answers without ret
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,7 +60,8 @@ class RedFlag:
     `also` are other words for `term`. A longer term that holds the words of one of them side by
     side speaks of the sign too ("crushing chest pain"), unless it denies that very sign. So do
     terms that are a word each and are together all words of one of them ("chest", "pain"): they may
-    be of two complaints, and in doubt the case is urgent.
+    be of two complaints, and in doubt the case is urgent. `unlike` is what has words in common with
+    the sign and is none ("coughing fits").
     """
 
     field: str
@@ -67,19 +69,21 @@ class RedFlag:
     urgency: Urgency
     sources: Sequence[str]
     also: Sequence[str] = ()
+    unlike: Sequence[str] = ()
 
     def is_in(self, term: str) -> bool:
         """Whether a term, as it is looked up, speaks of the sign in one of its clauses."""
-        return _speaks_of((self.term, *self.also), term)
+        return _speaks_of((self.term, *self.also), term, self.unlike)
 
     def found_in(self, terms: Sequence[str]) -> list[str]:
         """Those of a record's terms that speak of the sign, else the words of it that are terms."""
         signs = [term for term in terms if self.is_in(term)]
         if signs:
             return signs
+        known = {*terms}
         for name in (self.term, *self.also):
-            words = {*name.split("_")} - _SMALL
-            if len(words) > 1 and words <= {*terms}:
+            words = {*_words_of(name)} - _SMALL
+            if len(words) > 1 and words <= known:
                 return sorted(words)
         return []
 
@@ -170,7 +174,10 @@ class ClinicalKnowledge:
                     "each row of the table of clinical knowledge must name sources of the table, "
                     f"however: {name!r} has {list(named)}"
                 )
-        terms = [*self.diagnoses, *(t for f in self.red_flags for t in (f.term, *f.also))]
+        terms = [
+            *self.diagnoses,
+            *(t for f in self.red_flags for t in (f.term, *f.also, *f.unlike)),
+        ]
         terms += [word for limit in self.vital_limits for word in limit.words]
         odd = [name for name in terms if term_of(name, "a name") != name]
         if odd or self.urgency_of_others not in URGENCIES or not self.version:
@@ -242,17 +249,42 @@ class ClinicalKnowledge:
         )
 
 
-def _speaks_of(names: Sequence[str], text: str) -> bool:
-    """Whether a text holds the words of one of the names side by side, and does not deny them."""
+def _speaks_of(names: Sequence[str], text: str, unlike: Sequence[str] = ()) -> bool:
+    """Whether a text holds the words of one of the names side by side, and does not deny them.
+
+    Those that have a word in common with one of `unlike` in the text do not count.
+    """
     words = tokens_of(text)
-    of_names = [tuple(name.split("_")) for name in names]
+    places = list(_places(names, words))
+    if not places:  # as most texts have it, which asks for no more
+        return False
     denied = denied_starts(words)
-    for start in range(len(words)):
-        sizes = [len(name) for name in of_names if words[start : start + len(name)] == name]
+    others = {at for place in _places(unlike, words) for at in place}
+    sizes_by_start: dict[int, list[int]] = {}
+    for place in places:
+        if others.isdisjoint(place):
+            sizes_by_start.setdefault(place.start, []).append(len(place))
+    for start, sizes in sizes_by_start.items():
         # The longest, so that "no suicidal thoughts" is whole, and not "suicidal" with more.
-        if sizes and not (start in denied and is_whole(words, start + max(sizes))):
+        if not (start in denied and is_whole(words, start + max(sizes))):
             return True
     return False
+
+
+@functools.cache  # of the table's names, of which there are some hundreds
+def _words_of(name: str) -> tuple[str, ...]:
+    return tuple(name.split("_"))
+
+
+def _places(names: Sequence[str], words: tuple[str, ...]) -> Iterator[range]:
+    """Where the words of a name stand side by side."""
+    for name in names:
+        of_name = _words_of(name)
+        if of_name[0] not in words:
+            continue
+        for start in range(len(words) - len(of_name) + 1):
+            if words[start : start + len(of_name)] == of_name:
+                yield range(start, start + len(of_name))
 
 
 def read_knowledge(text: str) -> ClinicalKnowledge:

@@ -51,9 +51,10 @@ _TOKEN = re.compile(r"[^\W_]+(?:'[^\W_]+)*|[^\w\s]")
 def tokens_of(text: str) -> tuple[str, ...]:
     """The words and marks of a text in lower case, _ parting words; "isn't" is "is", "not".
 
-    "Can't" is "cannot", as tables write it.
+    "Can't" is "cannot", as tables write it, and "won't" is "will not".
     """
-    plain = text.lower().replace("\u2019", "'").replace("can't", "cannot").replace("n't", " not")
+    plain = text.lower().replace("\u2019", "'").replace("can't", "cannot")
+    plain = plain.replace("won't", "will not").replace("n't", " not")
     return tuple(_TOKEN.findall(plain))
 
 

@@ -192,6 +192,27 @@ def test_a_sign_that_a_term_denies_or_does_not_name_is_no_red_flag(term):
 
 
 @pytest.mark.parametrize(
+    ("term", "urgency"),
+    [
+        *((t, "urgent") for t in ("chest_tightness", "chest_pressure", "chest discomfort")),
+        *((t, "urgent") for t in ("pressure in my chest", "trouble breathing", "black stools")),
+        *((t, "emergency") for t in ("cannot breathe", "can't breathe", "stopped breathing")),
+        *((t, "emergency") for t in ("choking", "blue lips", "lips turning blue", "heart attack")),
+        *((t, "emergency") for t in ("throat closing", "swollen lips", "fits", "having a fit")),
+        *((t, "emergency") for t in ("severe bleeding", "bleeding won't stop", "vomiting blood")),
+        *((t, "emergency") for t in ("overdose", "took too many pills", "self-harm", "overdosed")),
+        *((t, "emergency") for t in ("worst_headache_of_my_life", "wants to die")),
+        *((t, "emergency") for t in ("coughing fits, then two fits", "blue face, coughing fits")),
+        *((t, "routine") for t in ("coughing fits", "cannot breathe through my nose")),
+        *((t, "routine") for t in ("no trouble breathing", "denies overdose or self-harm")),
+        *((t, "routine") for t in ("food poisoning", "blue mood", "bleeding gums", "headache")),
+    ],
+)
+def test_what_a_triage_nurse_sends_for_is_a_red_flag(term, urgency):
+    assert answer({REFLUX: 1.0}, CALM | {SYMPTOMS: [term]})["urgency_level"] == urgency
+
+
+@pytest.mark.parametrize(
     ("symptoms", "urgency"),
     [
         (["chest", "pain"], "urgent"),

@@ -11,6 +11,7 @@ def test_a_contraction_is_its_two_words_and_marks_are_tokens() -> None:
     told = tokens_of("Isn\u2019t_breathing, hasn't eaten")
     assert told == ("is", "not", "breathing", ",", "has", "not", "eaten")
     assert tokens_of("can't speak") == ("cannot", "speak")
+    assert tokens_of("won't stop") == ("will", "not", "stop")
 
 
 @pytest.mark.parametrize(
