@@ -34,20 +34,29 @@ DENYING_EFFECT = (
     r"|not clinically (?:significant|relevant|important)"
 )
 DENYING_ADVICE = (
-    r"no dos(?:e|age) adjustments?|no (?:known )?contra-?indications?"
-    r"|not (?:contra-?indicated|prohibited|forbidden)"
+    r"no dos(?:e|age) adjustments?|no (?:known )?contra[- ]?indications?"
+    r"|not (?:contra[- ]?indicated|prohibited|forbidden|unsafe|dangerous|hazardous)"
+    r"|no (?:need to|reason to) (?:avoid|monitor|adjust|reduce the dose)"
+    r"|(?:need not|(?:do|does|did) not (?:need|have) to|not necessary to) (?:be )?(?:\w+ly )?"
+    r"(?:avoid|monitor|adjust)(?:ed)?"
+    r"|no (?:(?:special|specific|additional|further|routine|closer?|clinical) )*"
+    r"(?:monitoring|adjustments?|precautions?)"
 )
+# Between "not" and its verb: "should not, under any circumstances, be combined".
+_ASIDE = r"(?:, ?[^,.;]{1,60},| under any circumstances?)?"
 HOURS_APART = (
-    r"(?:(?:must|should|may|can|shall|do) ?not|avoid)(?: \w+){0,5} within (?:about |at least )?"
+    rf"(?:(?:must|should|may|can|shall|do) ?not{_ASIDE}|avoid)"
+    r"(?: \w+){0,5} within (?:about |at least )?"
     r"[\w.]+(?:(?: (?:to|or) |-)[\w.]+)? ?(?:hours?|hrs?|h|minutes?|mins?)"
 )
 HARMS = (
-    r"fatal\w*|lethal\w*|died|life-threatening|deaths?|serious\w*|severe\w*|hemorrhag\w+"
+    r"fatal\w*|lethal\w*|died|life[- ]threatening|deaths?|serious\w*|severe\w*|hemorrhag\w+"
     r"|haemorrhag\w+|bleeding|serotonin syndrome|torsades?|toxicity|rhabdomyolysis|coma"
     r"|cardiac arrest|cardiovascular collapse|heart block|asystole|hypertensive cris[ei]s"
     r"|ventricular (?:tachycardia|fibrillation|arrhythmias?)|anaphyla\w+|agranulocytosis"
     r"|respiratory (?:depression|arrest|failure)|(?:renal|kidney|hepatic|liver) failure"
-    r"|acute kidney injury|lactic acidosis|neuroleptic malignant syndrome"
+    r"|acute kidney injury|lactic acidosis|neuroleptic malignant syndrome|hyperkala?emia"
+    r"|QTc?(?:[- ]interval)?[- ]prolongation|prolong(?:s|ed|ing|ation of)? (?:the )?QTc?"
 )
 _RISK_OF = (
     r"(?:(?:an?|the|any|in|of|for|increased?|higher|greater|excess|additional|major|minor|risks?"
@@ -55,8 +64,9 @@ _RISK_OF = (
 )
 _MUCH = r"(?:significantly|substantially|markedly|notably|appreciably|appear to|seem to) "
 DENYING_HARM = (
-    rf"(?:(?:did|does|do) not (?:{_MUCH})?(?:increase|raise|cause|lead to|result in|produce)"
-    rf"|not (?:{_MUCH})?associated with|without|no) {_RISK_OF}"
+    rf"(?:(?:did|does|do) not (?:{_MUCH})?"
+    rf"(?:(?:increase|raise|cause|lead to|result in|produce) {_RISK_OF})?"
+    rf"|(?:not (?:{_MUCH})?associated with|without|no) {_RISK_OF})"
     rf"(?:{HARMS})(?: (?:n?or )?(?:{HARMS}))*"
 )
 NOT_KNOWN = (
@@ -71,8 +81,10 @@ CHANGES = (
 SEVERITY_BY_WORDS: tuple[tuple[Severity, str], ...] = (
     (
         "contraindicated",
-        r"contra-?indicat\w+|prohibit\w*|forbid\w*"
-        r"|(?:(?:must|should|may|can|shall) ?not|(?:must|should|can) never|not to) (?:\w+ly )?"
+        r"contra[- ]?indicat\w+|prohibit\w*|forbid\w*|not (?:be )?(?:permitted|allowed)"
+        r"|under no circumstances"
+        rf"|(?:(?:must|should|may|can|shall) ?not{_ASIDE}|(?:must|should|can) never|not to) "
+        r"(?:\w+ly )?"
         r"(?:be (?:\w+ly )?(?:co-?administered|administered|combined|co-?prescribed|prescribed"
         r"|given|taken|used|started|initiated|received|treated)"
         r"|receive|take|use|combine|be on)"
@@ -81,6 +93,8 @@ SEVERITY_BY_WORDS: tuple[tuple[Severity, str], ...] = (
     (
         "major",
         r"avoid(?:ed|ing)?|(?:not|cannot be) recommended|not advis(?:ed|able)|inadvisable"
+        r"|unsafe|dangerous\w*|hazardous|not (?:be |been |considered |regarded as )*safe"
+        r"|(?:must|should) (?:\w+ly )?be (?:\w+ly )?(?:stopped|discontinued|withdrawn|withheld)"
         rf"|{HARMS}",
     ),
     (
