@@ -25,7 +25,7 @@ from spt_core.judgement import Span
 from spt_core.task import SpanPatterns
 
 # With every change of PATTERNS, of what they are checked by, or of what is looked for again.
-VERSION = "safe-harbor-7"
+VERSION = "safe-harbor-8"
 BEFORE = 24  # characters in which a word says that what follows is something else
 
 IDENTIFIERS: Mapping[str, str] = {
@@ -62,9 +62,11 @@ class Pattern(NamedTuple):
     unless: re.Pattern[str] | None = None
 
 
+# More digits than four before one letter are a code's: "12345X".
 _QUANTITY = re.compile(
-    r"(?i:[\d-]+(?:mg|mcg|ug|g|kg|lbs?|ml|dl|cc|l|iu|units?|meq|mm|cm|mmhg|tabs?|caps?|x"
-    r"|s|secs?|mins?|h|hrs?|hours?|d|days?|wks?|weeks?|mo|months?|y|yo|yrs?|years?|[mf])(?:-old)?)"
+    r"(?i:(?:[\d-]+(?:mg|mcg|ug|kg|lbs?|ml|dl|cc|iu|units?|meq|mm|cm|mmhg|tabs?|caps?"
+    r"|secs?|mins?|hrs?|hours?|days?|wks?|weeks?|mo|months?|yo|yrs?|years?)"
+    r"|\d{1,4}(?:-\d{1,4})?[glxshdymf])(?:-old)?)"
 )
 
 
@@ -147,7 +149,7 @@ def _named(label: str, names: str, value: str, *, alone: str = r"(?!)") -> Patte
     """
     marked = (
         rf"\b(?:{names}|{alone})"
-        r"(?: (?:number|no\.?|num\.?|id)(?: is)? ?[:#]? ?| ?[:#=] ?| (?=\d{6}))"
+        r"(?: (?:number|no\.?|num\.?|id)(?: is)? ?[:#]{0,2} ?| ?[:#=]{1,2} ?| (?=\d{6}))"
     )
     return _pattern(label, rf"(?i:{marked}|\b(?:{alone})(?: is)? )(?P<value>{value})", _is_code)
 
@@ -178,7 +180,8 @@ _WHOLE_MONTHS = (
     "|JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEPT?|OCT|NOV|DEC|JANUARY|FEBRUARY|MARCH|APRIL|JUNE|JULY"
     "|AUGUST|SEPTEMBER|OCTOBER|NOVEMBER|DECEMBER)"
 )
-_VERSIONS = r"version|ver|rev|release|build|firmware|software"
+_SOFTWARE = r"version|ver\.?|v\.?|build|firmware|software"
+_VERSIONS = rf"{_SOFTWARE}|rev|release"
 # What follows a number that is counted: "May 5 refills", "1/2 tablet", "2 May repeat".
 _COUNTED = (
     r"(?! ?(?i:refills?|tab(?:let)?s?|caps?(?:ules?)?|pills?|doses?|times|more|mg|mcg|ml|cc|units?"
@@ -203,12 +206,14 @@ _FROM_TO = tuple(
     for day, year in (
         (rf"{_DAY}/{_DAY}", f"/{_ANY_YEAR}"),
         (rf"{_DAY}\.{_MONTH}\.", _YEAR),
+        (rf"{_MONTH_2}\.{_DAY_2}", rf"\.{_YEAR}"),
         (rf"{_YEAR}{_MONTH_2}{_DAY_2}", ""),
     )
 )
 _TH = "(?:st|nd|rd|th)?"
 _FROM_DAY, _TO_DAY = rf"(?:{_DAY}{_TH}{_DASH})?", rf"(?:{_DASH}{_DAY}{_TH})?"  # "May 14-16"
-_CODE = r"[A-Za-z0-9][A-Za-z0-9-]{3,19}(?![A-Za-z0-9])"
+# A word without a digit is none, and must not hide a name: "Insurance: member ID W12345".
+_CODE = r"(?=[A-Za-z-]*\d)[A-Za-z0-9][A-Za-z0-9-]{3,19}(?![A-Za-z0-9])"
 _EXTENSION = r"(?:,? ?(?:x|ext(?:ension|\.)?) ?\d{1,5})?"
 _PHONE = (
     r"(?:(?:\+?1|001)[-. ]?)?(?:\(\d{3}\) ?|\d{3}[-./ ])\d{3}[-. ]\d{4}"
@@ -302,6 +307,7 @@ PATTERNS: tuple[Pattern, ...] = (
         _CODE,
         alone="MRN",
     ),
+    _pattern("medical_record", rf"(?i:\bMRN)(?:[-_]|(?=\d))(?P<value>{_CODE})", _is_code),
     # Alone, the letters mean a regurgitation or a resonance too.
     _pattern(
         "medical_record",
@@ -313,12 +319,13 @@ PATTERNS: tuple[Pattern, ...] = (
         "member|beneficiary|subscriber|insurance|health plan|policy|group|medicaid|medicare",
         _CODE,
     ),
-    _named("account", r"account|invoice", _CODE, alone=r"acct\.?|a/c"),
+    # A financial number (FIN) and a contact serial number (CSN) are of one visit.
+    _named("account", r"account|invoice|FIN", _CODE, alone=r"acct\.?|a/c"),
     _named(
         "license",
         r"licen[cs]e|lic\.?|certificate|cert\.?|registration",
         _CODE,
-        alone="DEA|NPI|driver'?s licen[cs]e|DL",
+        alone="DEA|NPI|driv(?:er(?:'?s)?|ing) licen[cs]e|DL",
     ),
     _named("vehicle", "(?:licen[cs]e )?plate", _CODE, alone="VIN|license plate"),
     _pattern("vehicle", rf"(?i:\bplates? )(?=[\d-]*[A-Z])(?P<value>(?!\d+[a-z]){_CODE})", _is_code),
@@ -327,16 +334,32 @@ PATTERNS: tuple[Pattern, ...] = (
     _named(
         "other_id",
         r"study|trial|subject|encounter|accession|specimen|case|order|reference|ref\.?|claim"
-        r"|prescription|rx",
+        r"|prescription|rx|CSN",
         _CODE,
+        alone="EDIPI",
     ),
+    # What stands behind these without a word for "number" may be a date or a year.
+    _pattern(
+        "other_id",
+        r"(?i:\b(?:employee|staff|badge|student|user|provider|visit|client|customer|participant"
+        rf"|donor) ?(?:id|number|no\.?|num\.?|#)(?: is)? ?[:#]{{0,2}} ?)(?P<value>{_CODE})",
+        _is_code,
+    ),
+    # Behind a town, which has a capital, it is Idaho; the infectious disease service has no number.
+    _pattern("other_id", rf"\b[a-z]{{2,}} ID (?=\w{{5}})(?P<value>{_CODE})", _is_code),
     _pattern("other_id", rf"(?i:\bid ?[:#] ?)(?P<value>{_CODE})", _is_code),
     _named("other_id", "national id", _CODE, alone="passport"),
     *(_pattern("date", rf"(?P<value>{first})(?={_DASH}{last})") for first, last in _FROM_TO),
     *(_pattern("date", rf"{first}{_DASH}(?P<value>{last})") for first, last in _FROM_TO),
     _pattern("date", rf"\b{_YEAR}[-/.]{_MONTH}[-/.]{_DAY}{_CLOCK}(?!\d)"),
     _pattern("date", rf"(?<![\d/.-]){_DAY}[/-]{_DAY}[/-]{_ANY_YEAR}{_CLOCK}(?![\d/]|-\d)"),
-    _pattern("date", rf"(?<![\d/.-]){_DAY}\.{_MONTH}\.{_YEAR}(?!\d)"),
+    _pattern("date", rf"(?<![\d/.-]){_DAY}\.{_MONTH}\.{_YEAR}(?!\d)", unless=_SOFTWARE),
+    _pattern(
+        "date",
+        rf"(?<![\w/.-]){_MONTH_2}\.{_DAY_2}\.{_YEAR}(?!\.?\d)",
+        unless=f"{_SOFTWARE}|section|chapter",
+    ),
+    _pattern("date", rf"{_WHEN}(?P<value>{_MONTH}\.{_DAY}\.{_ANY_YEAR})(?!\.?\d)"),
     _pattern(
         "date",
         rf"(?<![\w/.-]){_DAY_2}\.{_MONTH_2}\.\d{{2}}(?!\.?\d)",
