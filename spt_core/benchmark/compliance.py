@@ -107,20 +107,18 @@ def _not_measured(task_id: str, why: str) -> BenchmarkResult:
 def _protected_attributes_excluded(task: Task, exported: ExportedModel, policy: Policy) -> Fact:
     """12 CFR 1002.6(b): no prohibited basis is considered."""
     del policy
-    named = {name.lower() for name in exported.artifact.protected}
+    named = {name.lower() for name in exported.artifact.protected if not task.monitors(name)}
     names = [field.name for field in exported.artifact.signature.fields]
-    used = [
-        name
-        for name in names
-        if task.protects(name) or (name.lower() in named and not task.monitors(name))
-    ]
+    used = [name for name in names if task.protects(name) or name.lower() in named]
     if used:
         return Fact(False, f"protected attributes among the inputs: {', '.join(used)}")
     looked_for = ", ".join(dict.fromkeys((*task.protected, *sorted(named))))
+    monitored = [name for name in names if task.monitors(name)]
+    told = f"inputs that the task monitors: {', '.join(monitored)}; " if monitored else ""
     return Fact(
         True,
         f"looked for {looked_for.replace('_', ' ')} in the names of {len(names)} inputs: none; "
-        "what no name tells was not looked for",
+        f"{told}what no name tells was not looked for",
     )
 
 

@@ -11,6 +11,8 @@ from spt_core.signature import Field, Signature
 from spt_core.task import ComplianceCheck, RuleTable, all_tasks, find
 from tests.tiny_models import FRAUD, RISK
 
+CASES = "healthcare/clinical_decision_support"
+
 
 @pytest.fixture
 def checked(export):
@@ -20,7 +22,7 @@ def checked(export):
         config = {**export.artifact.config, "compliance_requirements": required}
         artifact = dataclasses.replace(export.artifact, config=config, **changes)
         exported = dataclasses.replace(export, artifact=artifact)
-        policy = HEADS["binary"].default_policy(find(task), ())
+        policy = HEADS[find(task).head].default_policy(find(task), ())
         return run_checks(find(task), exported, policy)
 
     return check
@@ -59,6 +61,33 @@ def test_a_protected_input_fails_whatever_its_case_and_depth(checked, name):
 
 def test_the_owner_s_protected_columns_count_too(checked):
     assert not checked(protected=("merchant",))["protected_attributes_excluded"]["passed"]
+
+
+@pytest.mark.parametrize(
+    ("path", "inputs", "protected", "fact"),
+    [
+        (
+            CASES,
+            ("patient.age", "patient.gender", "symptoms"),
+            ("patient.age", "patient.gender"),
+            "public assistance in the names of 3 inputs: none; inputs that the task monitors: "
+            "patient.age, patient.gender; what",
+        ),
+        ("healthcare/readmission", ("age_band", "sex"), ("sex",), "monitors: age_band, sex; what"),
+        (
+            FRAUD,
+            ("amount",),
+            ("Branch",),
+            "assistance, branch in the names of 1 inputs: none; what",
+        ),
+    ],
+)
+def test_what_is_monitored_was_not_looked_for_and_is_told(checked, path, inputs, protected, fact):
+    signature = Signature(fields=tuple(Field(name=name, kind="category") for name in inputs))
+    found = checked(path, signature=signature, protected=protected)["protected_attributes_excluded"]
+    assert found["passed"]
+    assert fact in found["fact"]
+    assert "patient.age in the names" not in found["fact"]
 
 
 def test_data_of_unknown_licence_fails(checked):
@@ -102,9 +131,6 @@ def test_a_check_says_whether_promotion_requires_it(checked):
     found = checked(required=["data_licence_known"])
     assert found["data_licence_known"]["required"]
     assert not found["protected_attributes_excluded"]["required"]
-
-
-CASES = "healthcare/clinical_decision_support"
 
 
 @pytest.mark.parametrize(
