@@ -17,7 +17,7 @@ import jinja2
 from spt_core.benchmark.tasks import BenchmarkResult, BenchmarkType
 from spt_core.errors import InputError
 
-PROTOCOL = 3  # grows whenever a score is measured otherwise
+PROTOCOL = 4  # grows whenever a score is measured otherwise
 TEMPLATE = Path(__file__).with_name("comprehensive.html.j2")
 # What two results must share to be compared: the rest of the protocol may differ.
 _SHARED = ("version", "task", "evaluation_fingerprint", "settings", "custom")

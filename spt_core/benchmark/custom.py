@@ -46,8 +46,8 @@ def custom(
 
     Reasons count as far as the answer is right: a case's share of them times its share of the
     expected keys, if it expects any, and a deletion times the mean of those. A criterion of which
-    no case expects anything counts for nothing: the other one is the score. A model that is wholly
-    wrong scores 0.
+    no case expects anything, and no deletion tells, counts for nothing: the other one is the score.
+    A model that is wholly wrong scores 0.
     """
     cases = [
         _asked(answerer, record, expected, task.tolerance)
@@ -71,17 +71,19 @@ def custom(
                 f"; reasons by their deletion on held-out rows, {reasoning:.3f}, where answers are "
                 "right, as no case names any"
             )
-        else:
-            return _result(
-                task,
-                cases,
-                not_measured="reasoning_quality needs cases that name `reasons`, or held-out rows "
-                "to delete them on",
+        elif shares:
+            how = (
+                "; by accuracy alone, as no case names `reasons` and no deletion on held-out rows "
+                "tells of them"
             )
     if not shares:
-        return _result(
-            task, cases, not_measured="accuracy_weight needs cases that expect a key of the answer"
+        needed = (
+            "accuracy_weight needs cases that expect a key of the answer"
+            if "accuracy" in task.weights
+            else "reasoning_quality needs cases that name `reasons`, or held-out rows to delete "
+            "them on"
         )
+        return _result(task, cases, not_measured=needed)
     parts: dict[Criterion, float] = {name: float(share.mean()) for name, share in shares.items()}
     total = sum(task.weights[name] for name in parts)
     weights = {name: task.weights[name] / total for name in parts}
@@ -95,11 +97,7 @@ def custom(
         low=low,
         high=high,
         note=f"{', '.join(f'{name} {part:.3f}' for name, part in parts.items())}{how}",
-        figures={
-            **parts,
-            "weights": weights,
-            "refused": [case.error for case in cases if case.error],
-        },
+        figures={**parts, "weights": weights},
     )
 
 
@@ -195,7 +193,14 @@ def require_keys(answered: Task, task: BenchmarkTask) -> None:
                 )
 
 
-def _result(task: BenchmarkTask, cases: Sequence[_Case], **facts: Any) -> BenchmarkResult:
+def _result(
+    task: BenchmarkTask,
+    cases: Sequence[_Case],
+    *,
+    figures: Mapping[str, Any] | None = None,
+    **facts: Any,
+) -> BenchmarkResult:
+    """A result; its figures say why records were refused, whether or not it has a score."""
     answered = [case for case in cases if not case.error]
     seconds = [case.seconds for case in answered]
     return BenchmarkResult(
@@ -205,5 +210,6 @@ def _result(task: BenchmarkTask, cases: Sequence[_Case], **facts: Any) -> Benchm
         num_cases=len(cases),
         num_answered=len(answered),
         latency_ms=float(np.mean(seconds) * 1000) if seconds else None,
+        figures={**(figures or {}), "refused": [case.error for case in cases if case.error]},
         **{"note": "", **facts},  # pyright: ignore[reportArgumentType]  # fields of the result
     )

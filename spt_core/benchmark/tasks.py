@@ -62,7 +62,7 @@ class BenchmarkTask:
             `reasoning_quality` that of the share of the reasons, or, where no case names any, of
             the reasons' deletion on held-out rows: as far as the case's keys came, for reasons of
             a wrong answer are worth nothing. The weights add up to 1; that of a criterion of which
-            no case expects anything falls to the other.
+            no case expects anything, and that no held-out rows tell, falls to the other.
         tolerance: how far a number may be from the expected one.
     """
 

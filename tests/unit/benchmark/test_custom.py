@@ -39,8 +39,8 @@ class Answering:
         return Decision(record, 0.5, "review", 0.5, reasons, POLICY)
 
 
-def scored(answering, *expected, weights=(0.6, 0.4), records=None, deletion=None):
-    criteria = dict(zip(("accuracy_weight", "reasoning_quality"), weights, strict=False))
+def scored(answering, *expected, weights=(0.6, 0.4), records=None, deletion=None, **criteria):
+    criteria |= zip(("accuracy_weight", "reasoning_quality"), weights, strict=False)
     task = BenchmarkTask(
         task_id="own_001",
         name="Own",
@@ -105,6 +105,22 @@ def test_a_criterion_of_which_nothing_is_expected_counts_for_nothing():
     assert unmeasured.not_measured == "accuracy_weight needs cases that expect a key of the answer"
 
 
+@pytest.mark.parametrize(("answering", "score"), [(WRONG, 0.0), (RIGHT, 1.0)])
+def test_accuracy_alone_is_the_score_where_nothing_tells_of_reasons(answering, score):
+    result = scored(answering, {"vulnerabilities": []})
+    assert (result.score, result.low, result.high) == (score, score, score)
+    assert result.figures == {"accuracy": score, "weights": {"accuracy": 1.0}, "refused": []}
+    assert result.note.startswith(f"accuracy {score:.3f}; by accuracy alone, as no case names")
+
+
+def test_reasons_alone_are_not_measured_where_nothing_tells_of_them():
+    criteria = {"weights": (), "records": [{}]}
+    result = scored(RIGHT, {"vulnerabilities": []}, reasoning_quality=1.0, **criteria)
+    assert result.score is None
+    assert result.not_measured.startswith("reasoning_quality needs cases that name `reasons`")
+    assert result.figures == {"refused": ["a record must have a field, however: it has none"]}
+
+
 def test_cases_count_only_where_they_expect_something():
     result = scored(RIGHT, {"reasons": ["strcpy"]}, {"vulnerabilities": ["CWE-89"]})
     assert result.figures["accuracy"] == 0.0  # of the one case that expects a key
@@ -162,3 +178,4 @@ def test_cases_that_measure_nothing_are_refused_in_a_sentence(wrong, rule):
 def test_a_refused_record_is_wrong_in_what_was_expected_of_it():
     result = scored(RIGHT, {"reasons": ["strcpy"]}, records=[{}])
     assert (result.score, result.num_answered) == (0.0, 0)
+    assert len(result.figures["refused"]) == 1
