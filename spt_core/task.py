@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from spt_core.calendar import later
 from spt_core.concepts import CONCEPTS, Concept
-from spt_core.errors import InputError, NotFoundError, nearest
+from spt_core.errors import InputError, NotFoundError, nearest, shown
 from spt_core.judgement import Span
 from spt_core.policy import Costs
 from spt_core.protected import attribute_of
@@ -114,6 +114,16 @@ class IndustryType(enum.StrEnum):
     MANUFACTURING = "manufacturing"
     TECHNOLOGY = "technology"
     INSURANCE = "insurance"
+
+
+def industry_named(name: object, what: str = "an industry") -> IndustryType:
+    """The industry of this name; NotFoundError says which there are, and `what` it was to be."""
+    names = [industry.value for industry in IndustryType]
+    if name not in names:
+        raise NotFoundError(
+            f"{what} must be one that exists, however: {shown(name)}; {nearest(str(name), names)}"
+        )
+    return IndustryType(name)
 
 
 class FamilyFacts(NamedTuple):

@@ -45,7 +45,7 @@ from spt_core.heads.outcomes import Outcomes, interval, values_of
 from spt_core.model import SpecializedModel, open_answerer
 from spt_core.policy import DecisionPolicy, Policy
 from spt_core.signature import Signature
-from spt_core.task import IndustryType, Task
+from spt_core.task import IndustryType, Task, industry_named
 
 TIMED_RECORDS = 500
 MAX_ROWS = 50_000  # of all benchmarks, which resample them hundreds of times
@@ -71,12 +71,13 @@ class BenchmarkSuite:
 
     def add_custom_benchmark(self, industry: IndustryType, task: BenchmarkTask) -> None:
         """From now on the models of an industry are asked these cases too."""
-        if industry != task.industry:
+        named = industry_named(industry)
+        if named != task.industry:
             raise InputError(
                 f"a benchmark is added to its own industry, however: {task.task_id!r} is of "
                 f"{task.industry}, not of {industry}"
             )
-        own = self._custom.setdefault(IndustryType(industry), {})
+        own = self._custom.setdefault(named, {})
         if task.task_id in own:
             raise InputError(
                 f"a benchmark's id must be its own, however: {industry} has two {task.task_id!r}"
@@ -88,7 +89,7 @@ class BenchmarkSuite:
         *,
         model: SpecializedModel,
         model_name: str,
-        industries: Sequence[IndustryType] | None = None,
+        industries: Sequence[IndustryType | str] | IndustryType | str | None = None,
         report: Report | None = None,
     ) -> dict[str, Any]:
         """The specification's JSON of all benchmarks of a model, and its parts beside that.
@@ -96,12 +97,13 @@ class BenchmarkSuite:
         Args:
             model: exported or a checkpoint; it names the rows that it has never seen.
             model_name: what it is called in the result.
-            industries: whose benchmarks are run: the model's own, and those with custom ones; None
-                takes the model's.
+            industries: whose benchmarks are run, one or several: the model's own, and those with
+                custom ones; None takes the model's.
             report: what `run` has measured of the same model, so that its memory is not again.
         """
         own = model.task.industry
-        asked = [IndustryType(one) for one in industries or [own]]
+        names = [industries] if isinstance(industries, str) else industries or [own]
+        asked = [industry_named(one, "industries: each of them") for one in names]
         for industry in asked:
             if industry != own and not self._custom.get(industry):
                 raise InputError(

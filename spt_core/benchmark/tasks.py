@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Literal, cast
 
 from spt_core.errors import InputError, nearest
-from spt_core.task import IndustryType
+from spt_core.task import IndustryType, industry_named
 
 NUM_NAMED = 6  # names that a sentence lists
 Criterion = Literal["accuracy", "reasoning"]
@@ -113,6 +113,7 @@ class BenchmarkTask:
             raise InputError(
                 f"evaluation_criteria must be an object of weights, however: {criteria!r}"
             )
+        industry_named(self.industry, f"the industry of {self.task_id!r}")
         if self.benchmark_type not in tuple(BenchmarkType):
             raise InputError(
                 f"benchmark_type must be one of {', '.join(BenchmarkType)}, however: "

@@ -15,9 +15,16 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from spt_core.errors import InputError, NotFoundError, nearest
+from spt_core.errors import InputError
 from spt_core.registry import DEFAULT_MODEL_NAME
-from spt_core.task import IndustryType, Task, all_tasks, find, labels_publications
+from spt_core.task import (
+    IndustryType,
+    Task,
+    all_tasks,
+    find,
+    industry_named,
+    labels_publications,
+)
 from spt_core.validation import validated
 
 DAY_S = 86_400.0
@@ -146,20 +153,9 @@ def _module(industry: IndustryType) -> Any:
     return named.get(industry)
 
 
-def known_industry(name: object, where: str) -> IndustryType:
-    """The industry of this name; NotFoundError says which there are."""
-    names = [industry.value for industry in IndustryType]
-    if not isinstance(name, str) or name not in names:
-        raise NotFoundError(
-            f"{where}: industry must be one that exists, however: {name!r}; "
-            f"{nearest(str(name), names)}"
-        )
-    return IndustryType(name)
-
-
 def _model(key: str, where: str) -> str:
     """`industry/task/model_name` of a key that may leave out what is clear."""
-    industry = known_industry(key.partition("/")[0], where)
+    industry = industry_named(key.partition("/")[0], f"{where}: industry")
     if "/" in key:
         return key if key.count("/") == 2 else f"{key}/{DEFAULT_MODEL_NAME}"
     tasks = text_tasks(industry)

@@ -44,10 +44,10 @@ from spt_core.continuous.fetch.fetcher import DEFAULT_USER_AGENT
 from spt_core.continuous.monitoring import (
     Monitoring,
     default_monitoring,
-    known_industry,
     monitoring_for,
 )
 from spt_core.errors import InputError, NotFoundError, nearest
+from spt_core.task import industry_named
 from spt_core.validation import validated
 
 _Tables = tuple[dict[str, Any], ...]
@@ -172,7 +172,7 @@ def from_monitoring_config(config: Mapping[str, Any]) -> SourcesFile:
     for key, content in config.items():
         where = f"monitoring_config[{key!r}]"
         table = validated(dict[str, Any], content, where)
-        industry = known_industry(key.partition("/")[0], where)
+        industry = industry_named(key.partition("/")[0], f"{where}: industry")
         own = validated(_Tables, table.pop("sources", ()), f"{where}: sources")
         sources += [source_from_mapping({"industry": industry, **one}, where) for one in own]
         if table:

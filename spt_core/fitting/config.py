@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from spt_core.errors import InputError, MissingPackageError
 from spt_core.fitting.privacy import PrivacyConfig
-from spt_core.task import ComplianceCheck, Family, IndustryType, Tracker
+from spt_core.task import ComplianceCheck, Family, IndustryType, Tracker, industry_named
 
 SaveStrategy = Literal["epoch", "steps", "no"]
 EvaluationStrategy = Literal["epoch", "steps", "no"]
@@ -132,7 +132,7 @@ class TrainingConfig:
                 raise InputError(
                     f"{name} must be one of {allowed}, however: {getattr(self, name)!r}"
                 )
-        IndustryType(self.industry)
+        industry_named(self.industry, "industry")
         _check_strategy(self)
         if self.privacy is not None:
             _check_private(self)

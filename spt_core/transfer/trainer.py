@@ -17,7 +17,7 @@ from spt_core.fitting.config import TrainingConfig
 from spt_core.fitting.progress import OnMetrics
 from spt_core.fitting.ray_train import Fit, fit_model
 from spt_core.model import SpecializedModel
-from spt_core.task import IndustryType, Task, all_tasks, find
+from spt_core.task import IndustryType, Task, all_tasks, find, industry_named
 from spt_core.training.trainer import (
     SpecializedModelTrainer,
     checked_config,
@@ -73,7 +73,8 @@ class DomainTransferTrainer:
         Dataset), which is then split; its task is the trainer's, else the one of the target domain
         that says that it starts from the source's. The model's notes say which was kept.
         """
-        source, target = IndustryType(source_domain), IndustryType(target_domain)
+        source = industry_named(source_domain, "source_domain")
+        target = industry_named(target_domain, "target_domain")
         task = source_model.task
         if task.industry != source:
             raise InputError(

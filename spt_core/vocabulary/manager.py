@@ -14,12 +14,12 @@ from spt_core.artifacts import (
     read_manifest,
     write_manifest,
 )
-from spt_core.errors import InputError, nearest
+from spt_core.errors import InputError
 from spt_core.families.text.bases import Base, extended_base, find_base, load_base, trimmed_base
 from spt_core.families.text.config import DEFAULT_BASE
 from spt_core.families.text.reading import open_tokenizer
 from spt_core.families.text.tokenizer_edits import Addition, extended
-from spt_core.task import IndustryType
+from spt_core.task import IndustryType, industry_named
 from spt_core.vocabulary.config import VocabularyConfig
 from spt_core.vocabulary.embeddings import fit_to_contexts, from_pieces
 from spt_core.vocabulary.mining import count_words, mine_phrases, mine_words
@@ -189,11 +189,7 @@ class DomainVocabularyManager:
         skipped: Sequence[Skipped],
         texts: Iterable[str] | None,
     ) -> Extension:
-        if industry not in tuple(IndustryType):
-            raise InputError(
-                f"an industry must be one of IndustryType, however: {industry!r}; "
-                f"{nearest(str(industry), IndustryType)}"
-            )
+        industry = industry_named(industry)
         base, config = self.base, self._config
         if added:
             content = extended(base.tokenizer, [addition for addition, _ in added])
@@ -211,7 +207,7 @@ class DomainVocabularyManager:
                 licences=self._licences,
             )
         return Extension(
-            industry=IndustryType(industry),
+            industry=industry,
             base=base,
             parent=self.base,
             added=tuple(fact for _, fact in added),

@@ -240,6 +240,30 @@ def test_an_industry_without_benchmarks_of_the_model_is_refused(model: Specializ
         BenchmarkSuite().add_custom_benchmark(IndustryType.HEALTHCARE, custom())
 
 
+@pytest.mark.parametrize("industries", [BANK, BANK.value, [BANK.value]])
+def test_one_industry_needs_no_list(
+    model: SpecializedModel, result: dict[str, Any], industries: Any
+) -> None:
+    other = BenchmarkSuite(CONFIG).run_comprehensive_benchmark(
+        model=model, model_name="m", industries=industries
+    )
+    assert other["industry_summaries"].keys() == result["industry_summaries"].keys()
+
+
+@pytest.mark.parametrize("industries", ["bank", ["bank"], [None]])
+def test_an_industry_that_does_not_exist_is_refused(
+    model: SpecializedModel, industries: Any
+) -> None:
+    with pytest.raises(InputError, match="industries: each of them must be one that exists, howev"):
+        BenchmarkSuite(CONFIG).run_comprehensive_benchmark(
+            model=model, model_name="m", industries=industries
+        )
+    with pytest.raises(InputError, match="an industry must be one that exists, however: 'bank'"):
+        BenchmarkSuite().add_custom_benchmark("bank", custom())  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InputError, match="industry of 'custom_risk_001' must be one that exists"):
+        custom(industry="bank")
+
+
 def test_results_stand_side_by_side_only_where_they_are_alike(result: dict[str, Any]) -> None:
     other = copy.deepcopy(result) | {"model_name": "another"}
     grid = side_by_side([result, other])

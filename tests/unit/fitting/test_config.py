@@ -81,7 +81,7 @@ def test_a_sharded_run_without_deepspeed_is_refused_on_the_driver(monkeypatch):
 
 
 def test_an_industry_that_does_not_exist_is_refused():
-    with pytest.raises(ValueError, match="agriculture"):
+    with pytest.raises(InputError, match="industry must be one that exists, however: 'agricultur"):
         TrainingConfig(industry="agriculture")  # pyright: ignore[reportArgumentType]
 
 

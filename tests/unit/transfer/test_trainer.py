@@ -41,6 +41,13 @@ def test_the_source_domain_must_be_that_of_the_source_model(fraud):
         between(SpecializedModel(fraud[1]), [], source=IndustryType.HEALTHCARE)
 
 
+@pytest.mark.parametrize("domain", ["source", "target"])
+def test_a_domain_that_does_not_exist_is_refused(fraud, domain):
+    rule = f"{domain}_domain must be one that exists, however: 'insurace'; the nearest is 'insura"
+    with pytest.raises(InputError, match=rule):
+        between(SpecializedModel(fraud[1]), [], **{domain: "insurace"})
+
+
 def test_a_domain_without_a_task_that_starts_from_the_source_s_is_refused(fraud):
     with pytest.raises(InputError, match="one task of healthcare must start from .*none does"):
         between(SpecializedModel(fraud[1]), [], target=IndustryType.HEALTHCARE)
