@@ -144,6 +144,8 @@ def trained(run: Run, splits: Splits) -> SpecializedModel:
 
 def _show_privacy(run: Run, facts: Mapping[str, Any]) -> None:
     run.screen.say(f"  privacy: {privacy_sentence(facts)}")
+    if "caution" in facts:
+        run.screen.warn("  privacy", f": {facts['caution']}")
     spent = facts["all_trainings"]
     if spent["trainings"] > 1:
         run.screen.warn(

@@ -243,6 +243,7 @@ def _privacy_facts(artifact: ModelArtifact) -> dict[str, str]:
         return {}
     return {
         "differential privacy": privacy_sentence(facts),
+        **({"caution": facts["caution"]} if "caution" in facts else {}),
         "encodings": json.dumps(facts["encodings"]),
         "all private trainings": json.dumps(facts["all_trainings"]),
         "protected": facts["protected"],

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from spt_core.errors import InputError, MissingPackageError
 
 USUAL_DELTA = 0.1  # of 1 / training rows: to give whole rows away at random has a delta of 1 / rows
+REASONABLE_EPSILON = 10.0  # the most that Ponomareva et al. call a reasonable guarantee
 # Noise multiplier, sampling rate, how many times, as Opacus keeps them.
 Release = tuple[float, float, int]
 
@@ -60,6 +61,17 @@ class PrivacyConfig:
             raise MissingPackageError(
                 "privacy needs Opacus: pip install -c constraints.txt '.[privacy]'"
             )
+
+    @property
+    def caution(self) -> str:
+        """What to say of a budget that protects hardly anybody; "" of a smaller one."""
+        if self.epsilon is None or self.epsilon <= REASONABLE_EPSILON:
+            return ""
+        return (
+            f"a budget of epsilon {self.epsilon:g} promises little or nothing: above "
+            f'{REASONABLE_EPSILON:g} a guarantee is weak to none (Ponomareva et al., "How to DP-fy '
+            'ML", 2023)'
+        )
 
     def public_ranges(self) -> Mapping[str, tuple[float, float]]:
         """The least and the greatest value of numbers that are public, by field."""

@@ -227,6 +227,7 @@ class PrivateTableTeaching:
             "privacy": {
                 "epsilon": spent(steps.history, of_releases),
                 "epsilon_asked": epsilon,
+                **({"caution": privacy.caution} if privacy.caution else {}),
                 "delta": self._delta,
                 **total,
                 **self._unit(),

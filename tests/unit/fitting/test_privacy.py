@@ -36,6 +36,14 @@ def test_delta_is_a_tenth_of_a_row_s_share_and_never_a_row_s():
         PrivacyConfig(epsilon=1.0, delta=1e-3).delta_of(1000)
 
 
+@pytest.mark.parametrize(("epsilon", "is_cautioned"), [(3, False), (10, False), (1e6, True)])
+def test_a_budget_that_protects_nobody_is_said_to(epsilon, is_cautioned):
+    caution = PrivacyConfig(epsilon=epsilon).caution
+    assert ("epsilon 1e+06 promises little or nothing: above 10" in caution) is is_cautioned
+    assert bool(caution) is is_cautioned
+    assert PrivacyConfig().caution == ""
+
+
 def test_a_range_may_be_of_a_nested_field():
     config = PrivacyConfig(epsilon=1.0, ranges=("loan.amount:0:1e6",))
     assert config.public_ranges() == {"loan.amount": (0.0, 1e6)}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobs.command import parser, read_run
-from jobs.stages.fitting import privacy_sentence, refuse_incompatible
+from jobs.stages.fitting import _show_privacy, privacy_sentence, refuse_incompatible
 from jobs.stages.judging import _privacy_facts
 from spt_core.errors import InputError
 from spt_core.fitting.privacy import PrivacyConfig
@@ -87,3 +87,14 @@ def test_a_person_reads_what_was_spent_and_who_is_not_protected():
     page = _privacy_facts(SimpleNamespace(privacy=FACTS))
     assert page["not protected"] == "test rows; validation rows"
     assert _privacy_facts(SimpleNamespace(privacy={})) == {}
+    assert "caution" not in page
+
+
+def test_a_person_reads_that_a_budget_protects_nobody():
+    facts, told, warned = FACTS | {"caution": "it promises little"}, [], []
+    screen = SimpleNamespace(say=told.append, warn=lambda _, text: warned.append(text))
+    run: Any = SimpleNamespace(screen=screen)
+    _show_privacy(run, facts)
+    assert told == [f"  privacy: {privacy_sentence(FACTS)}"]
+    assert warned == [": it promises little"]
+    assert _privacy_facts(SimpleNamespace(privacy=facts))["caution"] == "it promises little"

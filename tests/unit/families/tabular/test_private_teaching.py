@@ -133,6 +133,7 @@ def test_the_artifact_says_what_was_spent_for_whom_and_who_is_not_protected(teac
     facts = load_artifact(teacher.uri).privacy
     assert 0.98 * EPSILON < facts["epsilon"] <= facts["epsilon_asked"] == EPSILON
     assert facts["delta"] == pytest.approx(0.1 / 600)
+    assert "caution" not in facts
     assert facts["network"]["steps"] == 6
     assert facts["network"]["sampling_rate"] == pytest.approx(1 / 3)
     assert facts["encodings"]["epsilon_alone"] <= EPSILON / 4
@@ -183,6 +184,13 @@ def test_all_trainings_of_the_same_data_are_remembered_whatever_becomes_of_them(
         totals.append(facts["privacy"]["all_trainings"])
     assert [each["trainings"] for each in totals] == [1, 2, 2]
     assert [each["epsilon"] for each in totals] == [EPSILON, 2 * EPSILON, 2 * EPSILON]
+
+
+def test_the_artifact_of_a_budget_that_protects_nobody_says_so(splits, tmp_path):
+    own = config(tmp_path, epsilon=20.0)
+    PrivateTableTeaching(splits, own, own.privacy).prepare("a")
+    facts = json.loads((tmp_path / "runs/a-encoding/_manifest.json").read_text())["privacy"]
+    assert "epsilon 20 promises little or nothing" in facts["caution"]
 
 
 def test_its_student_sees_no_training_row(teacher, splits, tmp_path, monkeypatch):
