@@ -2,6 +2,7 @@
 
 Safe Harbor's patterns, with a registered model beside them when there is one. What is left of a
 text is the answer of `healthcare/hipaa_compliance`: every identifier as its type in brackets.
+Beside the texts, groups and other keys are written as pseudonyms (data/splitting.py).
 """
 
 from __future__ import annotations
@@ -87,11 +88,16 @@ def deidentifier(
 
 
 def sentence(facts: Mapping[str, Any], replaced: Mapping[str, int]) -> str:
-    """By what texts were de-identified, and how many of each type were replaced."""
+    """By what texts were de-identified, how many of each type were replaced, and what is beside."""
     counts = ", ".join(f"{count:,} {name}" for name, count in replaced.items())
+    beside = {
+        "pseudonyms": "by pseudonyms, whose key nobody keeps",
+        "as they were": "as they were",
+    }
+    written = [f"; {facts[name]} written {how}" for name, how in beside.items() if name in facts]
     return (
         f"by patterns {facts['patterns']} and the model {facts['model']}: "
-        f"{counts or 'nothing replaced'}"
+        f"{counts or 'nothing replaced'}{''.join(written)}"
     )
 
 

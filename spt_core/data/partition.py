@@ -24,6 +24,7 @@ from spt_core.data.corpus import FROM, HASH, ROW, UNTIL
 from spt_core.data.hashing import Hashes, column_hashes, combine, named_hashes, row_hashes, uniform
 from spt_core.data.labels import BINARY, LabelRule, class_counts, num_saying
 from spt_core.data.packing import packed
+from spt_core.data.rewriting import pseudonyms
 from spt_core.data.series import NO_WINDOW
 from spt_core.errors import InputError
 
@@ -48,7 +49,8 @@ class Partition:
     and before `start_us` are left out. `identity` names the columns that rows are identical by,
     `content` those that the fingerprint covers. Rows whose `window` of readings is null, and those
     of a time split whose window or label lies in two parts, are left out. The texts of `categories`
-    are counted in the training rows, and the members of the sets of `terms`.
+    are counted in the training rows, and the members of the sets of `terms`. The texts of `names`
+    are written as pseudonyms by `key`, and are no part of `content`: two runs have two keys.
     """
 
     folder: str
@@ -67,6 +69,8 @@ class Partition:
     start_us: int | None = None
     window: str | None = None
     terms: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    key: bytes = dataclasses.field(default=b"", repr=False)
 
     def assign(self, table: pa.Table, hashes: Hashes) -> Ints:
         """The index of each row's part in PARTS; negative when it is in none."""
@@ -104,6 +108,9 @@ def write_parts(table: pa.Table, partition: Partition) -> pa.Table:
     hashes = combine([named[name] for name in partition.identity], table.num_rows)
     full = combine([named[name] for name in partition.content], table.num_rows)
     parts = partition.assign(table, hashes)
+    for name in partition.names:  # dealt by what they are, so that every run deals alike
+        place = table.column_names.index(name)
+        table = table.set_column(place, name, pseudonyms(table[name], partition.key))
     table = table.append_column(HASH, pa.array(hashes))
     left_out = {
         reason: int((parts == index).sum())

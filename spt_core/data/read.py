@@ -38,7 +38,7 @@ from spt_core.data.image_files import with_files, without_class
 from spt_core.data.labels import BINARY, LabelRule
 from spt_core.data.packing import unpacked_file
 from spt_core.data.raw import plain_integers
-from spt_core.data.rewriting import WITHHELD, Rewrite, rewritten
+from spt_core.data.rewriting import Rewrite, rewritten, withheld
 from spt_core.errors import InputError, SptError
 from spt_core.signature import Field
 
@@ -58,6 +58,7 @@ def read(
     required: Sequence[str] = (),
     time: str | None = None,
     rewrite: Rewrite | None = None,
+    kept: Sequence[str] | None = None,
 ) -> Dataset:
     """The corpus's good rows: the fields and the label in their types, and `__row`.
 
@@ -65,7 +66,8 @@ def read(
 
     Bad rows go to Parquet files in the folder `quarantine`, one per fragment that has any, which
     must be on a file system that all workers see; beside them files of how many parts of texts
-    `rewrite` replaced (see `replaced`). `columns` limits what is decoded of Parquet.
+    `rewrite` replaced (see `replaced`). Of a bad row the values of the columns in `kept` alone are
+    written, of all columns if it is None. `columns` limits what is decoded of Parquet.
     Runs when the Dataset is consumed; wrap that in `plain_errors`.
     """
     quiet_context()
@@ -82,6 +84,7 @@ def read(
         gaps=frozenset(corpus.gaps),
         time=time,
         rewrite=rewrite,
+        kept=None if kept is None else tuple(kept),
         refused=corpus.refused,
     )
     work = [dataclasses.asdict(fragment) for fragment in _fragments(corpus)]
@@ -111,6 +114,7 @@ class ReadJob:
     gaps: frozenset[str]
     time: str | None
     rewrite: Rewrite | None = None
+    kept: tuple[str, ...] | None = None
     refused: str | None = None
 
 
@@ -206,7 +210,8 @@ def _good_rows(fragment: formats.Fragment, job: ReadJob) -> Iterator[pa.Table]:
         if job.refused is not None and fragment.first_row == 0:
             writer = _quarantine_writer(fragment, job)
             files, path = filesystem(job.refused)
-            writer.write_table(pq.read_table(path, filesystem=files))
+            lines = pq.read_table(path, filesystem=files)
+            writer.write_table(lines if job.kept is None else _unwritten(lines))
         for raw in formats.batches(fragment, job.format, columns=job.columns):
             names = [name for name in raw.table.column_names if raw.untyped and name in texts]
             table = plain_integers(raw.table, names)
@@ -236,9 +241,10 @@ def _good_rows(fragment: formats.Fragment, job: ReadJob) -> Iterator[pa.Table]:
                     f"every row of {fragment.uri} must be good or bad, however: of "
                     f"{table.num_rows:,} rows {good.num_rows:,} are good and {bad.num_rows:,} bad"
                 )
+            bad = bad if job.kept is None else withheld(bad, job.kept)
             if raw.refused:
                 lines = unparsed_rows(raw.refused)
-                bad = pa.concat_tables([bad, lines if job.rewrite is None else _withheld(lines)])
+                bad = pa.concat_tables([bad, lines if job.kept is None else _unwritten(lines)])
             if bad.num_rows:
                 writer = writer or _quarantine_writer(fragment, job)
                 writer.write_table(bad)
@@ -261,10 +267,10 @@ def replaced(quarantine: str) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def _withheld(lines: pa.Table) -> pa.Table:
+def _unwritten(lines: pa.Table) -> pa.Table:
     """Lines that could not be read, without what they hold: nothing of them was rewritten."""
     at = BAD_SCHEMA.names.index("record")
-    return lines.set_column(at, BAD_SCHEMA.field(at), pa.array([WITHHELD] * lines.num_rows))
+    return lines.set_column(at, BAD_SCHEMA.field(at), pa.array(["{}"] * lines.num_rows))
 
 
 def _quarantine_writer(fragment: formats.Fragment, job: ReadJob) -> pq.ParquetWriter:

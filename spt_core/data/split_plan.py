@@ -161,7 +161,15 @@ def _seed_of_groups(sampled: Sample, columns: Columns, partition: Partition) -> 
 def _histogram(corpus: Corpus, columns: Columns, time: str, ignored: str) -> TimeHistogram:
     """How the rows lie in time; one pass over the time column."""
     field = next(field for field in columns.as_read if field.name == time)
-    rows = read(corpus, [field], quarantine=ignored, columns=[time], with_label=False, time=time)
+    rows = read(
+        corpus,
+        [field],
+        quarantine=ignored,
+        columns=[time],
+        with_label=False,
+        time=time,
+        kept=(),  # nobody reads it, and it may hold what is to be rewritten
+    )
     blocks = rows.map_batches(
         functools.partial(histogram_of, time=INSTANT), batch_size=None, batch_format="pyarrow"
     )

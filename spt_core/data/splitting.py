@@ -11,6 +11,7 @@ import dataclasses
 import datetime
 import functools
 import json
+import secrets
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -51,6 +52,7 @@ from spt_core.signature import STEPS, Field, SequenceShape, Signature, Window
 from spt_core.task import Task
 
 GUARD_ROWS = 50_000
+KEY_BYTES = 32
 MAX_TERMS = 600  # of a vocabulary: each is a column
 MIN_TERM_ROWS = 3  # that hold a term, for a model to learn what it says
 
@@ -65,7 +67,10 @@ def split(
 ) -> Splits:
     """The corpus's Splits below `storage`; a finished one of the same content is used again.
 
-    With `rewrite`, no text is written as it was, to the parts or to the quarantine.
+    With `rewrite`, no text is written as it was, to the parts or to the quarantine, and groups and
+    other keys by pseudonyms, whose random key lives as long as this call: nobody can tell again who
+    they were, and another run of the same corpus has other ones, in parts of the same rows and with
+    the same fingerprints, which leave them out.
     """
     config = config or SplitConfig()
     if corpus.label is None:
@@ -95,6 +100,8 @@ def _make(
     labels = columns.labels
     kind = kind_of(corpus, columns, config, sampled)
     partition = partition_of(task, corpus, columns, config, kind, folder, sampled)
+    if rewrite is not None:
+        partition = _without_names(partition, columns)
     windows = tuple(w for w in corpus.windows if w.name not in corpus.columns)
     written = _write(corpus, columns, partition, windows, config, rewrite)
     counts = replaced(f"{folder}/.quarantine")
@@ -168,8 +175,26 @@ def _make(
         labels=labels,
         classes=classes_of(labels, written.classes["train"]),
         num_rows_in=num_rows_in,
-        deidentified={} if rewrite is None else {**rewrite.facts, "replaced": counts},
+        deidentified={}
+        if rewrite is None
+        else {**rewrite.facts, **_beside(columns, partition), "replaced": counts},
     )
+
+
+def _without_names(partition: Partition, columns: Columns) -> Partition:
+    """The same, with whom rows are of written as pseudonyms, by a key that nobody keeps."""
+    names = tuple(field.name for field in columns.carried if field.kind == "entity")
+    content = tuple(name for name in partition.content if name not in names)
+    return dataclasses.replace(
+        partition, names=names, content=content, key=secrets.token_bytes(KEY_BYTES)
+    )
+
+
+def _beside(columns: Columns, partition: Partition) -> dict[str, str]:
+    """What became of the columns beside the texts."""
+    as_they_were = [f.name for f in columns.carried if f.name not in partition.names]
+    named = {"pseudonyms": partition.names, "as they were": as_they_were}
+    return {what: ", ".join(names) for what, names in named.items() if names}
 
 
 def _write(
@@ -196,6 +221,7 @@ def _write(
         required=needed,
         time=clock,
         rewrite=rewrite,
+        kept=None if rewrite is None else [f.name for f in columns.features] + [partition.label],
     )
     if columns.readings:
         rows = cut_windows(rows, corpus, columns, config)
