@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from spt_core.judgement import Decision, FieldEffect, Labels, LabelScore, Silence
+from spt_core.errors import shown
+from spt_core.judgement import Decision, FieldEffect, Labels, LabelScore, Silence, Value
 
 Schema: TypeAlias = Mapping[str, Any]
 NUM_CHECKS = 3
@@ -62,22 +63,38 @@ def silence(silent: Sequence[Silence]) -> str:
 
 
 def warnings(judgement: Decision | Labels) -> list[str]:
-    """Why the answer may be a guess: the fields of a table's row beyond all training rows."""
-    return [
+    """Why the answer may be a guess: what of a table's row no training row had."""
+    beyond = [
         f"{name} is {judgement.record.get(name)}, beyond all training rows: the answer is a guess."
         for name in judgement.outside
+    ]
+    return beyond + novelties(judgement) if judgement.novel else beyond
+
+
+def novelties(judgement: Decision | Labels | Value) -> list[str]:
+    """The categories that no training row had, which the model cannot tell from a missing value."""
+    return [
+        f"{name} is {shown(judgement.record.get(name))}, which no training row had: it counts as "
+        "missing."
+        for name in judgement.novel
     ]
 
 
 def checks(judgement: Decision) -> list[str]:
     """What a person looks at first.
 
-    Fields beyond all training rows, and, unless the action is to approve, what the policy's
-    `conditions` say of the codes of the fields that raise the probability, at most NUM_CHECKS.
+    Fields beyond all training rows or of a category that none had, and, unless the action is to
+    approve, what the policy's `conditions` say of the codes of the fields that raise the
+    probability, at most NUM_CHECKS.
     """
     beyond = [
         f"{name} lies beyond all training rows: the answer is a guess, check it first"
         for name in judgement.outside
+    ]
+    beyond += [
+        f"{name} is of a category that no training row had and counts as missing: check how it is "
+        "written"
+        for name in judgement.novel
     ]
     if judgement.action == "approve":
         return beyond
@@ -97,7 +114,8 @@ def warnings_schema() -> Schema:
     """Of `warnings`."""
     return {
         "type": "array",
-        "description": "why the answer may be a guess, such as fields beyond all training rows",
+        "description": "why the answer may be a guess, such as fields beyond all training rows or "
+        "categories that none of them had",
         "items": {"type": "string"},
     }
 

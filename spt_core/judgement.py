@@ -2,8 +2,9 @@
 
 Every judgement carries the `record` as it was read, flat, and the `policy` that decided. `outside`,
 of decisions, classes, numbers and anomalies, names the fields (of readings the channels) whose
-value lies beyond all training rows: the answer there is a guess. `silent`, of windows of readings,
-names the channels that have stopped reading: the answer knows nothing of them.
+value lies beyond all training rows: the answer there is a guess. `novel`, of decisions, classes and
+numbers, names those whose category no training row had. `silent`, of windows of readings, names the
+channels that have stopped reading: the answer knows nothing of them.
 """
 
 from __future__ import annotations
@@ -211,6 +212,7 @@ class Decision(NamedTuple):
     reasons: tuple[Reason, ...]
     policy: DecisionPolicy
     outside: tuple[str, ...] = ()
+    novel: tuple[str, ...] = ()
 
     @property
     def fields(self) -> list[FieldEffect]:
@@ -267,6 +269,7 @@ class Labels(NamedTuple):
     unseen: tuple[UnseenTerm, ...] = ()
     silent: tuple[Silence, ...] = ()
     vocabulary: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    novel: tuple[str, ...] = ()
 
     @property
     def best(self) -> LabelScore:
@@ -322,6 +325,7 @@ class Value(NamedTuple):
     settings: Settings | None = None
     silent: tuple[Silence, ...] = ()
     greatest: float | None = None
+    novel: tuple[str, ...] = ()
 
     @property
     def fields(self) -> list[FieldEffect]:

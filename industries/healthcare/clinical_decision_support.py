@@ -13,7 +13,7 @@ import pyarrow as pa
 from industries.healthcare.attributes import CLINICAL, PROTECTED
 from industries.healthcare.clinical_knowledge import KNOWLEDGE, Alarms
 from industries.healthcare.urgency import URGENCIES, most_urgent
-from spt_core.answers import PROBABILITY, probability_schema
+from spt_core.answers import PROBABILITY, novelties, probability_schema
 from spt_core.judgement import Labels, LabelScore
 from spt_core.signature import Field
 from spt_core.task import IndustryType, Task
@@ -125,6 +125,7 @@ def _notice(judgement: Labels, likely: tuple[LabelScore, ...], alarms: Alarms) -
             f"Beyond all cases of training, so that the answer is a guess: "
             f"{', '.join(judgement.outside)}."
         )
+    sentences += novelties(judgement)
     return " ".join([*sentences, *limits_of_urgency(judgement, alarms)])
 
 

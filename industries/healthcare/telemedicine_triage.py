@@ -23,7 +23,13 @@ from industries.healthcare.clinical_decision_support import (
 from industries.healthcare.clinical_decision_support import sample as sampled_cases
 from industries.healthcare.clinical_knowledge import KNOWLEDGE, Alarms
 from industries.healthcare.urgency import URGENCIES, most_urgent
-from spt_core.answers import PROBABILITY, field_effects, field_effects_schema, probability_schema
+from spt_core.answers import (
+    PROBABILITY,
+    field_effects,
+    field_effects_schema,
+    novelties,
+    probability_schema,
+)
 from spt_core.judgement import Labels
 from spt_core.signature import Field
 from spt_core.task import IndustryType, Task
@@ -81,6 +87,7 @@ def _notice(judgement: Labels, alarms: Alarms) -> str:
     sentences = [NOTICE, f"Alarms: {KNOWLEDGE.standing}."]
     if judgement.outside:
         sentences.append(f"Beyond all cases of training: {', '.join(judgement.outside)}.")
+    sentences += novelties(judgement)
     return " ".join([*sentences, *limits_of_urgency(judgement, alarms)])
 
 

@@ -9,7 +9,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from spt_core.answers import CONFIDENCE, PROBABILITY, checks, field_effects, field_effects_schema
+from spt_core.answers import (
+    CONFIDENCE,
+    PROBABILITY,
+    checks,
+    field_effects,
+    field_effects_schema,
+    warnings,
+    warnings_schema,
+)
 from spt_core.judgement import Decision
 from spt_core.policy import Costs
 from spt_core.protected import ATTRIBUTES
@@ -47,6 +55,7 @@ def respond(judgement: Decision) -> dict[str, Any]:
         "recommendation": RECOMMENDATIONS[judgement.action],
         "indicators": field_effects(judgement.fields[:NUM_INDICATORS]),
         "checks": checks(judgement),
+        "warnings": warnings(judgement),
         "confidence": round(judgement.confidence, 6),
     }
 
@@ -229,9 +238,10 @@ CLAIMS_FRAUD = Task(
         "checks": {
             "type": "array",
             "description": "what to look at first, by the fields that raise the suspicion (none "
-            "where the claim is settled), after those that lie beyond all training rows",
+            "where the claim is settled), after what no training row had",
             "items": {"type": "string"},
         },
+        "warnings": warnings_schema(),
         "confidence": CONFIDENCE,
     },
     respond=respond,

@@ -247,7 +247,7 @@ FAILURE_DETECTION = Task(
         "checks": {
             "type": "array",
             "description": "what to look at first, by the readings that raise the risk (none "
-            "where the machine is kept running), after those that lie beyond all training rows",
+            "where the machine is kept running), after what no training row had",
             "items": {"type": "string"},
         },
         "confidence": CONFIDENCE,

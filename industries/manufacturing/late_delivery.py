@@ -240,7 +240,7 @@ LATE_DELIVERY = Task(
         "checks": {
             "type": "array",
             "description": "what to ask or arrange first, by the fields that raise the risk (none "
-            "where the plan is kept), after those that lie beyond all training rows",
+            "where the plan is kept), after what no training row had",
             "items": {"type": "string"},
         },
         "confidence": CONFIDENCE,

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from spt_core.answers import novelties
 from spt_core.judgement import FieldEffect, Settings, Value
 from spt_core.signature import Field
 from spt_core.task import IndustryType, Task
@@ -77,6 +78,7 @@ def _remarks(judgement: Value) -> list[str]:
         f"{name} is {record.get(name)}, beyond all training rows: the outcome is a guess there."
         for name in judgement.outside
     ]
+    remarks += novelties(judgement)
     if settings is None:
         return [*remarks, NO_SEARCH]
     if settings.fields:

@@ -44,11 +44,12 @@ class Prediction(NamedTuple):
 
     `reasons(item, direction)` are what an item rests on, strongest first: the effects on its scores
     along `direction` [K], which is d(what the judgement is about) / d scores. `outside()` names the
-    fields that lie beyond all training rows, `unseen()` terms that the model's vocabulary lacks;
-    `silent()` channels that have stopped reading; `settings` searches the fields that somebody can
-    set, where the model's number has a goal. `moments` [T] are when the steps of a window were, as
-    the client writes times, if it does. `greatest` is the greatest label of the training rows,
-    where it is a number and the model knows it. `vocabulary` are the terms that it knows, by field.
+    fields that lie beyond all training rows, `novel()` those whose category none of them had, and
+    `unseen()` terms that the model's vocabulary lacks; `silent()` channels that have stopped
+    reading; `settings` searches the fields that somebody can set, where the model's number has a
+    goal. `moments` [T] are when the steps of a window were, as the client writes times, if it does.
+    `greatest` is the greatest label of the training rows, where it is a number and the model knows
+    it. `vocabulary` are the terms that it knows, by field.
     """
 
     record: Mapping[str, Any]
@@ -61,6 +62,7 @@ class Prediction(NamedTuple):
     moments: tuple[Any, ...] = ()
     greatest: float | None = None
     vocabulary: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    novel: Callable[[], tuple[str, ...]] = tuple
 
 
 class Summary(NamedTuple):

@@ -152,6 +152,7 @@ class Binary:
             prediction.reasons(0, _ALL),
             policy,
             prediction.outside(),
+            prediction.novel(),
         )
 
     def headline(self, task: Task, classes: Sequence[str], scores: Scores) -> float:

@@ -234,6 +234,7 @@ class LabelHead(ClassHead):
             prediction.unseen(),
             prediction.silent(),
             prediction.vocabulary,
+            prediction.novel(),
         )
 
     def headline(self, task: Task, classes: Sequence[str], scores: Scores) -> float:

@@ -149,6 +149,7 @@ class ValueHead:
             None if prediction.settings is None else prediction.settings(decided),
             prediction.silent(),
             prediction.greatest,
+            prediction.novel(),
         )
 
     def headline(self, task: Task, classes: Sequence[str], scores: Scores) -> float:

@@ -99,7 +99,7 @@ def decisions(task, example, reasons):
     for probability in (0.0, policy.review_threshold, policy.decline_threshold, 1.0):
         action, confidence = policy.recommend(probability), max(probability, 1 - probability)
         for why, outside in itertools.product(reasons, ((), ("speed",))):
-            yield Decision(example, probability, action, confidence, why, policy, outside)
+            yield Decision(example, probability, action, confidence, why, policy, outside, outside)
 
 
 def values(task, example, reasons):
@@ -117,7 +117,7 @@ def values(task, example, reasons):
     ):
         for why in reasons:
             yield Value(example, 2.0, 1.0, 3.0, why, policy, settings=settings)
-            yield Value(example, 2.0, 1.0, 3.0, why, policy, (name,), settings)
+            yield Value(example, 2.0, 1.0, 3.0, why, policy, (name,), settings, novel=(name,))
 
 
 def anomalies(task, example, reasons):

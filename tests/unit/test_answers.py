@@ -11,6 +11,7 @@ from spt_core.answers import (
     field_effects,
     field_effects_schema,
     phrases_schema,
+    warnings,
 )
 from spt_core.heads.binary import fit_policy
 from spt_core.judgement import Decision, FieldEffect, Labels, LabelScore, Phrase
@@ -34,6 +35,27 @@ def test_a_check_is_named_once_by_the_fields_that_raise_the_risk():
 def test_what_is_approved_is_checked_only_where_it_is_unlike_training():
     (only,) = checks(decision("approve", outside=("hour",), amount=2.0))
     assert only.startswith("hour lies beyond all training rows")
+
+
+@pytest.mark.parametrize(
+    ("outside", "novel", "sentences"),
+    [
+        ((), (), []),
+        (("age",), (), ["age is 130, beyond all training rows: the answer is a guess."]),
+        ((), ("sex",), ["sex is 'Male', which no training row had: it counts as missing."]),
+        (("age",), ("sex",), ["age is 130, beyond", "sex is 'Male', which no"]),
+    ],
+)
+def test_warnings_name_what_no_training_row_had(outside, novel, sentences):
+    judgement = decision(outside=outside)._replace(record={"age": 130, "sex": "Male"}, novel=novel)
+    told = warnings(judgement)
+    assert len(told) == len(sentences)
+    assert all(map(str.startswith, told, sentences))
+
+
+def test_a_category_that_no_training_row_had_is_checked_even_where_all_is_well():
+    (only,) = checks(decision("approve")._replace(novel=("cover",)))
+    assert only.startswith("cover is of a category that no training row had")
 
 
 def test_checks_are_few():

@@ -129,6 +129,8 @@ class TablePredictor:
         self._fields = [(name, at[0] if len(at) == 1 else at) for name, at in places.items()]
         self._columns = [column.field for column in signature.columns]
         self._num_numbers = len(signature.numbers)
+        self._categories = [f.name for f in signature.fields if f.kind == "category"]
+        self._codes = slice(self._num_numbers, self._num_numbers + len(self._categories))
         seen = [signature.field(name).seen or (-np.inf, np.inf) for name in self._columns]
         least, greatest = np.array(seen, np.float32).reshape(-1, 2).T
         self._seen = least.tolist(), greatest.tolist()
@@ -238,6 +240,9 @@ class TablePredictor:
                 (),
                 None,
                 self._vocabulary,
+                functools.partial(self._novel, record, features, row)
+                if self._categories
+                else tuple,
             )
         )
 
@@ -252,6 +257,19 @@ class TablePredictor:
         """The fields whose number in a row of features [B, F] lies beyond all training rows."""
         bounds = zip(self._columns, features[row].tolist(), *self._seen, strict=True)
         return tuple(name for name, value, least, most in bounds if value < least or value > most)
+
+    def _novel(
+        self, record: Mapping[str, Any], features: NDArray[np.float32], row: int
+    ) -> tuple[str, ...]:
+        """The fields whose category in a row of features [B, F] no training row had."""
+        codes = features[row, self._codes].tolist()
+        if _NO_CATEGORY not in codes:
+            return ()
+        return tuple(
+            name
+            for name, code in zip(self._categories, codes, strict=True)
+            if code == _NO_CATEGORY and not self._is_gap(record.get(name))
+        )
 
     def _reasons(
         self,

@@ -115,11 +115,14 @@ def test_a_diagnosis_that_the_table_lacks_is_urgent_and_said():
 
 def test_unknown_terms_are_told_with_the_nearest_one():
     unseen = (UnseenTerm(SYMPTOMS, "chest_pian", "chest_pain"),)
-    told = answer({"migraine": 1.0}, unseen=unseen, outside=("patient.age",))
+    record = CALM | {"patient.gender": "M"}
+    odd = {"outside": ("patient.age",), "novel": ("patient.gender",)}
+    told = answer({"migraine": 1.0}, record, unseen=unseen, **odd)
     assert told["unknown_terms"] == [
         {"field": SYMPTOMS, "term": "chest_pian", "nearest_known": "chest_pain"}
     ]
     assert "patient.age" in told["notice"]
+    assert "patient.gender is 'M', which no training row had" in told["notice"]
 
 
 def test_symptoms_that_the_model_does_not_know_are_at_least_urgent_and_said():

@@ -44,6 +44,9 @@ def test_a_handler_is_told_what_to_look_at_by_what_raises_the_suspicion():
     assert answer["checks"] == [claims_fraud.CHECKS["AMOUNT"]]
     assert [one["field"] for one in answer["indicators"]] == ["claim_amount", "witness"]
     assert CLAIMS.respond(judged(CLAIMS, 0.001, {"claim_amount": 2.0}))["checks"] == []
+    odd = CLAIMS.respond(judged(CLAIMS, 0.001, {})._replace(novel=("cover",)))
+    assert odd["warnings"][0].startswith("cover is ")
+    assert odd["checks"][0].startswith("cover is of a category that no training row had")
 
 
 def test_every_field_of_a_claim_points_to_a_check():

@@ -115,6 +115,14 @@ def test_where_no_settings_were_searched_for_the_answer_says_so() -> None:
     assert texts(answer)[2:] == [NO_SEARCH]
 
 
+def test_a_category_that_no_training_row_had_is_remarked_of_an_outcome() -> None:
+    policy = IntervalPolicy(coverage=0.9, margin=2.0)
+    record = {**RECORD, "resin": "PLA"}
+    value = Value(record, 361.5, 350.0, 373.0, REASONS, policy, novel=("resin",))
+    remark = "resin is 'PLA', which no training row had: it counts as missing."
+    assert remark in texts(PROCESS.respond(value))
+
+
 def test_a_field_beyond_all_training_rows_makes_an_outcome_a_guess() -> None:
     assert texts(optimized(BETTER, ("feed_rate",)))[2] == (
         "feed_rate is 2000.0, beyond all training rows: the outcome is a guess there."

@@ -76,8 +76,10 @@ def test_reasons_are_those_of_the_level_that_the_model_gives():
 
 def test_what_limits_the_answer_is_in_its_notice():
     unseen = (UnseenTerm(SYMPTOMS, "hedache", "headache"),)
-    response = answer({"routine": 1.0}, unseen=unseen, outside=("patient.age",))
+    odd = {"outside": ("patient.age",), "novel": ("patient.gender",)}
+    response = answer({"routine": 1.0}, unseen=unseen, **odd)
     assert "patient.age" in response["notice"]
+    assert "patient.gender is " in response["notice"]
     assert "had no part" in response["notice"]
     assert response["unknown_terms"][0]["nearest_known"] == "headache"
 

@@ -151,6 +151,8 @@ def test_unicode_categories_are_unseen_ones(server: ModelServer) -> None:
     assert unseen.status == 200
     factors = {f["field"]: f["value"] for f in unseen.content["risk_factors"]}
     assert factors.get("merchant", "köfte 🌯") == "köfte 🌯"
+    sentence = "merchant is 'köfte 🌯', which no training row had: it counts as missing."
+    assert sentence in unseen.content["warnings"]
 
 
 @pytest.mark.parametrize("records", [{}, "x", [1], [[]], None])

@@ -35,6 +35,13 @@ class NoRuntime:
     explain = score
 
 
+class SureRuntime(NoRuntime):
+    """Says 0.5 of every row, for no reason."""
+
+    def explain(self, features):
+        return np.full(len(features), 0.5), np.zeros_like(features)
+
+
 @pytest.fixture(scope="module")
 def predictor():
     return TablePredictor(SIGNATURE, NoRuntime())
@@ -60,6 +67,24 @@ def test_what_training_rows_never_had_is_said(predictor, change, cautions):
     assert predictor.cautions((row,)) == cautions
     both = (predictor.read(WHOLE), row)
     assert predictor.cautions(both) == cautions
+
+
+@pytest.mark.parametrize(
+    ("change", "novel"),
+    [
+        ({}, ()),
+        ({"thal": "9"}, ("thal",)),
+        ({"thal": "9", "device.os": "c"}, ("thal", "device.os")),
+        ({"thal": 3.0, "device.os": "unknown"}, ()),  # a gap says nothing, new or old
+        ({"thal": None, "when": "03:00", "age": 120}, ()),
+    ],
+    ids=str,
+)
+def test_a_prediction_names_the_categories_that_no_training_row_had(change, novel):
+    predictor = TablePredictor(SIGNATURE, SureRuntime())
+    row = predictor.read(WHOLE | change)
+    for rows in ((row,), (predictor.read(WHOLE), row)):
+        assert predictor.explain(rows)[-1].novel() == novel
 
 
 @pytest.mark.parametrize(
