@@ -80,10 +80,10 @@ class RedFlag:
         signs = [term for term in terms if self.is_in(term)]
         if signs:
             return signs
-        known = {*terms}
+        present = {*terms}
         for name in (self.term, *self.also):
             words = {*_words_of(name)} - _SMALL
-            if len(words) > 1 and words <= known:
+            if len(words) > 1 and words <= present:
                 return sorted(words)
         return []
 

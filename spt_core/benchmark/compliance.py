@@ -114,11 +114,11 @@ def _protected_attributes_excluded(task: Task, exported: ExportedModel, policy: 
         return Fact(False, f"protected attributes among the inputs: {', '.join(used)}")
     looked_for = ", ".join(dict.fromkeys((*task.protected, *sorted(named))))
     monitored = [name for name in names if task.monitors(name)]
-    told = f"inputs that the task monitors: {', '.join(monitored)}; " if monitored else ""
+    beside = f"inputs that the task monitors: {', '.join(monitored)}; " if monitored else ""
     return Fact(
         True,
         f"looked for {looked_for.replace('_', ' ')} in the names of {len(names)} inputs: none; "
-        f"{told}what no name tells was not looked for",
+        f"{beside}what no name tells was not looked for",
     )
 
 
