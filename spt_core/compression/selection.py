@@ -186,7 +186,8 @@ class _Selecting:
     def _useful(self, kept: list[int]) -> list[int]:
         """Those within the task's limits; of what nobody asked for, all where they are no use."""
         everything, metric = list(range(len(self._points))), self._task.metric
-        if set(kept) & set(self._good(everything, metric, SHARE_UNASKED)):
+        good = self._good(everything, metric, SHARE_UNASKED)
+        if kept and (not good or set(kept) & set(good)):  # none is good where the best is no number
             return kept
         if kept:
             self._notes.append(

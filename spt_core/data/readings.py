@@ -43,7 +43,8 @@ UNITS_S: Mapping[StepUnit, float] = {
 }
 LARGE_BYTES = 10_000_000_000  # what a laptop's disk feels
 BUCKET = "__bucket"
-MOSTLY = 0.5  # of readings at the time of another they are of several units; of distances, usual
+MOSTLY = 0.5  # of readings at the time of another, from which on they are of several units
+UNEVEN = 0.5  # of distances, from which on none is usual
 
 
 def paced(
@@ -120,7 +121,7 @@ def _step(paced: Pace, config: SplitConfig, shape: SequenceShape) -> dict[str, A
             raise InputError(
                 f"where readings are counted, each must be a step, however: split.step is {step:g}"
             )
-        apart = paced.step if paced.uneven < MOSTLY else 0.0
+        apart = paced.step if paced.uneven < UNEVEN else 0.0
         return {"step": 1.0, "in_months": False, "in_readings": True, "apart": apart}
     if unit is None:
         if config.step is None:

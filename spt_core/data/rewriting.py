@@ -74,12 +74,12 @@ def pseudonyms(names: pa.ChunkedArray, key: bytes) -> pa.Array:
 
     Without the key, a list of all names finds none of them again.
     """
-    known: dict[str | None, str | None] = {None: None}
+    hashes: dict[str | None, str | None] = {None: None}
     for name in names.unique().to_pylist():
         if name is not None:
             hashed = hashlib.blake2b(name.encode(), key=key, digest_size=PSEUDONYM_BYTES)
-            known[name] = hashed.hexdigest()
-    return pa.array([known[name] for name in names.to_pylist()], pa.large_string())
+            hashes[name] = hashed.hexdigest()
+    return pa.array([hashes[name] for name in names.to_pylist()], pa.large_string())
 
 
 def withheld(bad: pa.Table, kept: Collection[str]) -> pa.Table:
